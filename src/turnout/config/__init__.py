@@ -1,0 +1,33 @@
+"""Every configuration dataclass and the presets; no torch, so that `--help` needs none."""
+
+from turnout.config.data import AugmentConfig, CorpusConfig, DataConfig, JoinConfig
+from turnout.config.model import (
+    FORMAT_VERSION,
+    DecoderConfig,
+    EncoderConfig,
+    FeatureConfig,
+    ModelConfig,
+    RoutingConfig,
+    VocabularyConfig,
+)
+from turnout.config.presets import PRESETS, preset
+from turnout.config.training import ObjectiveConfig, OptimizerConfig, TrainConfig
+
+__all__ = [
+    "FORMAT_VERSION",
+    "PRESETS",
+    "AugmentConfig",
+    "CorpusConfig",
+    "DataConfig",
+    "DecoderConfig",
+    "EncoderConfig",
+    "FeatureConfig",
+    "JoinConfig",
+    "ModelConfig",
+    "ObjectiveConfig",
+    "OptimizerConfig",
+    "RoutingConfig",
+    "TrainConfig",
+    "VocabularyConfig",
+    "preset",
+]

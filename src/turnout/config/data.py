@@ -1,0 +1,114 @@
+"""What a run reads, and what is done to it before the model sees it. No torch here."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from turnout.config.model import require
+
+
+@dataclass(frozen=True, kw_only=True)
+class CorpusConfig:
+    """One corpus of a mixture: lhotse cuts, as `turnout prepare` and `synthesize` write them."""
+
+    cuts: str = ""
+    """Path of a `*.jsonl.gz` of cuts."""
+    weight: float = 1.0
+    """How often it is drawn, relative to the other corpora."""
+    join: bool = False
+    """Whether its clips are isolated words, to be joined into connected utterances."""
+
+    def __post_init__(self) -> None:
+        require(self.weight >= 0, f"weight is {self.weight}: it must not be negative")
+
+
+@dataclass(frozen=True, kw_only=True)
+class JoinConfig:
+    """Words of one speaker joined with pauses into connected utterances."""
+
+    min_words: int = 1
+    """Fewest words of an utterance."""
+    max_words: int = 6
+    """Most words of an utterance."""
+    min_pause: float = 0.05
+    """Shortest pause between words, in seconds."""
+    max_pause: float = 0.3
+    """Longest pause between words, in seconds."""
+    silent_pauses: float = 0.3
+    """Share of utterances whose pauses are digital zero rather than faint noise."""
+    curriculum: tuple[tuple[float, int], ...] = ((0.05, 1), (0.15, 3))
+    """(share of the run, most words until then), ascending; then max_words."""
+
+    def __post_init__(self) -> None:
+        require(1 <= self.min_words <= self.max_words, "join: 1 <= min_words <= max_words")
+        require(0 <= self.min_pause <= self.max_pause, "join: 0 <= min_pause <= max_pause")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AugmentConfig:
+    """Changes made anew for each utterance and epoch, from (seed, epoch, utterance id)."""
+
+    narrowband: float = 0.5
+    """Share of wideband utterances sent through the telephone channel."""
+    telephone_variants: int = 2
+    """Telephone channels (codec, filter, line noise) made of each clip and drawn from."""
+    speed: tuple[float, float] = (0.85, 1.18)
+    """Range of the tempo, drawn uniformly; (1, 1) is off."""
+    warp: tuple[float, float] = (0.87, 1.15)
+    """Range of the frequency warp (vocal tract length); (1, 1) is off."""
+    equalizer_db: float = 6.0
+    """Largest gain of a random smooth colouring of the spectrum, in decibels."""
+    noise: float = 0.6
+    """Share of utterances that get noise."""
+    noise_snr_db: tuple[float, float] = (8.0, 40.0)
+    """Range of its signal-to-noise ratio, in decibels."""
+    empty: float = 0.02
+    """Share of utterances replaced by noise or silence with empty text."""
+    time_masks: int = 2
+    """SpecAugment: masks along time."""
+    time_mask_frames: int = 20
+    """SpecAugment: widest mask along time, in 10 ms frames."""
+    mel_masks: int = 2
+    """SpecAugment: masks along frequency."""
+    mel_mask_bands: int = 14
+    """SpecAugment: widest mask along frequency, in mel bands."""
+
+    def __post_init__(self) -> None:
+        for name in ("narrowband", "noise", "empty"):
+            require(0 <= getattr(self, name) <= 1, f"augment.{name} must lie between 0 and 1")
+        for name in ("speed", "warp"):
+            low, high = getattr(self, name)
+            require(0 < low <= high, f"augment.{name} must be (low, high) with 0 < low <= high")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """The data of a run."""
+
+    train: tuple[CorpusConfig, ...] = ()
+    """Corpora to learn from."""
+    dev: tuple[CorpusConfig, ...] = ()
+    """Corpora to validate on; never augmented, joined with a fixed seed where they are words."""
+    tasks: Literal["draw", "all"] = "all"
+    """'draw': each utterance trains one task a step, by weight; 'all': every task it has a text
+    for, in one step and one encoder pass."""
+    translate_weight: float = 0.5
+    """'draw' only: share of utterances with a translation that train it."""
+    join: JoinConfig = field(default_factory=JoinConfig)
+    """For corpora of isolated words."""
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    """For the training corpora."""
+    batch_seconds: float = 180.0
+    """Audio in one batch of one rank, padding included, at most."""
+    epoch_hours: float | None = None
+    """Audio in one epoch; by default each corpus about once (weights considered)."""
+    cache: str | None = None
+    """Folder for the mel power of every clip; by default `features` inside the run's folder."""
+    workers: int = 0
+    """Processes that prepare batches; 0 prepares them in the training process."""
+    dev_utterances: int = 200
+    """Most utterances of each dev corpus, bandwidth and task."""
+
+    def __post_init__(self) -> None:
+        require(self.batch_seconds > 0, "data.batch_seconds must be above 0")
+        require(self.workers >= 0, "data.workers must not be negative")
+        require(0 <= self.translate_weight <= 1, "data.translate_weight lies between 0 and 1")

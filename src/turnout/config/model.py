@@ -1,0 +1,259 @@
+"""The shape of a model: features, vocabulary, encoder, decoder, routing. No torch here."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from turnout.errors import ConfigError
+from turnout.guidance import ExpertMap, Guide
+
+FORMAT_VERSION = 1
+
+
+def require(condition: bool, message: str) -> None:
+    """Raise ConfigError with `message` unless `condition` holds."""
+    if not condition:
+        raise ConfigError(message)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureConfig:
+    """How 16 kHz samples become log-mel frames (25 ms windows, 10 ms hop)."""
+
+    kind: Literal["kaldi", "whisper"] = "kaldi"
+    """Kaldi's filterbank (kaldi-native-fbank without dither), or Whisper's window and filters."""
+    num_mels: int = 80
+    """Mel bands per frame."""
+    normalization: Literal["none", "utterance", "peak", "whisper"] = "peak"
+    """'utterance': mean 0, variance 1 per band; 'peak': decibels below the loudest value, level
+    invariant; 'whisper': Whisper's clamp and scale; 'none': the natural logarithm as it is."""
+    dynamic_range_db: float = 80.0
+    """'peak' only: what lies further below the loudest value is raised to this distance."""
+
+    def __post_init__(self) -> None:
+        require(self.num_mels > 0, f"num_mels is {self.num_mels}: it must be at least 1")
+        require(self.dynamic_range_db > 0, "dynamic_range_db must be above 0")
+        require(
+            (self.kind == "whisper") == (self.normalization == "whisper"),
+            "normalization 'whisper' belongs to features of kind 'whisper', and to no other",
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoutingConfig:
+    """How frames find their expert in the feed-forwards of one stack of layers."""
+
+    kind: Literal["dense", "switch", "omni", "supervised", "hybrid"] = "dense"
+    """'dense': one feed-forward. 'switch': a learned router per layer. 'omni': one learned router
+    shared by layers. 'supervised': guidance chooses. 'hybrid': guidance chooses a group of
+    experts, a learned shared router one of the group."""
+    num_experts: int = 4
+    """Experts of a learned router; under 'hybrid' those of each group; unused by the others."""
+    guided_by: tuple[Guide, ...] = (Guide.BANDWIDTH,)
+    """What guides 'supervised' and 'hybrid': one or two of bandwidth, task, language,
+    target_language."""
+    layers: tuple[int, ...] | None = None
+    """Which layers are routed, from 0; all by default. The others stay dense."""
+    share_layers: int | None = None
+    """'omni' and 'hybrid': one router for this many consecutive routed layers; all by default
+    (Omni-router); 1 gives each layer its own."""
+    router_bias: bool = True
+    """Whether the learned router has a bias."""
+    jitter: float = 0.01
+    """Standard deviation of the noise added to router logits in training."""
+    gate: Literal["probability", "straight_through"] = "probability"
+    """'probability' multiplies by p (Switch); 'straight_through' by 1 with p's gradient, so that
+    copies of a dense feed-forward keep its function."""
+
+    def __post_init__(self) -> None:
+        require(self.num_experts >= 1, f"num_experts is {self.num_experts}: at least 1 is needed")
+        require(self.jitter >= 0, "jitter must not be negative")
+        require(
+            self.share_layers is None or self.share_layers >= 1,
+            f"share_layers is {self.share_layers}: at least 1, or leave it out for all layers",
+        )
+        if self.guided:
+            require(
+                1 <= len(self.guided_by) <= 2 and len(set(self.guided_by)) == len(self.guided_by),
+                f"guided_by is {[str(g) for g in self.guided_by]}: name one or two different ones",
+            )
+
+    @property
+    def guided(self) -> bool:
+        """Whether guidance takes part in the choice."""
+        return self.kind in ("supervised", "hybrid")
+
+    @property
+    def learned(self) -> bool:
+        """Whether a trained router takes part in the choice."""
+        return self.kind in ("switch", "omni", "hybrid")
+
+    def routes(self, layer: int) -> bool:
+        """Whether this layer's feed-forwards are routed."""
+        return self.kind != "dense" and (self.layers is None or layer in self.layers)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderConfig:
+    """Log-mel frames -> hidden frames."""
+
+    num_layers: int = 6
+    """Blocks."""
+    block: Literal["transformer", "conformer"] = "conformer"
+    """Pre-norm Transformer, or Conformer with both half feed-forwards routed."""
+    d_model: int = 144
+    """Width of the hidden frames; the decoder's as well."""
+    num_heads: int = 4
+    """Attention heads."""
+    d_feedforward: int = 576
+    """Inner width of each expert."""
+    activation: Literal["relu", "gelu", "silu"] = "silu"
+    """Inside the feed-forwards."""
+    subsampling: Literal["stack4", "conv2", "conv4"] = "conv4"
+    """'stack4': four frames stacked (25 Hz). 'conv2': two convolutions, the second of stride 2
+    (Whisper, 50 Hz). 'conv4': two convolutions of stride 2 (25 Hz)."""
+    positions: Literal["rotary", "sinusoidal", "whisper", "learned"] = "rotary"
+    """'sinusoidal': added, interleaved; 'whisper': added, halves; 'learned': up to max_frames."""
+    max_frames: int = 1500
+    """Longest input in hidden frames where positions are 'learned' or 'whisper'."""
+    conv_kernel: int = 15
+    """Conformer only: width of the depthwise convolution, odd, in hidden frames."""
+    left_context: int | None = None
+    """Hidden frames that attention sees to the left; unlimited by default."""
+    right_context: int | None = None
+    """Hidden frames that attention sees to the right; unlimited by default."""
+    dropout: float = 0.1
+    """On attention and feed-forward outputs and inside the feed-forward, in training."""
+    routing: RoutingConfig = field(default_factory=RoutingConfig)
+    """How the encoder's frames find their experts."""
+
+    def __post_init__(self) -> None:
+        check_stack("encoder", self.num_layers, self.d_model, self.num_heads, self.routing)
+        require(self.num_layers >= 1, "encoder.num_layers must be at least 1")
+        require(self.conv_kernel % 2 == 1, f"conv_kernel is {self.conv_kernel}: it must be odd")
+        require(0 <= self.dropout < 1, f"dropout is {self.dropout}: from 0 to below 1")
+
+    @property
+    def subsampling_factor(self) -> int:
+        """Feature frames per hidden frame."""
+        return 2 if self.subsampling == "conv2" else 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecoderConfig:
+    """Tokens and hidden frames -> the next token."""
+
+    num_layers: int = 2
+    """Blocks; 0 leaves the decoder out (CTC alone)."""
+    num_heads: int = 4
+    """Attention heads."""
+    d_feedforward: int = 576
+    """Inner width of each expert."""
+    activation: Literal["relu", "gelu", "silu"] = "silu"
+    """Inside the feed-forwards."""
+    positions: Literal["rotary", "sinusoidal", "learned"] = "sinusoidal"
+    """Of the tokens."""
+    max_tokens: int = 448
+    """Longest token sequence, prompt included."""
+    tie_embeddings: bool = True
+    """Whether the output layer is the embedding."""
+    dropout: float = 0.1
+    """As the encoder's."""
+    routing: RoutingConfig = field(
+        default_factory=lambda: RoutingConfig(guided_by=(Guide.TASK,))
+    )
+    """How the decoder's tokens find their experts."""
+
+    def __post_init__(self) -> None:
+        require(self.num_layers >= 0, "decoder.num_layers must not be negative")
+        require(0 <= self.dropout < 1, f"dropout is {self.dropout}: from 0 to below 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class VocabularyConfig:
+    """The ids: reserved ones first, then bytes and pieces."""
+
+    size: int = 512
+    """Rows of the embedding and of the CTC head, reserved ids included."""
+    languages: tuple[str, ...] = ("ar", "en")
+    """Spoken languages."""
+    translations: tuple[tuple[str, str], ...] = (("ar", "en"), ("en", "de"))
+    """(spoken, target) pairs that the model translates."""
+
+    def __post_init__(self) -> None:
+        require(self.size > 0, "vocabulary.size must be above 0")
+        require(len(self.languages) > 0, "vocabulary.languages must name at least one language")
+        for source, _ in self.translations:
+            require(
+                source in self.languages,
+                f"vocabulary.translations begins at '{source}', which is not among the languages "
+                f"{', '.join(self.languages)}",
+            )
+
+    @property
+    def all_languages(self) -> tuple[str, ...]:
+        """Spoken languages in order, then those that are only written."""
+        targets = (target for _, target in self.translations)
+        return tuple(dict.fromkeys((*self.languages, *targets)))
+
+    def targets_of(self, language: str) -> tuple[str, ...]:
+        """Languages that speech in `language` is translated to."""
+        return tuple(target for source, target in self.translations if source == language)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """A whole model."""
+
+    features: FeatureConfig = field(default_factory=FeatureConfig)
+    """Samples -> frames."""
+    vocabulary: VocabularyConfig = field(default_factory=VocabularyConfig)
+    """Ids and languages."""
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    """Frames -> hidden frames."""
+    decoder: DecoderConfig = field(default_factory=DecoderConfig)
+    """Hidden frames -> tokens."""
+    ctc: bool = True
+    """Whether the encoder has a CTC head (always the transcript of what is spoken)."""
+    bandwidth_token: bool = True
+    """Whether a token that names the bandwidth stands before the encoder's frames."""
+    task_token: bool = True
+    """Whether the decoder's prompt names the task; a neutral token stands there when off."""
+    window_seconds: float = 30.0
+    """Longest stretch of audio that the model takes at once; longer recordings are cut."""
+
+    def __post_init__(self) -> None:
+        decoder = self.decoder
+        if decoder.num_layers:
+            check_stack(
+                "decoder", decoder.num_layers, self.encoder.d_model, decoder.num_heads,
+                decoder.routing,
+            )
+        require(self.ctc or decoder.num_layers > 0, "a model needs a CTC head or a decoder")
+        require(self.window_seconds > 0, "window_seconds must be above 0")
+
+    def expert_map(self, routing: RoutingConfig) -> ExpertMap:
+        """Which guidance selects which expert (or group) under `routing`."""
+        return ExpertMap.of(
+            routing.guided_by if routing.guided else (),
+            languages=self.vocabulary.languages,
+            target_languages=self.vocabulary.all_languages,
+        )
+
+
+def check_stack(
+    name: str, num_layers: int, d_model: int, num_heads: int, routing: RoutingConfig
+) -> None:
+    """Raise ConfigError where width, heads and routed layers of a stack do not go together."""
+    require(
+        num_heads > 0 and d_model % num_heads == 0,
+        f"{name}: d_model {d_model} is not a multiple of num_heads {num_heads}",
+    )
+    require(
+        (d_model // num_heads) % 2 == 0,
+        f"{name}: d_model / num_heads is {d_model // num_heads}: rotary positions need it even",
+    )
+    outside = [layer for layer in routing.layers or () if not 0 <= layer < num_layers]
+    require(
+        not outside,
+        f"{name}.routing.layers names {outside}; the layers are 0 to {num_layers - 1}",
+    )

@@ -1,0 +1,101 @@
+"""A run: objective, optimizer, schedule, what is saved and when. No torch here."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from turnout.config.data import DataConfig
+from turnout.config.model import ModelConfig, require
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectiveConfig:
+    """The parts of the loss."""
+
+    ctc_weight: float = 0.3
+    """Share of CTC; the rest is attention's. A model without decoder is CTC alone."""
+    label_smoothing: float = 0.1
+    """Of the attention loss."""
+    balance_weight: float = 0.01
+    """Switch's load-balance loss, per learned routing (arXiv 2101.03961, equation 4)."""
+
+    def __post_init__(self) -> None:
+        require(0 <= self.ctc_weight <= 1, "objective.ctc_weight must lie between 0 and 1")
+        require(0 <= self.label_smoothing < 1, "objective.label_smoothing: from 0 to below 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerConfig:
+    """AdamW with warm-up and decay."""
+
+    learning_rate: float = 1e-3
+    """At the end of the warm-up."""
+    warmup_steps: int = 500
+    """Steps of linear warm-up."""
+    decay: Literal["cosine", "linear", "inverse_sqrt", "constant"] = "cosine"
+    """After the warm-up; 'cosine' and 'linear' end at final_share of the peak."""
+    final_share: float = 0.01
+    """What is left of the learning rate at the end of the run."""
+    betas: tuple[float, float] = (0.9, 0.98)
+    """Of Adam's moments."""
+    weight_decay: float = 0.01
+    """On matrices only."""
+    clip_norm: float = 1.0
+    """Largest global gradient norm."""
+    accumulate: int = 1
+    """Batches whose gradients are added before a step."""
+
+    def __post_init__(self) -> None:
+        require(self.learning_rate > 0, "optimizer.learning_rate must be above 0")
+        require(self.accumulate >= 1, "optimizer.accumulate must be at least 1")
+        require(self.clip_norm > 0, "optimizer.clip_norm must be above 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """One training run. Stops at the first of steps, epochs, hours of audio that is reached."""
+
+    output: str = "runs/default"
+    """The run's folder: checkpoints, logs, the plot and, at the end, `model/`."""
+    model: ModelConfig = field(default_factory=ModelConfig)
+    """What is trained."""
+    data: DataConfig = field(default_factory=DataConfig)
+    """On what."""
+    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+    """Towards what."""
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    """How."""
+    init_from: str | None = None
+    """Model folder whose weights are the start; what did not fit is listed."""
+    tie_experts_until: int = 0
+    """The experts of a layer train as one for this many steps, then apart."""
+    max_steps: int | None = 10_000
+    """Optimizer steps."""
+    max_epochs: int | None = None
+    """Passes through the plan of batches."""
+    max_hours: float | None = None
+    """Hours of audio consumed."""
+    seed: int = 0
+    """Of weights, batches, augmentation, dropout and jitter."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """'bfloat16': autocast, the weights and the routers stay float32."""
+    device: str = "auto"
+    """'auto', 'cpu' or 'cuda'."""
+    threads: int | None = None
+    """CPU threads; by default PyTorch's choice."""
+    validate_every: int = 500
+    """Steps between validations."""
+    checkpoint_every: int = 250
+    """Steps between checkpoints."""
+    keep_checkpoints: int = 2
+    """Newest checkpoints kept, beside the best."""
+    average_last: int = 5
+    """Validated weights that are averaged into the final model; 1 takes the best alone."""
+    log_every: int = 10
+    """Steps between lines of the log."""
+
+    def __post_init__(self) -> None:
+        require(bool(self.output), "output must name a folder")
+        limits = (self.max_steps, self.max_epochs, self.max_hours)
+        require(any(limit is not None for limit in limits), "set max_steps, max_epochs or max_hours")
+        for name in ("validate_every", "checkpoint_every", "keep_checkpoints", "average_last"):
+            require(getattr(self, name) >= 1, f"{name} must be at least 1")

@@ -1,0 +1,92 @@
+"""Everything turnout raises on purpose.
+
+::
+
+    TurnoutError
+    ├── UsageError             unusable arguments: a word, an option, a combination (exit status 2)
+    │   ├── ConfigError        a configuration that cannot be: unknown key, bad value, changed since
+    │   ├── GuidanceError      a task or language the model does not have, or that must be said
+    │   └── MissingExtra       the verb or file needs a package that is not installed
+    ├── AudioError             one recording cannot be taken (the others go on; exit status 1)
+    │   └── AudioTooLong       it decodes to more than the allowed duration
+    ├── ManifestError          a line of a manifest is wrong: file, line and field are named
+    ├── ModelFolderError       a model folder is missing, incomplete, damaged or of another version
+    ├── CheckpointError        no usable checkpoint, or one of another run
+    ├── TrainingError          a run cannot go on: nothing to learn from, or a loss that is not finite
+    ├── ExportError            the graphs do not give what the model gives
+    └── StorageError           a file cannot be written: no space, no permission
+
+Every message is one line that says what was given, what is accepted, and what to do.
+"""
+
+
+class TurnoutError(Exception):
+    """Base of all errors that turnout raises on purpose; `exit_status` is the command line's."""
+
+    exit_status = 1
+
+
+class UsageError(TurnoutError):
+    """The arguments cannot be used as given."""
+
+    exit_status = 2
+
+
+class ConfigError(UsageError):
+    """A configuration holds an unknown key, an impossible value, or changed since the run began."""
+
+
+class GuidanceError(UsageError):
+    """A task, language or bandwidth that the model does not have, or that has to be said."""
+
+
+class MissingExtra(UsageError):
+    """A package of one of turnout's extras is not installed."""
+
+    def __init__(self, what: str, extra: str) -> None:
+        super().__init__(f"{what} needs the extra '{extra}': pip install 'turnout[{extra}]'")
+
+
+class AudioError(TurnoutError):
+    """One recording cannot be taken; the message begins with its name."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(f"{name}: {reason}")
+        self.name = name
+        self.reason = reason
+
+
+class AudioTooLong(AudioError):
+    """A recording decodes to more audio than is allowed."""
+
+
+class ManifestError(TurnoutError):
+    """A line of a manifest cannot be used; the message cites file, line and field."""
+
+    def __init__(self, file: str, line: int | None, field: str | None, reason: str) -> None:
+        place = file if line is None else f"{file}:{line}"
+        super().__init__(f"{place}: field '{field}': {reason}" if field else f"{place}: {reason}")
+        self.file = file
+        self.line = line
+        self.field = field
+        self.reason = reason
+
+
+class ModelFolderError(TurnoutError):
+    """A model folder is missing, incomplete, damaged or of a version this turnout cannot read."""
+
+
+class CheckpointError(TurnoutError):
+    """There is no usable checkpoint, or it belongs to another run."""
+
+
+class TrainingError(TurnoutError):
+    """A run cannot go on."""
+
+
+class ExportError(TurnoutError):
+    """Exported graphs do not give the model's own log-probabilities."""
+
+
+class StorageError(TurnoutError):
+    """A file cannot be written: no space left, no permission."""

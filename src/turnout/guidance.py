@@ -1,0 +1,108 @@
+"""What is known of a recording before its first frame, and which expert that selects.
+
+Supervised routing (S-MoE, arXiv 2508.10009) has no learned gate: the bandwidth, the task or a
+language *is* the choice of expert. This module knows nothing of audio, tensors or models.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from math import prod
+
+from turnout.errors import GuidanceError
+
+
+class Bandwidth(StrEnum):
+    """Where the speech's spectrum ends: 4 kHz (telephone) or beyond."""
+
+    NARROWBAND = "narrowband"
+    WIDEBAND = "wideband"
+
+
+class Task(StrEnum):
+    """What the decoder writes: the words spoken, or their translation."""
+
+    TRANSCRIBE = "transcribe"
+    TRANSLATE = "translate"
+
+
+class Guide(StrEnum):
+    """A property of a request that can select an expert."""
+
+    BANDWIDTH = "bandwidth"
+    TASK = "task"
+    LANGUAGE = "language"
+    TARGET_LANGUAGE = "target_language"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Guidance:
+    """What one utterance, or one decoder row of it, is known or asked to be; None is unknown."""
+
+    bandwidth: Bandwidth | None = None
+    task: Task | None = None
+    language: str | None = None
+    target_language: str | None = None
+
+    def value(self, guide: Guide) -> str | None:
+        """The value of one guide, as the plain string that `ExpertMap` lists, or None."""
+        found = getattr(self, guide.value)
+        return None if found is None else str(found)
+
+
+@dataclass(frozen=True)
+class ExpertMap:
+    """Guidance -> expert (or group) index: the product of the guides' values, first guide slowest.
+
+    `choices` lists, for each guide, its values in order.
+    """
+
+    guides: tuple[Guide, ...]
+    choices: tuple[tuple[str, ...], ...]
+
+    @classmethod
+    def of(
+        cls,
+        guides: Sequence[Guide],
+        *,
+        languages: Sequence[str],
+        target_languages: Sequence[str],
+    ) -> "ExpertMap":
+        """The map of a model with these languages; `target_languages` includes the spoken ones."""
+        table: Mapping[Guide, tuple[str, ...]] = {
+            Guide.BANDWIDTH: tuple(Bandwidth),
+            Guide.TASK: tuple(Task),
+            Guide.LANGUAGE: tuple(languages),
+            Guide.TARGET_LANGUAGE: tuple(target_languages),
+        }
+        return cls(tuple(guides), tuple(table[guide] for guide in guides))
+
+    @property
+    def num_groups(self) -> int:
+        """How many indices there are (1 where nothing guides)."""
+        return prod(len(values) for values in self.choices)
+
+    def index(self, guidance: Guidance) -> int:
+        """The index that this guidance selects.
+
+        Raises GuidanceError, naming the choices, where a value is missing or unknown.
+        """
+        index = 0
+        for guide, values in zip(self.guides, self.choices, strict=True):
+            value = guidance.value(guide)
+            if value not in values:
+                given = "was not given" if value is None else f"'{value}' is unknown to this model"
+                raise GuidanceError(
+                    f"the {guide.value.replace('_', ' ')} selects this model's experts and {given}: "
+                    f"choose one of {', '.join(values)}"
+                )
+            index = index * len(values) + values.index(value)
+        return index
+
+    def name(self, index: int) -> str:
+        """The words behind an index, such as 'narrowband' or 'narrowband+translate'."""
+        words: list[str] = []
+        for values in reversed(self.choices):
+            index, position = divmod(index, len(values))
+            words.append(values[position])
+        return "+".join(reversed(words)) or "all"
