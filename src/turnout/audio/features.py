@@ -75,7 +75,7 @@ def mel_power(samples: Floats, config: FeatureConfig) -> Floats:
 
 
 def log_mel_of(power: Floats, config: FeatureConfig) -> Floats:
-    """Mel power -> log-mel as the model takes it, [frames, mels], normalised over all its frames."""
+    """Mel power -> log-mel, [frames, mels], normalised over all frames given."""
     if config.normalization == "peak":
         return _below_peak(power, _silence_power(config), config.dynamic_range_db)
     if config.normalization == "whisper":
@@ -111,7 +111,7 @@ def filterbank(kind: Literal["kaldi", "whisper"], num_mels: int) -> Filterbank:
 
 
 def _windows(samples: Floats, frames: int, bank: Filterbank) -> Floats:
-    """Overlapping windows as a view, [frames, WINDOW_SAMPLES + 1], each led by the sample before."""
+    """Overlapping windows, [frames, WINDOW_SAMPLES + 1], each led by the sample before it."""
     after = (frames - 1) * HOP_SAMPLES + WINDOW_SAMPLES - bank.before - len(samples)
     # One sample more in front: pre-emphasis needs the predecessor of each window's first sample.
     padded = np.pad(samples, (bank.before + 1, max(after, 0)), mode=bank.padding)
@@ -152,12 +152,10 @@ def _prepare_whisper(block: Floats, bank: Filterbank, out: Floats) -> None:
 
 
 def _kaldi_filters(num_mels: int) -> Floats:
-    """Triangles on Kaldi's mel scale from 20 Hz to 8 kHz, [bins, mels]; the last bin counts not."""
+    """Triangles on Kaldi's mel scale from 20 Hz to 8 kHz, [bins, mels]; the Nyquist bin is left out."""
     hz = np.arange(KALDI_FFT // 2) * (SAMPLE_RATE / KALDI_FFT)
-    mel = 1127.0 * np.log1p(hz / 700.0)
-    lowest, highest = 1127.0 * np.log1p(np.array([KALDI_LOWEST_HZ, SAMPLE_RATE / 2]) / 700.0)
-    edges = np.linspace(lowest, highest, num_mels + 2)
-    weights = _triangles(mel, edges)
+    lowest, highest = _kaldi_mel(np.array([KALDI_LOWEST_HZ, SAMPLE_RATE / 2]))
+    weights = _triangles(_kaldi_mel(hz), np.linspace(lowest, highest, num_mels + 2))
     return np.vstack([weights, np.zeros((1, num_mels))]).astype(np.float32)
 
 
@@ -175,6 +173,10 @@ def _triangles(points: NDArray[np.float64], edges: NDArray[np.float64]) -> NDArr
     rising = (points[:, None] - edges[None, :-2]) / widths[:-1]
     falling = (edges[None, 2:] - points[:, None]) / widths[1:]
     return np.maximum(0.0, np.minimum(rising, falling))
+
+
+def _kaldi_mel(hz: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(1127.0 * np.log1p(hz / 700.0), np.float64)
 
 
 def _slaney_mel(hz: float) -> float:
@@ -204,4 +206,5 @@ def _below_peak(power: Floats, silence: float, dynamic_range_db: float) -> Float
 def _whisper_scale(power: Floats) -> Floats:
     """Whisper's: log10, at most 8 below the loudest value, plus 4, divided by 4."""
     logs = np.log10(np.maximum(power, np.float32(1e-10)))
-    return (np.maximum(logs, logs.max(initial=-10.0) - np.float32(8.0)) + 4.0) / np.float32(4.0)
+    clamped = np.maximum(logs, logs.max(initial=-10.0) - np.float32(8.0))
+    return (clamped + np.float32(4.0)) * np.float32(0.25)

@@ -67,8 +67,9 @@ def random_channel(rng: np.random.Generator) -> TelephoneChannel:
 def add_noise(samples: Floats, snr_db: float, rng: np.random.Generator) -> Floats:
     """White noise added, its power `snr_db` below the samples' mean power."""
     power = float(np.mean(np.square(samples, dtype=np.float64))) if len(samples) else 0.0
-    level = np.sqrt(power * 10.0 ** (-snr_db / 10.0))
-    return samples + rng.standard_normal(len(samples), np.float32) * np.float32(level)
+    noise = rng.standard_normal(len(samples), np.float32)
+    noise *= np.float32(np.sqrt(power * 10.0 ** (-snr_db / 10.0)))
+    return samples + noise
 
 
 @lru_cache(maxsize=1)
