@@ -59,7 +59,7 @@ class Backend(Protocol):
     def start(
         self, encoded: Encoded, rows: NDArray[np.int64], guidance: Sequence[Guidance]
     ) -> DecoderState:
-        """An empty decoder cache; `rows[r]` is the utterance, `guidance[r]` the request of row r."""
+        """An empty cache; `rows[r]` is the utterance and `guidance[r]` the request of row r."""
         ...
 
     def step(
