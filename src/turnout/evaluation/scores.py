@@ -1,0 +1,209 @@
+"""WER, CER, BLEU and chrF of a list of texts, each with a bootstrap interval over utterances.
+
+Word and character errors are counted on normalised text, BLEU and chrF on the text as it is.
+What a figure was made with stands beside it (`signature`). Knows nothing of models or audio.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import version
+from typing import Literal
+
+import jiwer
+import numpy as np
+from numpy.typing import NDArray
+from sacrebleu.metrics.bleu import BLEU
+from sacrebleu.metrics.chrf import CHRF
+from whisper_normalizer.basic import BasicTextNormalizer
+
+Metric = Literal["wer", "cer", "bleu", "chrf"]
+RESAMPLES = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """One figure of one list of utterances, in percent, with its 95 % interval."""
+
+    metric: Metric
+    value: float
+    """WER and CER: errors per 100 reference units, may exceed 100, lower is better. BLEU and
+    chrF: 0 to 100, higher is better."""
+    low: float
+    high: float
+    utterances: int
+    units: int
+    """Reference words (WER, BLEU) or characters (CER, chrF)."""
+    errors: int | None
+    """Substitutions, deletions and insertions; None for BLEU and chrF."""
+    signature: str
+    """Normaliser and versions, or sacrebleu's signature."""
+
+    def __str__(self) -> str:
+        """The value with its interval, as '3.1 [2.4, 3.9]'."""
+        return f"{self.value:.1f} [{self.low:.1f}, {self.high:.1f}]"
+
+
+@cache
+def _normalizer() -> BasicTextNormalizer:
+    # Its default turns every combining mark into a space, which cuts vocalised Arabic to letters.
+    return BasicTextNormalizer(preserve_marks=True)
+
+
+def normalized(text: str) -> str:
+    """The text as word and character errors compare it: Whisper's basic normaliser, marks kept."""
+    return " ".join(_normalizer()(text).split())
+
+
+def normalizer_signature() -> str:
+    """Name, variant and version of the normaliser."""
+    return f"whisper-normalizer {version('whisper-normalizer')} basic, marks kept"
+
+
+def word_errors(
+    references: Sequence[str],
+    hypotheses: Sequence[str],
+    *,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Score:
+    """Word error rate. Where no reference has a word, 100 for each word inserted.
+
+    `resamples` is the number of bootstrap samples (0 leaves the interval at the value).
+    """
+    _check(references, hypotheses)
+    texts = [normalized(text) for text in references], [normalized(text) for text in hypotheses]
+    output = jiwer.process_words(*texts) if references else None
+    return _error_score("wer", output, resamples, seed)
+
+
+def character_errors(
+    references: Sequence[str],
+    hypotheses: Sequence[str],
+    *,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Score:
+    """Character error rate, spaces between words included; otherwise as `word_errors`."""
+    _check(references, hypotheses)
+    texts = [normalized(text) for text in references], [normalized(text) for text in hypotheses]
+    output = jiwer.process_characters(*texts) if references else None
+    return _error_score("cer", output, resamples, seed)
+
+
+def bleu(
+    references: Sequence[str], hypotheses: Sequence[str], *, resamples: int = RESAMPLES
+) -> Score:
+    """Corpus BLEU by sacrebleu; its bootstrap is seeded by itself (see the signature)."""
+    # `force` silences a hint about tokenised input, which spoken words without points trigger.
+    metric = BLEU(force=True)
+    return _overlap_score("bleu", metric, references, hypotheses, resamples)
+
+
+def chrf(
+    references: Sequence[str], hypotheses: Sequence[str], *, resamples: int = RESAMPLES
+) -> Score:
+    """Corpus chrF2 by sacrebleu; its bootstrap is seeded by itself (see the signature)."""
+    return _overlap_score("chrf", CHRF(), references, hypotheses, resamples)
+
+
+def _check(references: Sequence[str], hypotheses: Sequence[str]) -> None:
+    if len(references) != len(hypotheses):
+        raise ValueError(f"{len(references)} references but {len(hypotheses)} hypotheses")
+
+
+def _error_score(
+    metric: Metric,
+    output: jiwer.WordOutput | jiwer.CharacterOutput | None,
+    resamples: int,
+    seed: int,
+) -> Score:
+    errors, units = _errors_and_units(output)
+    value = _rate(errors.sum(), units.sum())
+    low, high = _interval(errors, units, resamples, seed)
+    return Score(
+        metric=metric,
+        value=value,
+        low=low if resamples else value,
+        high=high if resamples else value,
+        utterances=len(units),
+        units=int(units.sum()),
+        errors=int(errors.sum()),
+        signature=f"{normalizer_signature()}; jiwer {version('jiwer')}",
+    )
+
+
+def _errors_and_units(
+    output: jiwer.WordOutput | jiwer.CharacterOutput | None,
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Errors and reference units of each utterance."""
+    errors, units = [], []
+    for reference, chunks in zip(
+        output.references if output else (), output.alignments if output else (), strict=True
+    ):
+        units.append(len(reference))
+        errors.append(
+            sum(
+                max(
+                    chunk.ref_end_idx - chunk.ref_start_idx, chunk.hyp_end_idx - chunk.hyp_start_idx
+                )
+                for chunk in chunks
+                if chunk.type != "equal"
+            )
+        )
+    return np.array(errors, dtype=np.int64), np.array(units, dtype=np.int64)
+
+
+def _rate(errors: float, units: float) -> float:
+    return 100.0 * float(errors) / max(float(units), 1.0)
+
+
+def _interval(
+    errors: NDArray[np.int64], units: NDArray[np.int64], resamples: int, seed: int
+) -> tuple[float, float]:
+    """The 2.5 and 97.5 percentiles of the rate over utterances drawn with replacement."""
+    count = len(units)
+    if count == 0 or resamples == 0:
+        return 0.0, 0.0
+    rng = np.random.default_rng(seed)
+    rates = np.empty(resamples)
+    for sample in range(resamples):
+        drawn = rng.integers(count, size=count)
+        rates[sample] = _rate(errors[drawn].sum(), units[drawn].sum())
+    low, high = np.percentile(rates, (2.5, 97.5))
+    return float(low), float(high)
+
+
+def _overlap_score(
+    name: Metric,
+    metric: BLEU | CHRF,
+    references: Sequence[str],
+    hypotheses: Sequence[str],
+    resamples: int,
+) -> Score:
+    _check(references, hypotheses)
+    value, low, high = 0.0, 0.0, 0.0
+    if references:
+        # One utterance has nothing to resample; sacrebleu asks for two.
+        times = resamples if len(references) > 1 and resamples > 1 else 1
+        result = metric.corpus_score(list(hypotheses), [list(references)], n_bootstrap=times)
+        signature = str(metric.get_signature())
+        value = float(result.score)
+        found = json.loads(result.format(width=6, is_json=True, signature=signature))
+        spread = float(found.get("confidence_var", 0.0))
+        middle = float(found.get("confidence_mean", value))
+        low, high = max(0.0, middle - spread), min(100.0, middle + spread)
+    words = name == "bleu"
+    return Score(
+        metric=name,
+        value=value,
+        low=low,
+        high=high,
+        utterances=len(references),
+        units=sum(len(text.split() if words else text.replace(" ", "")) for text in references),
+        errors=None,
+        signature=str(metric.get_signature())
+        if references
+        else f"sacrebleu {version('sacrebleu')}",
+    )
