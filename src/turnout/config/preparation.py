@@ -1,0 +1,57 @@
+"""How recordings and sentences become corpora (`turnout prepare`, `turnout synthesize`)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from turnout.config.model import require
+
+ManifestKind = Literal[
+    "auto", "nemo", "kaldi", "table", "huggingface", "lhotse", "fsdd", "arabic_commands",
+    "librispeech",
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepareConfig:
+    """How `turnout prepare` reads a corpus."""
+
+    kind: ManifestKind = "auto"
+    """What the source is; 'auto' tells by its name and content. 'table' is CSV or TSV."""
+    language: str | None = None
+    """The spoken language, where the source does not state one."""
+    target_language: str | None = None
+    """The language of translations, where the source does not state one."""
+    split: str | None = None
+    """Shares such as 'train=0.8,dev=0.1,test=0.1': speakers are dealt out to these splits."""
+    seed: int = 0
+    """Of the speakers' draw."""
+    skip_bad: bool = False
+    """Leave out lines that cannot be used, and list them, instead of stopping at the first."""
+    max_duration: float = 14400.0
+    """Longest recording taken, in seconds."""
+
+    def __post_init__(self) -> None:
+        require(self.max_duration > 0, "max_duration must be above 0 seconds")
+        self.shares  # noqa: B018  (a wrong --split is told before any work)
+
+    @property
+    def shares(self) -> Mapping[str, float] | None:
+        """`split` as a share per name, summing to 1, or None."""
+        return None if self.split is None else parse_shares(self.split)
+
+
+def parse_shares(text: str) -> dict[str, float]:
+    """'train=0.8,dev=0.2' -> {'train': 0.8, 'dev': 0.2}; raises ConfigError."""
+    wanted = f"split is '{text}': write names and shares that sum to 1, as 'train=0.9,dev=0.1'"
+    shares: dict[str, float] = {}
+    for part in text.split(","):
+        name, _, share = (word.strip() for word in part.partition("="))
+        require(name.replace("-", "").replace("_", "").isalnum() and name not in shares, wanted)
+        try:
+            shares[name] = float(share)
+        except ValueError:
+            require(False, wanted)
+        require(0 < shares[name] <= 1, wanted)
+    require(abs(sum(shares.values()) - 1) < 1e-6, wanted)
+    return shares

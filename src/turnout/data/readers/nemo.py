@@ -1,0 +1,96 @@
+"""NeMo's JSON lines: one utterance a line, or one line per task of an utterance (Canary)."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from turnout.config.preparation import PrepareConfig
+from turnout.data.entry import Entry, Place, Read, Record, utterance_id
+from turnout.errors import ManifestError
+
+TRANSLATION_TASKS = {"ast", "translate", "s2t_translation", "st"}
+
+
+def read_nemo(source: Path, config: PrepareConfig) -> Read:
+    """Entries of a NeMo manifest; audio paths are relative to its folder."""
+    for record in json_lines(source):
+        if isinstance(record, ManifestError):
+            yield record
+            continue
+        try:
+            yield _entry(record, source.parent, config)
+        except ManifestError as error:
+            yield error
+
+
+def json_lines(source: Path) -> Iterator[Record | ManifestError]:
+    """The objects of a JSON lines file; empty lines are passed over."""
+    with source.open("rb") as lines:
+        for number, line in enumerate(lines, start=1):
+            if line.strip():
+                yield _parse(line, Place(str(source), number))
+
+
+def _parse(line: bytes, place: Place) -> Record | ManifestError:
+    try:
+        # lone surrogates such as "\ud800" are JSON, but no text that could be written again
+        fields: Any = json.loads(line.decode("utf-8-sig"))
+        json.dumps(fields, ensure_ascii=False).encode("utf-8")
+    except UnicodeError:
+        return place.error(None, "is not UTF-8: a JSON object in UTF-8 was expected")
+    except json.JSONDecodeError as error:
+        return place.error(None, f"is not JSON ({error.msg} at column {error.colno})")
+    except RecursionError:
+        return place.error(None, "is nested too deeply: a flat JSON object was expected")
+    if not isinstance(fields, dict):
+        return place.error(None, f"holds a {type(fields).__name__}: a JSON object was expected")
+    return Record(fields, place)
+
+
+def _entry(record: Record, folder: Path, config: PrepareConfig) -> Entry:
+    path = record.needed("audio_filepath")
+    offset = record.seconds("offset") or 0.0
+    language = record.language("lang", "source_lang", "language", default=config.language)
+    text, translations = _texts(record, language, config)
+    return Entry(
+        id=record.word("id", "utt_id") or utterance_id(path, offset),
+        audio=folder / Path(path).expanduser(),
+        place=record.place,
+        text=text,
+        language=language,
+        speaker=record.word("speaker"),
+        translations=translations,
+        split=record.split(),
+        bandwidth=record.bandwidth(),
+        offset=offset,
+        duration=record.seconds("duration"),
+        channel=record.channel(),
+    )
+
+
+def _texts(
+    record: Record, language: str | None, config: PrepareConfig
+) -> tuple[str | None, dict[str, str]]:
+    """The transcript, and the translations by target language.
+
+    Canary's manifests have the target text in `answer` (newer) or in `text` (older), with a task
+    and a target language that tell whether it is a translation.
+    """
+    text, answer = record.text("text"), record.text("answer")
+    target = record.language("target_lang", "target_language", default=config.target_language)
+    task = (record.word("taskname", "task") or "").lower()
+    translates = target is not None and target != language
+    translation = record.text("translation")
+    if not translates:
+        if translation is not None or task in TRANSLATION_TASKS:
+            raise record.place.error(
+                "target_lang", "is missing: a translation's language was expected, other than "
+                f"the spoken one ({language})",
+            )
+        return (answer if text is None else text), {}
+    if translation is None:
+        translation = answer
+    if translation is None and task in TRANSLATION_TASKS:
+        text, translation = None, text
+    return text, {} if translation is None or target is None else {target: translation}
