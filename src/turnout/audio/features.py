@@ -152,8 +152,8 @@ def _prepare_whisper(block: Floats, bank: Filterbank, out: Floats) -> None:
 
 
 def _kaldi_filters(num_mels: int) -> Floats:
-    """Triangles on Kaldi's mel scale from 20 Hz to 8 kHz, [bins, mels]; the Nyquist bin is left out."""
-    hz = np.arange(KALDI_FFT // 2) * (SAMPLE_RATE / KALDI_FFT)
+    """Triangles on Kaldi's mel scale, 20 Hz to 8 kHz, [bins, mels]; Nyquist's bin is left out."""
+    hz = np.arange(KALDI_FFT // 2, dtype=np.float64) * (SAMPLE_RATE / KALDI_FFT)
     lowest, highest = _kaldi_mel(np.array([KALDI_LOWEST_HZ, SAMPLE_RATE / 2]))
     weights = _triangles(_kaldi_mel(hz), np.linspace(lowest, highest, num_mels + 2))
     return np.vstack([weights, np.zeros((1, num_mels))]).astype(np.float32)
@@ -161,7 +161,7 @@ def _kaldi_filters(num_mels: int) -> Floats:
 
 def _whisper_filters(num_mels: int) -> Floats:
     """Slaney's triangles from 0 to 8 kHz, each of unit area, [bins, mels]."""
-    hz = np.arange(WINDOW_SAMPLES // 2 + 1) * (SAMPLE_RATE / WINDOW_SAMPLES)
+    hz = np.arange(WINDOW_SAMPLES // 2 + 1, dtype=np.float64) * (SAMPLE_RATE / WINDOW_SAMPLES)
     edges = _slaney_hz(np.linspace(0.0, _slaney_mel(SAMPLE_RATE / 2), num_mels + 2))
     weights = _triangles(hz, edges) * (2.0 / (edges[2:] - edges[:-2]))
     return weights.astype(np.float32)

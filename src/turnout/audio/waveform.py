@@ -1,0 +1,247 @@
+"""A recording, from a file or bytes -> mono float32 samples at 16 kHz, in blocks.
+
+What is taken, what is refused and what is taken with a warning is decided here. Memory is bounded
+by the block, and the length by what was decoded: a small file that unpacks to hours is stopped at
+the limit. This file knows nothing of frames or models.
+"""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from shutil import copyfileobj
+from types import TracebackType
+from typing import BinaryIO, cast
+
+import numpy as np
+import soxr
+from numpy.typing import NDArray
+
+from turnout.audio.decoders import Decoder, open_decoder
+from turnout.audio.features import SAMPLE_RATE
+from turnout.audio.mixing import Mixer
+from turnout.errors import AudioError, AudioTooLong
+
+Floats = NDArray[np.float32]
+Source = str | Path | bytes | BinaryIO
+
+LOWEST_RATE = 8_000
+HIGHEST_RATE = 192_000
+MAX_DURATION_SECONDS = 14_400.0
+LARGEST_SAMPLE = 1e6
+"""Full scale is 1, and some programs write 16-bit values as floats; beyond it, powers overflow."""
+SPOOL_BYTES = 2**24
+
+
+@dataclass(frozen=True, eq=False)
+class Waveform:
+    """A whole recording in memory."""
+
+    samples: Floats
+    """Mono, 16 kHz, full scale 1."""
+    native_rate: int
+    """Hz, as the file was sampled."""
+    warnings: tuple[str, ...] = ()
+    """What was amiss and was taken all the same."""
+
+    @property
+    def duration(self) -> float:
+        """Seconds."""
+        return len(self.samples) / SAMPLE_RATE
+
+
+class Recording:
+    """An open recording, read once, from its beginning to its end."""
+
+    def __init__(
+        self, decoder: Decoder, file: BinaryIO, name: str, max_duration: float, channel: int | None
+    ) -> None:
+        self.name = name
+        self.native_rate = decoder.rate
+        self._decoder = decoder
+        self._file = file
+        self._limit = round(max_duration * SAMPLE_RATE)
+        self._max_duration = max_duration
+        self._mixer = Mixer(decoder.channels, channel)
+        self._read = False
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What was amiss and was taken all the same; complete once the blocks are read."""
+        return tuple(self._decoder.warnings())
+
+    def blocks(self) -> Iterator[Floats]:
+        """Mono samples at 16 kHz, a few seconds a block; can be iterated once.
+
+        Raises AudioError for a recording without samples or with values that are no samples, and
+        AudioTooLong beyond the allowed duration.
+        """
+        if self._read:
+            raise RuntimeError(f"{self.name} was read already: open it again")
+        self._read = True
+        length = 0
+        with closing(self):
+            for block in self._resampled():
+                length += len(block)
+                if length > self._limit:
+                    raise AudioTooLong(
+                        self.name,
+                        f"longer than the allowed {self._max_duration:g} s: "
+                        "give a shorter recording or raise max_duration",
+                    )
+                yield block
+
+    def close(self) -> None:
+        """Release the file; reading to the end, or to an error, does so by itself."""
+        self._read = True
+        self._decoder.close()
+        self._file.close()
+
+    def __enter__(self) -> "Recording":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _resampled(self) -> Iterator[Floats]:
+        if self.native_rate == SAMPLE_RATE:
+            yield from self._mono()
+            return
+        stream = soxr.ResampleStream(self.native_rate, SAMPLE_RATE, 1, dtype="float32")
+        length = 0
+        for block in self._mono():
+            resampled = stream.resample_chunk(block)
+            length += len(resampled)
+            if len(resampled):
+                yield resampled
+        rest = stream.resample_chunk(np.zeros(0, np.float32), last=True)
+        # A recording of a sample or two may round to none; it is taken, so it has one.
+        yield rest if length + len(rest) else np.zeros(1, np.float32)
+
+    def _mono(self) -> Iterator[Floats]:
+        """Mono samples at the native rate; a constant from the very beginning on becomes zero.
+
+        So a recording of nothing but an offset is digital silence, and resampling, which would ring
+        at its two ends, has nothing to ring at.
+        """
+        constant: np.float32 | None = None
+        leading = True
+        for block in self._decoder.blocks():
+            if not np.abs(block).max(initial=0.0) <= LARGEST_SAMPLE:  # also true of NaN
+                raise AudioError(
+                    self.name,
+                    f"holds NaN, infinite or absurdly large samples: accepted are finite values up "
+                    f"to {LARGEST_SAMPLE:g} (full scale is 1); write the file again",
+                )
+            mono = self._mixer.mix(block)
+            if leading:
+                constant = mono[0] if constant is None else constant
+                changes = np.flatnonzero(mono != constant)
+                leading = len(changes) == 0
+                mono[: None if leading else changes[0]] = 0.0
+            yield mono
+        if constant is None:
+            raise AudioError(self.name, "holds no samples: give a recording that is not empty")
+
+
+def open_recording(
+    source: Source,
+    *,
+    name: str | None = None,
+    max_duration: float = MAX_DURATION_SECONDS,
+    channel: int | None = None,
+) -> Recording:
+    """Open a file, bytes or a binary stream; `channel` picks one (from 0) instead of mixing all.
+
+    Raises AudioError where it cannot be taken, MissingExtra where its container needs the extra
+    `av`.
+    """
+    name = name or (str(source) if isinstance(source, str | Path) else "recording")
+    file = _open(source, name)
+    try:
+        decoder = open_decoder(file, name)
+        try:
+            _check(decoder, name, channel)
+        except AudioError:
+            decoder.close()
+            raise
+    except BaseException:
+        file.close()
+        raise
+    return Recording(decoder, file, name, max_duration, channel)
+
+
+def read_audio(
+    source: Source,
+    *,
+    name: str | None = None,
+    max_duration: float = MAX_DURATION_SECONDS,
+    channel: int | None = None,
+) -> Waveform:
+    """A whole recording, mono at 16 kHz; arguments and errors as of `open_recording`."""
+    recording = open_recording(source, name=name, max_duration=max_duration, channel=channel)
+    samples = np.concatenate(list(recording.blocks()))
+    return Waveform(samples, recording.native_rate, recording.warnings)
+
+
+def _check(decoder: Decoder, name: str, channel: int | None) -> None:
+    if not LOWEST_RATE <= decoder.rate <= HIGHEST_RATE:
+        raise AudioError(
+            name,
+            f"its sampling rate is {decoder.rate} Hz: "
+            f"accepted are {LOWEST_RATE} to {HIGHEST_RATE} Hz",
+        )
+    if channel is not None and not 0 <= channel < decoder.channels:
+        raise AudioError(
+            name,
+            f"there is no channel {channel}: it has {decoder.channels}, counted from 0",
+        )
+
+
+def _open(source: Source, name: str) -> BinaryIO:
+    """The source as a seekable binary file, which is ours to close."""
+    if isinstance(source, bytes):
+        return BytesIO(source)
+    if not isinstance(source, str | Path):
+        return _seekable(source, owned=False)
+    try:
+        return _seekable(Path(source).open("rb"), owned=True)
+    except OSError as error:
+        raise AudioError(name, _refusal(error)) from error
+    except ValueError as error:  # a NUL in the path
+        raise AudioError(name, f"not a path ({error}): give the path of a recording") from error
+
+
+def _seekable(file: BinaryIO, *, owned: bool) -> BinaryIO:
+    """The file itself, or a copy of what a pipe or a caller's file (which stays open) gives."""
+    if owned and file.seekable():
+        return file
+    copy: BinaryIO = cast(BinaryIO, tempfile.SpooledTemporaryFile(SPOOL_BYTES))  # noqa: SIM115
+    try:
+        copyfileobj(file, copy)
+    except BaseException:
+        copy.close()
+        raise
+    finally:
+        if owned:
+            file.close()
+    copy.seek(0, os.SEEK_SET)
+    return copy
+
+
+def _refusal(error: OSError) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "there is no such file: check the path"
+    if isinstance(error, IsADirectoryError):
+        return "is a directory: give the recordings in it"
+    if isinstance(error, PermissionError):
+        return "may not be read: check its permissions"
+    return f"cannot be read ({error.strerror or error}): check the file"
