@@ -1,0 +1,112 @@
+"""The experts of one feed-forward, and how frames reach them: a slow loop and a fast dispatch.
+
+Experts take decisions already made; nothing here knows how a decision came about. Each expert
+keeps its own weight tensors, so that export and quantisation find plain matrix products.
+"""
+
+from collections.abc import Iterator
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from turnout.experts.dropout import Dropout
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU}
+
+
+class Expert(nn.Module):
+    """Linear, activation, Linear; dropout after the activation."""
+
+    def __init__(
+        self, d_model: int, d_feedforward: int, activation: str, dropout: float = 0.0
+    ) -> None:
+        super().__init__()
+        self.up = nn.Linear(d_model, d_feedforward)
+        self.activation = ACTIVATIONS[activation]()
+        self.dropout = Dropout(dropout)
+        self.down = nn.Linear(d_feedforward, d_model)
+
+    def forward(self, hidden: Float[Tensor, "rows d_model"]) -> Float[Tensor, "rows d_model"]:
+        """One frame a row."""
+        return self.down(self.dropout(self.activation(self.up(hidden))))
+
+
+class ExpertBank(nn.Module):
+    """Experts side by side; dropless, and padding reaches none of them."""
+
+    def __init__(
+        self,
+        num_experts: int,
+        d_model: int,
+        d_feedforward: int,
+        activation: str,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.experts = nn.ModuleList(
+            Expert(d_model, d_feedforward, activation, dropout) for _ in range(num_experts)
+        )
+
+    def forward(
+        self,
+        hidden: Float[Tensor, "batch frames d_model"],
+        expert_index: Int[Tensor, "batch frames"],
+        frame_mask: Bool[Tensor, "batch frames"],
+        gate: Float[Tensor, "batch frames"] | None = None,
+    ) -> Float[Tensor, "batch frames d_model"]:
+        """gate * expert(hidden) of each valid frame, zero elsewhere: the fast dispatch.
+
+        A static loop over the experts with no branch on the data, which is what exports.
+        """
+        frames = hidden.reshape(-1, hidden.shape[-1])
+        chosen = torch.where(frame_mask, expert_index, -1).reshape(-1)
+        mixed = torch.zeros_like(frames)
+        for index, expert in enumerate(self.experts):
+            rows = torch.nonzero(chosen == index).squeeze(1)
+            output = expert(frames.index_select(0, rows))
+            if gate is not None:
+                output = output * gate.reshape(-1).index_select(0, rows).unsqueeze(1)
+            mixed = mixed.index_add(0, rows, output.to(mixed.dtype))
+        return mixed.reshape(hidden.shape)
+
+    def slow(
+        self,
+        hidden: Float[Tensor, "batch frames d_model"],
+        expert_index: Int[Tensor, "batch frames"],
+        frame_mask: Bool[Tensor, "batch frames"],
+        gate: Float[Tensor, "batch frames"] | None = None,
+    ) -> Float[Tensor, "batch frames d_model"]:
+        """The definition, frame by frame: the twin that tests hold `forward` against."""
+        utterances = []
+        for batch in range(hidden.shape[0]):
+            frames = []
+            for frame in range(hidden.shape[1]):
+                output = torch.zeros_like(hidden[batch, frame])
+                if bool(frame_mask[batch, frame]):
+                    expert = self.experts[int(expert_index[batch, frame])]
+                    output = expert(hidden[batch, frame].unsqueeze(0)).squeeze(0)
+                    if gate is not None:
+                        output = output * gate[batch, frame]
+                frames.append(output)
+            utterances.append(torch.stack(frames))
+        return torch.stack(utterances)
+
+
+def banks(module: nn.Module) -> Iterator[tuple[str, ExpertBank]]:
+    """Every bank inside a module with its name, in order of registration."""
+    for name, child in module.named_modules():
+        if isinstance(child, ExpertBank):
+            yield name, child
+
+
+def tied_experts(module: nn.Module) -> list[list[list[nn.Parameter]]]:
+    """For each bank of several experts, for each tensor of an expert, that tensor of all experts.
+
+    What `tie_experts_until` trains as one.
+    """
+    return [
+        [list(same) for same in zip(*(e.parameters() for e in bank.experts), strict=True)]
+        for _, bank in banks(module)
+        if len(bank.experts) > 1
+    ]

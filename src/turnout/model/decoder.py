@@ -1,0 +1,186 @@
+"""Tokens and hidden frames -> logits of the next token, with a cache of keys and values.
+
+One code path serves a training pass, a prompt, a single step and several tokens to be verified:
+`tokens` are appended to whatever the cache holds. Caches grow by concatenation; a mask says which
+slots hold a token, and a token's position is the number of tokens before it.
+"""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from turnout.config import DecoderConfig
+from turnout.experts import Dropout, FeedForward, Route, Routing
+from turnout.model.encoder import Stack, routes_of
+from turnout.model.layers import Attention
+from turnout.model.positions import sinusoids
+
+
+class Memory(NamedTuple):
+    """What the decoder attends to, one entry per decoder row."""
+
+    keys: Float[Tensor, "layers rows heads frames dim"]
+    values: Float[Tensor, "layers rows heads frames dim"]
+    mask: Bool[Tensor, "rows frames"]
+
+
+class DecoderCache(NamedTuple):
+    """Keys and values of the tokens so far; slots of padding stay masked."""
+
+    keys: Float[Tensor, "layers rows heads slots dim"]
+    values: Float[Tensor, "layers rows heads slots dim"]
+    mask: Bool[Tensor, "rows slots"]
+
+
+class DecoderOutput(NamedTuple):
+    """Logits after each new token, the grown cache, the decisions in order of depth."""
+
+    logits: Float[Tensor, "rows new vocabulary"]
+    cache: DecoderCache
+    routings: tuple[Routing, ...]
+
+
+class Step(NamedTuple):
+    """What every block of one call shares."""
+
+    token_mask: Bool[Tensor, "rows new"]
+    self_mask: Bool[Tensor, "rows 1 new slots"]
+    cross_mask: Bool[Tensor, "rows 1 1 frames"]
+    rotary: Int[Tensor, "rows new"] | None
+
+
+class DecoderBlock(nn.Module):
+    """Pre-norm: self-attention, cross-attention, feed-forward."""
+
+    def __init__(self, config: DecoderConfig, d_model: int, feed_forward: FeedForward) -> None:
+        super().__init__()
+        self.self_norm = nn.LayerNorm(d_model)
+        self.self_attention = Attention(d_model, config.num_heads)
+        self.cross_norm = nn.LayerNorm(d_model)
+        self.cross_attention = Attention(d_model, config.num_heads)
+        self.feed_forward_norm = nn.LayerNorm(d_model)
+        self.feed_forward = feed_forward
+        self.dropout = Dropout(config.dropout)
+
+    def forward(
+        self,
+        hidden: Float[Tensor, "rows new d_model"],
+        step: Step,
+        memory: tuple[Tensor, Tensor],
+        past: tuple[Tensor, Tensor],
+        route: Route,
+    ) -> tuple[Tensor, tuple[Tensor, Tensor], Routing | None]:
+        """The hidden tokens, keys and values with the new ones appended, the decision."""
+        normed = self.self_norm(hidden)
+        keys, values = self.self_attention.keys_values(normed, step.rotary)
+        keys = torch.cat((past[0], keys), dim=2)
+        values = torch.cat((past[1], values), dim=2)
+        mixed = self.self_attention(normed, keys, values, step.self_mask, step.rotary)
+        hidden = hidden + self.dropout(mixed)
+        mixed = self.cross_attention(self.cross_norm(hidden), *memory, step.cross_mask)
+        hidden = hidden + self.dropout(mixed)
+        normed = self.feed_forward_norm(hidden)
+        fed, routing = self.feed_forward(normed, step.token_mask, route)
+        return hidden + self.dropout(fed), (keys, values), routing
+
+
+class Decoder(nn.Module):
+    """Embedding, positions, blocks, output layer (the embedding itself where tied)."""
+
+    def __init__(
+        self, config: DecoderConfig, d_model: int, vocabulary_size: int, stack: Stack
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.embedding = nn.Embedding(vocabulary_size, d_model)
+        nn.init.normal_(self.embedding.weight, std=d_model**-0.5)
+        # Sinusoids have amplitude 1; the embedding is scaled up to stand beside them.
+        self.scale = d_model**0.5 if config.positions == "sinusoidal" else 1.0
+        learned = config.positions == "learned"
+        self.positions = nn.Embedding(config.max_tokens, d_model) if learned else None
+        self.blocks = nn.ModuleList(
+            DecoderBlock(config, d_model, layer[0]) for layer in stack.feed_forwards
+        )
+        self.routers = stack.routers
+        self.router_of = stack.router_of
+        self.norm = nn.LayerNorm(d_model)
+        self.dropout = Dropout(config.dropout)
+        self.output = (
+            None if config.tie_embeddings else nn.Linear(d_model, vocabulary_size, bias=False)
+        )
+
+    def forward(
+        self,
+        tokens: Int[Tensor, "rows new"],
+        counts: Int[Tensor, " rows"],
+        guide: Int[Tensor, " rows"],
+        memory: Memory,
+        cache: DecoderCache,
+    ) -> DecoderOutput:
+        """Append `counts[r]` of row r's tokens; outputs behind them are meaningless."""
+        new = torch.arange(tokens.shape[1], device=tokens.device)
+        token_mask = new.unsqueeze(0) < counts.unsqueeze(1)
+        positions = cache.mask.sum(dim=1, keepdim=True) + new
+        step = self.prepare(token_mask, positions, memory, cache)
+        hidden = self.dropout(self.embed(tokens, positions))
+        keys, values = [], []
+        decisions: list[Routing] = []
+        for layer, block in enumerate(self.blocks):
+            (route,) = routes_of(self.routers, self.router_of[layer], guide)
+            past = (cache.keys[layer], cache.values[layer])
+            source = (memory.keys[layer], memory.values[layer])
+            hidden, grown, routing = block(hidden, step, source, past, route)
+            keys.append(grown[0])
+            values.append(grown[1])
+            decisions.extend([] if routing is None else [routing])
+        mask = torch.cat((cache.mask, token_mask), dim=1)
+        grown_cache = DecoderCache(torch.stack(keys), torch.stack(values), mask)
+        return DecoderOutput(self.logits(self.norm(hidden)), grown_cache, tuple(decisions))
+
+    def prepare(
+        self,
+        token_mask: Bool[Tensor, "rows new"],
+        positions: Int[Tensor, "rows new"],
+        memory: Memory,
+        cache: DecoderCache,
+    ) -> Step:
+        """The masks: a token sees the cache and the new tokens up to itself."""
+        rows, new = token_mask.shape
+        past = cache.mask[:, None, None, :].expand(rows, 1, new, cache.mask.shape[1])
+        index = torch.arange(new, device=token_mask.device)
+        before = (index[None, :] <= index[:, None]).expand(rows, 1, new, new)
+        self_mask = torch.cat((past, before), dim=3)
+        rotary = positions if self.config.positions == "rotary" else None
+        return Step(token_mask, self_mask, memory.mask[:, None, None, :], rotary)
+
+    def embed(
+        self, tokens: Int[Tensor, "rows new"], positions: Int[Tensor, "rows new"]
+    ) -> Float[Tensor, "rows new d_model"]:
+        """Embeddings with their positions."""
+        hidden = self.embedding(tokens) * self.scale
+        if self.positions is not None:
+            last = self.config.max_tokens - 1
+            return hidden + self.positions(positions.clamp(max=last))
+        if self.config.positions == "sinusoidal":
+            return hidden + sinusoids(positions, hidden.shape[-1]).to(hidden.dtype)
+        return hidden
+
+    def logits(
+        self, hidden: Float[Tensor, "rows new d_model"]
+    ) -> Float[Tensor, "rows new vocabulary"]:
+        """Through the output layer."""
+        if self.output is not None:
+            return self.output(hidden)
+        return nn.functional.linear(hidden, self.embedding.weight)
+
+    def cross(
+        self, hidden: Float[Tensor, "batch frames d_model"]
+    ) -> tuple[
+        Float[Tensor, "layers batch heads frames dim"],
+        Float[Tensor, "layers batch heads frames dim"],
+    ]:
+        """Keys and values of the encoder's frames for every layer's cross-attention."""
+        pairs = [block.cross_attention.keys_values(hidden) for block in self.blocks]
+        return torch.stack([pair[0] for pair in pairs]), torch.stack([pair[1] for pair in pairs])

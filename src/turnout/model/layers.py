@@ -1,0 +1,166 @@
+"""What encoder and decoder are built of, feed-forwards aside: attention, convolution, subsampling.
+
+Padding is an argument everywhere and is zeroed before whatever looks at neighbours.
+"""
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from turnout.experts import Dropout
+from turnout.model.positions import rotate
+
+
+SHORT = 512
+
+
+def attend(
+    queries: Float[Tensor, "batch heads queries dim"],
+    keys: Float[Tensor, "batch heads slots dim"],
+    values: Float[Tensor, "batch heads slots dim"],
+    mask: Bool[Tensor, "batch 1 #queries slots"],
+) -> Float[Tensor, "batch heads queries dim"]:
+    """Scaled dot-product attention.
+
+    Under bfloat16 on CPU, PyTorch's fused kernel takes five times as long over short sequences,
+    forward and backward, as the three operations written out.
+    """
+    if queries.dtype == torch.bfloat16 and queries.device.type == "cpu" and keys.shape[2] <= SHORT:
+        scores = (queries @ keys.transpose(-1, -2)) * queries.shape[-1] ** -0.5
+        return scores.masked_fill(~mask, float("-inf")).softmax(dim=-1).to(values.dtype) @ values
+    return nn.functional.scaled_dot_product_attention(queries, keys, values, attn_mask=mask)
+
+
+class Attention(nn.Module):
+    """Multi-head attention with the projections apart, so that keys and values can be cached.
+
+    The key projection has no bias (it cancels in the softmax; Whisper's has none).
+    """
+
+    def __init__(self, d_model: int, num_heads: int) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.query = nn.Linear(d_model, d_model)
+        self.key = nn.Linear(d_model, d_model, bias=False)
+        self.value = nn.Linear(d_model, d_model)
+        self.output = nn.Linear(d_model, d_model)
+
+    def heads(
+        self, hidden: Float[Tensor, "batch frames d_model"]
+    ) -> Float[Tensor, "batch heads frames dim"]:
+        """Split the width into heads."""
+        batch, frames, _ = hidden.shape
+        return hidden.view(batch, frames, self.num_heads, -1).transpose(1, 2)
+
+    def keys_values(
+        self,
+        hidden: Float[Tensor, "batch frames d_model"],
+        positions: Int[Tensor, "batch frames"] | None = None,
+    ) -> tuple[Float[Tensor, "batch heads frames dim"], Float[Tensor, "batch heads frames dim"]]:
+        """Keys (turned by their positions where given) and values."""
+        keys = self.heads(self.key(hidden))
+        if positions is not None:
+            keys = rotate(keys, positions)
+        return keys, self.heads(self.value(hidden))
+
+    def forward(
+        self,
+        hidden: Float[Tensor, "batch queries d_model"],
+        keys: Float[Tensor, "batch heads slots dim"],
+        values: Float[Tensor, "batch heads slots dim"],
+        mask: Bool[Tensor, "batch 1 #queries slots"],
+        positions: Int[Tensor, "batch queries"] | None = None,
+    ) -> Float[Tensor, "batch queries d_model"]:
+        """Attend to the slots where `mask` is True; every query needs at least one."""
+        queries = self.heads(self.query(hidden))
+        if positions is not None:
+            queries = rotate(queries, positions)
+        mixed = attend(queries, keys, values, mask)
+        return self.output(mixed.transpose(1, 2).flatten(2))
+
+
+class Convolution(nn.Module):
+    """Conformer's convolution module (arXiv 2005.08100) with LayerNorm in BatchNorm's place."""
+
+    def __init__(self, d_model: int, kernel: int, dropout: float) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(d_model)
+        self.expand = nn.Linear(d_model, 2 * d_model)
+        self.depthwise = nn.Conv1d(d_model, d_model, kernel, padding=kernel // 2, groups=d_model)
+        self.inner_norm = nn.LayerNorm(d_model)
+        self.project = nn.Linear(d_model, d_model)
+        self.dropout = Dropout(dropout)
+
+    def forward(
+        self,
+        hidden: Float[Tensor, "batch frames d_model"],
+        frame_mask: Bool[Tensor, "batch frames"],
+    ) -> Float[Tensor, "batch frames d_model"]:
+        """The convolved frames; padding counts as zeros, as beyond the ends."""
+        gated = nn.functional.glu(self.expand(self.norm(hidden)), dim=-1)
+        gated = gated * frame_mask.unsqueeze(-1)
+        mixed = self.depthwise(gated.transpose(1, 2)).transpose(1, 2)
+        return self.dropout(self.project(nn.functional.silu(self.inner_norm(mixed))))
+
+
+class StackedFrames(nn.Module):
+    """Subsampling by stacking: `factor` frames side by side, then a linear map."""
+
+    def __init__(self, num_mels: int, d_model: int, factor: int = 4) -> None:
+        super().__init__()
+        self.factor = factor
+        self.project = nn.Linear(num_mels * factor, d_model)
+
+    def forward(
+        self,
+        log_mel: Float[Tensor, "batch frames mels"],
+        frame_mask: Bool[Tensor, "batch frames"],
+    ) -> tuple[Float[Tensor, "batch hidden d_model"], Bool[Tensor, "batch hidden"]]:
+        """ceil(frames / factor) hidden frames; missing ones of the last stack are zeros."""
+        batch, frames, mels = log_mel.shape
+        padded = nn.functional.pad(
+            log_mel * frame_mask.unsqueeze(-1), (0, 0, 0, -frames % self.factor)
+        )
+        stacked = padded.reshape(batch, -1, mels * self.factor)
+        return self.project(stacked), frame_mask[:, :: self.factor]
+
+
+class ConvolvedFrames(nn.Module):
+    """Subsampling by two convolutions of width 3 with GELU; Whisper's strides are (1, 2)."""
+
+    def __init__(self, num_mels: int, d_model: int, strides: tuple[int, int]) -> None:
+        super().__init__()
+        self.strides = strides
+        self.first = nn.Conv1d(num_mels, d_model, 3, stride=strides[0], padding=1)
+        self.second = nn.Conv1d(d_model, d_model, 3, stride=strides[1], padding=1)
+
+    def forward(
+        self,
+        log_mel: Float[Tensor, "batch frames mels"],
+        frame_mask: Bool[Tensor, "batch frames"],
+    ) -> tuple[Float[Tensor, "batch hidden d_model"], Bool[Tensor, "batch hidden"]]:
+        """ceil(ceil(frames / s1) / s2) hidden frames."""
+        mixed = (log_mel * frame_mask.unsqueeze(-1)).transpose(1, 2)
+        for convolution, stride in zip((self.first, self.second), self.strides, strict=True):
+            mixed = nn.functional.gelu(convolution(mixed))
+            frame_mask = frame_mask[:, ::stride]
+            mixed = mixed * frame_mask.unsqueeze(1)
+        return mixed.transpose(1, 2), frame_mask
+
+
+def context_mask(
+    frame_mask: Bool[Tensor, "batch frames"], left: int | None, right: int | None
+) -> Bool[Tensor, "batch 1 #queries frames"]:
+    """Which frames each frame may attend to: the valid ones, inside its context where limited."""
+    mask = frame_mask[:, None, None, :]
+    if left is None and right is None:
+        return mask
+    index = torch.arange(frame_mask.shape[1], device=frame_mask.device)
+    ahead = index[None, :] - index[:, None]
+    near = torch.ones_like(ahead, dtype=torch.bool)
+    if left is not None:
+        near = near & (ahead >= -left)
+    if right is not None:
+        near = near & (ahead <= right)
+    itself = ahead == 0
+    return (mask & near) | itself

@@ -1,0 +1,113 @@
+"""Encoder, CTC head and decoder as one module; its outputs are values, routings included."""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from turnout.config import ModelConfig
+from turnout.experts import Routing
+from turnout.model.decoder import Decoder, DecoderCache, DecoderOutput, Memory
+from turnout.model.encoder import Encoder
+
+
+class EncoderOutput(NamedTuple):
+    """What an encoder pass gives."""
+
+    hidden: Float[Tensor, "batch hidden d_model"]
+    frame_mask: Bool[Tensor, "batch hidden"]
+    ctc_logits: Float[Tensor, "batch hidden vocabulary"] | None
+    routings: tuple[Routing, ...]
+
+
+class SpeechOutput(NamedTuple):
+    """What a training pass gives."""
+
+    ctc_logits: Float[Tensor, "batch hidden vocabulary"] | None
+    frame_mask: Bool[Tensor, "batch hidden"]
+    token_logits: Float[Tensor, "rows tokens vocabulary"] | None
+    encoder_routings: tuple[Routing, ...]
+    decoder_routings: tuple[Routing, ...]
+
+
+class SpeechModel(nn.Module):
+    """A routed encoder with a CTC head, a routed decoder, or both."""
+
+    def __init__(self, config: ModelConfig, encoder: Encoder, decoder: Decoder | None) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = encoder
+        width = config.encoder.d_model
+        self.ctc_head = nn.Linear(width, config.vocabulary.size) if config.ctc else None
+        self.decoder = decoder
+
+    def encode(
+        self,
+        log_mel: Float[Tensor, "batch frames mels"],
+        frame_mask: Bool[Tensor, "batch frames"],
+        guide: Int[Tensor, " batch"],
+        bandwidth: Int[Tensor, " batch"],
+    ) -> EncoderOutput:
+        """`guide` is the encoder's expert or group (0 where unguided), `bandwidth` the position in
+        `Bandwidth`."""
+        hidden, mask, routings = self.encoder(log_mel, frame_mask, guide, bandwidth)
+        logits = None if self.ctc_head is None else self.ctc_head(hidden)
+        return EncoderOutput(hidden, mask, logits, routings)
+
+    def cross(self, hidden: Float[Tensor, "batch hidden d_model"]) -> tuple[Tensor, Tensor]:
+        """Cross-attention keys and values, each [layers, batch, heads, frames, dim]."""
+        assert self.decoder is not None, "this model has no decoder"
+        return self.decoder.cross(hidden)
+
+    def empty_cache(self, rows: int) -> DecoderCache:
+        """A cache of no slots."""
+        assert self.decoder is not None, "this model has no decoder"
+        weight = self.decoder.embedding.weight
+        heads = self.config.decoder.num_heads
+        shape = (self.config.decoder.num_layers, rows, heads, 0, weight.shape[1] // heads)
+        mask = torch.zeros((rows, 0), dtype=torch.bool, device=weight.device)
+        return DecoderCache(weight.new_zeros(shape), weight.new_zeros(shape), mask)
+
+    def decode(
+        self,
+        tokens: Int[Tensor, "rows new"],
+        counts: Int[Tensor, " rows"],
+        guide: Int[Tensor, " rows"],
+        memory: Memory,
+        cache: DecoderCache,
+    ) -> DecoderOutput:
+        """Append tokens to the cache; see `Decoder.forward`."""
+        assert self.decoder is not None, "this model has no decoder"
+        return self.decoder(tokens, counts, guide, memory, cache)
+
+    def forward(  # noqa: PLR0913 - the columns of a batch
+        self,
+        log_mel: Float[Tensor, "batch frames mels"],
+        frame_mask: Bool[Tensor, "batch frames"],
+        encoder_guide: Int[Tensor, " batch"],
+        bandwidth: Int[Tensor, " batch"],
+        rows: Int[Tensor, " rows"],
+        tokens: Int[Tensor, "rows tokens"],
+        token_counts: Int[Tensor, " rows"],
+        decoder_guide: Int[Tensor, " rows"],
+    ) -> SpeechOutput:
+        """One encoder pass and, for `rows` (each row's utterance), one decoder pass."""
+        encoded = self.encode(log_mel, frame_mask, encoder_guide, bandwidth)
+        if self.decoder is None or rows.numel() == 0:
+            return SpeechOutput(
+                encoded.ctc_logits, encoded.frame_mask, None, encoded.routings, ()
+            )
+        keys, values = self.cross(encoded.hidden)
+        memory = Memory(
+            keys.index_select(1, rows), values.index_select(1, rows), encoded.frame_mask[rows]
+        )
+        cache = self.empty_cache(len(rows))
+        decoded = self.decode(tokens, token_counts, decoder_guide, memory, cache)
+        return SpeechOutput(
+            encoded.ctc_logits,
+            encoded.frame_mask,
+            decoded.logits,
+            encoded.routings,
+            decoded.routings,
+        )
