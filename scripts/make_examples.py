@@ -29,6 +29,8 @@ EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 SEED = 3
 PAUSE_SECONDS = (0.1, 0.3)
 EDGE_SECONDS = 0.15
+# Of espeak-ng's own voices.
+ESPEAK_RATE = 22_050
 # What lies further below a word's loudest 10 ms is not part of the word.
 TRIM_DB = 40.0
 # Room noise of every recording, so that no pause is digital zero.
@@ -156,38 +158,41 @@ RECORDINGS = (
 )  # fmt: skip
 
 
-def speak(example: Example, word: str, folder: Path) -> tuple[Floats, int]:
-    """One word, trimmed to its energy, at espeak-ng's own rate in Hz."""
+def speak(example: Example, word: str, folder: Path) -> Floats:
+    """One word, trimmed to its energy, at ESPEAK_RATE."""
     path = folder / "word.wav"
     spoken = WORDS[example.language][word][0]
     speed = str(example.words_per_minute)
     command = ["espeak-ng", "-v", example.voice, "-s", speed, "-w", str(path), spoken]
     subprocess.run(command, check=True)
-    samples, rate = soundfile.read(path, dtype="float32")
-    hop = rate // 100
+    samples, _ = soundfile.read(path, dtype="float32")
+    hop = ESPEAK_RATE // 100
     frames = samples[: len(samples) // hop * hop].reshape(-1, hop)
     power = np.square(frames).mean(axis=1)
     loud = np.flatnonzero(power > power.max() * 10 ** (-TRIM_DB / 10))
-    return samples[loud[0] * hop : (loud[-1] + 1) * hop], rate
+    return samples[loud[0] * hop : (loud[-1] + 1) * hop]
 
 
-def say(example: Example, rng: np.random.Generator) -> tuple[Floats, int]:
+def silence(seconds: float) -> Floats:
+    """Zeros at ESPEAK_RATE."""
+    return np.zeros(int(seconds * ESPEAK_RATE), np.float32)
+
+
+def say(example: Example, rng: np.random.Generator) -> Floats:
     """All words of an example with pauses between them, at half of full scale."""
     pieces: list[Floats] = []
     with tempfile.TemporaryDirectory() as folder:
         for word in example.text.split():
-            samples, rate = speak(example, word, Path(folder))
             pause = rng.uniform(*PAUSE_SECONDS) if pieces else EDGE_SECONDS
-            pieces += [np.zeros(int(pause * rate), np.float32), samples]
-    pieces.append(np.zeros(int(EDGE_SECONDS * rate), np.float32))
-    joined = np.concatenate(pieces)
+            pieces += [silence(pause), speak(example, word, Path(folder))]
+    joined = np.concatenate([*pieces, silence(EDGE_SECONDS)])
     joined *= 0.5 / np.abs(joined).max()
-    return joined + ROOM_NOISE * rng.standard_normal(len(joined), np.float32), rate
+    return joined + ROOM_NOISE * rng.standard_normal(len(joined), np.float32)
 
 
 def record(example: Example, rng: np.random.Generator) -> None:
     """Write one recording."""
-    samples, rate = say(example, rng)
+    samples, rate = say(example, rng), ESPEAK_RATE
     if example.channel is not None:
         samples = soxr.resample(samples, rate, SAMPLE_RATE)
         samples, rate = example.channel.at_8khz(samples, rng), TELEPHONE_RATE
