@@ -1,0 +1,156 @@
+"""The laws of routing: what must be equal to what."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from turnout.experts import (
+    ExpertBank,
+    FeedForward,
+    Learned,
+    Route,
+    Router,
+    Supervised,
+    balance_loss,
+    frames_per_expert,
+    probability_per_expert,
+)
+
+D_MODEL = 12
+
+
+def bank(experts: int, seed: int = 0) -> ExpertBank:
+    torch.manual_seed(seed)
+    return ExpertBank(experts, D_MODEL, 20, "silu")
+
+
+def batch(seed: int, size: int = 3, frames: int = 9) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    hidden = torch.randn(size, frames, D_MODEL, generator=generator)
+    lengths = torch.randint(1, frames + 1, (size, 1), generator=generator)
+    return hidden, torch.arange(frames) < lengths
+
+
+@settings(max_examples=25, deadline=None)
+@given(experts=st.integers(1, 5), seed=st.integers(0, 1000), gated=st.booleans())
+def test_fast_dispatch_is_the_slow_loop_gradients_included(
+    experts: int, seed: int, gated: bool
+) -> None:
+    both = bank(experts)
+    hidden, mask = batch(seed)
+    index = torch.randint(0, experts, mask.shape)
+    results = []
+    for dispatch in (both.forward, both.slow):
+        leaf = hidden.clone().requires_grad_()
+        gate = torch.rand(mask.shape, generator=torch.Generator().manual_seed(1)).requires_grad_()
+        output = dispatch(leaf, index, mask, gate if gated else None)
+        wanted = [leaf, *both.parameters()] + ([gate] if gated else [])
+        gradients = torch.autograd.grad(output.square().sum(), wanted, allow_unused=True)
+        results.append((output, [g if g is not None else torch.zeros(1) for g in gradients]))
+    torch.testing.assert_close(results[0][0], results[1][0], rtol=1e-5, atol=1e-6)
+    for fast, slow in zip(results[0][1], results[1][1], strict=True):
+        torch.testing.assert_close(fast, slow.expand_as(fast), rtol=1e-4, atol=1e-5)
+
+
+def test_padding_reaches_no_expert() -> None:
+    hidden, mask = batch(5)
+    hidden = hidden.masked_fill(~mask.unsqueeze(-1), float("nan"))
+    output = bank(2)(hidden, torch.zeros_like(mask, dtype=torch.int64), mask)
+    assert torch.isfinite(output).all()
+    assert (output[~mask] == 0).all()
+
+
+def test_one_expert_is_dense() -> None:
+    hidden, mask = batch(1)
+    route = Route(torch.zeros(3, dtype=torch.int64), Router(D_MODEL, 1))
+    dense, _ = FeedForward(bank(1))(hidden, mask, route)
+    for rule in (Supervised(1), Learned()):
+        routed, _ = FeedForward(bank(1), rule)(hidden, mask, route)
+        assert torch.equal(dense, routed)
+
+
+def test_hybrid_with_one_group_is_omni_and_with_groups_of_one_is_supervised() -> None:
+    hidden, mask = batch(2)
+    guide = torch.tensor([1, 0, 2])
+    torch.manual_seed(3)
+    router = Router(D_MODEL, 3)
+    omni, decisions = FeedForward(bank(3), Learned())(hidden, mask, Route(guide * 0, router))
+    one_group = Router(D_MODEL, 3, num_groups=1)
+    one_group.load_state_dict(router.state_dict())
+    hybrid, _ = FeedForward(bank(3), Learned())(hidden, mask, Route(guide * 0, one_group))
+    assert torch.equal(omni, hybrid)
+    assert decisions is not None and len(decisions.expert_index.unique()) > 1
+
+    singles = Router(D_MODEL, 1, num_groups=3)
+    hybrid, _ = FeedForward(bank(3), Learned())(hidden, mask, Route(guide, singles))
+    supervised, _ = FeedForward(bank(3), Supervised(3))(hidden, mask, Route(guide))
+    assert torch.equal(hybrid, supervised)
+
+
+def test_hybrid_stays_inside_the_group() -> None:
+    hidden, mask = batch(7)
+    guide = torch.tensor([1, 0, 1])
+    _, routing = FeedForward(bank(6), Learned())(hidden, mask, Route(guide, Router(D_MODEL, 3, 2)))
+    assert routing is not None
+    assert torch.equal(routing.expert_index // 3, guide.unsqueeze(1).expand(mask.shape))
+    torch.testing.assert_close(routing.probabilities.sum(-1), torch.ones(mask.shape))
+
+
+@pytest.mark.parametrize("gate", ["probability", "straight_through"])
+def test_the_router_learns_from_the_task(gate: str) -> None:
+    hidden, mask = batch(3)
+    router = Router(D_MODEL, 4)
+    layer = FeedForward(bank(4), Learned(gate))  # type: ignore[arg-type]
+    output, _ = layer(hidden, mask, Route(torch.zeros(3, dtype=torch.int64), router))
+    output.square().sum().backward()
+    assert router.linear.weight.grad is not None
+    assert router.linear.weight.grad.abs().max() > 1e-6
+
+
+def test_straight_through_keeps_the_function_of_equal_experts() -> None:
+    hidden, mask = batch(4)
+    experts = bank(4)
+    for expert in experts.experts:
+        expert.load_state_dict(experts.experts[0].state_dict())
+    route = Route(torch.zeros(3, dtype=torch.int64), Router(D_MODEL, 4))
+    dense, _ = FeedForward(bank(1))(hidden, mask, route)
+    kept, _ = FeedForward(experts, Learned("straight_through"))(hidden, mask, route)
+    scaled, _ = FeedForward(experts, Learned("probability"))(hidden, mask, route)
+    torch.testing.assert_close(kept, dense, rtol=1e-5, atol=1e-6)
+    assert (scaled - dense).abs().max() > 0.05
+
+
+def test_the_router_stays_in_float32_under_autocast() -> None:
+    hidden, _ = batch(6)
+    router = Router(D_MODEL, 4)
+    group = torch.zeros(3, dtype=torch.int64)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        probabilities = router(hidden, group)
+    assert probabilities.dtype == torch.float32
+    assert torch.equal(probabilities, router(hidden, group))
+
+
+def test_balance_loss_golden_values() -> None:
+    # Two experts, 3 of 4 frames on the first, mean probabilities 0.7 and 0.3:
+    # 2 * (0.75 * 0.7 + 0.25 * 0.3) = 1.2.
+    loss = balance_loss(torch.tensor([3.0, 1.0]), torch.tensor([2.8, 1.2]), 2)
+    assert loss.item() == pytest.approx(1.2)
+    even = balance_loss(torch.full((4,), 5.0), torch.full((4,), 5.0), 4)
+    assert even.item() == pytest.approx(1.0)
+    # Two groups of two: 1.2 over 4 frames, 1.0 over 12: (1.2 * 4 + 1.0 * 12) / 16.
+    grouped = balance_loss(
+        torch.tensor([3.0, 1.0, 6.0, 6.0]), torch.tensor([2.8, 1.2, 6.0, 6.0]), 2
+    )
+    assert grouped.item() == pytest.approx(1.05)
+    assert balance_loss(torch.zeros(4), torch.zeros(4), 2).item() == 0
+
+
+def test_statistics_leave_padding_out() -> None:
+    hidden, mask = batch(8)
+    _, routing = FeedForward(bank(2), Learned())(
+        hidden, mask, Route(torch.zeros(3, dtype=torch.int64), Router(D_MODEL, 2))
+    )
+    assert routing is not None
+    assert frames_per_expert(routing).sum() == mask.sum()
+    torch.testing.assert_close(probability_per_expert(routing).sum(), mask.sum().float())
