@@ -165,7 +165,7 @@ def speak(example: Example, word: str, folder: Path) -> Floats:
     speed = str(example.words_per_minute)
     command = ["espeak-ng", "-v", example.voice, "-s", speed, "-w", str(path), spoken]
     subprocess.run(command, check=True)
-    samples, _ = soundfile.read(path, dtype="float32")
+    samples = np.asarray(soundfile.read(path, dtype="float32")[0], np.float32)
     hop = ESPEAK_RATE // 100
     frames = samples[: len(samples) // hop * hop].reshape(-1, hop)
     power = np.square(frames).mean(axis=1)
@@ -187,7 +187,8 @@ def say(example: Example, rng: np.random.Generator) -> Floats:
             pieces += [silence(pause), speak(example, word, Path(folder))]
     joined = np.concatenate([*pieces, silence(EDGE_SECONDS)])
     joined *= 0.5 / np.abs(joined).max()
-    return joined + ROOM_NOISE * rng.standard_normal(len(joined), np.float32)
+    noise = rng.standard_normal(len(joined), np.float32)
+    return joined + np.float32(ROOM_NOISE) * noise
 
 
 def record(example: Example, rng: np.random.Generator) -> None:
