@@ -1,0 +1,117 @@
+"""What is shipped, what it asks for, and that the two halves stay apart."""
+
+import ast
+import importlib.util
+import re
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = ROOT / "src" / "turnout"
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+WORKSHOP_PACKAGES = ("torch", "lightning", "lightning_fabric", "lhotse", "scipy", "matplotlib")
+RUNTIME_ROOMS = ("audio", "text", "decoding", "folder", "transcription", "config", "backends")
+
+
+def pins() -> dict[str, str]:
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    pairs = [line.split("==") for line in lines if line and not line.startswith("#")]
+    return {canonicalize_name(name): version for name, version in pairs}
+
+
+def requirements() -> list[Requirement]:
+    extras = PROJECT["optional-dependencies"].values()
+    return [Requirement(line) for group in (PROJECT["dependencies"], *extras) for line in group]
+
+
+def test_every_requirement_is_pinned_within_its_range() -> None:
+    tested = pins()
+    for requirement in requirements():
+        version = tested.get(canonicalize_name(requirement.name))
+        assert version is not None, f"{requirement.name} is not in constraints.txt"
+        assert version in requirement.specifier, f"{requirement}: the tested version is {version}"
+
+
+def test_pins_name_no_local_build_and_no_host() -> None:
+    assert pins()["torch"] == "2.13.0"
+    for name, version in pins().items():
+        assert re.fullmatch(r"[0-9][0-9a-z.]*", version), f"{name}=={version}"
+
+
+def test_the_runtime_asks_for_little() -> None:
+    asked = {Requirement(line).name for line in PROJECT["dependencies"]}
+    assert asked <= {
+        "numpy", "onnxruntime", "soundfile", "soxr", "sentencepiece", "cyclopts", "rich",
+    }  # fmt: skip
+
+
+def test_the_runtime_imports_without_the_workshop() -> None:
+    program = f"""
+import importlib, sys
+for name in {WORKSHOP_PACKAGES!r}:
+    sys.modules[name] = None  # an import of it fails
+import turnout
+for room in {RUNTIME_ROOMS!r}:
+    importlib.import_module(f"turnout.{{room}}")
+"""
+    outcome = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert outcome.returncode == 0, outcome.stderr
+
+
+def root_imports(tree: ast.AST) -> list[str]:
+    """Names taken from the root package itself."""
+    found: list[str] = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names if alias.name == "turnout"]
+        elif isinstance(node, ast.ImportFrom) and node.module == "turnout":
+            found += [alias.name for alias in node.names]
+    rooms = {path.stem for path in PACKAGE.iterdir()}
+    return [name for name in found if name not in rooms]
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("import turnout", ["turnout"]),
+        ("from turnout import load", ["load"]),
+        ("from turnout import config", []),
+        ("from turnout.errors import AudioError", []),
+    ],
+)
+def test_root_imports_are_seen(source: str, expected: list[str]) -> None:
+    assert root_imports(ast.parse(source)) == expected
+
+
+def test_no_room_imports_the_root_package() -> None:
+    for path in PACKAGE.rglob("*.py"):
+        if path != PACKAGE / "__init__.py":
+            found = root_imports(ast.parse(path.read_text(encoding="utf-8")))
+            assert not found, f"{path.relative_to(ROOT)} takes {found} from the root package"
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("hatchling") is None, reason="hatchling is not installed"
+)
+def test_the_wheel_holds_the_package_and_nothing_else(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("turnout-*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        names = {name for name in archive.namelist() if ".dist-info/" not in name}
+    shipped = {
+        path.relative_to(PACKAGE.parent).as_posix()
+        for path in PACKAGE.rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    assert "turnout/py.typed" in names
+    assert names == shipped
