@@ -13,8 +13,10 @@
     ├── ModelFolderError       a model folder is missing, incomplete, damaged or of another version
     ├── CheckpointError        no usable checkpoint, or one of another run
     ├── TrainingError          a run cannot go on: nothing to learn from, or a loss that is not finite
+    ├── RunStopped             a run was asked to stop and saved itself (exit status 128 + signal)
     ├── ExportError            the graphs do not give what the model gives
-    └── StorageError           a file cannot be written: no space, no permission
+    ├── StorageError           a file cannot be written: no space, no permission
+    └── Cancelled              the caller asked for the work to stop
 
 Every message is one line that says what was given, what is accepted, and what to do.
 """
@@ -84,9 +86,21 @@ class TrainingError(TurnoutError):
     """A run cannot go on."""
 
 
+class RunStopped(TurnoutError):
+    """A run was asked to stop, and saved a checkpoint first; the same command goes on from there."""
+
+    def __init__(self, message: str, signal_number: int) -> None:
+        super().__init__(message)
+        self.exit_status = 128 + signal_number
+
+
 class ExportError(TurnoutError):
     """Exported graphs do not give the model's own log-probabilities."""
 
 
 class StorageError(TurnoutError):
     """A file cannot be written: no space left, no permission."""
+
+
+class Cancelled(TurnoutError):  # noqa: N818 - nothing went wrong
+    """The caller asked for the work to stop."""

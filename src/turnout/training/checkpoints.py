@@ -1,0 +1,247 @@
+"""Checkpoints on disk: whole and verified, or not there at all.
+
+A checkpoint is a folder `step-00001000/` with one safetensors file per rank and a manifest that
+holds the SHA-256 of each (no checkpoint format notices a flipped bit by itself) and of its own
+content. It is written beside its place, synced, and renamed. Which one is the newest is found by
+looking; nothing points at it. This module does not know what the tensors mean.
+"""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save_file
+from torch import Tensor
+
+from turnout.errors import CheckpointError, StorageError
+from turnout.training.distributed import Ranks
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+NAME = re.compile(r"step-(\d{8,})")
+LEFTOVERS = (".partial-*", ".replaced-*")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What was read back, verified."""
+
+    step: int
+    fields: dict[str, Any]
+    """What the writer put into the manifest."""
+    tensors: dict[str, Tensor]
+
+
+class Checkpoints:
+    """The checkpoints of one run; every rank calls every method except `clean` and `rotate`."""
+
+    def __init__(self, folder: Path, ranks: Ranks) -> None:
+        self.folder = folder
+        self.ranks = ranks
+
+    def steps(self) -> list[int]:
+        """Steps of the checkpoints that are there, damaged or not, newest first."""
+        if not self.folder.is_dir():
+            return []
+        found = (NAME.fullmatch(path.name) for path in self.folder.iterdir())
+        return sorted((int(match[1]) for match in found if match), reverse=True)
+
+    def path(self, step: int) -> Path:
+        """The folder of one step."""
+        return self.folder / f"step-{step:08d}"
+
+    def save(self, step: int, tensors: dict[str, Tensor], fields: dict[str, Any]) -> None:
+        """Write a checkpoint whole or not at all; each rank writes its share of the tensors.
+
+        Raises StorageError on every rank where one of them could not write; what was there stays.
+        """
+        partial = self.folder / f".partial-{self.path(step).name}"
+        with self._all_or_none(partial):
+            if self.ranks.first:
+                shutil.rmtree(partial, ignore_errors=True)
+                partial.mkdir(parents=True)
+        entry: dict[str, Any] = {}
+        with self._all_or_none(partial):
+            entry = self._write_share(partial, tensors)
+        entries = [json.loads(text) for text in self.ranks.gather_text(json.dumps(entry))]
+        with self._all_or_none(partial):
+            if self.ranks.first:
+                manifest = {"format": FORMAT, "step": step, "fields": fields, "files": entries}
+                manifest["digest"] = digest_of(manifest)
+                text = json.dumps(manifest, ensure_ascii=False, indent=1)
+                write_synced(partial / MANIFEST, text.encode())
+                self._move_into_place(partial, self.path(step))
+
+    def _write_share(self, folder: Path, tensors: dict[str, Tensor]) -> dict[str, Any]:
+        """This rank's file: every n-th tensor, so that each is written once."""
+        names = sorted(tensors)[self.ranks.rank :: self.ranks.size]
+        share = {name: tensors[name].detach().cpu().contiguous() for name in names}
+        path = folder / f"rank-{self.ranks.rank:04d}.safetensors"
+        save_file(share, path)
+        sync(path)
+        return {"name": path.name, "sha256": sha256_of(path.read_bytes())}
+
+    def _move_into_place(self, partial: Path, place: Path) -> None:
+        sync(partial)
+        replaced = self.folder / f".replaced-{place.name}"
+        shutil.rmtree(replaced, ignore_errors=True)
+        if place.exists():
+            place.rename(replaced)
+        partial.rename(place)
+        sync(self.folder)
+        shutil.rmtree(replaced, ignore_errors=True)
+
+    @contextmanager
+    def _all_or_none(self, partial: Path) -> Iterator[None]:
+        """A stage of writing: where it fails on one rank, it fails on all, and leaves nothing."""
+        problem = None
+        try:
+            yield
+        except (OSError, SafetensorError) as error:
+            problem = error
+        if self.ranks.largest(int(problem is not None)):
+            if self.ranks.first:
+                shutil.rmtree(partial, ignore_errors=True)
+            reason = str(problem) if problem else "another rank could not write its part"
+            raise StorageError(
+                f"{partial.parent}: the checkpoint could not be written ({reason}): the one before "
+                "it is untouched; free some space or mend the folder, then start again"
+            ) from problem
+
+    def newest(self, warn: Callable[[str], None]) -> Checkpoint | None:
+        """The newest checkpoint that verifies, None where there is none at all.
+
+        Damaged ones are refused before a tensor is used, and `warn` is told which file. Raises
+        CheckpointError where all are damaged.
+        """
+        steps = self.steps()
+        for step in steps:
+            try:
+                checkpoint = read_checkpoint(self.path(step))
+            except CheckpointError as error:
+                warn(f"{error}: going back to the checkpoint before it")
+                continue
+            return checkpoint
+        if steps:
+            raise CheckpointError(
+                f"{self.folder}: none of its {len(steps)} checkpoints is whole: delete the folder "
+                "to begin again"
+            )
+        return None
+
+    def rotate(self, keep: int, current: int) -> None:
+        """Delete all but the newest `keep` up to step `current`, which was just written: later
+        ones were refused. The one of `current` is read back first, so that one that verifies
+        always stays. Raises CheckpointError, and deletes nothing, where it does not."""
+        verify(self.path(current))
+        steps = self.steps()
+        kept = [step for step in steps if step <= current][:keep]
+        for step in steps:
+            if step not in kept:
+                shutil.rmtree(self.path(step), ignore_errors=True)
+
+    def clean(self) -> None:
+        """Remove what a killed writer left."""
+        for pattern in LEFTOVERS:
+            for path in self.folder.glob(pattern):
+                shutil.rmtree(path, ignore_errors=True)
+
+
+def read_checkpoint(folder: Path) -> Checkpoint:
+    """One checkpoint, verified; raises CheckpointError, naming the damaged file."""
+    manifest = read_manifest(folder)
+    tensors: dict[str, Tensor] = {}
+    for entry in manifest["files"]:
+        # Hashed and parsed from the same bytes: what was verified is what is used.
+        tensors.update(load(verified_bytes(folder, entry)))
+    return Checkpoint(manifest["step"], manifest["fields"], tensors)
+
+
+def verify(folder: Path) -> None:
+    """Raise CheckpointError, naming the damaged file, unless every digest holds."""
+    for entry in read_manifest(folder)["files"]:
+        verified_bytes(folder, entry)
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest, its own digest checked."""
+    path = folder / MANIFEST
+    try:
+        manifest = json.loads(path.read_bytes())
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from error
+    except ValueError as error:
+        raise CheckpointError(f"{path}: is damaged ({error})") from error
+    if not isinstance(manifest, dict) or manifest.pop("digest", None) != digest_of(manifest):
+        raise CheckpointError(f"{path}: is damaged (its digest does not match)")
+    if manifest["format"] != FORMAT:
+        raise CheckpointError(f"{path}: has format {manifest['format']}, this turnout {FORMAT}")
+    if folder.name != f"step-{manifest['step']:08d}":
+        raise CheckpointError(f"{path}: is of step {manifest['step']}: files were swapped")
+    return manifest
+
+
+def verified_bytes(folder: Path, entry: dict[str, str]) -> bytes:
+    """The content of one file of a manifest; raises CheckpointError unless its digest holds."""
+    path = folder / entry["name"]
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from error
+    if sha256_of(data) != entry["sha256"]:
+        raise CheckpointError(f"{path}: is damaged (its SHA-256 does not match the manifest)")
+    return data
+
+
+def digest_of(manifest: dict[str, Any]) -> str:
+    """SHA-256 of a manifest without its own digest, whatever its order and spacing."""
+    return sha256_of(json.dumps(manifest, sort_keys=True, separators=(",", ":")).encode())
+
+
+def sha256_of(data: bytes) -> str:
+    """Hexadecimal SHA-256."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def write_synced(path: Path, data: bytes) -> None:
+    """Write a file, and return when it has reached the disk."""
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Put a file into its place whole or not at all; raises StorageError."""
+    partial = path.with_name(f".partial-{path.name}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_synced(partial, data)
+        partial.replace(path)
+        sync(path.parent)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise StorageError(f"{path}: cannot be written ({error.strerror})") from error
+
+
+def sync(path: Path) -> None:
+    """Wait until a file, or a folder's list of names, has reached the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def all_finite(tensors: dict[str, Tensor]) -> bool:
+    """Whether no value is NaN or infinite."""
+    return all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values())

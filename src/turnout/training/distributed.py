@@ -1,0 +1,102 @@
+"""The processes of one run: sums over them, and decisions that all of them take alike.
+
+Gradients are summed here once a step rather than inside the backward pass: every rank then holds
+the same sum over the same parameters, whether or not its own batches reached each expert. What
+travels is plain tensors; nothing is pickled.
+"""
+
+import os
+from collections.abc import Iterable, Sequence
+from typing import Literal
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from turnout.config import TrainConfig
+
+BUCKET_ELEMENTS = 8 * 1024 * 1024
+
+
+class Ranks:
+    """What one rank knows of the others."""
+
+    def __init__(self, fabric: Fabric) -> None:
+        self.fabric = fabric
+        self.rank: int = fabric.global_rank
+        self.size: int = fabric.world_size
+        self.device: torch.device = fabric.device
+
+    @property
+    def first(self) -> bool:
+        """Whether this rank writes the files that exist once."""
+        return self.rank == 0
+
+    def sum(self, values: Tensor) -> Tensor:
+        """The sum over ranks, the same bits on each; `values` stays as it is."""
+        return self._reduce(values, "sum")
+
+    def largest(self, value: int) -> int:
+        """The largest of the ranks' numbers: how one rank's word becomes everybody's."""
+        return int(self._reduce(torch.tensor(value, device=self.device), "max"))
+
+    def _reduce(self, values: Tensor, how: Literal["sum", "max"]) -> Tensor:
+        if self.size == 1:
+            return values
+        reduced = self.fabric.all_reduce(values.clone(), reduce_op=how)
+        assert isinstance(reduced, Tensor)
+        return reduced
+
+    def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Give every parameter the sum of its gradients over ranks, zeros where nobody has one."""
+        bucket: list[Tensor] = []
+        for parameter in parameters:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+            bucket.append(parameter.grad)
+            if sum(gradient.numel() for gradient in bucket) >= BUCKET_ELEMENTS:
+                self._sum_in_place(bucket)
+                bucket = []
+        self._sum_in_place(bucket)
+
+    def _sum_in_place(self, tensors: Sequence[Tensor]) -> None:
+        if self.size == 1 or not tensors:
+            return
+        summed = self.sum(torch.cat([tensor.reshape(-1) for tensor in tensors]))
+        sizes = [tensor.numel() for tensor in tensors]
+        for tensor, part in zip(tensors, summed.split(sizes), strict=True):
+            tensor.copy_(part.view_as(tensor))
+
+    def gather_text(self, text: str) -> list[str]:
+        """The texts of all ranks, in rank order, on every rank."""
+        if self.size == 1:
+            return [text]
+        data = text.encode()
+        lengths = torch.zeros(self.size, dtype=torch.int64, device=self.device)
+        lengths[self.rank] = len(data)
+        lengths = self.sum(lengths)
+        table = torch.zeros((self.size, int(lengths.max())), dtype=torch.int32, device=self.device)
+        values = torch.frombuffer(bytearray(data), dtype=torch.uint8) if data else torch.zeros(0)
+        table[self.rank, : len(data)] = values.to(table)
+        table = self.sum(table).to("cpu", torch.uint8)
+        rows = zip(table, lengths.tolist(), strict=True)
+        return [bytes(row[:length].tolist()).decode() for row, length in rows]
+
+    def barrier(self) -> None:
+        """Wait for the others."""
+        self.fabric.barrier()
+
+
+def open_fabric(config: TrainConfig) -> Fabric:
+    """Device, precision and processes as the configuration and the launcher say."""
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    local = int(os.environ.get("LOCAL_WORLD_SIZE", str(processes)))
+    fabric = Fabric(
+        accelerator=config.device,
+        devices=local,
+        num_nodes=max(1, processes // local),
+        strategy="ddp" if processes > 1 else "auto",
+        precision="bf16-mixed" if config.precision == "bfloat16" else "32-true",
+    )
+    fabric.launch()
+    return fabric

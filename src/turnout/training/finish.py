@@ -1,0 +1,64 @@
+"""The end of a run: the better of best and average, its figures, its plot."""
+
+from dataclasses import asdict
+from typing import Any
+
+from turnout.training.log import RunLog
+from turnout.training.loop import Trainer, best
+from turnout.training.plot import plot_run
+from turnout.training.scoring import Validation
+from turnout.training.state import average, load_weights
+
+
+def finish(trainer: Trainer, log: RunLog | None) -> dict[str, Any]:
+    """Leave the final weights in the model, and return what its card says of the run.
+
+    The best validated weights are held against the average of the last ones, both decoded on dev;
+    without a dev set the average is taken as it is.
+    """
+    say = log.say if log is not None else _silent
+    entries = trainer.state.validated
+    last = entries[-trainer.config.average_last :]
+    chosen = {best(entries).step: best(entries)}
+    best_weights = trainer.validated_weights(list(chosen.values()), say)[0]
+    candidates = [(best_weights, f"validated at step {best(entries).step}")]
+    if len(last) > 1:
+        steps = ", ".join(str(entry.step) for entry in last)
+        averaged = average(trainer.validated_weights(last, say))
+        candidates.append((averaged, f"average of steps {steps}"))
+    results: list[tuple[Validation, str]] = []
+    for weights, name in candidates:
+        load_weights(trainer.model, weights)
+        found = trainer.validate(trainer.model, lambda: trainer.stop.received != 0)
+        trainer.stop_if_asked()
+        assert found is not None, "a validation was cancelled, but nobody asked"
+        results.append((found, name))
+    scored = [found.score for found, _ in results if found.score is not None]
+    index = min(range(len(scored)), key=lambda i: scored[i]) if scored else len(results) - 1
+    load_weights(trainer.model, candidates[index][0])
+    found, name = results[index]
+    say(
+        f"final model: {name}"
+        + ("" if found.score is None else f", average WER {found.score:.2f} %")
+    )
+    if log is not None:
+        plot_run(trainer.folder)
+    return card_of(trainer, found, name)
+
+
+def card_of(trainer: Trainer, found: Validation, name: str) -> dict[str, Any]:
+    """What the model's card says of its training, as plain values."""
+    state = trainer.state
+    return {
+        "weights": name,
+        "steps": state.step,
+        "epochs": state.epoch,
+        "hours_of_audio": round(state.seconds / 3600, 3),
+        "dev_average_wer": found.score,
+        "dev": [asdict(row) for row in found.rows],
+        "config": asdict(trainer.config),
+    }
+
+
+def _silent(_: str) -> None:
+    return None

@@ -1,0 +1,295 @@
+"""The loop: read, step, log, validate, save, until the run has reached its end or is told to stop.
+
+Whatever happens between two steps follows from `RunState` alone, so that a run that was killed
+and started again does the same things in the same order.
+"""
+
+import itertools
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Protocol
+
+from safetensors.torch import load, save
+from torch import Tensor
+
+from turnout.config import TrainConfig
+from turnout.data.batch import Batch
+from turnout.errors import CheckpointError, RunStopped, TrainingError
+from turnout.model.speech_model import SpeechModel
+from turnout.training.checkpoints import (
+    Checkpoint,
+    Checkpoints,
+    all_finite,
+    sha256_of,
+    write_whole,
+)
+from turnout.training.log import RunLog, add_to_window
+from turnout.training.objective import routed_feed_forwards
+from turnout.training.progress import PlanShare, share_done
+from turnout.training.scoring import Validation
+from turnout.training.state import (
+    RunState,
+    Validated,
+    named_weights,
+    restore_tensors,
+    run_tensors,
+)
+from turnout.training.step import Stepper
+from turnout.training.stopping import StopSignals
+
+MOST_SKIPPED = 10
+
+
+class BatchSource(Protocol):
+    """What the loop asks of a loader."""
+
+    def plan(self, epoch: int) -> Sequence[object]:
+        """One entry per batch that this rank gets in this epoch; equally many on every rank."""
+        ...
+
+    def batches(self, epoch: int, start: int, progress: Callable[[int], float]) -> Iterator[Batch]:
+        """The batches of the plan from `start` on; `progress` tells the share of the run that is
+        done when a batch of that index is made."""
+        ...
+
+
+class Validate(Protocol):
+    """What the loop asks of validation."""
+
+    def __call__(self, model: SpeechModel, cancelled: Callable[[], bool]) -> Validation | None:
+        """The scores, the same on every rank; None where any rank was told to stop."""
+        ...
+
+
+class Trainer:
+    """One run in its folder."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        stepper: Stepper,
+        loader: BatchSource,
+        validate: Validate,
+        stop: StopSignals,
+    ) -> None:
+        self.config = config
+        self.stepper = stepper
+        self.model = stepper.model
+        self.ranks = stepper.ranks
+        self.loader = loader
+        self.validate = validate
+        self.stop = stop
+        self.state = RunState()
+        self.folder = Path(config.output)
+        self.checkpoints = Checkpoints(self.folder / "checkpoints", self.ranks)
+        self.saved_step = -1
+        self.log: RunLog | None = None
+        self.plan_lengths: dict[int, int] = {}
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Go on from what was read back."""
+        state = RunState.from_json(checkpoint.fields["state"])
+        restore_tensors(checkpoint.tensors, self.model, self.stepper.optimizer, state.updates)
+        self.state = state
+        self.saved_step = state.step
+
+    def run(self, log: RunLog | None) -> None:
+        """Train to the end. Raises RunStopped, after a checkpoint, when a signal asks for it."""
+        self.log = log
+        batches = self._batches()
+        while True:
+            self._validate_if_due()
+            self._save_if_due()
+            if self.share() >= 1.0:
+                return
+            self._step(list(itertools.islice(batches, self.config.optimizer.accumulate)))
+
+    def share(self) -> float:
+        """How much of the run is done: of the limit that will be reached first."""
+        state = self.state
+        epochs = float(state.epoch)
+        if self.config.max_epochs is not None:
+            epochs += state.position / self._plan_length(state.epoch)
+        return share_done(self.config, step=state.step, epochs=epochs, seconds=state.seconds)
+
+    def _plan_length(self, epoch: int) -> int:
+        if epoch not in self.plan_lengths:
+            length = len(self.loader.plan(epoch))
+            if not self.ranks.largest(length):
+                raise TrainingError(
+                    "data.train: no utterance is left to learn from: check the manifests"
+                )
+            assert length == self.ranks.largest(length), (
+                "ranks planned different numbers of batches"
+            )
+            self.plan_lengths = {epoch: length}
+        return self.plan_lengths[epoch]
+
+    def _batches(self) -> Iterator[Batch]:
+        """Batches without end, epoch after epoch; what was handed out is counted in `state`."""
+        state = self.state
+        while True:
+            share_at = PlanShare(
+                self.config,
+                state.epoch,
+                self._plan_length(state.epoch),
+                state.epoch_step,
+                state.epoch_seconds,
+                self.ranks.size,
+            )
+            for batch in self.loader.batches(state.epoch, state.position, share_at):
+                state.position += 1
+                yield batch
+            state.epoch += 1
+            state.position = 0
+            state.epoch_step, state.epoch_seconds = state.step, state.seconds
+
+    def _step(self, batches: list[Batch]) -> None:
+        state = self.state
+        share = self.share()
+        if state.step == self.config.optimizer.warmup_steps:
+            state.warm_share = share
+        report = self.stepper(batches, state, share)
+        state.step += 1
+        state.seconds += report.seconds
+        state.updates += int(report.finite)
+        state.skipped += int(not report.finite)
+        state.skipped_in_a_row = 0 if report.finite else state.skipped_in_a_row + 1
+        add_to_window(state.window, report)
+        if self.log is not None:
+            self.log.step(state, report)
+        if not report.finite:
+            self._skipped(batches)
+        if state.step % self.config.log_every == 0:
+            if self.log is not None:
+                self.log.window(state, report.rate, self.share(), self._idle_experts())
+            state.window = {}
+
+    def _skipped(self, batches: list[Batch]) -> None:
+        """Say it, and end the run where nothing else happens any more."""
+        names = [name for batch in batches for name in batch.utterance_ids]
+        first = f"{', '.join(names[:3])}{' ...' if len(names) > 3 else ''}"
+        state = self.state
+        if self.log is not None:
+            self.log.say(
+                f"warning: step {state.step} skipped: loss or gradient is not finite ({first})"
+            )
+        if state.skipped_in_a_row >= MOST_SKIPPED:
+            raise TrainingError(
+                f"{MOST_SKIPPED} steps in a row had a loss or gradient that is not finite, the "
+                f"last with the utterances {first}: check them, or lower optimizer.learning_rate"
+            )
+
+    def _idle_experts(self) -> tuple[str, ...]:
+        """Experts that got no frame since the last line of the log."""
+        names = [
+            f"{part} {name}"
+            for part, module in (("encoder", self.model.encoder), ("decoder", self.model.decoder))
+            for name, _ in ([] if module is None else routed_feed_forwards(module))
+        ]
+        counts = self.state.window.get("frames", [])
+        return tuple(
+            f"{name} expert {expert}"
+            for name, frames in zip(names, counts, strict=True)
+            for expert, count in enumerate(frames)
+            if not count
+        )
+
+    def _asked_to_stop(self) -> int:
+        """The signal that any rank received."""
+        return self.ranks.largest(self.stop.received)
+
+    def _save_if_due(self) -> None:
+        """Save every so many steps, at the end, and when asked to stop (which then happens)."""
+        step = self.state.step
+        if step and (step % self.config.checkpoint_every == 0 or self.share() >= 1.0):
+            self.save()
+        self.stop_if_asked()
+
+    def stop_if_asked(self) -> None:
+        """Raise RunStopped, the step saved, where any rank received a signal."""
+        number = self._asked_to_stop()
+        if number:
+            self.save()
+            raise RunStopped(
+                f"stopped by {signal.Signals(number).name} at step {self.state.step}, checkpoint "
+                "saved: the same command goes on from there",
+                number,
+            )
+
+    def save(self) -> None:
+        """Write a checkpoint of this step, unless it is already there."""
+        step = self.state.step
+        if step == self.saved_step:
+            return
+        tensors = run_tensors(self.model, self.stepper.optimizer)
+        if self.ranks.largest(int(not all_finite(tensors))):
+            raise TrainingError(
+                f"weights or moments are not finite at step {step}: no checkpoint was written; "
+                "start again to go on from the last one, with a lower optimizer.learning_rate"
+            )
+        fields: dict[str, Any] = {
+            "state": self.state.to_json(),
+            "log": {} if self.log is None else self.log.lengths(),
+            "ranks": self.ranks.size,
+            "config": asdict(self.config),
+        }
+        self.checkpoints.save(step, tensors, fields)
+        self.saved_step = step
+        if self.ranks.first:
+            self.checkpoints.rotate(self.config.keep_checkpoints, step)
+        self.ranks.barrier()
+
+    def _validate_if_due(self) -> None:
+        """Validate every so many steps and at the end; a stop in the middle leaves it undone."""
+        state = self.state
+        due = state.step % self.config.validate_every == 0 or self.share() >= 1.0
+        if not due or not state.step or state.validated_step == state.step:
+            return
+        found = self.validate(self.model, lambda: self.stop.received != 0)
+        if self._asked_to_stop() or found is None:
+            return
+        entry = self._keep_weights(found.score)
+        newest = [*state.validated, entry]
+        kept = {e.step for e in newest[-self.config.average_last :]} | {best(newest).step}
+        state.validated = [e for e in newest if e.step in kept]
+        state.validated_step = state.step
+        if self.log is not None:
+            self.log.validation(state, found.score, [asdict(row) for row in found.rows])
+
+    def _keep_weights(self, score: float | None) -> Validated:
+        """Write the weights of this step into a file of their own."""
+        name = f"step-{self.state.step:08d}.safetensors"
+        data = save({n: t.detach().cpu() for n, t in named_weights(self.model).items()})
+        if self.ranks.first:
+            write_whole(self.folder / "validated" / name, data)
+        self.ranks.barrier()
+        return Validated(step=self.state.step, score=score, file=name, sha256=sha256_of(data))
+
+    def validated_weights(
+        self, entries: list[Validated], warn: Callable[[str], None]
+    ) -> list[dict[str, Tensor]]:
+        """The weights of these validations; damaged files are left out, and `warn` told."""
+        found = []
+        for entry in entries:
+            path = self.folder / "validated" / entry.file
+            try:
+                data = path.read_bytes()
+            except OSError as error:
+                warn(f"{path}: cannot be read ({error.strerror}), left out of the final model")
+                continue
+            if sha256_of(data) != entry.sha256:
+                warn(f"{path}: is damaged, left out of the final model")
+                continue
+            found.append(load(data))
+        if entries and not found:
+            raise CheckpointError(f"{self.folder / 'validated'}: no validated weights are whole")
+        return found
+
+
+def best(entries: list[Validated]) -> Validated:
+    """The lowest score, the earliest of equals; the newest where nothing was scored."""
+    scored = [entry for entry in entries if entry.score is not None]
+    return min(scored, key=lambda entry: (entry.score, entry.step)) if scored else entries[-1]

@@ -1,0 +1,78 @@
+"""AdamW and its learning rate, the global norm, and experts trained as one for a while."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from turnout.config import OptimizerConfig
+from turnout.experts.bank import tied_experts
+
+
+def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.AdamW:
+    """AdamW whose weight decay reaches matrices alone; a shared router is one parameter."""
+    trained = [p for p in model.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in trained if p.ndim >= 2], "weight_decay": config.weight_decay},
+        {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(
+        [group for group in groups if group["params"]],
+        lr=config.learning_rate,
+        betas=config.betas,
+    )
+
+
+def learning_rate(config: OptimizerConfig, step: int, share: float, warm_share: float) -> float:
+    """The rate of step `step` (from 0) when `share` of the run is done; `warm_share` was done when
+    the warm-up ended."""
+    if step < config.warmup_steps:
+        return config.learning_rate * (step + 1) / config.warmup_steps
+    if config.decay == "constant":
+        return config.learning_rate
+    if config.decay == "inverse_sqrt":
+        return config.learning_rate * math.sqrt(max(config.warmup_steps, 1) / max(step, 1))
+    done = min(max((share - warm_share) / max(1.0 - warm_share, 1e-9), 0.0), 1.0)
+    left = 0.5 * (1 + math.cos(math.pi * done)) if config.decay == "cosine" else 1.0 - done
+    return config.learning_rate * (config.final_share + (1 - config.final_share) * left)
+
+
+class Gradients:
+    """The gradients of a step: experts tied or apart, the global norm, clipping."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.parameters = [p for p in model.parameters() if p.requires_grad]
+        self.tied = [same for bank in tied_experts(model) for same in bank]
+
+    @torch.no_grad()
+    def make_equal(self) -> None:
+        """Give every expert of a bank the weights of the first: the start of a tied run."""
+        for first, *others in self.tied:
+            for other in others:
+                other.copy_(first)
+
+    @torch.no_grad()
+    def tie(self) -> None:
+        """Give every expert of a bank the sum of the bank's gradients, which is the gradient of
+        the one feed-forward they are copies of."""
+        for same in self.tied:
+            total = torch.stack([_gradient(p) for p in same]).sum(dim=0)
+            for parameter in same:
+                _gradient(parameter).copy_(total)
+
+    @torch.no_grad()
+    def norm(self, *, tied: bool) -> Tensor:
+        """The global norm in float32; experts tied together count once."""
+        copies = {id(p) for same in self.tied for p in same[1:]} if tied else set()
+        counted = [_gradient(p) for p in self.parameters if id(p) not in copies]
+        return torch.nn.utils.get_total_norm(counted)
+
+    @torch.no_grad()
+    def clip(self, norm: Tensor, largest: float) -> None:
+        """Scale all gradients so that the norm is at most `largest`."""
+        torch.nn.utils.clip_grads_with_norm_(self.parameters, largest, norm)
+
+
+def _gradient(parameter: nn.Parameter) -> Tensor:
+    assert parameter.grad is not None, "gradients are summed over ranks before they are used"
+    return parameter.grad

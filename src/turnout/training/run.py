@@ -1,0 +1,228 @@
+"""`train`: from a configuration to a model folder, begun or gone on with."""
+
+import dataclasses
+import fcntl
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from turnout.config import ModelConfig, TrainConfig
+from turnout.data.loader import Loader, training_texts
+from turnout.errors import ConfigError, StorageError
+from turnout.export.save import save_model
+from turnout.folder import ModelFolder
+from turnout.model.build import build_model
+from turnout.model.convert import fit_state
+from turnout.model.speech_model import SpeechModel
+from turnout.text.tokenizer import Tokenizer
+from turnout.training.checkpoints import Checkpoint, write_whole
+from turnout.training.distributed import Ranks, open_fabric
+from turnout.training.finish import finish
+from turnout.training.log import RunLog, warn
+from turnout.training.loop import Trainer
+from turnout.training.state import seed_step
+from turnout.training.step import Stepper
+from turnout.training.stopping import StopSignals
+from turnout.training.validate import Validator
+
+RUN, TOKENIZER, MODEL, LOCK = "run.json", "tokenizer.model", "model", ".lock"
+FREE = frozenset({"output", "log_every", "keep_checkpoints"})
+"""Fields that change nothing of what is learned."""
+WARNED = frozenset({"data.workers", "data.cache", "threads", "device"})
+"""Fields that may change, at the price of the last bits."""
+
+
+def train(config: TrainConfig) -> Path:
+    """Train, or go on with the run in `config.output`, and return its model folder.
+
+    Raises ConfigError where the configuration changed since, RunStopped after Ctrl-C, SIGTERM or
+    SIGUSR1, and TrainingError, CheckpointError or StorageError where the run cannot go on.
+    """
+    folder = Path(config.output)
+    with StopSignals() as stop:
+        ranks = Ranks(open_fabric(config))
+        say = warn if ranks.first else silent
+        with locked(folder, ranks):
+            claim(config, folder, ranks, say)
+            if (folder / MODEL).exists():
+                say(f"this run is finished: its model is in {folder / MODEL}; to train another, "
+                    "choose another output")  # fmt: skip
+                return folder / MODEL
+            with deterministic(config, ranks):
+                return run(config, ranks, stop, say)
+
+
+def run(config: TrainConfig, ranks: Ranks, stop: StopSignals, say: Callable[[str], None]) -> Path:
+    """A run whose folder is ours."""
+    folder = Path(config.output)
+    tokenizer = run_tokenizer(config, folder, ranks)
+    shape = with_vocabulary_of(config.model, tokenizer)
+    loader = Loader(
+        config.data,
+        shape,
+        tokenizer,
+        seed=config.seed,
+        rank=ranks.rank,
+        world_size=ranks.size,
+        cache_dir=Path(config.data.cache) if config.data.cache else folder / "features",
+    )
+    seed_step(config.seed, -1, 0, 0)
+    model = build_model(shape)
+    stepper = Stepper(config, ranks.fabric.to_device(model), ranks)
+    validator = Validator(loader.dev_utterances(), tokenizer, ranks)
+    trainer = Trainer(config, stepper, loader, validator, stop)
+    if ranks.first:
+        trainer.checkpoints.clean()
+    ranks.barrier()
+    checkpoint = trainer.checkpoints.newest(say)
+    if checkpoint is None:
+        begin(config, stepper, say)
+    else:
+        trainer.restore(checkpoint)
+        compare_ranks(checkpoint, trainer, say)
+        say(f"going on at step {trainer.state.step}")
+    lengths = checkpoint.fields["log"] if checkpoint else {}
+    if not ranks.first:
+        trainer.run(None)
+        finish(trainer, None)
+    else:
+        with RunLog(folder, trainer.state, lengths) as log:
+            trainer.run(log)
+            card = finish(trainer, log)
+        save_model(folder / MODEL, trainer.model, tokenizer, card)
+    ranks.barrier()
+    return folder / MODEL
+
+
+def begin(config: TrainConfig, stepper: Stepper, say: Callable[[str], None]) -> None:
+    """The weights of step 0."""
+    if config.init_from is not None:
+        start_from(config.init_from, stepper.model, say)
+    if config.tie_experts_until:
+        stepper.gradients.make_equal()
+
+
+def start_from(name: str, model: SpeechModel, say: Callable[[str], None]) -> None:
+    """Copy a folder's weights in, and list what did not fit."""
+    fitted = fit_state(model, ModelFolder.open(Path(name)).weights())
+    for what, names in (
+        ("not in the model folder, left random", fitted.missing),
+        ("in the model folder, but not in the model", fitted.unexpected),
+        ("of another shape, left random", fitted.mismatched),
+    ):
+        if names:
+            say(f"init_from {name}: {len(names)} tensors {what}: {', '.join(sorted(names))}")
+
+
+def compare_ranks(checkpoint: Checkpoint, trainer: Trainer, say: Callable[[str], None]) -> None:
+    """Go on with another number of ranks at about the same place in the epoch, and say so."""
+    before = int(checkpoint.fields["ranks"])
+    now = trainer.ranks.size
+    if before != now:
+        trainer.state.position = trainer.state.position * before // now
+        say(
+            f"the run went on {before} ranks and goes on with {now}: the result will differ from "
+            "that of an undisturbed run"
+        )
+
+
+def run_tokenizer(config: TrainConfig, folder: Path, ranks: Ranks) -> Tokenizer:
+    """The run's tokenizer, trained once from its texts; that of `init_from` where there is one."""
+    path = folder / TOKENIZER
+    vocabulary = config.model.vocabulary
+    if ranks.first and not path.exists():
+        if config.init_from is not None:
+            data = ModelFolder.open(Path(config.init_from)).tokenizer_bytes
+        else:
+            data = Tokenizer.train(training_texts(config.data), vocabulary).to_bytes()
+        write_whole(path, data)
+    ranks.barrier()
+    return Tokenizer.from_bytes(path.read_bytes(), vocabulary)
+
+
+def with_vocabulary_of(model: ModelConfig, tokenizer: Tokenizer) -> ModelConfig:
+    """The model's shape with as many rows as the tokenizer has ids."""
+    vocabulary = dataclasses.replace(model.vocabulary, size=tokenizer.size)
+    return dataclasses.replace(model, vocabulary=vocabulary)
+
+
+def claim(config: TrainConfig, folder: Path, ranks: Ranks, say: Callable[[str], None]) -> None:
+    """Note the configuration in the run's folder, or compare it with the one noted there.
+
+    Raises ConfigError, naming the fields that changed.
+    """
+    path = folder / RUN
+    now = json.loads(json.dumps(dataclasses.asdict(config)))
+    if path.exists():
+        before = json.loads(path.read_text())["config"]
+        changed = changed_fields(before, now) - FREE
+        for name in sorted(changed & WARNED):
+            say(f"{name} changed since the run began: the last bits of the result may differ")
+        refused = sorted(changed - WARNED)
+        if refused:
+            raise ConfigError(
+                f"{folder}: the configuration changed since this run began: {', '.join(refused)}: "
+                "put them back to go on, or choose another output"
+            )
+    elif ranks.first:
+        write_whole(path, json.dumps({"config": now}, indent=1, ensure_ascii=False).encode())
+    ranks.barrier()
+
+
+def changed_fields(before: Any, now: Any, name: str = "") -> set[str]:
+    """Dotted names of the values that differ between two nested dictionaries."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        return {
+            field
+            for key in before.keys() | now.keys()
+            for field in changed_fields(
+                before.get(key), now.get(key), f"{name}.{key}" if name else str(key)
+            )
+        }
+    return set() if before == now else {name}
+
+
+@contextmanager
+def locked(folder: Path, ranks: Ranks) -> Iterator[None]:
+    """Keep other processes out of the run's folder; the lock goes with the process."""
+    problem: str | None = None
+    file = None
+    if ranks.first:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            file = (folder / LOCK).open("w")
+            # A POSIX lock: unlike flock's, the processes that prepare batches do not inherit it.
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            problem = "another process trains in it: wait for it, or choose another output"
+        except OSError as error:
+            problem = f"cannot be written ({error.strerror}): choose another output"
+    try:
+        if ranks.largest(int(problem is not None)):
+            raise StorageError(f"{folder}: {problem or 'cannot be used by the first rank'}")
+        yield
+    finally:
+        if file is not None:
+            file.close()
+
+
+@contextmanager
+def deterministic(config: TrainConfig, ranks: Ranks) -> Iterator[None]:
+    """The same bits from the same numbers, where PyTorch can (CPU)."""
+    threads, before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)
+    torch.use_deterministic_algorithms(ranks.device.type == "cpu")
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(before)
+
+
+def silent(_: str) -> None:
+    """What the other ranks say."""

@@ -1,0 +1,156 @@
+"""All that a run is at one step: its counters, and the tensors of model and optimizer by name.
+
+Random numbers need no state of their own: every step seeds all generators from (seed, step,
+micro-step, rank), and batches derive theirs from (seed, epoch, utterance id).
+"""
+
+import hashlib
+import random
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from turnout.errors import CheckpointError
+
+WEIGHT, FIRST_MOMENT, SECOND_MOMENT = "weights/", "first_moment/", "second_moment/"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Validated:
+    """Weights that were validated, kept in a file of their own."""
+
+    step: int
+    score: float | None
+    """Average WER in percent, lower is better; None where there is nothing to validate on."""
+    file: str
+    sha256: str
+
+
+@dataclass(kw_only=True)
+class RunState:
+    """Where a run stands, between two steps. Everything here is plain JSON."""
+
+    step: int = 0
+    """Steps taken, skipped ones included."""
+    updates: int = 0
+    """Steps that changed the weights."""
+    epoch: int = 0
+    position: int = 0
+    """Batches of this epoch's plan that each rank has consumed."""
+    seconds: float = 0.0
+    """Audio consumed by all ranks."""
+    epoch_step: int = 0
+    """`step` when the epoch began."""
+    epoch_seconds: float = 0.0
+    """`seconds` when the epoch began."""
+    warm_share: float = 0.0
+    """Share of the run that was done when the warm-up ended."""
+    skipped: int = 0
+    """Steps skipped since loss or gradient was not finite."""
+    skipped_in_a_row: int = 0
+    validated: list[Validated] = field(default_factory=list)
+    """The last validations and the best."""
+    validated_step: int = 0
+    """Step of the newest validation."""
+    window: dict[str, Any] = field(default_factory=dict)
+    """Sums since the last line of the log."""
+
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> "RunState":
+        """The inverse of `to_json`; raises CheckpointError for fields of another version."""
+        try:
+            validated = [Validated(**entry) for entry in fields["validated"]]
+            return cls(**{**fields, "validated": validated})
+        except (KeyError, TypeError) as error:
+            raise CheckpointError(
+                f"the checkpoint's state is of another version of turnout ({error}): go on with "
+                "that version, or begin again in another output folder"
+            ) from error
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+
+def seed_step(seed: int, step: int, micro_step: int, rank: int) -> None:
+    """Seed every generator that dropout, jitter or a library could draw from."""
+    words = f"{seed}/{step}/{micro_step}/{rank}".encode()
+    number = int.from_bytes(hashlib.sha256(words).digest()[:8], "little")
+    random.seed(number)
+    np.random.seed(number % 2**32)
+    torch.manual_seed(number)
+
+
+def named_weights(model: nn.Module) -> dict[str, Tensor]:
+    """Parameters and saved buffers by name, each tensor once whatever refers to it."""
+    saved = set(model.state_dict(keep_vars=True))
+    named: dict[str, Tensor] = dict(model.named_parameters())
+    named.update((name, buffer) for name, buffer in model.named_buffers() if name in saved)
+    return named
+
+
+def run_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Every tensor of a run, under the names of the whole model."""
+    tensors = {WEIGHT + name: tensor.detach() for name, tensor in named_weights(model).items()}
+    for name, parameter in model.named_parameters():
+        moments = optimizer.state.get(parameter)
+        if moments:
+            tensors[FIRST_MOMENT + name] = moments["exp_avg"]
+            tensors[SECOND_MOMENT + name] = moments["exp_avg_sq"]
+    return tensors
+
+
+@torch.no_grad()
+def restore_tensors(
+    tensors: dict[str, Tensor], model: nn.Module, optimizer: torch.optim.Optimizer, updates: int
+) -> None:
+    """Put back what `run_tensors` took; `updates` steps had changed the weights.
+
+    Raises CheckpointError, before anything is changed, where names or shapes differ.
+    """
+    weights = named_weights(model)
+    moments = {
+        kind + name: parameter
+        for kind in (FIRST_MOMENT, SECOND_MOMENT)
+        for name, parameter in model.named_parameters()
+        if updates and parameter.requires_grad
+    }
+    expected = {**{WEIGHT + name: tensor for name, tensor in weights.items()}, **moments}
+    wrong = sorted(
+        name
+        for name in expected.keys() | tensors.keys()
+        if name not in expected
+        or name not in tensors
+        or expected[name].shape != tensors[name].shape
+    )
+    if wrong:
+        raise CheckpointError(
+            f"the checkpoint's tensors do not fit the model: {', '.join(wrong[:3])}"
+            f"{' ...' if len(wrong) > 3 else ''}: it belongs to another run"
+        )
+    load_weights(model, {name: tensors[WEIGHT + name] for name in weights})
+    for name, parameter in model.named_parameters():
+        if FIRST_MOMENT + name in moments:
+            optimizer.state[parameter] = {
+                "step": torch.tensor(float(updates)),
+                "exp_avg": torch.empty_like(parameter).copy_(tensors[FIRST_MOMENT + name]),
+                "exp_avg_sq": torch.empty_like(parameter).copy_(tensors[SECOND_MOMENT + name]),
+            }
+
+
+@torch.no_grad()
+def load_weights(model: nn.Module, weights: dict[str, Tensor]) -> None:
+    """Copy weights in by name; all names of the model are there."""
+    for name, tensor in named_weights(model).items():
+        tensor.copy_(weights[name])
+
+
+def average(weights: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """The mean of several models' weights, summed in float64."""
+    return {
+        name: torch.stack([w[name].double() for w in weights]).mean(dim=0).to(tensor.dtype)
+        for name, tensor in weights[0].items()
+    }

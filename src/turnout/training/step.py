@@ -1,0 +1,138 @@
+"""One optimizer step over its micro-batches, the same decision on every rank."""
+
+import hashlib
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from turnout.config import TrainConfig
+from turnout.data.batch import Batch
+from turnout.model.speech_model import SpeechModel
+from turnout.training.distributed import Ranks
+from turnout.training.objective import Objective, StepCounts, count_step
+from turnout.training.optimizer import Gradients, build_optimizer, learning_rate
+from turnout.training.state import RunState, seed_step
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepReport:
+    """What one step did, summed over ranks and micro-steps."""
+
+    loss: float
+    ctc: float
+    """Per target token."""
+    attention: float
+    """Per trained position."""
+    balance: float
+    """Per micro-step, summed over routed layers."""
+    accuracy: float
+    """Share of trained decoder positions predicted right."""
+    too_short: int
+    """Utterances with fewer hidden frames than their CTC target needs."""
+    norm: float
+    """Of the gradient, before clipping."""
+    rate: float
+    """Learning rate."""
+    seconds: float
+    """Audio."""
+    finite: bool
+    """Whether the step was taken; otherwise nothing changed."""
+    utterances: str
+    """Digest of the utterance ids, in order."""
+    frames: tuple[Tensor, ...]
+    """Frames of each expert of each routed feed-forward."""
+
+
+class Stepper:
+    """Model, optimizer and what goes between them."""
+
+    def __init__(self, config: TrainConfig, model: SpeechModel, ranks: Ranks) -> None:
+        self.config = config
+        self.model = model
+        self.ranks = ranks
+        self.objective = Objective(config.objective, model, ranks)
+        self.optimizer = build_optimizer(model, config.optimizer)
+        self.gradients = Gradients(model)
+
+    def __call__(self, batches: list[Batch], state: RunState, share: float) -> StepReport:
+        """Take step `state.step`, or skip it where loss or gradient is not finite anywhere;
+        `share` of the run is done before it. `state` is only read."""
+        config = self.config
+        counts, seconds = count_step(batches, self.ranks)
+        rate = learning_rate(config.optimizer, state.step, share, state.warm_share)
+        self.model.train()
+        sums, balance, frames = self._gradients(batches, counts, state.step)
+        tied = state.step < config.tie_experts_until
+        if tied:
+            self.gradients.tie()
+        norm = self.gradients.norm(tied=tied)
+        ctc, attention, too_short, right = self.ranks.sum(sums).tolist()
+        weight = self.objective.ctc_weight
+        loss = weight * ctc + (1 - weight) * attention + config.objective.balance_weight * balance
+        finite = bool(torch.isfinite(norm)) and abs(loss) < float("inf")
+        if finite:
+            self._update(norm, rate)
+        return StepReport(
+            loss=loss,
+            ctc=ctc,
+            attention=attention,
+            balance=balance,
+            accuracy=right / max(counts.labels, 1.0),
+            too_short=int(too_short),
+            norm=float(norm),
+            rate=rate,
+            seconds=seconds,
+            finite=finite,
+            utterances=self._digest(batches),
+            frames=frames,
+        )
+
+    def _gradients(
+        self, batches: list[Batch], counts: StepCounts, step: int
+    ) -> tuple[Tensor, float, tuple[Tensor, ...]]:
+        """Leave the step's gradient in the parameters; this rank's sums, the mean balance loss
+        and the frames per expert."""
+        self.optimizer.zero_grad(set_to_none=True)
+        sums = torch.zeros(4, device=self.ranks.device)
+        balance = 0.0
+        frames: tuple[Tensor, ...] = ()
+        for micro_step, batch in enumerate(batches):
+            seed_step(self.config.seed, step, micro_step, self.ranks.rank)
+            moved = batch.to(self.ranks.device)
+            with self.ranks.fabric.autocast():
+                output = self.model(
+                    moved.log_mel,
+                    moved.frame_mask,
+                    moved.encoder_guide,
+                    moved.bandwidth,
+                    moved.rows,
+                    moved.tokens,
+                    moved.token_counts,
+                    moved.decoder_guide,
+                )
+            parts = self.objective(output, moved, counts)
+            parts.loss.backward()
+            sums += parts.local
+            balance += float(parts.balance) / len(batches)
+            frames = tuple(
+                new if not frames else new + frames[index] for index, new in enumerate(parts.frames)
+            )
+        self.ranks.sum_gradients(self.gradients.parameters)
+        return sums, balance, frames
+
+    def _update(self, norm: Tensor, rate: float) -> None:
+        self.gradients.clip(norm, self.config.optimizer.clip_norm)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.step()
+
+    def _digest(self, batches: list[Batch]) -> str:
+        """Of the ids of all ranks' utterances, in order."""
+        ids = "\n".join(name for batch in batches for name in batch.utterance_ids)
+        return digest("\n".join(self.ranks.gather_text(digest(ids))))
+
+
+def digest(text: str) -> str:
+    """Sixteen hexadecimal digits."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

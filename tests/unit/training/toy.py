@@ -1,0 +1,143 @@
+"""A run small enough to be trained, killed and trained again inside a test."""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from turnout.config import (
+    DataConfig,
+    DecoderConfig,
+    EncoderConfig,
+    FeatureConfig,
+    ModelConfig,
+    OptimizerConfig,
+    RoutingConfig,
+    TrainConfig,
+    VocabularyConfig,
+)
+from turnout.data.batch import IGNORED, Batch, padded_frames, padded_ids
+from turnout.guidance import Guide
+from turnout.model.build import build_model
+from turnout.model.speech_model import SpeechModel
+from turnout.training.distributed import Ranks, open_fabric
+from turnout.training.loop import Trainer
+from turnout.training.scoring import Validation
+from turnout.training.state import seed_step
+from turnout.training.step import Stepper
+from turnout.training.stopping import StopSignals
+
+WORDS, BATCHES, MELS = 12, 5, 8
+
+
+def toy_model(
+    encoder: RoutingConfig | None = None, decoder: RoutingConfig | None = None, **changes: object
+) -> ModelConfig:
+    """A few thousand parameters; routed by bandwidth and task unless told otherwise."""
+    encoder = encoder or RoutingConfig(kind="supervised", guided_by=(Guide.BANDWIDTH,))
+    decoder = decoder or RoutingConfig(kind="supervised", guided_by=(Guide.TASK,))
+    width = {"num_heads": 2, "d_feedforward": 24}
+    return ModelConfig(
+        features=FeatureConfig(num_mels=MELS),
+        vocabulary=VocabularyConfig(
+            size=20 + WORDS, languages=("en",), translations=(("en", "de"),)
+        ),
+        encoder=EncoderConfig(
+            num_layers=2, d_model=16, conv_kernel=3, routing=encoder, **width, **changes
+        ),
+        decoder=DecoderConfig(num_layers=1, routing=decoder, **width, **changes),
+    )
+
+
+def toy_config(output: Path, **changes: object) -> TrainConfig:
+    """Twelve steps with everything on: accumulation, dropout, validations, checkpoints."""
+    settings: dict[str, object] = {
+        "output": str(output),
+        "model": toy_model(),
+        "data": DataConfig(),
+        "optimizer": OptimizerConfig(accumulate=2, warmup_steps=3, learning_rate=1e-2),
+        "max_steps": 12,
+        "validate_every": 4,
+        "checkpoint_every": 2,
+        "keep_checkpoints": 2,
+        "average_last": 2,
+        "log_every": 3,
+        "device": "cpu",
+        "threads": 1,
+        **changes,
+    }
+    return TrainConfig(**settings)  # pyright: ignore[reportArgumentType]
+
+
+def toy_batch(name: str, utterances: int = 4) -> Batch:
+    """Random words, each a bump in one mel band; everything from the name."""
+    rng = np.random.default_rng(int(hashlib.sha256(name.encode()).hexdigest()[:8], 16))
+    words = [rng.integers(0, WORDS, rng.integers(1, 4)).tolist() for _ in range(utterances)]
+    mels = []
+    for utterance in words:
+        frames = rng.normal(0, 0.3, (12 * len(utterance) + 4, MELS)).astype(np.float32)
+        for place, word in enumerate(utterance):
+            frames[12 * place + 2 : 12 * place + 10, word % MELS] += 2 + word // MELS
+        mels.append(frames)
+    log_mel, frame_mask = padded_frames(mels)
+    rows = [index for index in range(utterances) for _ in range(2)]
+    tasks = [task for _ in range(utterances) for task in range(2)]
+    targets = [[20 + word for word in utterance] for utterance in words]
+    tokens = [
+        [2, 16, 4 + task, 16 + task, *targets[row]] for row, task in zip(rows, tasks, strict=True)
+    ]
+    labels = [[16, IGNORED, IGNORED, *targets[row], 3] for row in rows]
+    bandwidth = torch.tensor([index % 2 for index in range(utterances)])
+    return Batch(
+        log_mel=log_mel,
+        frame_mask=frame_mask,
+        encoder_guide=bandwidth,
+        bandwidth=bandwidth,
+        ctc_targets=padded_ids(targets, 0),
+        ctc_lengths=torch.tensor([len(t) for t in targets]),
+        rows=torch.tensor(rows),
+        decoder_guide=torch.tensor(tasks),
+        tokens=padded_ids(tokens, 0),
+        token_counts=torch.tensor([len(t) for t in tokens]),
+        labels=padded_ids(labels, IGNORED),
+        utterance_ids=tuple(f"{name}-{index}" for index in range(utterances)),
+        texts=(),
+        guidance=(),
+        seconds=float(frame_mask.sum()) / 100,
+    )
+
+
+class ToySource:
+    """Five batches an epoch; each rank has its own."""
+
+    def __init__(self, rank: int = 0) -> None:
+        self.rank = rank
+        self.asked: list[float] = []
+
+    def plan(self, epoch: int) -> list[str]:
+        """Names of the batches."""
+        return [f"epoch{epoch}-batch{index}-rank{self.rank}" for index in range(BATCHES)]
+
+    def batches(self, epoch: int, start: int, progress: Callable[[int], float]) -> Iterator[Batch]:
+        """As planned."""
+        for index, name in list(enumerate(self.plan(epoch)))[start:]:
+            self.asked.append(progress(index))
+            yield toy_batch(name)
+
+
+def toy_validate(model: SpeechModel, cancelled: Callable[[], bool]) -> Validation | None:
+    """A score that follows from the weights alone."""
+    if cancelled():
+        return None
+    return Validation(float(sum(p.abs().sum() for p in model.parameters())), ())
+
+
+def toy_trainer(config: TrainConfig, stop: StopSignals | None = None) -> Trainer:
+    """A trainer at step 0."""
+    ranks = Ranks(open_fabric(config))
+    seed_step(config.seed, -1, 0, 0)
+    stepper = Stepper(config, build_model(config.model), ranks)
+    source = ToySource(ranks.rank)
+    return Trainer(config, stepper, source, toy_validate, stop or StopSignals())
