@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from turnout.errors import ConfigError
+from turnout.errors import ConfigError, GuidanceError
 from turnout.guidance import Bandwidth, Task
 from turnout.text.transcript import Word
 
@@ -85,4 +85,7 @@ class Decoded:
     language: str | None
     """Spoken: given, or found by the decoder; None where a CTC-only model was not told."""
     hypotheses: tuple[Hypothesis, ...]
-    """One per task, in the request's order."""
+    """One per task, in the request's order; none where there is an error."""
+    error: GuidanceError | None = None
+    """Why nothing was decoded: the language that was found cannot be translated as asked. (What
+    can be known beforehand is raised instead.)"""

@@ -1,0 +1,164 @@
+"""Stand-ins with known answers, shared by the tests of several rooms."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from turnout.config import DecoderConfig, ModelConfig, VocabularyConfig
+from turnout.decoding.backend import DecoderState, Encoded
+from turnout.decoding.request import Request, Utterance
+from turnout.guidance import Guidance, Task
+from turnout.text.tokenizer import Tokenizer
+
+WORDS = ("one", "two", "three", "four", "five", "yes", "no", "stop")
+ARABIC = ("واحد", "اثنان", "ثلاثة", "أربعة", "خمسة", "نعم", "لا", "توقف")
+GERMAN = ("eins", "zwei", "drei", "vier", "fünf", "ja", "nein", "halt")
+SURE = 0.98
+
+
+@cache
+def tokenizer() -> Tokenizer:
+    """A fixed small tokenizer: Arabic and English spoken, German written; words are whole."""
+    texts = [*WORDS, *ARABIC, *GERMAN] * 20
+    return Tokenizer.train(texts, VocabularyConfig(size=512))
+
+
+def model_config(**changes: object) -> ModelConfig:
+    """The default shape with the fixed tokenizer's vocabulary; `changes` replace fields."""
+    vocabulary = replace(VocabularyConfig(), size=tokenizer().size)
+    base = ModelConfig(vocabulary=vocabulary)
+    return replace(base, **changes)  # type: ignore[arg-type]
+
+
+CTC_ONLY = DecoderConfig(num_layers=0)
+
+
+def tone(
+    seconds: float, *, frequency_hz: float = 440.0, amplitude: float = 0.5, rate: int = 16_000
+) -> NDArray[np.float32]:
+    """A sine [samples]."""
+    time = np.arange(round(seconds * rate)) / rate
+    return (amplitude * np.sin(2 * np.pi * frequency_hz * time)).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Script:
+    """What is said in one utterance, and what each head makes of it."""
+
+    transcript: str = ""
+    translations: Mapping[str, str] = field(default_factory=dict)
+    language: str = "ar"
+    heard: str | None = None
+    """What CTC's best path says; the transcript by default."""
+    next_tokens: Mapping[tuple[int, ...], Mapping[int, float]] = field(default_factory=dict)
+    """Transcript tokens so far -> probabilities of the next token, instead of the transcript."""
+
+
+def scripted_utterance(index: int, request: Request, seconds: float = 2.0) -> Utterance:
+    """An utterance that `ScriptedBackend` recognises as its script of that index."""
+    log_mel = np.zeros((round(seconds * 100), 80), dtype=np.float32)
+    log_mel[:, 0] = index
+    return Utterance(log_mel, request)
+
+
+@dataclass
+class ScriptedBackend:
+    """A `Backend` that says what its scripts say, whatever the batch looks like."""
+
+    scripts: Sequence[Script]
+    config: ModelConfig = field(default_factory=model_config)
+    tokenizer: Tokenizer = field(default_factory=tokenizer)
+    encoded_batches: list[tuple[Guidance, ...]] = field(default_factory=list)
+    """The guidance of every call of `encode`."""
+    steps: list[int] = field(default_factory=list)
+    """How many rows each call of `step` had."""
+
+    def encode(
+        self,
+        log_mel: NDArray[np.float32],
+        frame_mask: NDArray[np.bool_],
+        guidance: Sequence[Guidance],
+    ) -> Encoded:
+        """Finds each utterance's script by the index in its first mel band."""
+        self.encoded_batches.append(tuple(guidance))
+        factor = self.config.encoder.subsampling_factor
+        for known in guidance:
+            self.config.expert_map(self.config.encoder.routing).index(known)
+        lengths = -(-frame_mask.sum(axis=1) // factor)
+        mask = np.arange(lengths.max()) < lengths[:, None]
+        indices = log_mel[:, 0, 0].astype(int)
+        ctc = None
+        if self.config.ctc:
+            ctc = np.full((*mask.shape, self.config.vocabulary.size), -7.0, dtype=np.float32)
+            for row, (index, length) in enumerate(zip(indices, lengths, strict=True)):
+                ctc[row, :length] = self.emissions(self.scripts[index], int(length))
+        return Encoded(mask, ctc, np.zeros((0, *mask.shape), dtype=np.int64), indices)
+
+    def emissions(self, script: Script, frames: int) -> NDArray[np.float32]:
+        """[frames, vocabulary]: one frame per token, evenly spread, blank elsewhere."""
+        text = script.transcript if script.heard is None else script.heard
+        tokens = self.tokenizer.encode(text)
+        path = np.full(frames, self.tokenizer.blank)
+        path[(2 * np.arange(len(tokens)) + 1) * frames // (2 * max(len(tokens), 1))] = tokens
+        return np.stack([self.log_probs({int(token): 0.999}) for token in path])
+
+    def log_probs(self, probabilities: Mapping[int, float]) -> NDArray[np.float32]:
+        """[vocabulary]: these probabilities, the rest spread over all other tokens."""
+        size = self.config.vocabulary.size
+        rest = max(1 - sum(probabilities.values()), 1e-9)
+        result = np.full(size, rest / (size - len(probabilities)))
+        for token, probability in probabilities.items():
+            result[token] = probability
+        return np.log(result).astype(np.float32)
+
+    def start(
+        self, encoded: Encoded, rows: NDArray[np.int64], guidance: Sequence[Guidance]
+    ) -> DecoderState:
+        """Rows without history."""
+        for known in guidance:
+            self.config.expert_map(self.config.decoder.routing).index(known)
+        scripts = [self.scripts[index] for index in encoded.hidden[rows]]
+        cache = [(script, g, ()) for script, g in zip(scripts, guidance, strict=True)]
+        return DecoderState(rows, cache)
+
+    def step(
+        self, state: DecoderState, tokens: NDArray[np.int64], counts: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float32], DecoderState]:
+        """What each row's script says after its history."""
+        self.steps.append(len(tokens))
+        assert len(tokens) == len(state.rows) == len(counts)
+        log_probs = np.zeros((*tokens.shape, self.config.vocabulary.size), dtype=np.float32)
+        cache = []
+        for row, (script, guidance, history) in enumerate(state.cache):
+            for position in range(int(counts[row])):
+                history = (*history, int(tokens[row, position]))  # noqa: PLW2901
+                log_probs[row, position] = self.log_probs(self.next(script, guidance, history))
+            cache.append((script, guidance, history))
+        return log_probs, DecoderState(state.rows, cache)
+
+    def next(
+        self, script: Script, guidance: Guidance, history: tuple[int, ...]
+    ) -> Mapping[int, float]:
+        """Probabilities of the next token; off its script, a row ends."""
+        if history == (self.tokenizer.start,):
+            return {self.tokenizer.language(script.language): SURE}
+        prompt = tuple(self.tokenizer.prompt(guidance, self.config.task_token))
+        if history[: len(prompt)] != prompt:
+            assert prompt[: len(history)] == history, f"{history} does not begin with {prompt}"
+            return {}
+        written = history[len(prompt) :]
+        if guidance.task is Task.TRANSCRIBE and written in script.next_tokens:
+            return script.next_tokens[written]
+        target = guidance.target_language or ""
+        translating = guidance.task is Task.TRANSLATE
+        text = script.translations[target] if translating else script.transcript
+        tokens = (*self.tokenizer.encode(text), self.tokenizer.end)
+        on_script = tokens[: len(written)] == written
+        return {tokens[len(written)] if on_script else self.tokenizer.end: SURE}
+
+    def select(self, state: DecoderState, rows: NDArray[np.int64]) -> DecoderState:
+        """These rows."""
+        return DecoderState(state.rows[rows], [state.cache[row] for row in rows])
