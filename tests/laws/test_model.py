@@ -44,7 +44,10 @@ def inputs(lengths: list[int], tokens: list[int], frames: int, width: int) -> di
         [torch.randn(400, 80, generator=torch.Generator().manual_seed(i)) for i in range(size)]
     )[:, :frames]
     ids = torch.stack(
-        [torch.randint(9, 500, (40,), generator=torch.Generator().manual_seed(i)) for i in range(size)]
+        [
+            torch.randint(9, 500, (40,), generator=torch.Generator().manual_seed(i))
+            for i in range(size)
+        ]
     )[:, :width]
     index = torch.arange(size)
     return {

@@ -42,9 +42,7 @@ def test_logits_step_by_step_with_the_cache() -> None:
     tokens = torch.randint(0, 1000, (2, 7))
     zeros = torch.zeros(2, dtype=torch.int64)
     with torch.no_grad():
-        wanted = oracle(
-            input_features=log_mel.transpose(1, 2), decoder_input_ids=tokens
-        ).logits
+        wanted = oracle(input_features=log_mel.transpose(1, 2), decoder_input_ids=tokens).logits
         encoded = speech.encode(log_mel, torch.ones(2, 3000, dtype=torch.bool), zeros, zeros)
         memory = Memory(*speech.cross(encoded.hidden), encoded.frame_mask)
         cache = speech.empty_cache(2)

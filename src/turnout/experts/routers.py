@@ -79,7 +79,7 @@ class Supervised(nn.Module):
 
     def forward(
         self,
-        hidden: Float[Tensor, "batch frames d_model"],
+        hidden: Float[Tensor, "batch frames d_model"],  # noqa: ARG002 - the rules' one signature
         frame_mask: Bool[Tensor, "batch frames"],
         route: Route,
     ) -> Routing:

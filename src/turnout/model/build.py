@@ -26,9 +26,7 @@ def build_model(config: ModelConfig) -> SpeechModel:
     return SpeechModel(config, encoder, decoder)
 
 
-def build_stack(
-    config: ModelConfig, part: EncoderConfig | DecoderConfig, per_layer: int
-) -> Stack:
+def build_stack(config: ModelConfig, part: EncoderConfig | DecoderConfig, per_layer: int) -> Stack:
     """The feed-forwards of encoder or decoder, and the routers they share."""
     width = config.encoder.d_model
     routing = part.routing
@@ -74,7 +72,7 @@ def build_feed_forward(
 def assign_routers(
     routing: RoutingConfig, num_layers: int, per_layer: int
 ) -> list[list[int | None]]:
-    """The router of each feed-forward: its own (switch), or one per `share_layers` routed layers."""
+    """The router of each feed-forward: its own (switch), or one per `share_layers` layers."""
     assigned: list[list[int | None]] = []
     routed = 0
     for layer in range(num_layers):

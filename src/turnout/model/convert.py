@@ -1,4 +1,4 @@
-"""Another model's weights into this one: fine-tuning, and a dense feed-forward into every expert."""
+"""Another model's weights into this one; a dense feed-forward goes into every expert."""
 
 import re
 from collections.abc import Mapping

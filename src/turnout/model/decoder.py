@@ -182,5 +182,6 @@ class Decoder(nn.Module):
         Float[Tensor, "layers batch heads frames dim"],
     ]:
         """Keys and values of the encoder's frames for every layer's cross-attention."""
-        pairs = [block.cross_attention.keys_values(hidden) for block in self.blocks]
+        attentions = (block.get_submodule("cross_attention") for block in self.blocks)
+        pairs = [a.keys_values(hidden) for a in attentions if isinstance(a, Attention)]
         return torch.stack([pair[0] for pair in pairs]), torch.stack([pair[1] for pair in pairs])

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from turnout.experts import Dropout
 from turnout.model.positions import rotate
 
-
 SHORT = 512
 
 

@@ -81,7 +81,7 @@ class SpeechModel(nn.Module):
         assert self.decoder is not None, "this model has no decoder"
         return self.decoder(tokens, counts, guide, memory, cache)
 
-    def forward(  # noqa: PLR0913 - the columns of a batch
+    def forward(  # noqa: PLR0913, PLR0917 - the columns of a batch
         self,
         log_mel: Float[Tensor, "batch frames mels"],
         frame_mask: Bool[Tensor, "batch frames"],
@@ -95,9 +95,7 @@ class SpeechModel(nn.Module):
         """One encoder pass and, for `rows` (each row's utterance), one decoder pass."""
         encoded = self.encode(log_mel, frame_mask, encoder_guide, bandwidth)
         if self.decoder is None or rows.numel() == 0:
-            return SpeechOutput(
-                encoded.ctc_logits, encoded.frame_mask, None, encoded.routings, ()
-            )
+            return SpeechOutput(encoded.ctc_logits, encoded.frame_mask, None, encoded.routings, ())
         keys, values = self.cross(encoded.hidden)
         memory = Memory(
             keys.index_select(1, rows), values.index_select(1, rows), encoded.frame_mask[rows]
