@@ -1,0 +1,234 @@
+"""Changes of an utterance made anew in each epoch, in the domain of mel power.
+
+Words are stretched and warped as natural logarithms, then coloured, joined with their gaps and
+given noise as power, and masked after the normalisation (SpecAugment, arXiv 1904.08779). All from
+one generator that the caller seeds per (seed, epoch, utterance).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from turnout.audio.features import HOP_SAMPLES, SAMPLE_RATE, log_mel_of
+from turnout.config import AugmentConfig, FeatureConfig
+from turnout.data.joining import Joining
+from turnout.data.noise import TELEPHONE_HZ, NoiseBank, envelope, noise_bank
+from turnout.data.store import Variant
+
+Floats = NDArray[np.float32]
+FRAMES_PER_SECOND = SAMPLE_RATE / HOP_SAMPLES
+NATS_PER_DB = np.log(10.0) / 10.0
+WORD_TEMPO_JITTER = 0.04
+WORD_WARP_JITTER = 0.01
+WORD_LEVEL_DB = 5.0
+WARP_STEP = 0.01
+WARP_CUTOFF_HZ = 6800.0
+"""Up to here frequencies are scaled; from here on they run straight to the highest band."""
+EQUALIZER_POINTS = 6
+LONGEST_MASK_SHARE = 0.1
+"""Of an utterance that one time mask may hide: short utterances are one word."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shape:
+    """What is drawn of an utterance before its frames are looked at: enough to know its length."""
+
+    speed: tuple[float, ...]
+    """Tempo of each word."""
+    warp: tuple[float, ...]
+    """Frequency warp of each word."""
+    counts: tuple[int, ...]
+    """Frames of each word after the change of tempo."""
+    gaps: tuple[int, ...]
+    """Frames before, between and behind the words."""
+
+    @property
+    def num_frames(self) -> int:
+        """Of the utterance."""
+        return sum(self.counts) + sum(self.gaps)
+
+
+def draw_shape(
+    counts: Sequence[int], joining: Joining, config: AugmentConfig, rng: np.random.Generator
+) -> Shape:
+    """Tempo and warp for words of these frame counts, with a little jitter from word to word."""
+    words = len(counts)
+    speed, warp = (
+        np.full(words, rng.uniform(*config.speed)),
+        np.full(words, rng.uniform(*config.warp)),
+    )
+    if words > 1 and config.speed[0] < config.speed[1]:
+        speed *= rng.uniform(1 - WORD_TEMPO_JITTER, 1 + WORD_TEMPO_JITTER, words)
+    if words > 1 and config.warp[0] < config.warp[1]:
+        warp *= rng.uniform(1 - WORD_WARP_JITTER, 1 + WORD_WARP_JITTER, words)
+    return Shape(
+        speed=tuple(speed.tolist()),
+        warp=tuple(warp.tolist()),
+        counts=tuple(max(1, round(n / s)) for n, s in zip(counts, speed, strict=True)),
+        gaps=tuple(round(gap * FRAMES_PER_SECOND) for gap in joining.gaps),
+    )
+
+
+@dataclass(frozen=True)
+class Augmenter:
+    """Stored words -> log-mel of one augmented utterance."""
+
+    config: AugmentConfig
+    features: FeatureConfig
+
+    @cached_property
+    def bank(self) -> NoiseBank:
+        """Noise for these features."""
+        return noise_bank(self.features)
+
+    @cached_property
+    def inside_telephone(self) -> NDArray[np.bool_]:
+        """[mels]: the bands that a telephone channel carries."""
+        return self.bank.band_hz < TELEPHONE_HZ
+
+    def speech(
+        self,
+        words: Sequence[Variant],
+        shape: Shape,
+        joining: Joining,
+        narrow: bool,
+        rng: np.random.Generator,
+    ) -> Floats:
+        """The log-mel frames, [frames, mels], of one utterance."""
+        power = self._joined(words, shape, joining, narrow, rng)
+        if rng.random() < self.config.noise:
+            loud = power.sum(axis=1)
+            level = float(loud[loud > loud.mean()].mean()) if loud.any() else 0.0
+            snr_db = rng.uniform(*self.config.noise_snr_db)
+            babble = power[int(rng.integers(len(power)))] + power.mean(axis=0)
+            noise = self._noise(len(power), babble, narrow, rng)
+            total = max(float(noise.sum(axis=1).mean()), 1e-20)
+            power += noise * np.float32(level * 10.0 ** (-snr_db / 10.0) / total)
+        return self._finished(power, rng)
+
+    def empty(self, frames: int, narrow: bool, rng: np.random.Generator) -> Floats:
+        """The log-mel frames of an utterance without words: noise, faint noise or digital zero."""
+        mels = len(self.bank.band_hz)
+        if rng.random() < 0.15:
+            return self._finished(np.zeros((frames, mels), np.float32), rng)
+        babble = self.bank.white_mean * (self.bank.band_hz / 1000.0 + 0.2) ** np.float32(-1.5)
+        noise = self._noise(frames, babble, narrow, rng)
+        noise = noise * np.float32(10.0 ** rng.uniform(2.0, 9.0))
+        if rng.random() < 0.5:
+            noise = noise * envelope(frames, 40, 10.0, rng)[:, None]
+        return self._finished(noise, rng)
+
+    def _joined(
+        self,
+        words: Sequence[Variant],
+        shape: Shape,
+        joining: Joining,
+        narrow: bool,
+        rng: np.random.Generator,
+    ) -> Floats:
+        """Mel power of the words and their gaps, coloured alike, [frames, mels]."""
+        colour = self._colour(rng)
+        floor = np.stack([word.floor for word in words]).astype(np.float32).mean(axis=0) + colour
+        if joining.silent:
+            power = np.zeros((shape.num_frames, len(colour)), np.float32)
+        else:
+            power = self.bank.stretch(shape.num_frames, rng) * np.exp(floor)
+        gains = rng.uniform(-WORD_LEVEL_DB, WORD_LEVEL_DB, len(words)) * (len(words) > 1)
+        first = shape.gaps[0]
+        for number, word in enumerate(words):
+            logs = stretched(word.log_power, shape.counts[number])
+            logs = logs @ self._warp_matrix(shape.warp[number], narrow)
+            logs += colour + np.float32(gains[number] * NATS_PER_DB)
+            last = first + len(logs)
+            np.exp(logs, out=power[first:last])
+            first = last + shape.gaps[number + 1]
+        return power
+
+    def _colour(self, rng: np.random.Generator) -> Floats:
+        """Gain of each band in nats: smooth and random, at most equalizer_db."""
+        points = rng.uniform(-1.0, 1.0, EQUALIZER_POINTS) * self.config.equalizer_db
+        mels = np.linspace(0, EQUALIZER_POINTS - 1, len(self.bank.band_hz))
+        gains = np.interp(mels, np.arange(EQUALIZER_POINTS), points)
+        return (gains * (rng.random() * NATS_PER_DB)).astype(np.float32)
+
+    def _noise(self, frames: int, babble: Floats, narrow: bool, rng: np.random.Generator) -> Floats:
+        noise = self.bank.draw(frames, babble, rng)
+        return noise * self.inside_telephone if narrow else noise
+
+    def _finished(self, power: Floats, rng: np.random.Generator) -> Floats:
+        return masked(log_mel_of(power, self.features), self.config, rng)
+
+    def _warp_matrix(self, warp: float, narrow: bool) -> Floats:
+        low, _ = self.config.warp
+        margin = 1 - WORD_WARP_JITTER
+        index = round((warp - low * margin) / WARP_STEP)
+        wide, telephone = self._warp_matrices
+        matrices = telephone if narrow else wide
+        return matrices[min(max(index, 0), len(matrices) - 1)]
+
+    @cached_property
+    def _warp_matrices(self) -> tuple[Floats, Floats]:
+        """For wideband and for narrowband: [warps, mels in, mels out]."""
+        low, high = self.config.warp
+        start = low * (1 - WORD_WARP_JITTER)
+        count = round((high * (1 + WORD_WARP_JITTER) - start) / WARP_STEP) + 1
+        warps = [1.0] if low == high == 1.0 else start + WARP_STEP * np.arange(count)
+        hz = self.bank.band_hz
+        edge = int(self.inside_telephone.sum())
+        wide = np.stack([warp_matrix(hz, warp, len(hz)) for warp in warps])
+        return wide, np.stack([warp_matrix(hz, warp, edge) for warp in warps])
+
+
+def warp_matrix(band_hz: Floats, warp: float, edge: int) -> Floats:
+    """Spectra @ matrix moves what lies at f to f * warp, [mels in, mels out].
+
+    Bands from `edge` on stay as they are, and those below take nothing from there: beyond the
+    telephone's band lies nothing that a shorter vocal tract could bring into it.
+    """
+    mels = len(band_hz)
+    cutoff = min(WARP_CUTOFF_HZ / max(warp, 1.0), WARP_CUTOFF_HZ)
+    top = float(band_hz[-1])
+    source = np.interp(band_hz, [0.0, cutoff * warp, top], [0.0, cutoff, top])
+    position = np.interp(source, band_hz, np.arange(mels))
+    position[:edge] = np.minimum(position[:edge], edge - 1)
+    position[edge:] = np.arange(edge, mels)
+    lower = np.minimum(np.floor(position).astype(int), mels - 2)
+    upper = position - lower
+    matrix = np.zeros((mels, mels), np.float32)
+    matrix[lower, np.arange(mels)] = 1.0 - upper
+    matrix[lower + 1, np.arange(mels)] += upper
+    return matrix
+
+
+def stretched(frames: NDArray[np.float16], count: int) -> Floats:
+    """The frames at another tempo: `count` of them, interpolated, [count, mels]."""
+    values = frames.astype(np.float32)
+    if count == len(values):
+        return values
+    position = np.linspace(0.0, len(values) - 1, count)
+    lower = np.minimum(position.astype(np.intp), max(len(values) - 2, 0))
+    upper = np.minimum(lower + 1, len(values) - 1)
+    share = (position - lower).astype(np.float32)[:, None]
+    result = values[lower]
+    result += (values[upper] - result) * share
+    return result
+
+
+def masked(log_mel: Floats, config: AugmentConfig, rng: np.random.Generator) -> Floats:
+    """SpecAugment: frames and bands set to the utterance's lowest value, in place."""
+    frames, mels = log_mel.shape
+    lowest = log_mel.min()
+    longest = min(config.time_mask_frames, int(frames * LONGEST_MASK_SHARE))
+    for _ in range(config.time_masks):
+        width = int(rng.integers(longest + 1))
+        first = int(rng.integers(frames - width + 1))
+        log_mel[first : first + width] = lowest
+    widest = min(config.mel_mask_bands, mels)
+    for _ in range(config.mel_masks):
+        width = int(rng.integers(widest + 1))
+        first = int(rng.integers(mels - width + 1))
+        log_mel[:, first : first + width] = lowest
+    return log_mel

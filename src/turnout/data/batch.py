@@ -1,0 +1,182 @@
+"""Batch: padded utterances and the decoder rows that belong to them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int64
+from numpy.typing import NDArray
+from torch import Tensor
+
+from turnout.audio.features import HOP_SAMPLES, SAMPLE_RATE
+from turnout.config import ModelConfig
+from turnout.guidance import Bandwidth, Guidance, Guide, Task
+from turnout.text.tokenizer import Tokenizer
+
+IGNORED = -100
+"""Label of a position that is not trained."""
+FRAME_SECONDS = HOP_SAMPLES / SAMPLE_RATE
+
+
+@dataclass(frozen=True, kw_only=True)
+class Example:
+    """One utterance, ready for the model, with all that is to be written of it."""
+
+    id: str
+    log_mel: NDArray[np.float32]
+    """[frames, mels]"""
+    bandwidth: Bandwidth
+    language: str
+    transcript: str
+    texts: Mapping[Guidance, str]
+    """What each decoder row writes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """What one step of training reads. Padding is 0 everywhere but in `labels`."""
+
+    log_mel: Float[Tensor, "batch frames mels"]
+    frame_mask: Bool[Tensor, "batch frames"]
+    encoder_guide: Int64[Tensor, " batch"]
+    """The encoder's expert (or group) of each utterance; 0 where nothing guides it."""
+    bandwidth: Int64[Tensor, " batch"]
+    """0 narrowband, 1 wideband."""
+    ctc_targets: Int64[Tensor, "batch pieces"]
+    """Always what is spoken."""
+    ctc_lengths: Int64[Tensor, " batch"]
+    rows: Int64[Tensor, " rows"]
+    """The utterance of each decoder row; no rows for a model with CTC alone."""
+    decoder_guide: Int64[Tensor, " rows"]
+    tokens: Int64[Tensor, "rows tokens"]
+    """Start, language, task, target language, pieces."""
+    token_counts: Int64[Tensor, " rows"]
+    labels: Int64[Tensor, "rows tokens"]
+    """What follows each token; -100 where that is forced (task, target) or padding."""
+    utterance_ids: tuple[str, ...]
+    """[batch]"""
+    texts: tuple[str, ...]
+    """[rows]"""
+    guidance: tuple[Guidance, ...]
+    """[rows]"""
+    seconds: float
+    """Audio, without padding."""
+
+    def to(self, device: torch.device | str) -> "Batch":
+        """The same with its tensors on `device`."""
+        moved = {
+            field.name: value.to(device, non_blocking=True)
+            for field in fields(self)
+            if isinstance(value := getattr(self, field.name), Tensor)
+        }
+        return replace(self, **moved)
+
+
+class Collator:
+    """Examples -> Batch for one model."""
+
+    def __init__(self, model: ModelConfig, tokenizer: Tokenizer) -> None:
+        self._model = model
+        self._tokenizer = tokenizer
+        self._encoder_map = model.expert_map(model.encoder.routing)
+        self._decoder_map = model.expert_map(model.decoder.routing)
+
+    @property
+    def encoder_knows_task(self) -> bool:
+        """Whether the encoder's experts depend on the task, so that no pass serves two of them."""
+        return not {Guide.TASK, Guide.TARGET_LANGUAGE}.isdisjoint(self._encoder_map.guides)
+
+    def batch(self, examples: Sequence[Example]) -> Batch:
+        """The padded batch, in the order of the examples.
+
+        Where the encoder's experts depend on the task, an utterance stands in the batch once for
+        each of its rows.
+        """
+        passes: list[tuple[Example, Guidance]] = []
+        rows: list[tuple[int, Guidance, str]] = []
+        for example in examples:
+            for number, (guidance, text) in enumerate(example.texts.items()):
+                if number == 0 or self.encoder_knows_task:
+                    passes.append((example, guidance))
+                rows.append((len(passes) - 1, guidance, text))
+        return self._padded(passes, rows if self._model.decoder.num_layers else [])
+
+    def _padded(
+        self,
+        passes: Sequence[tuple[Example, Guidance]],
+        rows: Sequence[tuple[int, Guidance, str]],
+    ) -> Batch:
+        examples = [example for example, _ in passes]
+        log_mel, frame_mask = padded_frames([example.log_mel for example in examples])
+        targets = [self._tokenizer.encode(example.transcript) for example in examples]
+        tokens, labels = self._tokens(examples, rows)
+        guides = [self._encoder_map.index(guidance) for _, guidance in passes]
+        return Batch(
+            log_mel=log_mel,
+            frame_mask=frame_mask,
+            encoder_guide=torch.tensor(guides, dtype=torch.int64),
+            bandwidth=torch.tensor([tuple(Bandwidth).index(e.bandwidth) for e in examples]),
+            ctc_targets=padded_ids(targets, 0),
+            ctc_lengths=_lengths(targets),
+            rows=torch.tensor([row for row, _, _ in rows], dtype=torch.int64),
+            decoder_guide=torch.tensor(
+                [self._decoder_map.index(guidance) for _, guidance, _ in rows], dtype=torch.int64
+            ),
+            tokens=padded_ids(tokens, 0),
+            token_counts=_lengths(tokens),
+            labels=padded_ids(labels, IGNORED),
+            utterance_ids=tuple(example.id for example in examples),
+            texts=tuple(text for _, _, text in rows),
+            guidance=tuple(guidance for _, guidance, _ in rows),
+            seconds=float(frame_mask.sum()) * FRAME_SECONDS,
+        )
+
+    def _tokens(
+        self, examples: Sequence[Example], rows: Sequence[tuple[int, Guidance, str]]
+    ) -> tuple[list[list[int]], list[list[int]]]:
+        """Inputs and labels of each row."""
+        tokens: list[list[int]] = []
+        labels: list[list[int]] = []
+        for row, guidance, text in rows:
+            prompt = self._tokenizer.prompt(guidance, self._model.task_token)
+            pieces = self._tokenizer.encode(text)
+            # Nobody can tell the language of an utterance without words.
+            language = prompt[1] if examples[row].transcript else IGNORED
+            tokens.append([*prompt, *pieces])
+            labels.append([language, IGNORED, IGNORED, *pieces, self._tokenizer.end])
+        return tokens, labels
+
+
+def padded_frames(
+    arrays: Sequence[NDArray[np.float32]],
+) -> tuple[Float[Tensor, "batch frames mels"], Bool[Tensor, "batch frames"]]:
+    """Frames side by side, and where they are."""
+    counts = np.array([len(array) for array in arrays])
+    frames = np.zeros((len(arrays), int(counts.max()), arrays[0].shape[1]), np.float32)
+    for row, array in zip(frames, arrays, strict=True):
+        row[: len(array)] = array
+    mask = np.arange(frames.shape[1]) < counts[:, None]
+    return torch.from_numpy(frames), torch.from_numpy(mask)
+
+
+def padded_ids(ids: Sequence[Sequence[int]], padding: int) -> Int64[Tensor, "rows longest"]:
+    """Ids side by side."""
+    padded = np.full((len(ids), max(map(len, ids), default=0)), padding, np.int64)
+    for row, values in zip(padded, ids, strict=True):
+        row[: len(values)] = values
+    return torch.from_numpy(padded)
+
+
+def row_guidance(bandwidth: Bandwidth, language: str, target_language: str | None) -> Guidance:
+    """Of one row; without a target it transcribes, and the target is the spoken language."""
+    return Guidance(
+        bandwidth=bandwidth,
+        task=Task.TRANSCRIBE if target_language is None else Task.TRANSLATE,
+        language=language,
+        target_language=target_language or language,
+    )
+
+
+def _lengths(ids: Sequence[Sequence[int]]) -> Int64[Tensor, " rows"]:
+    return torch.tensor([len(values) for values in ids], dtype=torch.int64)

@@ -1,0 +1,137 @@
+"""Words of one speaker -> connected utterances, as frames (training) or as samples (dev, tests).
+
+Both forms share the choice of words, pauses and edges: a `Joining`, drawn from a seeded generator.
+Words are balanced: each draw takes one of the speaker's texts, then one of its clips.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from turnout.audio.features import SAMPLE_RATE
+from turnout.config import JoinConfig
+from turnout.data.clips import Clip
+from turnout.data.trimming import word_span
+
+LONGEST_EDGE = 0.6
+"""Seconds of silence before the first and after the last word, at most."""
+FILL_FFT = 512
+SEPARATORS = {"zh": "", "ja": "", "th": ""}
+"""Between the words of languages that write none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Joining:
+    """Which clips make an utterance, and the silence before, between and behind them."""
+
+    clips: tuple[int, ...]
+    gaps: tuple[float, ...]
+    """Seconds; one more than clips: lead, pauses, tail."""
+    silent: bool
+    """Whether the gaps are digital zero rather than faint noise."""
+
+
+@dataclass(frozen=True)
+class Speaker:
+    """One speaker's clips in one language and bandwidth, by what is said in them."""
+
+    words: tuple[tuple[int, ...], ...]
+    """Clips of each text."""
+
+    @property
+    def num_clips(self) -> int:
+        """Over all texts."""
+        return sum(len(clips) for clips in self.words)
+
+
+def speakers_of(clips: Sequence[Clip]) -> list[Speaker]:
+    """The clips that may be joined with each other: one speaker, language, bandwidth and split."""
+    groups: dict[tuple[str, ...], dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
+    for index, clip in enumerate(clips):
+        key = (clip.split or "", clip.speaker, clip.language, clip.bandwidth)
+        groups[key][clip.text].append(index)
+    return [Speaker(tuple(tuple(group) for group in words.values())) for words in groups.values()]
+
+
+def draw_joining(
+    speaker: Speaker,
+    config: JoinConfig,
+    rng: np.random.Generator,
+    *,
+    fewest: int | None = None,
+    most: int | None = None,
+) -> Joining:
+    """An utterance of `fewest` to `most` words, by default the configuration's."""
+    most = min(most or config.max_words, config.max_words)
+    fewest = min(max(fewest or 1, config.min_words), most)
+    count = int(rng.integers(fewest, most + 1))
+    clips: list[int] = []
+    for text in rng.integers(len(speaker.words), size=count):
+        choices = speaker.words[text]
+        clips.append(choices[int(rng.integers(len(choices)))])
+    return joining_of(tuple(clips), config, rng)
+
+
+def joining_of(clips: tuple[int, ...], config: JoinConfig, rng: np.random.Generator) -> Joining:
+    """These clips with gaps drawn around them."""
+    pauses = rng.uniform(config.min_pause, config.max_pause, len(clips) - 1)
+    lead, tail = rng.uniform(0.0, LONGEST_EDGE, 2)
+    return Joining(
+        clips=clips,
+        gaps=(float(lead), *pauses.tolist(), float(tail)),
+        silent=bool(rng.random() < config.silent_pauses),
+    )
+
+
+def joined_text(texts: Sequence[str], language: str) -> str:
+    """The words as one text."""
+    return SEPARATORS.get(language, " ").join(texts)
+
+
+def joined_translations(clips: Sequence[Clip]) -> dict[str, str]:
+    """By target language, for those that every clip has."""
+    targets = set(clips[0].translations).intersection(*(clip.translations for clip in clips))
+    return {
+        target: joined_text([clip.translations[target] for clip in clips], target)
+        for target in sorted(targets)
+    }
+
+
+def join_waveforms(
+    waveforms: Sequence[NDArray[np.float32]], joining: Joining, rng: np.random.Generator
+) -> NDArray[np.float32]:
+    """One utterance at 16 kHz of whole clips (trimmed here), in the order of `joining.clips`.
+
+    Gaps that are not silent hold noise with the spectrum and level of the clips' quietest parts.
+    """
+    spans = [word_span(samples) for samples in waveforms]
+    background = background_spectrum(waveforms)
+    pieces = [_gap(joining, 0, background, rng)]
+    for number, (samples, (first, last)) in enumerate(zip(waveforms, spans, strict=True), 1):
+        pieces += [samples[first:last], _gap(joining, number, background, rng)]
+    return np.concatenate(pieces)
+
+
+def background_spectrum(waveforms: Sequence[NDArray[np.float32]]) -> NDArray[np.float64]:
+    """Mean power per bin of the quietest tenth of the windows, [FILL_FFT // 2 + 1]."""
+    samples = np.concatenate(waveforms)
+    count = max(len(samples) // FILL_FFT, 1)
+    windows = np.resize(samples, (count, FILL_FFT)) if len(samples) else np.zeros((1, FILL_FFT))
+    energy = np.square(windows, dtype=np.float64).sum(axis=1)
+    quiet = windows[np.argsort(energy)[: max(1, count // 10)]] * np.hanning(FILL_FFT)
+    return (np.abs(np.fft.rfft(quiet, axis=1)) ** 2).mean(axis=0) / (0.375 * FILL_FFT)
+
+
+def _gap(
+    joining: Joining, number: int, background: NDArray[np.float64], rng: np.random.Generator
+) -> NDArray[np.float32]:
+    count = round(joining.gaps[number] * SAMPLE_RATE)
+    if joining.silent or count == 0:
+        return np.zeros(count, np.float32)
+    spectrum = np.fft.rfft(rng.standard_normal(count))
+    bins = np.linspace(0, FILL_FFT // 2, len(spectrum))
+    gains = np.sqrt(np.interp(bins, np.arange(FILL_FFT // 2 + 1), background))
+    return np.fft.irfft(spectrum * gains, count).astype(np.float32)

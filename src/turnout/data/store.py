@@ -1,0 +1,262 @@
+"""The mel power of every clip, computed once and memory-mapped.
+
+Natural logarithms in float16: one file of frames, and an index of where each variant of each clip
+lies. Variant 0 is the clip as it is; the others went through telephone channels, drawn from the
+clip's id. A store is written whole or not at all, and named by a digest of all that it depends on.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from fcntl import LOCK_EX, flock
+from functools import partial
+from pathlib import Path
+from tempfile import mkdtemp
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import track
+
+from turnout.audio.features import mel_power
+from turnout.audio.telephone import random_channel
+from turnout.config import FeatureConfig
+from turnout.data.clips import Clip, ClipReader
+from turnout.data.trimming import quietest, word_span
+from turnout.errors import AudioError, StorageError, TrainingError
+from turnout.guidance import Bandwidth
+
+FORMAT = 1
+LOWEST_LOG = -30.0
+"""Natural logarithm that stands for no power at all (float16 has no room for less)."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoreConfig:
+    """All that the stored arrays depend on, besides the clips."""
+
+    features: FeatureConfig
+    telephone_variants: int
+    """Telephone versions of each narrowband clip, and of each wideband clip where wanted."""
+    narrowband: bool
+    """Whether wideband clips get telephone versions as well."""
+    trim: bool
+    """Whether clips are isolated words, kept without the silence around them."""
+
+    def variants(self, clip: Clip) -> int:
+        """How many versions of a clip are stored."""
+        wanted = self.narrowband or clip.bandwidth is Bandwidth.NARROWBAND
+        return 1 + (self.telephone_variants if wanted else 0)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One version of one clip."""
+
+    log_power: NDArray[np.float16]
+    """[frames, mels]: natural logarithm of the mel power."""
+    floor: NDArray[np.float16]
+    """[mels]: the same of the quietest frames of the whole clip, silence around a word included."""
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureStore:
+    """The clips that could be read, with their stored arrays."""
+
+    clips: tuple[Clip, ...]
+    frames: NDArray[np.float16]
+    """[all frames, mels], memory-mapped."""
+    floors: NDArray[np.float16]
+    """[clips, most variants, mels]"""
+    offsets: NDArray[np.int64]
+    """[clips, most variants]: first frame; -1 where a clip has no such variant."""
+    counts: NDArray[np.int64]
+    """[clips]: frames, the same for each variant."""
+    left_out: tuple[str, ...]
+    """One line for each clip that could not be read."""
+    digest: str
+
+    def log_power(self, clip: int, variant: int) -> NDArray[np.float16]:
+        """[frames, mels] of one version of one clip."""
+        first = self.offsets[clip, variant]
+        return self.frames[first : first + self.counts[clip]]
+
+    def num_variants(self, clip: int) -> int:
+        """How many versions of this clip there are."""
+        return int((self.offsets[clip] >= 0).sum())
+
+
+def open_store(
+    clips: Sequence[Clip], config: StoreConfig, cache: Path, *, workers: int = 0
+) -> FeatureStore:
+    """The store of these clips, built first where `cache` does not hold it.
+
+    Clips that cannot be read are left out and named in a warning. Raises TrainingError where none
+    is left, StorageError where the store cannot be written.
+    """
+    folder = cache / f"mel-{digest_of(clips, config)}"
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        with _locked(cache / f"{folder.name}.lock"):
+            if not folder.is_dir():
+                _build(clips, config, folder, workers)
+    except OSError as error:
+        raise StorageError(
+            f"{cache}: the mel power of the clips cannot be stored there ({error}); "
+            "free some space or set data.cache to another folder"
+        ) from error
+    store = _load(clips, folder)
+    if store.left_out:
+        logger.warning(
+            "%d of %d clips could not be read and are left out: %s%s",
+            len(store.left_out), len(clips), "; ".join(store.left_out[:5]),
+            "; ..." if len(store.left_out) > 5 else "",
+        )  # fmt: skip
+    return store
+
+
+def digest_of(clips: Sequence[Clip], config: StoreConfig) -> str:
+    """Of the stretches of audio and the settings, not of texts: 24 hexadecimal digits."""
+    settings = {**asdict(config), "format": FORMAT}
+    settings["features"] = {k: settings["features"][k] for k in ("kind", "num_mels")}
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+    sizes: dict[str, int] = {}
+    for clip in clips:
+        if clip.path not in sizes:
+            path = Path(clip.path)
+            sizes[clip.path] = path.stat().st_size if path.is_file() else -1
+        place = (clip.id, clip.path, sizes[clip.path], clip.start, clip.duration, clip.channel)
+        digest.update(json.dumps((*place, clip.bandwidth)).encode())
+    return digest.hexdigest()[:24]
+
+
+def variants_of(clip: Clip, samples: NDArray[np.float32], config: StoreConfig) -> list[Variant]:
+    """All versions of one clip, each with the same number of frames."""
+    first, last = word_span(samples) if config.trim else (0, len(samples))
+    seed = int.from_bytes(hashlib.sha256(clip.id.encode()).digest()[:8], "big")
+    rng = np.random.default_rng(seed)
+    variants = [_variant(samples, first, last, config.features)]
+    for _ in range(config.variants(clip) - 1):
+        changed = random_channel(rng).apply(samples, rng)
+        variants.append(_variant(changed, first, last, config.features))
+    return variants
+
+
+def _variant(
+    samples: NDArray[np.float32], first: int, last: int, features: FeatureConfig
+) -> Variant:
+    floor = quietest(mel_power(samples, features))
+    return Variant(_log16(mel_power(samples[first:last], features)), _log16(floor))
+
+
+def _log16(power: NDArray[np.float32]) -> NDArray[np.float16]:
+    lowest = np.float32(np.exp(LOWEST_LOG))
+    return np.log(np.maximum(power, lowest)).astype(np.float16)
+
+
+def _read_variants(config: StoreConfig, clips: Sequence[Clip]) -> list[list[Variant] | str]:
+    """The variants of each clip, or why there are none."""
+    reader = ClipReader()
+    results: list[list[Variant] | str] = []
+    for clip in clips:
+        try:
+            results.append(variants_of(clip, reader.read(clip), config))
+        except AudioError as error:
+            results.append(str(error))
+    return results
+
+
+def _all_variants(
+    clips: Sequence[Clip], config: StoreConfig, workers: int
+) -> Iterator[list[Variant] | str]:
+    """In the order of the clips, whatever the number of workers."""
+    chunks = [clips[first : first + 32] for first in range(0, len(clips), 32)]
+    read = partial(_read_variants, config)
+    if workers == 0:
+        yield from (result for chunk in chunks for result in read(chunk))
+        return
+    with ProcessPoolExecutor(workers) as pool:
+        yield from (result for results in pool.map(read, chunks) for result in results)
+
+
+def _build(clips: Sequence[Clip], config: StoreConfig, folder: Path, workers: int) -> None:
+    """Write the store beside its place and move it there when it is complete."""
+    unfinished = Path(mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))
+    try:
+        results = track(
+            _all_variants(clips, config, workers),
+            description="mel power of the clips",
+            total=len(clips),
+            console=Console(stderr=True),
+            transient=True,
+        )
+        _write(results, clips, config, unfinished)
+        unfinished.replace(folder)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _write(
+    results: Iterable[list[Variant] | str],
+    clips: Sequence[Clip],
+    config: StoreConfig,
+    folder: Path,
+) -> None:
+    most = max((config.variants(clip) for clip in clips), default=1)
+    mels = config.features.num_mels
+    offsets = np.full((len(clips), most), -1, np.int64)
+    floors = np.zeros((len(clips), most, mels), np.float16)
+    counts = np.zeros(len(clips), np.int64)
+    left_out: dict[int, str] = {}
+    written = 0
+    with (folder / "frames.f16").open("wb") as file:
+        for index, result in enumerate(results):
+            if isinstance(result, str):
+                left_out[index] = result
+                continue
+            counts[index] = len(result[0].log_power)
+            for number, variant in enumerate(result):
+                file.write(variant.log_power.tobytes())
+                offsets[index, number] = written
+                floors[index, number] = variant.floor
+                written += len(variant.log_power)
+        file.flush()
+        os.fsync(file.fileno())
+    np.savez(folder / "index.npz", offsets=offsets, floors=floors, counts=counts)
+    (folder / "left_out.json").write_text(json.dumps(left_out, ensure_ascii=False), "utf-8")
+
+
+def _load(clips: Sequence[Clip], folder: Path) -> FeatureStore:
+    left_out: dict[str, str] = json.loads((folder / "left_out.json").read_text("utf-8"))
+    kept = np.array([i for i in range(len(clips)) if str(i) not in left_out], np.int64)
+    if len(kept) == 0:
+        reason = next(iter(left_out.values()), "the corpus is empty")
+        raise TrainingError(f"none of the {len(clips)} clips can be used: {reason}")
+    with np.load(folder / "index.npz") as index:
+        offsets, floors, counts = index["offsets"], index["floors"], index["counts"]
+    frames = np.memmap(folder / "frames.f16", np.float16, "r").reshape(-1, floors.shape[-1])
+    return FeatureStore(
+        clips=tuple(clips[i] for i in kept),
+        frames=frames,
+        floors=floors[kept],
+        offsets=offsets[kept],
+        counts=counts[kept],
+        left_out=tuple(left_out.values()),
+        digest=folder.name.removeprefix("mel-"),
+    )
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """One process at a time: ranks that share a machine build a store once."""
+    with path.open("w") as file:
+        flock(file, LOCK_EX)
+        yield
