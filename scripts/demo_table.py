@@ -118,7 +118,8 @@ def summary(outcomes: list[Outcome], load_seconds: float) -> str:
     words = sum(outcome.errors[1] for outcome in outcomes)
     audio = sum(outcome.transcript.duration_seconds for outcome in outcomes)
     taken = sum(outcome.seconds for outcome in outcomes)
-    share = f"{words - wrong} of {words} words right ({1 - wrong / words:.1%}); " if words else ""
+    right = f"{words - wrong} of {words} words of transcripts and translations are right"
+    share = f"{right} ({1 - wrong / words:.1%}); " if words else ""
     return (
         f"{share}{audio:.1f} s of audio transcribed and translated in {taken:.2f} s, "
         f"after {load_seconds:.2f} s to load the model"

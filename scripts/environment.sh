@@ -34,9 +34,10 @@ install_into() {
     --retries 2 --quiet "${@:2}") >>"$1/install.log" 2>&1
 }
 
-# The last error that pip wrote, on one line.
-last_error() {
-  { grep -i 'error' "$1/install.log" || cat "$1/install.log"; } | tail -n 1 | cut -c 1-300
+# The first error that pip wrote, on one line: those behind it are its consequences.
+first_error() {
+  { grep 'ERROR: ' "$1/install.log" || tail -n 1 "$1/install.log"; } | sed -n 's/^ *//;1p' |
+    cut -c 1-300
 }
 
 # fill VENV ARGUMENT...: what `pip install ARGUMENT...` gives, with the tested versions where
@@ -54,7 +55,7 @@ fill() {
       return 0
     fi
   fi
-  fail "pip could not install: is there a network and a package index? $(last_error "$venv")"
+  fail "pip could not install: is there a network and a package index? $(first_error "$venv")"
 }
 
 # ensure_environment VENV STATE ARGUMENT...: the environment VENV holds what `pip install
