@@ -6,6 +6,7 @@ Everything here sees one utterance without padding: `log_probs` is [frames, voca
 import heapq
 from collections import defaultdict
 from dataclasses import dataclass
+from itertools import pairwise
 from math import inf
 
 import numpy as np
@@ -50,7 +51,7 @@ def align(
     are spread evenly.
     """
     frames, count = len(log_probs), len(tokens)
-    repeats = sum(a == b for a, b in zip(tokens, tokens[1:], strict=False))
+    repeats = sum(a == b for a, b in pairwise(tokens))
     if count + repeats > frames:
         spread = np.arange(count) * frames // max(count, 1)
         return spread, spread

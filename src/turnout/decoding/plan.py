@@ -56,7 +56,7 @@ def check_request(request: Request, config: ModelConfig) -> None:
     if Task.TRANSLATE in request.tasks:
         check_translation(request, config)
     if request.language is None:
-        check_findable(request, config)
+        check_findable(config)
 
 
 def check_translation(request: Request, config: ModelConfig) -> None:
@@ -74,7 +74,7 @@ def check_translation(request: Request, config: ModelConfig) -> None:
         )
 
 
-def check_findable(request: Request, config: ModelConfig) -> None:
+def check_findable(config: ModelConfig) -> None:
     """Raise GuidanceError where the language must be said, since it chooses experts that would
     have to run before it is found."""
     guides = guides_of(config.encoder.routing)
@@ -96,13 +96,13 @@ def target_of(request: Request, language: str, config: ModelConfig) -> str:
     if not targets:
         pairs = ", ".join(f"{a} to {b}" for a, b in config.vocabulary.translations)
         raise GuidanceError(f"this model does not translate from '{language}', only {pairs}")
+    if request.target_language is None and len(targets) > 1:
+        raise GuidanceError(
+            f"this model translates '{language}' to several languages and no target language "
+            f"was given: choose one of {', '.join(targets)}"
+        )
     if request.target_language is None:
-        if len(targets) > 1:
-            raise GuidanceError(
-                f"this model translates '{language}' to several languages and no target language "
-                f"was given: choose one of {', '.join(targets)}"
-            )
-        return targets[0]
+        return next(iter(targets))
     if request.target_language not in targets:
         raise GuidanceError(
             f"this model does not translate '{language}' to '{request.target_language}': "

@@ -31,6 +31,15 @@ class Prefixes:
     with_blank: Array
     """[hypotheses, 1 + frames]: the same, ending in blank."""
 
+    def select(self, chosen: Index) -> "Prefixes":
+        """These hypotheses, in this order; they may repeat."""
+        return Prefixes(
+            self.rows[chosen],
+            self.last[chosen],
+            self.without_blank[chosen],
+            self.with_blank[chosen],
+        )
+
 
 @dataclass(frozen=True)
 class PrefixScorer:
@@ -73,21 +82,12 @@ class PrefixScorer:
 
     def advance(self, prefixes: Prefixes, parents: Index, tokens: Index) -> Prefixes:
         """Hypothesis `parents[i]` followed by `tokens[i]`, for each i."""
-        chosen = self.select(prefixes, parents)
+        chosen = prefixes.select(parents)
         ready = self.ready(chosen, tokens[:, None])[:, 0]
         without_blank = recursion(ready, self.emissions(chosen.rows, tokens))
         blank = self.emissions(chosen.rows, np.full_like(tokens, self.blank))
         with_blank = recursion(without_blank[:, :-1], blank)
         return Prefixes(chosen.rows, tokens, without_blank, with_blank)
-
-    def select(self, prefixes: Prefixes, parents: Index) -> Prefixes:
-        """These hypotheses, in this order."""
-        return Prefixes(
-            prefixes.rows[parents],
-            prefixes.last[parents],
-            prefixes.without_blank[parents],
-            prefixes.with_blank[parents],
-        )
 
     def complete(self, prefixes: Prefixes) -> Array:
         """[hypotheses]: log-probability that the text is exactly the prefix."""

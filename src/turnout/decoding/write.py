@@ -1,8 +1,8 @@
 """Rows -> what is written in them, whichever heads the model has and however it is searched.
 
 Robust on short and noisy utterances by four rules. CTC alone decides that nothing was said where it
-is sure of it. A greedy transcript is the better, under both heads joined, of the decoder's path and
-CTC's. Rows are bounded by the length of the audio, and stop at an n-gram that repeats itself more
+is sure of it. A transcript is the better, under both heads joined, of what the decoder's search found
+and CTC's best path. Rows are bounded by the length of the audio, and stop at an n-gram that repeats itself more
 often than CTC hears. A translation of an empty transcript is empty.
 """
 
@@ -13,6 +13,7 @@ import numpy as np
 
 from turnout.decoding.attention import Limits, Written, greedy, most_repeats, score_texts
 from turnout.decoding.batch import Batch
+from turnout.decoding.beam import beam_search
 from turnout.decoding.ctc import BestPath, prefix_beam
 from turnout.decoding.plan import Row
 from turnout.decoding.words import FRAME_SECONDS
@@ -53,7 +54,8 @@ def search(batch: Batch, rows: Sequence[Row]) -> list[Written]:
     if batch.config.decoder.num_layers == 0:
         return [ctc_beam(batch, row) for row in rows] if beam else ctc_greedy(batch, rows)
     limits = limits_of(batch, rows)
-    return joined(batch, rows, limits, greedy(batch, rows, limits))
+    found = beam_search(batch, rows, limits) if beam else greedy(batch, rows, limits)
+    return joined(batch, rows, limits, found)
 
 
 def silence(batch: Batch, row: Row) -> Written | None:
