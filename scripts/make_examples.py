@@ -3,8 +3,9 @@
     python scripts/make_examples.py            (in an environment with turnout's runtime)
 
 Words are spoken one by one and joined with pauses, as the shipped model knows them: connected
-isolated words. No voice and no sentence of these is used in training (recipes/words.yaml leaves
-them out). Made with espeak-ng 1.51; another version speaks a little differently.
+isolated words. The recipes of its synthesised training speech (recipes/words_ar.yaml and
+words_en.yaml) exclude every voice of these. Made with espeak-ng 1.51; another version speaks a
+little differently.
 """
 
 import json
@@ -13,11 +14,13 @@ import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import soundfile
 import soxr
+import yaml
 from numpy.typing import NDArray
 
 from turnout.audio.features import SAMPLE_RATE
@@ -25,7 +28,8 @@ from turnout.audio.telephone import TELEPHONE_RATE, TelephoneChannel
 
 Floats = NDArray[np.float32]
 
-EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
+ROOT = Path(__file__).resolve().parent.parent
+EXAMPLES = ROOT / "examples"
 SEED = 3
 PAUSE_SECONDS = (0.1, 0.3)
 EDGE_SECONDS = 0.15
@@ -36,49 +40,6 @@ TRIM_DB = 40.0
 # Room noise of every recording, so that no pause is digital zero.
 ROOM_NOISE = 2e-4
 
-# Text: (what espeak-ng is given, English). espeak-ng reads Arabic well only with its vowel signs;
-# a final ta marbuta is spoken as in pause.
-ARABIC = {
-    "أربعة": ("أَرْبَعَه", "four"),
-    "أسفل": ("أَسْفَل", "down"),
-    "أعلى": ("أَعْلَى", "up"),
-    "أمام": ("أَمَام", "forward"),
-    "إرسال": ("إِرْسَال", "send"),
-    "إلغاء": ("إِلْغَاء", "cancel"),
-    "اثنان": ("إِثْنَان", "two"),
-    "استقبال": ("إِسْتِقْبَال", "receive"),
-    "السابق": ("أَسَّابِق", "previous"),
-    "تسجيل": ("تَسْجِيل", "record"),
-    "تكبير": ("تَكْبِير", "zoom in"),
-    "توقف": ("تَوَقُّف", "stop"),
-    "ثلاثة": ("ثَلَاثَه", "three"),
-    "ثمانية": ("ثَمَانِيَه", "eight"),
-    "خمسة": ("خَمْسَه", "five"),
-    "خيارات": ("خِيَارَات", "options"),
-    "رقم": ("رَقْم", "digit"),
-    "سبعة": ("سَبْعَه", "seven"),
-    "ستة": ("سِتَّه", "six"),
-    "صفر": ("صِفْر", "zero"),
-    "فتح": ("فَتْح", "open"),
-    "موافق": ("مُوَافِق", "ok"),
-    "نعم": ("نَعَم", "yes"),
-    "واحد": ("وَاحِد", "one"),
-    "يسار": ("يَسَار", "left"),
-    "يمين": ("يَمِين", "right"),
-}
-ENGLISH = {
-    "zero": ("zero", "null"),
-    "one": ("one", "eins"),
-    "two": ("two", "zwei"),
-    "three": ("three", "drei"),
-    "four": ("four", "vier"),
-    "five": ("five", "fünf"),
-    "six": ("six", "sechs"),
-    "seven": ("seven", "sieben"),
-    "eight": ("eight", "acht"),
-    "nine": ("nine", "neun"),
-}
-WORDS = {"ar": ARABIC, "en": ENGLISH}
 TARGETS = {"ar": "en", "en": "de"}
 
 
@@ -158,10 +119,21 @@ RECORDINGS = (
 )  # fmt: skip
 
 
+@cache
+def lexicon(language: str) -> dict[str, tuple[str, str]]:
+    """Word -> (what espeak-ng is given, translation), as the recipe of the training speech says."""
+    recipe = yaml.safe_load((ROOT / f"recipes/words_{language}.yaml").read_text(encoding="utf-8"))
+    target = TARGETS[language]
+    return {
+        word["text"]: (word.get("spoken", word["text"]), word["translations"][target])
+        for word in recipe["sentences"]
+    }
+
+
 def speak(example: Example, word: str, folder: Path) -> Floats:
     """One word, trimmed to its energy, at ESPEAK_RATE."""
     path = folder / "word.wav"
-    spoken = WORDS[example.language][word][0]
+    spoken, _ = lexicon(example.language)[word]
     speed = str(example.words_per_minute)
     command = ["espeak-ng", "-v", example.voice, "-s", speed, "-w", str(path), spoken]
     subprocess.run(command, check=True)
@@ -204,7 +176,7 @@ def record(example: Example, rng: np.random.Generator) -> None:
 
 def reference(example: Example) -> dict[str, str]:
     """What the recording says."""
-    words = WORDS[example.language]
+    words = lexicon(example.language)
     return {
         "text": example.text,
         "language": example.language,

@@ -4,11 +4,13 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 
 from turnout.audio.bandwidth import measure_bandwidth
 from turnout.audio.waveform import read_audio
 
-EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLES = ROOT / "examples"
 REFERENCES = json.loads((EXAMPLES / "references.json").read_text(encoding="utf-8"))
 
 
@@ -23,6 +25,16 @@ def test_both_languages_come_in_both_bandwidths() -> None:
     found = {(entry["language"], entry["bandwidth"]) for entry in REFERENCES.values()}
     assert len(found) == 4
     assert all(2 <= len(entry["text"].split()) <= 6 for entry in REFERENCES.values())
+
+
+@pytest.mark.parametrize("language", ["ar", "en"])
+def test_the_recipe_of_the_training_speech_excludes_every_voice(language: str) -> None:
+    recipe = yaml.safe_load((ROOT / f"recipes/words_{language}.yaml").read_text(encoding="utf-8"))
+    excluded = recipe["exclude"]
+    for name, entry in REFERENCES.items():
+        if entry["language"] == language:
+            voice, _, variant = entry["voice"].partition("+")
+            assert voice in excluded["voices"] or variant in excluded["variants"], name
 
 
 @pytest.mark.parametrize("name", sorted(REFERENCES))
