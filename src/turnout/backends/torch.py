@@ -1,0 +1,151 @@
+"""A SpeechModel as a Backend: for runs in training and for GPUs. The one door to the workshop."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import safetensors
+import safetensors.torch
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.random import fork_rng
+
+from turnout.backends.guides import bandwidths, expert_guides
+from turnout.config import ModelConfig
+from turnout.decoding.backend import DecoderState, Encoded
+from turnout.errors import ModelFolderError
+from turnout.folder import WEIGHTS, ModelFolder
+from turnout.guidance import Guidance
+from turnout.model.build import build_model
+from turnout.model.convert import fit_state
+from turnout.model.decoder import DecoderCache, Memory
+from turnout.model.speech_model import SpeechModel
+
+
+@dataclass(frozen=True)
+class TorchRows:
+    """The decoder rows of a DecoderState."""
+
+    guide: Tensor
+    memory: Memory
+    cache: DecoderCache
+
+
+class TorchBackend:
+    """Runs the model where its weights lie, in evaluation mode, without gradients."""
+
+    def __init__(self, model: SpeechModel, device: torch.device | str = "cpu") -> None:
+        self.device = torch.device(device)
+        self.model = model.to(self.device).eval()
+
+    @property
+    def config(self) -> ModelConfig:
+        """The model's shape."""
+        return self.model.config
+
+    @torch.inference_mode()
+    def encode(
+        self,
+        log_mel: NDArray[np.float32],
+        frame_mask: NDArray[np.bool_],
+        guidance: Sequence[Guidance],
+    ) -> Encoded:
+        """See `Backend.encode`."""
+        encoded = self.model.encode(
+            self._tensor(log_mel),
+            self._tensor(frame_mask),
+            self._tensor(expert_guides(self.config, self.config.encoder.routing, guidance)),
+            self._tensor(bandwidths(self.config, guidance)),
+        )
+        log_probs = None
+        if encoded.ctc_logits is not None:
+            log_probs = encoded.ctc_logits.float().log_softmax(dim=-1).cpu().numpy()
+        shape = (0, *encoded.frame_mask.shape)
+        indices = [routing.expert_index.cpu().numpy() for routing in encoded.routings]
+        hidden = None
+        if self.config.decoder.num_layers:
+            hidden = Memory(*self.model.cross(encoded.hidden), encoded.frame_mask)
+        return Encoded(
+            encoded.frame_mask.cpu().numpy(),
+            log_probs,
+            np.stack(indices) if indices else np.zeros(shape, dtype=np.int64),
+            hidden,
+        )
+
+    @torch.inference_mode()
+    def start(
+        self, encoded: Encoded, rows: NDArray[np.int64], guidance: Sequence[Guidance]
+    ) -> DecoderState:
+        """See `Backend.start`."""
+        memory: Memory = encoded.hidden
+        index = self._tensor(rows)
+        guide = self._tensor(expert_guides(self.config, self.config.decoder.routing, guidance))
+        cache = self.model.empty_cache(len(rows))
+        return DecoderState(rows, TorchRows(guide, _select_memory(memory, index), cache))
+
+    @torch.inference_mode()
+    def step(
+        self, state: DecoderState, tokens: NDArray[np.int64], counts: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float32], DecoderState]:
+        """See `Backend.step`."""
+        held: TorchRows = state.cache
+        decoded = self.model.decode(
+            self._tensor(tokens), self._tensor(counts), held.guide, held.memory, held.cache
+        )
+        log_probs = decoded.logits.float().log_softmax(dim=-1).cpu().numpy()
+        return log_probs, DecoderState(
+            state.rows, TorchRows(held.guide, held.memory, decoded.cache)
+        )
+
+    @torch.inference_mode()
+    def select(self, state: DecoderState, rows: NDArray[np.int64]) -> DecoderState:
+        """See `Backend.select`."""
+        held: TorchRows = state.cache
+        index = self._tensor(rows)
+        cache = DecoderCache(
+            held.cache.keys.index_select(1, index),
+            held.cache.values.index_select(1, index),
+            held.cache.mask.index_select(0, index),
+        )
+        chosen = TorchRows(
+            held.guide.index_select(0, index), _select_memory(held.memory, index), cache
+        )
+        return DecoderState(state.rows[rows], chosen)
+
+    def _tensor(self, array: NDArray[np.generic]) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
+
+
+def _select_memory(memory: Memory, index: Tensor) -> Memory:
+    return Memory(
+        memory.keys.index_select(1, index),
+        memory.values.index_select(1, index),
+        memory.mask.index_select(0, index),
+    )
+
+
+def load_weights(folder: ModelFolder) -> dict[str, Tensor]:
+    """The folder's tensors by name, as they are stored; raises ModelFolderError."""
+    try:
+        return safetensors.torch.load(folder.read(WEIGHTS))
+    except safetensors.SafetensorError as error:
+        raise ModelFolderError(f"model folder {folder.path}: {WEIGHTS}: {error}") from error
+
+
+def load_model(folder: ModelFolder) -> SpeechModel:
+    """The folder's model in float32, on the CPU, in evaluation mode; raises ModelFolderError."""
+    state = {
+        name: tensor.float() if tensor.is_floating_point() else tensor
+        for name, tensor in load_weights(folder).items()
+    }
+    with fork_rng(devices=[]):
+        model = build_model(folder.config)
+    fitted = fit_state(model, state)
+    wrong = (*fitted.missing, *fitted.mismatched, *fitted.copied, *fitted.unexpected)
+    if wrong:
+        raise ModelFolderError(
+            f"model folder {folder.path}: {WEIGHTS} does not belong to its config.json: "
+            f"{len(wrong)} tensors do not fit, the first is {wrong[0]}"
+        )
+    return model.eval()

@@ -1,0 +1,62 @@
+"""A SpeechModel -> a model folder with weights; `export_folder` adds the graphs."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from turnout.errors import ExportError
+from turnout.export.card import render_card
+from turnout.folder import CARD, CONFIG, TOKENIZER, WEIGHTS, config_bytes, write_folder
+from turnout.model.speech_model import SpeechModel
+from turnout.text.tokenizer import Tokenizer
+
+
+def save_model(
+    path: str | Path,
+    model: SpeechModel,
+    tokenizer: Tokenizer,
+    card: str | Mapping[str, Any],
+    *,
+    half: bool = False,
+) -> None:
+    """Write weights, configuration, tokenizer and card, whole or not at all.
+
+    `card` is the text of README.md, or what is to be said of the training, as plain values. With
+    `half` the weights are stored as float16. Raises StorageError, and ExportError for weights that
+    are not finite or that float16 cannot hold.
+    """
+    text = card if isinstance(card, str) else render_card(model.config, card)
+    write_folder(
+        path,
+        {
+            CONFIG: config_bytes(model.config, tokenizer),
+            WEIGHTS: weights_bytes(model, half=half),
+            TOKENIZER: tokenizer.to_bytes(),
+            CARD: text.encode(),
+        },
+    )
+
+
+def weights_bytes(model: SpeechModel, *, half: bool) -> bytes:
+    """The content of `model.safetensors`."""
+    return safetensors.torch.save(stored_state(model, half=half), {"format": "pt"})
+
+
+def stored_state(model: SpeechModel, *, half: bool) -> dict[str, Tensor]:
+    """The model's tensors as they are stored: each with memory of its own, on the CPU."""
+    state: dict[str, Tensor] = {}
+    for name, tensor in model.state_dict().items():
+        plain = tensor.detach().to("cpu", copy=True).contiguous()
+        if plain.is_floating_point():
+            plain = plain.half() if half else plain.float()
+            if not bool(torch.isfinite(plain).all()):
+                what = "float16 cannot hold" if half else "that are not finite"
+                raise ExportError(
+                    f"{name} has values {what}: the model was not saved; look at its training"
+                )
+        state[name] = plain
+    return state
