@@ -3,6 +3,7 @@
 from dataclasses import asdict
 from typing import Any
 
+from turnout.config.plain import to_plain
 from turnout.training.log import RunLog
 from turnout.training.loop import Trainer, best
 from turnout.training.plot import plot_run
@@ -56,7 +57,7 @@ def card_of(trainer: Trainer, found: Validation, name: str) -> dict[str, Any]:
         "hours_of_audio": round(state.seconds / 3600, 3),
         "dev_average_wer": found.score,
         "dev": [asdict(row) for row in found.rows],
-        "config": asdict(trainer.config),
+        "config": to_plain(trainer.config),
     }
 
 

@@ -15,8 +15,9 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from turnout.config import TrainConfig
+from turnout.config.plain import to_plain
 from turnout.data.batch import Batch
-from turnout.errors import CheckpointError, RunStopped, TrainingError
+from turnout.errors import CheckpointError, ConfigError, RunStopped, TrainingError
 from turnout.model.speech_model import SpeechModel
 from turnout.training.checkpoints import (
     Checkpoint,
@@ -27,7 +28,6 @@ from turnout.training.checkpoints import (
 )
 from turnout.training.log import RunLog, add_to_window
 from turnout.training.objective import routed_feed_forwards
-from turnout.training.progress import PlanShare, share_done
 from turnout.training.scoring import Validation
 from turnout.training.state import (
     RunState,
@@ -35,6 +35,7 @@ from turnout.training.state import (
     named_weights,
     restore_tensors,
     run_tensors,
+    share_done,
 )
 from turnout.training.step import Stepper
 from turnout.training.stopping import StopSignals
@@ -45,13 +46,18 @@ MOST_SKIPPED = 10
 class BatchSource(Protocol):
     """What the loop asks of a loader."""
 
-    def plan(self, epoch: int) -> Sequence[object]:
-        """One entry per batch that this rank gets in this epoch; equally many on every rank."""
+    @property
+    def fingerprint(self) -> str:
+        """Digest of audio and texts: a resumed run must find the same."""
         ...
 
-    def batches(self, epoch: int, start: int, progress: Callable[[int], float]) -> Iterator[Batch]:
-        """The batches of the plan from `start` on; `progress` tells the share of the run that is
-        done when a batch of that index is made."""
+    def plan(self, epoch: int, progress: float) -> Sequence[object]:
+        """One entry per batch that this rank gets in this epoch, equally many on every rank;
+        `progress` is the share of the run that was done when the epoch began."""
+        ...
+
+    def batches(self, epoch: int, start: int, progress: float) -> Iterator[Batch]:
+        """The batches of the plan from `start` on, without making those before it."""
         ...
 
 
@@ -86,10 +92,15 @@ class Trainer:
         self.checkpoints = Checkpoints(self.folder / "checkpoints", self.ranks)
         self.saved_step = -1
         self.log: RunLog | None = None
-        self.plan_lengths: dict[int, int] = {}
+        self._planned: tuple[tuple[int, float], int] | None = None
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Go on from what was read back."""
+        """Go on from what was read back; raises ConfigError where the data changed since."""
+        if checkpoint.fields["data"] != self.loader.fingerprint:
+            raise ConfigError(
+                f"{self.folder}: the training data changed since this run began: put it "
+                "back to go on, or choose another output"
+            )
         state = RunState.from_json(checkpoint.fields["state"])
         restore_tensors(checkpoint.tensors, self.model, self.stepper.optimizer, state.updates)
         self.state = state
@@ -111,40 +122,33 @@ class Trainer:
         state = self.state
         epochs = float(state.epoch)
         if self.config.max_epochs is not None:
-            epochs += state.position / self._plan_length(state.epoch)
+            epochs += state.position / self._plan_length()
         return share_done(self.config, step=state.step, epochs=epochs, seconds=state.seconds)
 
-    def _plan_length(self, epoch: int) -> int:
-        if epoch not in self.plan_lengths:
-            length = len(self.loader.plan(epoch))
-            if not self.ranks.largest(length):
-                raise TrainingError(
-                    "data.train: no utterance is left to learn from: check the manifests"
-                )
-            assert length == self.ranks.largest(length), (
-                "ranks planned different numbers of batches"
-            )
-            self.plan_lengths = {epoch: length}
-        return self.plan_lengths[epoch]
+    def _plan_length(self) -> int:
+        """Batches of this epoch, the same number on every rank."""
+        key = (self.state.epoch, self.state.epoch_share)
+        if self._planned is None or self._planned[0] != key:
+            length = len(self.loader.plan(*key))
+            longest = self.ranks.largest(length)
+            if not longest:
+                raise TrainingError("data.train: no batch is left to learn from")
+            assert length == longest, "the ranks planned unequal numbers of batches"
+            self._planned = (key, length)
+        return self._planned[1]
 
     def _batches(self) -> Iterator[Batch]:
         """Batches without end, epoch after epoch; what was handed out is counted in `state`."""
         state = self.state
         while True:
-            share_at = PlanShare(
-                self.config,
-                state.epoch,
-                self._plan_length(state.epoch),
-                state.epoch_step,
-                state.epoch_seconds,
-                self.ranks.size,
-            )
-            for batch in self.loader.batches(state.epoch, state.position, share_at):
+            self._plan_length()
+            for batch in self.loader.batches(state.epoch, state.position, state.epoch_share):
                 state.position += 1
                 yield batch
+            share = self.share()
             state.epoch += 1
             state.position = 0
-            state.epoch_step, state.epoch_seconds = state.step, state.seconds
+            state.epoch_share = share
 
     def _step(self, batches: list[Batch]) -> None:
         state = self.state
@@ -234,7 +238,8 @@ class Trainer:
             "state": self.state.to_json(),
             "log": {} if self.log is None else self.log.lengths(),
             "ranks": self.ranks.size,
-            "config": asdict(self.config),
+            "data": self.loader.fingerprint,
+            "config": to_plain(self.config),
         }
         self.checkpoints.save(step, tensors, fields)
         self.saved_step = step

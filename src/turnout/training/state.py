@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from turnout.config import TrainConfig
 from turnout.errors import CheckpointError
 
 WEIGHT, FIRST_MOMENT, SECOND_MOMENT = "weights/", "first_moment/", "second_moment/"
@@ -42,10 +43,8 @@ class RunState:
     """Batches of this epoch's plan that each rank has consumed."""
     seconds: float = 0.0
     """Audio consumed by all ranks."""
-    epoch_step: int = 0
-    """`step` when the epoch began."""
-    epoch_seconds: float = 0.0
-    """`seconds` when the epoch began."""
+    epoch_share: float = 0.0
+    """Share of the run that was done when the epoch began: its plan of batches follows from it."""
     warm_share: float = 0.0
     """Share of the run that was done when the warm-up ended."""
     skipped: int = 0
@@ -73,6 +72,17 @@ class RunState:
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
         return asdict(self)
+
+
+def share_done(config: TrainConfig, *, step: float, epochs: float, seconds: float) -> float:
+    """How much of a run is done, from 0 to 1: of whichever limit is reached first."""
+    done = (
+        (step, config.max_steps),
+        (epochs, config.max_epochs),
+        (seconds / 3600, config.max_hours),
+    )
+    shares = (now / limit if limit else 1.0 for now, limit in done if limit is not None)
+    return min(max(shares), 1.0)
 
 
 def seed_step(seed: int, step: int, micro_step: int, rank: int) -> None:

@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load
 
-from turnout.config import ModelConfig, TrainConfig
-from turnout.data.loader import Loader, training_texts
+from turnout.config import DataConfig, ModelConfig, TrainConfig
+from turnout.config.plain import to_plain
+from turnout.data.clips import read_clips, training_clips
+from turnout.data.loader import Loader
 from turnout.errors import ConfigError, StorageError
 from turnout.export.save import save_model
-from turnout.folder import ModelFolder
+from turnout.folder import DIGESTS, WEIGHTS, ModelFolder, resolve
 from turnout.model.build import build_model
 from turnout.model.convert import fit_state
 from turnout.model.speech_model import SpeechModel
@@ -48,7 +51,7 @@ def train(config: TrainConfig) -> Path:
         say = warn if ranks.first else silent
         with locked(folder, ranks):
             claim(config, folder, ranks, say)
-            if (folder / MODEL).exists():
+            if (folder / MODEL / DIGESTS).exists():
                 say(f"this run is finished: its model is in {folder / MODEL}; to train another, "
                     "choose another output")  # fmt: skip
                 return folder / MODEL
@@ -70,9 +73,11 @@ def run(config: TrainConfig, ranks: Ranks, stop: StopSignals, say: Callable[[str
         world_size=ranks.size,
         cache_dir=Path(config.data.cache) if config.data.cache else folder / "features",
     )
+    for line in loader.left_out:
+        say(f"left out: {line}")
     seed_step(config.seed, -1, 0, 0)
-    model = build_model(shape)
-    stepper = Stepper(config, ranks.fabric.to_device(model), ranks)
+    model = build_model(shape).to(ranks.device)
+    stepper = Stepper(config, model, ranks)
     validator = Validator(loader.dev_utterances(), tokenizer, ranks)
     trainer = Trainer(config, stepper, loader, validator, stop)
     if ranks.first:
@@ -108,7 +113,7 @@ def begin(config: TrainConfig, stepper: Stepper, say: Callable[[str], None]) -> 
 
 def start_from(name: str, model: SpeechModel, say: Callable[[str], None]) -> None:
     """Copy a folder's weights in, and list what did not fit."""
-    fitted = fit_state(model, ModelFolder.open(Path(name)).weights())
+    fitted = fit_state(model, load(ModelFolder.open(resolve(name)).read(WEIGHTS)))
     for what, names in (
         ("not in the model folder, left random", fitted.missing),
         ("in the model folder, but not in the model", fitted.unexpected),
@@ -136,12 +141,20 @@ def run_tokenizer(config: TrainConfig, folder: Path, ranks: Ranks) -> Tokenizer:
     vocabulary = config.model.vocabulary
     if ranks.first and not path.exists():
         if config.init_from is not None:
-            data = ModelFolder.open(Path(config.init_from)).tokenizer_bytes
+            data = ModelFolder.open(resolve(config.init_from)).tokenizer_bytes
         else:
             data = Tokenizer.train(training_texts(config.data), vocabulary).to_bytes()
         write_whole(path, data)
     ranks.barrier()
     return Tokenizer.from_bytes(path.read_bytes(), vocabulary)
+
+
+def training_texts(config: DataConfig) -> Iterator[str]:
+    """Every transcript and translation that is trained on."""
+    for corpus in config.train:
+        for clip in training_clips(read_clips(corpus.cuts)):
+            yield clip.text
+            yield from clip.translations.values()
 
 
 def with_vocabulary_of(model: ModelConfig, tokenizer: Tokenizer) -> ModelConfig:
@@ -156,7 +169,7 @@ def claim(config: TrainConfig, folder: Path, ranks: Ranks, say: Callable[[str], 
     Raises ConfigError, naming the fields that changed.
     """
     path = folder / RUN
-    now = json.loads(json.dumps(dataclasses.asdict(config)))
+    now = to_plain(config)
     if path.exists():
         before = json.loads(path.read_text())["config"]
         changed = changed_fields(before, now) - FREE
