@@ -1,9 +1,9 @@
 """Rows -> what is written in them, whichever heads the model has and however it is searched.
 
-Robust on short and noisy utterances by four rules. CTC alone decides that nothing was said where it
-is sure of it. A transcript is the better, under both heads joined, of what the decoder's search found
-and CTC's best path. Rows are bounded by the length of the audio, and stop at an n-gram that repeats itself more
-often than CTC hears. A translation of an empty transcript is empty.
+Robust on short and noisy utterances by four rules. CTC alone decides that nothing was said where
+it is sure of it. A transcript is the better, under both heads joined, of what the decoder's search
+found and CTC's best path. Rows are bounded by the length of the audio, and stop at an n-gram that
+repeats itself more often than CTC hears. A translation of an empty transcript is empty.
 """
 
 from collections.abc import Sequence

@@ -1,0 +1,127 @@
+"""Transcript -> the text of a file, as whisper's command writes it: txt, srt, vtt, tsv, json.
+
+Where files go and what they are called is the caller's affair.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any, Literal, get_args
+
+from turnout.errors import UsageError
+from turnout.text.transcript import Segment, Transcript
+
+Format = Literal["txt", "vtt", "srt", "tsv", "json"]
+FORMATS: tuple[Format, ...] = get_args(Format)
+
+
+def render(transcript: Transcript, kind: Format) -> str:
+    """The content of a file of this kind; a translation is rendered apart, but for json, where it
+    stands inside. Raises UsageError for an unknown kind."""
+    if kind not in WRITERS:
+        raise UsageError(f"no output format '{kind}': choose one of {', '.join(FORMATS)}")
+    return WRITERS[kind](transcript)
+
+
+def as_txt(transcript: Transcript) -> str:
+    """One line per segment."""
+    return "".join(f"{line(segment)}\n" for segment in transcript.segments)
+
+
+def as_srt(transcript: Transcript) -> str:
+    """SubRip subtitles."""
+    return "".join(
+        f"{number}\n{clock(segment.start, True, ',')} --> {clock(segment.end, True, ',')}\n"
+        f"{cue(segment)}\n\n"
+        for number, segment in enumerate(spoken(transcript), start=1)
+    )
+
+
+def as_vtt(transcript: Transcript) -> str:
+    """WebVTT subtitles; hours only where there are any."""
+    cues = (
+        f"{clock(segment.start)} --> {clock(segment.end)}\n{cue(segment)}\n\n"
+        for segment in spoken(transcript)
+    )
+    return "WEBVTT\n\n" + "".join(cues)
+
+
+def as_tsv(transcript: Transcript) -> str:
+    """Start and end in whole milliseconds, and the text."""
+    rows = (
+        f"{milliseconds(segment.start)}\t{milliseconds(segment.end)}\t{line(segment)}\n"
+        for segment in transcript.segments
+    )
+    return "start\tend\ttext\n" + "".join(rows)
+
+
+def as_json(transcript: Transcript) -> str:
+    """Text, segments and language; the translation's beside them where there is one."""
+    content = document(transcript)
+    if transcript.translation is not None:
+        content["translation"] = document(transcript.translation)
+    return json.dumps(content, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+WRITERS: dict[str, Callable[[Transcript], str]] = {
+    "txt": as_txt,
+    "vtt": as_vtt,
+    "srt": as_srt,
+    "tsv": as_tsv,
+    "json": as_json,
+}
+
+
+def document(transcript: Transcript) -> dict[str, Any]:
+    """What whisper's json says of one text."""
+    return {
+        "text": transcript.text,
+        "segments": [entry(segment) for segment in transcript.segments],
+        "language": transcript.language,
+    }
+
+
+def entry(segment: Segment) -> dict[str, Any]:
+    """One segment; its words where there are any, each with the space before it, as whisper's."""
+    content: dict[str, Any] = {
+        "id": segment.id,
+        "start": segment.start,
+        "end": segment.end,
+        "text": segment.text,
+    }
+    if segment.avg_logprob is not None:
+        content["avg_logprob"] = segment.avg_logprob
+    if segment.words:
+        content["words"] = [
+            {"word": f" {word.word}", "start": word.start, "end": word.end}
+            for word in segment.words
+        ]
+    return content
+
+
+def spoken(transcript: Transcript) -> Iterator[Segment]:
+    """The segments that a subtitle can show: those with text."""
+    return (segment for segment in transcript.segments if segment.text.strip())
+
+
+def line(segment: Segment) -> str:
+    """The segment's text on one line, so that it is one row of a file."""
+    return " ".join(segment.text.split())
+
+
+def cue(segment: Segment) -> str:
+    """The segment's text as subtitles can hold it: an arrow would begin a new cue."""
+    return line(segment).replace("-->", "->")
+
+
+def milliseconds(seconds: float) -> int:
+    """Whole milliseconds."""
+    return round(seconds * 1000)
+
+
+def clock(seconds: float, always_hours: bool = False, decimal_mark: str = ".") -> str:
+    """[hh:]mm:ss.mmm"""
+    rest, thousandths = divmod(milliseconds(max(seconds, 0.0)), 1000)
+    minutes, second = divmod(rest, 60)
+    hours, minute = divmod(minutes, 60)
+    head = f"{hours:02d}:" if always_hours or hours else ""
+    return f"{head}{minute:02d}:{second:02d}{decimal_mark}{thousandths:03d}"
