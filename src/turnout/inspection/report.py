@@ -1,0 +1,122 @@
+"""Records and statistics of routing -> JSON and tables."""
+
+import json
+from typing import Any
+
+import numpy as np
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from turnout.inspection.colours import colours_of
+from turnout.inspection.record import Layout, RoutingRecord
+from turnout.inspection.statistics import Statistics, dead_in_words
+
+
+def record_json(record: RoutingRecord, layout: Layout) -> str:
+    """One recording: the expert of every frame of every feed-forward, and the words."""
+    transcript = record.transcript
+    return _dump(
+        {
+            "file": record.name,
+            "duration_seconds": round(transcript.duration_seconds, 3),
+            "bandwidth": str(transcript.bandwidth),
+            "language": transcript.language,
+            "text": transcript.text,
+            "words": [
+                {"word": word.word, "start": round(word.start, 3), "end": round(word.end, 3)}
+                for word in record.words
+            ],
+            **_layout(layout),
+            "expert_index": record.expert_index.tolist(),
+        }
+    )
+
+
+def statistics_json(statistics: Statistics, files: list[str]) -> str:
+    """All recordings together."""
+    return _dump(
+        {
+            "files": files,
+            **_layout(statistics.layout),
+            "frames": statistics.frames.tolist(),
+            "load": _rounded(statistics.load),
+            "entropy": _rounded(statistics.entropy),
+            "same_expert": _rounded(statistics.same_expert),
+            "mutual_information": _rounded(statistics.mutual_information),
+            "by_guidance": {key: counts.tolist() for key, counts in statistics.by_guidance.items()},
+            "dead": [{"layer": layer, "expert": expert} for layer, expert in statistics.dead],
+        }
+    )
+
+
+def statistics_table(statistics: Statistics) -> RenderableType:
+    """Load of each expert by layer, then by guidance, then the experts that took nothing."""
+    layout = statistics.layout
+    if not layout.experts:
+        return Text("dense: every frame takes the same way, so there is no routing to count")
+    parts: list[RenderableType] = [_load_table(statistics), Text(), _guidance_table(statistics)]
+    if statistics.layout.kind != "supervised" and len(layout.feed_forwards) > 1:
+        parts += [Text(), Text(_agreement_in_words(statistics))]
+    if dead := dead_in_words(statistics):
+        parts += [Text(), *(Text(phrase, style="yellow") for phrase in dead)]
+    return Group(*parts)
+
+
+def _load_table(statistics: Statistics) -> Table:
+    table = _table(statistics.layout, "layer")
+    table.add_column("entropy", justify="right")
+    rows = zip(statistics.layout.feed_forwards, statistics.load, statistics.entropy, strict=True)
+    for name, shares, entropy in rows:
+        table.add_row(name, *(_percent(share) for share in shares), f"{entropy:.2f}")
+    return table
+
+
+def _guidance_table(statistics: Statistics) -> Table:
+    table = _table(statistics.layout, "guidance")
+    table.add_column("frames", justify="right")
+    for key, counts in statistics.by_guidance.items():
+        shares = counts / max(counts.sum(), 1)
+        frames = counts.sum() // max(len(statistics.layout.feed_forwards), 1)
+        table.add_row(Text(key), *(_percent(share) for share in shares), f"{frames:,}")
+    return table
+
+
+def _table(layout: Layout, first: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column(first)
+    for name, colour in zip(layout.experts, colours_of(layout.experts), strict=True):
+        heading = f"expert {name}" if name.isdigit() else name
+        table.add_column(Text(heading, style=colour), justify="right", min_width=6)
+    return table
+
+
+def _agreement_in_words(statistics: Statistics) -> str:
+    upper = np.triu_indices(len(statistics.layout.feed_forwards), 1)
+    same = statistics.same_expert[upper].mean()
+    information = statistics.mutual_information[upper].mean()
+    return (
+        f"agreement between layers, mean over pairs: same expert {100 * same:.0f} % of frames, "
+        f"normalised mutual information {information:.2f}"
+    )
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %" if share else "-"
+
+
+def _layout(layout: Layout) -> dict[str, Any]:
+    return {
+        "routing": layout.kind,
+        "layers": list(layout.feed_forwards),
+        "experts": list(layout.experts),
+        "frame_seconds": layout.frame_seconds,
+    }
+
+
+def _rounded(values: np.ndarray) -> list[Any]:
+    return np.round(values, 4).tolist()
+
+
+def _dump(content: dict[str, Any]) -> str:
+    return json.dumps(content, ensure_ascii=False) + "\n"

@@ -1,0 +1,103 @@
+import json
+from io import BytesIO, StringIO
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+from turnout.config import FeatureConfig
+from turnout.guidance import Bandwidth, Guidance, Task
+from turnout.inspection.colours import colours_of
+from turnout.inspection.picture import draw, pages
+from turnout.inspection.record import Layout, RoutingRecord
+from turnout.inspection.report import record_json, statistics_json, statistics_table
+from turnout.inspection.statistics import statistics_of
+from turnout.text.transcript import Segment, Transcript, Word
+
+OMNI = Layout(("1", "2"), ("0", "1"), "omni", 0.04)
+DENSE = Layout((), (), "dense", 0.04)
+
+
+def record(layout, seconds=2.0, name="a.wav", word="يمين"):
+    frames = round(seconds * 100)
+    hidden = -(-frames // 4)
+    index = np.zeros((len(layout.feed_forwards), hidden), np.int64)
+    index[:, hidden // 2 :] = 1
+    words = (Word(start=0.1, end=0.6, word=word), Word(start=0.6, end=0.7, word="and a long one"))
+    return RoutingRecord(
+        name=name,
+        log_mel=np.random.default_rng(0).random((frames, 80), np.float32),
+        expert_index=index,
+        guidance=Guidance(bandwidth=Bandwidth.NARROWBAND, language="ar"),
+        transcript=Transcript(
+            text=word, language="ar", task=Task.TRANSCRIBE, duration_seconds=seconds,
+            bandwidth=Bandwidth.NARROWBAND,
+            segments=(Segment(id=0, start=0, end=seconds, text=word, words=words),),
+        ),
+    )  # fmt: skip
+
+
+def pixels(png):
+    return (imread(BytesIO(png))[:, :, :3] * 255).round().astype(int)
+
+
+def share_of(image, colour):
+    wanted = [int(colour[start : start + 2], 16) for start in (1, 3, 5)]
+    return (image == wanted).all(axis=2).mean()
+
+
+def test_half_the_frames_have_each_colour():
+    image = pixels(draw(record(OMNI), OMNI, FeatureConfig(), dpi=60))
+    first, second = (share_of(image, colour) for colour in colours_of(OMNI.experts))
+    assert first > 0.05
+    assert first == pytest.approx(second, rel=0.1)
+
+
+@pytest.mark.parametrize("layout", [OMNI, DENSE])
+def test_every_routing_gives_a_picture(layout):
+    assert draw(record(layout), layout, FeatureConfig(), dpi=40).startswith(b"\x89PNG")
+
+
+def test_names_with_formulas_and_unknown_letters_are_only_text():
+    made = record(OMNI, name=r"$\frac{ a.wav", word="語 $x_")
+    assert draw(made, OMNI, FeatureConfig(), dpi=40).startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("seconds", [0.01, 0.05, 31.0])
+def test_any_length_is_drawn_page_by_page(seconds):
+    made = record(OMNI, seconds)
+    starts = pages(made)
+    assert starts == ([0.0, 30.0] if seconds > 30 else [0.0])
+    for start in starts:
+        assert draw(made, OMNI, FeatureConfig(), start=start, dpi=30)
+
+
+@pytest.mark.parametrize("experts", [2, 8, 9, 40])
+def test_every_expert_has_a_colour_of_its_own(experts):
+    colours = colours_of([str(expert) for expert in range(experts)])
+    assert len(set(colours)) == experts
+    assert all(len(colour) == 7 for colour in colours)
+
+
+def test_hybrid_groups_share_a_hue():
+    colours = colours_of(["narrowband 0", "narrowband 1", "wideband 0", "wideband 1"])
+    assert len(set(colours)) == 4
+
+
+def test_the_json_holds_every_frame_and_word():
+    content = json.loads(record_json(record(OMNI), OMNI))
+    assert np.array(content["expert_index"]).shape == (2, 50)
+    assert content["words"][0] == {"word": "يمين", "start": 0.1, "end": 0.6}
+    assert content["experts"] == ["0", "1"]
+
+
+def test_the_statistics_are_json_and_a_table():
+    from rich.console import Console
+
+    found = statistics_of([record(OMNI)], OMNI)
+    assert json.loads(statistics_json(found, ["a.wav"]))["load"] == [[0.5, 0.5], [0.5, 0.5]]
+    console = Console(record=True, width=100, file=StringIO())
+    console.print(statistics_table(found))
+    text = console.export_text()
+    assert "50.0 %" in text
+    assert "same expert 100 %" in text
