@@ -24,7 +24,8 @@ SPACE = "\u2581"  # how sentencepiece writes a space inside pieces
 FIRST_TASK, FIRST_LANGUAGE, FIRST_BYTE = 4, 16, 64
 BLANK, UNKNOWN, START, END = "<|blank|>", "<|unknown|>", "<|start|>", "<|end|>"
 NEUTRAL = "notask"
-LONGEST_SEED = 16
+LONGEST_PIECE = 24
+LONGEST_WORD = 256  # sentencepiece leaves out lines of more than 4192 bytes
 MOST_SEED_WORDS = 100_000
 MOST_SEEDS = 1_000_000
 
@@ -52,9 +53,7 @@ class Tokenizer:
         try:
             missing = [c for c in vocabulary.all_languages if tokenizer._id_of(c) is None]
         except RuntimeError as error:
-            raise ModelFolderError(
-                f"the tokenizer is not a sentencepiece model: {error}"
-            ) from error
+            raise ModelFolderError(f"the tokenizer is no sentencepiece model: {error}") from error
         if missing:
             raise ModelFolderError(
                 f"the tokenizer has no id for {', '.join(missing)}: it belongs to another model"
@@ -183,7 +182,8 @@ def train_pieces(texts: Iterable[str], vocabulary: VocabularyConfig) -> bytes:
     sentencepiece's own candidates are substrings shared by several words, so that a small corpus
     would spell its words; byte pairs spend the vocabulary on steps towards a word.
     """
-    words = Counter(word for text in texts for word in text.replace(SPACE, " ").split())
+    split = (text.replace(SPACE, " ").split() for text in texts)
+    words = Counter(word[:LONGEST_WORD] for found in split for word in found)
     room = vocabulary.size - FIRST_BYTE - 256
     if not words:
         raise ConfigError("the tokenizer needs texts to learn from, and all of them are empty")
@@ -210,7 +210,9 @@ def train_pieces(texts: Iterable[str], vocabulary: VocabularyConfig) -> bytes:
             )
         except RuntimeError as error:
             raise ConfigError(f"the tokenizer cannot be trained: {error}") from error
-    return output.getvalue()
+    # The model file records where its seeds lay: keep it the same from run to run.
+    place = str(seeds).encode()
+    return output.getvalue().replace(place, b"-" * len(place))
 
 
 FIXED = {
@@ -220,6 +222,7 @@ FIXED = {
     "normalization_rule_name": "identity",
     "remove_extra_whitespaces": False,
     "hard_vocab_limit": False,
+    "max_sentencepiece_length": LONGEST_PIECE,
     "character_coverage": 1.0,
     "pad_id": 0,
     "unk_id": 1,
@@ -252,9 +255,10 @@ def candidates(words: Counter[str]) -> list[tuple[str, int]]:
     for bare, count in words.most_common(MOST_SEED_WORDS):
         word = SPACE + bare
         for first in range(len(word)):
-            for last in range(first + 2, min(len(word), first + LONGEST_SEED) + 1):
+            for last in range(first + 2, min(len(word), first + LONGEST_PIECE) + 1):
                 weights[word[first:last]] += count * (last - first)
-        weights[word] += count * len(word)
+        if len(word) <= LONGEST_PIECE:
+            weights[word] += count * len(word)
     return weights.most_common(MOST_SEEDS)
 
 

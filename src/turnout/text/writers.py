@@ -39,7 +39,7 @@ def as_srt(transcript: Transcript) -> str:
 def as_vtt(transcript: Transcript) -> str:
     """WebVTT subtitles; hours only where there are any."""
     cues = (
-        f"{clock(segment.start)} --> {clock(segment.end)}\n{cue(segment)}\n\n"
+        f"{clock(segment.start)} --> {clock(segment.end)}\n{escaped(cue(segment))}\n\n"
         for segment in spoken(transcript)
     )
     return "WEBVTT\n\n" + "".join(cues)
@@ -111,6 +111,11 @@ def line(segment: Segment) -> str:
 def cue(segment: Segment) -> str:
     """The segment's text as subtitles can hold it: an arrow would begin a new cue."""
     return line(segment).replace("-->", "->")
+
+
+def escaped(text: str) -> str:
+    """WebVTT reads markup in its texts."""
+    return text.replace("&", "&amp;").replace("<", "&lt;")
 
 
 def milliseconds(seconds: float) -> int:

@@ -1,0 +1,97 @@
+import json
+
+import pytest
+
+from turnout.errors import UsageError
+from turnout.guidance import Bandwidth, Task
+from turnout.text.transcript import Segment, Transcript, Word
+from turnout.text.writers import Format, clock, render
+
+WORD = Word(start=0.5, end=0.9, word="yes")
+SEGMENTS = (
+    Segment(id=0, start=0.5, end=1.25, text="yes no", words=(WORD,), avg_logprob=-0.25),
+    Segment(id=1, start=2.0, end=2.5, text=""),
+    Segment(id=2, start=3661.0009, end=3662.0, text="a\tb\n--> <c> &"),
+)
+
+
+def transcript(segments: tuple[Segment, ...] = SEGMENTS, **changes: object) -> Transcript:
+    fields: dict = {
+        "text": " ".join(s.text for s in segments),
+        "language": "en",
+        "task": Task.TRANSCRIBE,
+        "duration_seconds": 3700.0,
+        "bandwidth": Bandwidth.WIDEBAND,
+        "segments": segments,
+    }
+    return Transcript(**(fields | changes))
+
+
+EXPECTED: dict[Format, str] = {
+    "txt": "yes no\n\na b --> <c> &\n",
+    "srt": (
+        "1\n00:00:00,500 --> 00:00:01,250\nyes no\n\n"
+        "2\n01:01:01,001 --> 01:01:02,000\na b -> <c> &\n\n"
+    ),
+    "vtt": (
+        "WEBVTT\n\n00:00.500 --> 00:01.250\nyes no\n\n"
+        "01:01:01.001 --> 01:01:02.000\na b -> &lt;c> &amp;\n\n"
+    ),
+    "tsv": ("start\tend\ttext\n500\t1250\tyes no\n2000\t2500\t\n3661001\t3662000\ta b --> <c> &\n"),
+}
+
+
+@pytest.mark.parametrize("kind", EXPECTED)
+def test_formats(kind: Format) -> None:
+    assert render(transcript(), kind) == EXPECTED[kind]
+
+
+def test_json_is_whispers() -> None:
+    content = json.loads(render(transcript(), "json"))
+    assert list(content) == ["text", "segments", "language"]
+    assert content["language"] == "en"
+    assert content["segments"][0] == {
+        "id": 0,
+        "start": 0.5,
+        "end": 1.25,
+        "text": "yes no",
+        "avg_logprob": -0.25,
+        "words": [{"word": " yes", "start": 0.5, "end": 0.9}],
+    }
+    assert "words" not in content["segments"][1]
+
+
+def test_json_holds_the_translation() -> None:
+    german = transcript(
+        (Segment(id=0, start=0.5, end=1.0, text="fünf"),), language="de", task=Task.TRANSLATE
+    )
+    written = render(transcript(translation=german), "json")
+    content = json.loads(written)
+    assert content["translation"] == {
+        "text": "fünf",
+        "segments": [{"id": 0, "start": 0.5, "end": 1.0, "text": "fünf"}],
+        "language": "de",
+    }
+    assert "fünf" in written
+
+
+def test_silence() -> None:
+    empty = transcript(segments=())
+    assert render(empty, "txt") == ""
+    assert render(empty, "srt") == ""
+    assert render(empty, "vtt") == "WEBVTT\n\n"
+    assert render(empty, "tsv") == "start\tend\ttext\n"
+    assert json.loads(render(empty, "json"))["segments"] == []
+
+
+def test_unknown_format() -> None:
+    with pytest.raises(UsageError, match="'doc': choose one of txt, vtt, srt, tsv, json"):
+        render(transcript(), "doc")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.0, "00:00.000"), (59.9996, "01:00.000"), (-0.01, "00:00.000"), (36000, "10:00:00.000")],
+)
+def test_clock_rounds_before_it_divides(seconds: float, text: str) -> None:
+    assert clock(seconds) == text
