@@ -96,7 +96,12 @@ class Checkpoints:
         shutil.rmtree(replaced, ignore_errors=True)
         if place.exists():
             place.rename(replaced)
-        partial.rename(place)
+        try:
+            partial.rename(place)
+        except OSError:
+            if replaced.exists():
+                replaced.rename(place)
+            raise
         sync(self.folder)
         shutil.rmtree(replaced, ignore_errors=True)
 
@@ -138,16 +143,28 @@ class Checkpoints:
             )
         return None
 
-    def rotate(self, keep: int, current: int) -> None:
-        """Delete all but the newest `keep` up to step `current`, which was just written: later
-        ones were refused. The one of `current` is read back first, so that one that verifies
-        always stays. Raises CheckpointError, and deletes nothing, where it does not."""
+    def rotate(self, keep: int, current: int) -> list[int]:
+        """Delete all but the newest `keep` up to step `current`, which was just written, and
+        return what is kept; later ones were refused when the run began.
+
+        The one of `current` is read back first, so that one that verifies always stays. Raises
+        CheckpointError, and deletes nothing, where it does not.
+        """
         verify(self.path(current))
         steps = self.steps()
         kept = [step for step in steps if step <= current][:keep]
         for step in steps:
             if step not in kept:
                 shutil.rmtree(self.path(step), ignore_errors=True)
+        return kept
+
+    def manifests(self, steps: list[int]) -> Iterator[dict[str, Any]]:
+        """The manifests of these steps, damaged ones left out."""
+        for step in steps:
+            try:
+                yield read_manifest(self.path(step))
+            except CheckpointError:
+                continue
 
     def clean(self) -> None:
         """Remove what a killed writer left."""
@@ -192,7 +209,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 def verified_bytes(folder: Path, entry: dict[str, str]) -> bytes:
     """The content of one file of a manifest; raises CheckpointError unless its digest holds."""
-    path = folder / entry["name"]
+    path = folder / Path(entry["name"]).name
     try:
         data = path.read_bytes()
     except OSError as error:

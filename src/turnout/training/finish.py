@@ -34,8 +34,8 @@ def finish(trainer: Trainer, log: RunLog | None) -> dict[str, Any]:
         trainer.stop_if_asked()
         assert found is not None, "a validation was cancelled, but nobody asked"
         results.append((found, name))
-    scored = [found.score for found, _ in results if found.score is not None]
-    index = min(range(len(scored)), key=lambda i: scored[i]) if scored else len(results) - 1
+    # Of equals the average: it was made to generalise.
+    index = min(range(len(results)), key=lambda i: (results[i][0].score or 0.0, -i))
     load_weights(trainer.model, candidates[index][0])
     found, name = results[index]
     say(

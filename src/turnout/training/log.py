@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from torch.utils.tensorboard import SummaryWriter
 
+from turnout.errors import StorageError
 from turnout.training.state import RunState
 from turnout.training.step import StepReport
 
@@ -72,9 +73,15 @@ class RunLog:
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def write(self, name: str, line: dict[str, Any]) -> None:
-        """One line of JSON."""
-        self.files[name].write((json.dumps(line, ensure_ascii=False) + "\n").encode())
-        self.files[name].flush()
+        """One line of JSON; raises StorageError."""
+        try:
+            self.files[name].write((json.dumps(line, ensure_ascii=False) + "\n").encode())
+            self.files[name].flush()
+        except OSError as error:
+            raise StorageError(
+                f"{self.folder / name}: cannot be written ({error.strerror}): free some space and "
+                "start again: the run goes on from its last checkpoint"
+            ) from error
 
     def step(self, state: RunState, report: StepReport) -> None:
         """One line about the step that ended at `state.step`."""
@@ -115,8 +122,9 @@ class RunLog:
                     self.board.add_scalar(f"{metric}/{name}", row[metric], state.step)
         if score is not None:
             self.board.add_scalar("dev/average_wer", score, state.step)
-            words = (
-                f"{r['bandwidth'][:4]} {r['task'][5:]} {r['language']} {r['wer']:.1f}" for r in rows
+            words = "; ".join(
+                f"{row['bandwidth']} {row['task']} {row['language']} {row['wer']:.1f}"
+                for row in rows
             )
             self.say(f"step {state.step}: average WER {score:.2f} % on dev ({'; '.join(words)})")
 
@@ -164,6 +172,6 @@ def add_to_window(window: dict[str, Any], report: StepReport) -> None:
     ]
 
 
-def warn(text: str) -> None:
+def say(text: str) -> None:
     """One line on stderr, before there is a log."""
-    print(f"warning: {text}", file=sys.stderr)  # noqa: T201
+    print(text, file=sys.stderr, flush=True)  # noqa: T201

@@ -244,8 +244,18 @@ class Trainer:
         self.checkpoints.save(step, tensors, fields)
         self.saved_step = step
         if self.ranks.first:
-            self.checkpoints.rotate(self.config.keep_checkpoints, step)
+            self._forget_old(step)
         self.ranks.barrier()
+
+    def _forget_old(self, step: int) -> None:
+        """Delete old checkpoints, and validated weights that no checkpoint needs any more."""
+        kept = self.checkpoints.rotate(self.config.keep_checkpoints, step)
+        needed: set[str] = set()
+        for manifest in self.checkpoints.manifests(kept):
+            needed.update(entry["file"] for entry in manifest["fields"]["state"]["validated"])
+        for path in (self.folder / "validated").glob("*.safetensors"):
+            if path.name not in needed:
+                path.unlink()
 
     def _validate_if_due(self) -> None:
         """Validate every so many steps and at the end; a stop in the middle leaves it undone."""
@@ -295,6 +305,6 @@ class Trainer:
 
 
 def best(entries: list[Validated]) -> Validated:
-    """The lowest score, the earliest of equals; the newest where nothing was scored."""
+    """The lowest score, the newest of equals; the newest where nothing was scored."""
     scored = [entry for entry in entries if entry.score is not None]
-    return min(scored, key=lambda entry: (entry.score, entry.step)) if scored else entries[-1]
+    return min(scored, key=lambda entry: (entry.score, -entry.step)) if scored else entries[-1]

@@ -4,7 +4,7 @@ import dataclasses
 import fcntl
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +22,11 @@ from turnout.model.build import build_model
 from turnout.model.convert import fit_state
 from turnout.model.speech_model import SpeechModel
 from turnout.text.tokenizer import Tokenizer
+from turnout.training import log
 from turnout.training.checkpoints import Checkpoint, write_whole
 from turnout.training.distributed import Ranks, open_fabric
 from turnout.training.finish import finish
-from turnout.training.log import RunLog, warn
+from turnout.training.log import RunLog
 from turnout.training.loop import Trainer
 from turnout.training.state import seed_step
 from turnout.training.step import Stepper
@@ -46,23 +47,39 @@ def train(config: TrainConfig) -> Path:
     SIGUSR1, and TrainingError, CheckpointError or StorageError where the run cannot go on.
     """
     folder = Path(config.output)
-    with StopSignals() as stop:
-        ranks = Ranks(open_fabric(config))
-        say = warn if ranks.first else silent
-        with locked(folder, ranks):
-            claim(config, folder, ranks, say)
-            if (folder / MODEL / DIGESTS).exists():
-                say(f"this run is finished: its model is in {folder / MODEL}; to train another, "
-                    "choose another output")  # fmt: skip
-                return folder / MODEL
-            with deterministic(config, ranks):
-                return run(config, ranks, stop, say)
+    ranks = Ranks(open_fabric(config))
+    say = log.say if ranks.first else silent
+    with locked(folder, ranks):
+        claim(config, folder, ranks, say)
+        if (folder / MODEL / DIGESTS).exists():
+            say(
+                f"this run is finished: its model is in {folder / MODEL}; to train another, "
+                "choose another output"
+            )
+            return folder / MODEL
+        with deterministic(config, ranks):
+            return run(config, ranks, say)
 
 
-def run(config: TrainConfig, ranks: Ranks, stop: StopSignals, say: Callable[[str], None]) -> Path:
+def run(config: TrainConfig, ranks: Ranks, say: Callable[[str], None]) -> Path:
     """A run whose folder is ours."""
     folder = Path(config.output)
     tokenizer = run_tokenizer(config, folder, ranks)
+    trainer = build_trainer(config, tokenizer, ranks, say)
+    lengths = begin_or_resume(trainer, say)
+    with trainer.stop, open_log(trainer, lengths) as run_log:
+        trainer.run(run_log)
+        card = finish(trainer, run_log)
+        if ranks.first:
+            save_model(folder / MODEL, trainer.model, tokenizer, card)
+        ranks.barrier()
+    return folder / MODEL
+
+
+def build_trainer(
+    config: TrainConfig, tokenizer: Tokenizer, ranks: Ranks, say: Callable[[str], None]
+) -> Trainer:
+    """Data, model and optimizer, the weights random."""
     shape = with_vocabulary_of(config.model, tokenizer)
     loader = Loader(
         config.data,
@@ -71,36 +88,36 @@ def run(config: TrainConfig, ranks: Ranks, stop: StopSignals, say: Callable[[str
         seed=config.seed,
         rank=ranks.rank,
         world_size=ranks.size,
-        cache_dir=Path(config.data.cache) if config.data.cache else folder / "features",
+        cache_dir=Path(config.output) / "features",
     )
     for line in loader.left_out:
-        say(f"left out: {line}")
+        say(f"warning: left out: {line}")
+    validator = Validator(loader.dev_utterances(), tokenizer, ranks)
     seed_step(config.seed, -1, 0, 0)
     model = build_model(shape).to(ranks.device)
-    stepper = Stepper(config, model, ranks)
-    validator = Validator(loader.dev_utterances(), tokenizer, ranks)
-    trainer = Trainer(config, stepper, loader, validator, stop)
-    if ranks.first:
+    return Trainer(config, Stepper(config, model, ranks), loader, validator, StopSignals())
+
+
+def begin_or_resume(trainer: Trainer, say: Callable[[str], None]) -> dict[str, int]:
+    """Put the trainer at its newest whole checkpoint, or at step 0; the lengths of the logs."""
+    if trainer.ranks.first:
         trainer.checkpoints.clean()
-    ranks.barrier()
-    checkpoint = trainer.checkpoints.newest(say)
+    trainer.ranks.barrier()
+    checkpoint = trainer.checkpoints.newest(lambda text: say(f"warning: {text}"))
     if checkpoint is None:
-        begin(config, stepper, say)
-    else:
-        trainer.restore(checkpoint)
-        compare_ranks(checkpoint, trainer, say)
-        say(f"going on at step {trainer.state.step}")
-    lengths = checkpoint.fields["log"] if checkpoint else {}
-    if not ranks.first:
-        trainer.run(None)
-        finish(trainer, None)
-    else:
-        with RunLog(folder, trainer.state, lengths) as log:
-            trainer.run(log)
-            card = finish(trainer, log)
-        save_model(folder / MODEL, trainer.model, tokenizer, card)
-    ranks.barrier()
-    return folder / MODEL
+        begin(trainer.config, trainer.stepper, say)
+        return {}
+    trainer.restore(checkpoint)
+    compare_ranks(checkpoint, trainer, say)
+    say(f"going on at step {trainer.state.step}")
+    return checkpoint.fields["log"]
+
+
+def open_log(trainer: Trainer, lengths: dict[str, int]) -> AbstractContextManager[RunLog | None]:
+    """The first rank's log; the others write none."""
+    if not trainer.ranks.first:
+        return nullcontext()
+    return RunLog(trainer.folder, trainer.state, lengths)
 
 
 def begin(config: TrainConfig, stepper: Stepper, say: Callable[[str], None]) -> None:
@@ -130,7 +147,7 @@ def compare_ranks(checkpoint: Checkpoint, trainer: Trainer, say: Callable[[str],
     if before != now:
         trainer.state.position = trainer.state.position * before // now
         say(
-            f"the run went on {before} ranks and goes on with {now}: the result will differ from "
+            f"warning: the run was on {before} ranks and goes on with {now}: the result will differ from "
             "that of an undisturbed run"
         )
 
@@ -174,12 +191,14 @@ def claim(config: TrainConfig, folder: Path, ranks: Ranks, say: Callable[[str], 
         before = json.loads(path.read_text())["config"]
         changed = changed_fields(before, now) - FREE
         for name in sorted(changed & WARNED):
-            say(f"{name} changed since the run began: the last bits of the result may differ")
+            say(
+                f"warning: {name} changed since the run began: the last bits of the result may differ"
+            )
         refused = sorted(changed - WARNED)
         if refused:
             raise ConfigError(
                 f"{folder}: the configuration changed since this run began: {', '.join(refused)}: "
-                "put them back to go on, or choose another output"
+                "put back what was there to go on, or choose another output"
             )
     elif ranks.first:
         write_whole(path, json.dumps({"config": now}, indent=1, ensure_ascii=False).encode())

@@ -22,12 +22,14 @@ from turnout.data.batch import IGNORED, Batch, padded_frames, padded_ids
 from turnout.guidance import Guide
 from turnout.model.build import build_model
 from turnout.model.speech_model import SpeechModel
+from turnout.training import step
 from turnout.training.distributed import Ranks, open_fabric
 from turnout.training.loop import Trainer
 from turnout.training.scoring import Validation
 from turnout.training.state import seed_step
 from turnout.training.step import Stepper
 from turnout.training.stopping import StopSignals
+from turnout.training.train import begin_or_resume, open_log
 
 WORDS, BATCHES, MELS = 12, 5, 8
 
@@ -152,3 +154,17 @@ def toy_trainer(config: TrainConfig, stop: StopSignals | None = None) -> Trainer
     stepper = Stepper(config, build_model(config.model), ranks)
     source = ToySource(ranks.rank)
     return Trainer(config, stepper, source, toy_validate, stop or StopSignals())
+
+
+def run_toy(config: TrainConfig, *, seeded: bool = True) -> Trainer:
+    """Begin a run or go on with it, to its end; `seeded=False` leaves the random state out."""
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True)
+    trainer = toy_trainer(config)
+    trainer.folder.mkdir(parents=True, exist_ok=True)
+    if not seeded:
+        step.seed_step = lambda *_: None
+    lengths = begin_or_resume(trainer, lambda _: None)
+    with trainer.stop, open_log(trainer, lengths) as log:
+        trainer.run(log)
+    return trainer
