@@ -25,6 +25,11 @@ WORD_TEMPO_JITTER = 0.04
 WORD_WARP_JITTER = 0.01
 WORD_LEVEL_DB = 5.0
 WARP_STEP = 0.01
+SILENT_ABOVE_HZ = 4300.0
+"""Mel bands from here on touch nothing of what a telephone channel carries."""
+CLEAN_TOP = 0.8
+"""Share of narrowband utterances with nothing at all up there; the others keep what clips that were
+cut abruptly, or a poor resampler, left."""
 WARP_CUTOFF_HZ = 6800.0
 """Up to here frequencies are scaled; from here on they run straight to the highest band."""
 EQUALIZER_POINTS = 6
@@ -114,8 +119,8 @@ class Augmenter:
         mels = len(self.bank.band_hz)
         if rng.random() < 0.15:
             return self._finished(np.zeros((frames, mels), np.float32), rng)
-        babble = self.bank.white_mean * (self.bank.band_hz / 1000.0 + 0.2) ** np.float32(-1.5)
-        noise = self._noise(frames, babble, narrow, rng)
+        fall = np.power(self.bank.band_hz / 1000.0 + 0.2, -1.5, dtype=np.float32)
+        noise = self._noise(frames, self.bank.white_mean * fall, narrow, rng)
         noise = noise * np.float32(10.0 ** rng.uniform(2.0, 9.0))
         if rng.random() < 0.5:
             noise = noise * envelope(frames, 40, 10.0, rng)[:, None]
@@ -145,6 +150,8 @@ class Augmenter:
             last = first + len(logs)
             np.exp(logs, out=power[first:last])
             first = last + shape.gaps[number + 1]
+        if narrow and rng.random() < CLEAN_TOP:
+            power[:, self.bank.band_hz > SILENT_ABOVE_HZ] = 0.0
         return power
 
     def _colour(self, rng: np.random.Generator) -> Floats:

@@ -97,7 +97,7 @@ class Collator:
         rows: list[tuple[int, Guidance, str]] = []
         for example in examples:
             for number, (guidance, text) in enumerate(example.texts.items()):
-                if number == 0 or self.encoder_knows_task:
+                if number == 0 or (self.encoder_knows_task and self._model.decoder.num_layers):
                     passes.append((example, guidance))
                 rows.append((len(passes) - 1, guidance, text))
         return self._padded(passes, rows if self._model.decoder.num_layers else [])

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from turnout.audio.features import SAMPLE_RATE
 from turnout.audio.waveform import read_audio
-from turnout.errors import AudioError, ManifestError
+from turnout.errors import AudioError, ConfigError, ManifestError
 from turnout.guidance import Bandwidth
 
 TELEPHONE_RATE = 8_000
@@ -71,6 +71,16 @@ def development_clips(clips: Sequence[Clip]) -> list[Clip]:
     """The dev split where the cuts have one, else all of them."""
     dev = [clip for clip in clips if (clip.split or "").startswith(("dev", "valid"))]
     return dev or list(clips)
+
+
+def check_languages(clips: Sequence[Clip], cuts: str, known: Sequence[str]) -> None:
+    """Raise ConfigError where a clip is spoken in a language that the model does not have."""
+    unknown = sorted({clip.language for clip in clips}.difference(known))
+    if unknown:
+        raise ConfigError(
+            f"{cuts} is spoken in {', '.join(unknown)}, and model.vocabulary.languages has "
+            f"{', '.join(known)}: add what is missing there or leave the corpus out"
+        )
 
 
 class ClipReader:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from turnout.audio.features import SAMPLE_RATE, log_mel
 from turnout.audio.telephone import random_channel
 from turnout.config import CorpusConfig, DataConfig, ModelConfig
-from turnout.data.clips import Clip, ClipReader, development_clips, read_clips
+from turnout.data.clips import Clip, ClipReader, check_languages, development_clips, read_clips
 from turnout.data.joining import (
     draw_joining,
     join_waveforms,
@@ -62,17 +62,13 @@ def dev_utterances(data: DataConfig, model: ModelConfig) -> list[DevUtterance]:
     """Of each dev corpus: `dev_utterances` in its own bandwidth and, of wideband, by telephone."""
     found: list[DevUtterance] = []
     for number, corpus in enumerate(data.dev):
-        for index, spoken in enumerate(_spoken(corpus, data, number, model.window_seconds)):
-            found += _natively(spoken, corpus.cuts, model)
+        for index, spoken in enumerate(_spoken(corpus, data, number, model)):
+            found += _items(spoken, spoken.samples, spoken.first.bandwidth, corpus.cuts, model)
             if spoken.first.bandwidth is Bandwidth.WIDEBAND:
                 rng = generator(Stream.DEV, DEV_SEED, number, index, 1)
                 changed = random_channel(rng).apply(spoken.samples, rng)
                 found += _items(spoken, changed, Bandwidth.NARROWBAND, corpus.cuts, model)
     return found
-
-
-def _natively(spoken: _Spoken, corpus: str, model: ModelConfig) -> list[DevUtterance]:
-    return _items(spoken, spoken.samples, spoken.first.bandwidth, corpus, model)
 
 
 def _items(
@@ -103,9 +99,10 @@ def _items(
 
 
 def _spoken(
-    corpus: CorpusConfig, data: DataConfig, number: int, window_seconds: float
+    corpus: CorpusConfig, data: DataConfig, number: int, model: ModelConfig
 ) -> Iterator[_Spoken]:
     clips = development_clips(read_clips(corpus.cuts))
+    check_languages(clips, corpus.cuts, model.vocabulary.languages)
     drawn = _joined(clips, data, number) if corpus.join else _whole(clips, number)
     count = 0
     failed: list[str] = []
@@ -114,7 +111,7 @@ def _spoken(
             break
         if isinstance(item, str):
             failed.append(item)
-        elif len(item.samples) <= window_seconds * SAMPLE_RATE:
+        elif len(item.samples) <= model.window_seconds * SAMPLE_RATE:
             count += 1
             yield item
     if failed:

@@ -19,6 +19,7 @@ from turnout.data.trimming import word_span
 LONGEST_EDGE = 0.6
 """Seconds of silence before the first and after the last word, at most."""
 FILL_FFT = 512
+FADE_SAMPLES = SAMPLE_RATE // 200
 SEPARATORS = {"zh": "", "ja": "", "th": ""}
 """Between the words of languages that write none."""
 
@@ -107,12 +108,22 @@ def join_waveforms(
 
     Gaps that are not silent hold noise with the spectrum and level of the clips' quietest parts.
     """
-    spans = [word_span(samples) for samples in waveforms]
     background = background_spectrum(waveforms)
     pieces = [_gap(joining, 0, background, rng)]
-    for number, (samples, (first, last)) in enumerate(zip(waveforms, spans, strict=True), 1):
-        pieces += [samples[first:last], _gap(joining, number, background, rng)]
+    for number, samples in enumerate(waveforms, 1):
+        pieces += [trimmed(samples), _gap(joining, number, background, rng)]
     return np.concatenate(pieces)
+
+
+def trimmed(samples: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The word of a clip, its ends faded so that an abrupt cut does not click."""
+    first, last = word_span(samples)
+    word = samples[first:last].copy()
+    count = min(FADE_SAMPLES, len(word) // 2)
+    fade = np.linspace(0.0, 1.0, count, endpoint=False, dtype=np.float32)
+    word[:count] *= fade
+    word[len(word) - count :] *= fade[::-1]
+    return word
 
 
 def background_spectrum(waveforms: Sequence[NDArray[np.float32]]) -> NDArray[np.float64]:

@@ -11,10 +11,10 @@ from pathlib import Path
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from turnout.config import CorpusConfig, DataConfig, ModelConfig
+from turnout.config import DataConfig, ModelConfig
 from turnout.data.augment import FRAMES_PER_SECOND, Augmenter
 from turnout.data.batch import Batch, Collator, Example, row_guidance
-from turnout.data.clips import Clip, read_clips, training_clips
+from turnout.data.clips import Clip, check_languages, read_clips, training_clips
 from turnout.data.dev import DevUtterance, dev_utterances
 from turnout.data.joining import joined_text, joined_translations
 from turnout.data.plan import (
@@ -28,7 +28,7 @@ from turnout.data.plan import (
     words_at,
 )
 from turnout.data.store import FeatureStore, StoreConfig, Variant, open_store
-from turnout.errors import ConfigError, TrainingError
+from turnout.errors import TrainingError
 from turnout.guidance import Bandwidth, Guidance
 from turnout.text.tokenizer import Tokenizer
 
@@ -222,7 +222,7 @@ def _sources(config: DataConfig, model: ModelConfig, cache: Path) -> list[Corpus
 def _source(number: int, config: DataConfig, model: ModelConfig, cache: Path) -> CorpusSource:
     corpus = config.train[number]
     clips = training_clips(read_clips(corpus.cuts))
-    _check_languages(clips, corpus, model)
+    check_languages(clips, corpus.cuts, model.vocabulary.languages)
     settings = StoreConfig(
         features=model.features,
         telephone_variants=config.augment.telephone_variants,
@@ -242,13 +242,3 @@ def _source(number: int, config: DataConfig, model: ModelConfig, cache: Path) ->
             for clip in store.clips
         ),
     )
-
-
-def _check_languages(clips: Sequence[Clip], corpus: CorpusConfig, model: ModelConfig) -> None:
-    known = model.vocabulary.languages
-    unknown = sorted({clip.language for clip in clips}.difference(known))
-    if unknown:
-        raise ConfigError(
-            f"{corpus.cuts} is spoken in {', '.join(unknown)}, and model.vocabulary.languages has "
-            f"{', '.join(known)}: add what is missing there or leave the corpus out"
-        )

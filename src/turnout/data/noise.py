@@ -46,8 +46,9 @@ class NoiseBank:
         """
         kind = int(rng.integers(5))
         if kind == 4:
-            noise = self.stretch(frames, rng) * (babble / max(float(babble.mean()), 1e-20))
-            return noise * envelope(frames, 12, 8.0, rng)[:, None]
+            noise = self.stretch(frames, rng) * envelope(frames, 12, 8.0, rng)[:, None]
+            noise *= babble / np.float32(max(babble.mean(), 1e-20))
+            return noise
         if kind == 3:
             hiss = self.stretch(frames, rng) * (self.white_mean * np.float32(0.05))
             return hiss + self.hum[int(rng.integers(len(self.hum)))]
@@ -87,7 +88,7 @@ def envelope(frames: int, step: int, range_db: float, rng: np.random.Generator) 
 
 
 def _harmonics(mains_hz: float, time: NDArray[np.float64]) -> Floats:
-    """Mains hum: harmonics that fall by 6 dB an octave."""
-    orders = np.arange(1, 11)
-    waves = np.sin(2 * np.pi * mains_hz * orders[:, None] * time) / orders[:, None]
+    """Mains hum: harmonics that fall by 12 dB an octave."""
+    orders = np.arange(1, 61)
+    waves = np.sin(2 * np.pi * mains_hz * orders[:, None] * time) / orders[:, None] ** 2
     return (0.05 * waves.sum(axis=0)).astype(np.float32)

@@ -17,7 +17,6 @@ from turnout.data.joining import Joining, Speaker, draw_joining, joining_of, spe
 from turnout.data.store import FeatureStore
 from turnout.guidance import Bandwidth
 
-EMPTY_SECONDS = (0.3, 4.0)
 LENGTH_JITTER = 0.05
 """Lengths are blurred by this share before they are sorted, so that batch-mates change."""
 

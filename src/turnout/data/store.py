@@ -189,6 +189,8 @@ def _all_variants(
 
 def _build(clips: Sequence[Clip], config: StoreConfig, folder: Path, workers: int) -> None:
     """Write the store beside its place and move it there when it is complete."""
+    for killed in folder.parent.glob(f"{folder.name}.*/"):
+        shutil.rmtree(killed, ignore_errors=True)
     unfinished = Path(mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))
     try:
         results = track(
@@ -242,7 +244,9 @@ def _load(clips: Sequence[Clip], folder: Path) -> FeatureStore:
         raise TrainingError(f"none of the {len(clips)} clips can be used: {reason}")
     with np.load(folder / "index.npz") as index:
         offsets, floors, counts = index["offsets"], index["floors"], index["counts"]
-    frames = np.memmap(folder / "frames.f16", np.float16, "r").reshape(-1, floors.shape[-1])
+    mapped = np.memmap(folder / "frames.f16", np.float16, "r")
+    # A plain view: slicing the subclass costs more than reading the frames.
+    frames = mapped.view(np.ndarray).reshape(-1, floors.shape[-1])
     return FeatureStore(
         clips=tuple(clips[i] for i in kept),
         frames=frames,
