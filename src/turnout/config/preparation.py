@@ -7,7 +7,14 @@ from typing import Literal
 from turnout.config.model import require
 
 ManifestKind = Literal[
-    "auto", "nemo", "kaldi", "table", "huggingface", "lhotse", "fsdd", "arabic_commands",
+    "auto",
+    "nemo",
+    "kaldi",
+    "table",
+    "huggingface",
+    "lhotse",
+    "fsdd",
+    "arabic_commands",
     "librispeech",
 ]
 
@@ -55,3 +62,28 @@ def parse_shares(text: str) -> dict[str, float]:
         require(0 < shares[name] <= 1, wanted)
     require(abs(sum(shares.values()) - 1) < 1e-6, wanted)
     return shares
+
+
+@dataclass(frozen=True, kw_only=True)
+class SynthesisConfig:
+    """How `turnout synthesize` speaks a grammar; None leaves it to the grammar file."""
+
+    seed: int = 0
+    """Of the voices', pitches', speeds' and sentences' draw."""
+    speakers: int | None = None
+    """How many voices speak; each is one espeak-ng voice, variant and pitch."""
+    sentences_per_speaker: int | None = None
+    """How many different sentences each of them speaks."""
+    split: str | None = None
+    """Shares such as 'train=0.9,dev=0.1', dealt out by speaker; one file of cuts by default."""
+
+    def __post_init__(self) -> None:
+        for name in ("speakers", "sentences_per_speaker"):
+            value = getattr(self, name)
+            require(value is None or value >= 1, f"{name} is {value}: at least 1 is needed")
+        self.shares  # noqa: B018  (a wrong --split is told before any work)
+
+    @property
+    def shares(self) -> Mapping[str, float] | None:
+        """`split` as a share per name, summing to 1, or None."""
+        return None if self.split is None else parse_shares(self.split)

@@ -20,12 +20,14 @@ from turnout.errors import StorageError
 
 def cut_of(entry: Entry, measured: Measured) -> MonoCut:
     """The cut of one utterance; its recording keeps the file's native rate."""
+    # a file of several channels that are to be mixed counts as one channel
+    channels = [0] if entry.channel is None else list(range(max(2, entry.channel + 1)))
     recording = Recording(
         id=entry.id,
         sources=[
             AudioSource(
                 type="file",
-                channels=list(range(measured.channels)),
+                channels=channels,
                 source=str(entry.audio.absolute()),
             )
         ],

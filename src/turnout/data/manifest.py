@@ -3,7 +3,7 @@
 Knows the order of the work, not the formats (`readers`, `corpora`).
 """
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from turnout.config.preparation import PrepareConfig
 from turnout.data.cuts import cut_of, write_cuts
 from turnout.data.entry import Entry
-from turnout.data.measure import Measured, measure
+from turnout.data.measure import Measured, Measurer, settle_bandwidths
 from turnout.data.readers.detect import reader_of
 from turnout.data.split import split_speakers
 from turnout.data.summary import SplitSummary, Summary
@@ -41,7 +41,7 @@ def prepare(source: Path, output: Path, config: PrepareConfig | None = None) -> 
     pairs = list(bad.without(_measured(entries, config)))
     if not pairs:
         raise ManifestError(str(source), None, None, _nothing(bad))
-    splits = write_splits(split(pairs, config), output)
+    splits = write_splits(split(list(settle_bandwidths(pairs)), config), output)
     return Summary(splits=splits, skipped=tuple(bad.skipped), notes=tuple(notes))
 
 
@@ -77,8 +77,10 @@ def merge(entries: Iterable[Entry], bad: Bad) -> tuple[list[Entry], list[str]]:
     for entry in entries:
         lines += 1
         key = (
-            str(entry.audio.absolute()), round(entry.offset, 3),
-            round(entry.duration or 0.0, 2), entry.channel or 0,
+            str(entry.audio.absolute()),
+            round(entry.offset, 3),
+            round(entry.duration or 0.0, 2),
+            entry.channel or 0,
         )
         try:
             merged[key] = _joined(merged[key], entry) if key in merged else entry
@@ -100,8 +102,8 @@ def _joined(first: Entry, second: Entry) -> Entry:
     for target, text in second.translations.items():
         if first.translations.get(target, text) != text:
             raise second.place.error(
-                "translation", f"into {target} differs from line {first.place.line}'s, which "
-                "names the same audio",
+                "translation",
+                f"into {target} differs from line {first.place.line}'s, which names the same audio",
             )
     return replace(
         first,
@@ -142,9 +144,10 @@ def _checked(entry: Entry) -> Entry | ManifestError:
 
 def _measured(entries: list[Entry], config: PrepareConfig) -> Iterator[Pair | ManifestError]:
     """Each entry with its audio's figures; a progress bar on stderr."""
+    measurer = Measurer(config.max_duration)
     for entry in progress(entries, "measuring"):
         try:
-            yield entry, measure(entry, config.max_duration)
+            yield entry, measurer.measure(entry)
         except ManifestError as error:
             yield error
 
@@ -152,7 +155,10 @@ def _measured(entries: list[Entry], config: PrepareConfig) -> Iterator[Pair | Ma
 def progress(items: list[T], what: str) -> Iterator[T]:
     """The items, with a bar on stderr while they are worked on."""
     columns = (
-        TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(compact=True),
+        TextColumn(what),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(compact=True),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         yield from bar.track(items)
@@ -176,7 +182,7 @@ def _dealt(pairs: list[Pair], config: PrepareConfig, stated: bool) -> list[Pair]
     """The entries with splits by speaker."""
     if stated:
         raise UsageError("the corpus has splits of its own: leave --split out")
-    seconds: Counter[str] = Counter()
+    seconds: defaultdict[str, float] = defaultdict(float)
     for entry, measured in pairs:
         if entry.speaker is None:
             raise entry.place.error("speaker", "is missing: --split deals out by speaker")

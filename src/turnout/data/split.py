@@ -1,7 +1,7 @@
 """Speakers dealt out to splits, so that nobody is heard in two of them."""
 
 import random
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Mapping
 
 from turnout.errors import UsageError
@@ -25,7 +25,7 @@ def split_speakers(
     order = sorted(seconds)
     random.Random(seed).shuffle(order)
     total = sum(seconds.values())
-    given: Counter[str] = Counter()
+    given: defaultdict[str, float] = defaultdict(float)
     result: dict[str, str] = {}
     for position, speaker in enumerate(order):
         empty = [name for name in shares if name not in result.values()]

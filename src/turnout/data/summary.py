@@ -94,9 +94,14 @@ class Summary:
         for name, split in self.splits.items():
             empty = f" ({split.empty} without words)" if split.empty else ""
             table.add_row(
-                name, f"{split.utterances:,}{empty}", f"{split.hours:.2f}", str(split.speakers),
-                _counts(split.languages), _counts(split.translations) or "none",
-                _counts(split.bandwidths), Text(str(split.path)),
+                name,
+                f"{split.utterances:,}{empty}",
+                f"{split.hours:.2f}",
+                str(split.speakers),
+                _counts(split.languages),
+                _counts(split.translations) or "none",
+                _counts(split.bandwidths),
+                Text(str(split.path)),
             )
         return table
 

@@ -85,7 +85,8 @@ def _texts(
     if not translates:
         if translation is not None or task in TRANSLATION_TASKS:
             raise record.place.error(
-                "target_lang", "is missing: a translation's language was expected, other than "
+                "target_lang",
+                "is missing: a translation's language was expected, other than "
                 f"the spoken one ({language})",
             )
         return (answer if text is None else text), {}

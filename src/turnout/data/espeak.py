@@ -1,0 +1,108 @@
+"""espeak-ng, through its command line: text -> samples. It comes from the system's packages."""
+
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from turnout.audio.waveform import read_audio
+from turnout.errors import AudioError, UsageError
+
+TIMEOUT_SECONDS = 60
+
+
+@dataclass(frozen=True, kw_only=True)
+class Voice:
+    """One way to speak: a voice of a language, a variant of its timbre, a pitch and a speed."""
+
+    name: str
+    """espeak-ng's name, such as 'en-gb'."""
+    variant: str | None
+    """espeak-ng's variant, such as 'f3'."""
+    pitch: int
+    """0 to 99."""
+    speed: int
+    """Words per minute, 80 to 450."""
+
+    @property
+    def speaker(self) -> str:
+        """Who is heard: all but the speed."""
+        variant = f"+{self.variant}" if self.variant else ""
+        return f"{self.name}{variant}-p{self.pitch}".replace(" ", "_")
+
+
+@dataclass(frozen=True)
+class Espeak:
+    """An installed espeak-ng, with the names of its voices and variants."""
+
+    program: str
+    voices: frozenset[str]
+    variants: frozenset[str]
+
+    @classmethod
+    def find(cls) -> "Espeak":
+        """The installed one; raises UsageError where there is none."""
+        program = shutil.which("espeak-ng")
+        if program is None:
+            raise UsageError(
+                "espeak-ng is not installed and speaks the sentences: install it with "
+                "'apt install espeak-ng' or 'brew install espeak-ng'"
+            )
+        # what needs MBROLA's own data is listed whether that is installed or not
+        voices = (row[1] for row in _listed(program, "--voices") if not row[4].startswith("mb/"))
+        variants = (row[4].removeprefix("!v/") for row in _listed(program, "--voices=variant"))
+        return cls(program, frozenset(voices), frozenset(variants))
+
+    def check(self, kind: str, names: Iterable[str]) -> None:
+        """Raise UsageError, the nearest name offered, for a 'voice' or 'variant' it lacks."""
+        known = self.voices if kind == "voice" else self.variants
+        for name in names:
+            if name not in known:
+                near = get_close_matches(name, known, 3, 0.5) or sorted(known)[:5]
+                raise UsageError(
+                    f"espeak-ng has no {kind} '{name}': the nearest are {', '.join(near)}; "
+                    f"'espeak-ng --voices{'=variant' * (kind == 'variant')}' lists them"
+                )
+
+    def speak(self, text: str, voice: Voice) -> NDArray[np.float32]:
+        """The spoken text, mono at 16 kHz; raises UsageError where espeak-ng gives no sound."""
+        name = f"{voice.name}+{voice.variant}" if voice.variant else voice.name
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "spoken.wav"
+            options = ["-v", name, "-p", str(voice.pitch), "-s", str(voice.speed)]
+            # -z: no pause after the last word; -b 1: UTF-8; the text never stands among options
+            command = [self.program, *options, "-z", "-b", "1", "-w", str(path), "--stdin"]
+            try:
+                subprocess.run(
+                    command,
+                    input=text.encode(),
+                    capture_output=True,
+                    check=True,
+                    timeout=TIMEOUT_SECONDS,
+                )
+                return read_audio(path).samples
+            except (subprocess.SubprocessError, AudioError) as error:
+                raise UsageError(
+                    f"espeak-ng did not speak '{text}' with voice '{name}': try its command line "
+                    "with this voice, or leave the voice out"
+                ) from error
+
+
+def _listed(program: str, option: str) -> list[list[str]]:
+    """espeak-ng's table: priority, language, age and gender, name, file (which may have spaces)."""
+    done = subprocess.run(
+        [program, option],
+        capture_output=True,
+        check=True,
+        timeout=TIMEOUT_SECONDS,
+        text=True,
+        encoding="utf-8",
+    )
+    rows = (line.split(" (")[0].split(maxsplit=4) for line in done.stdout.splitlines()[1:])
+    return [[word.strip() for word in row] for row in rows if len(row) == 5]
