@@ -53,6 +53,8 @@ class Script:
     language: str = "ar"
     heard: str | None = None
     """What CTC's best path says; the transcript by default."""
+    heard_with: float = 0.999
+    """CTC's probability of its best path in each frame."""
     next_tokens: Mapping[tuple[int, ...], Mapping[int, float]] = field(default_factory=dict)
     """Transcript tokens so far -> probabilities of the next token, instead of the transcript."""
 
@@ -103,7 +105,7 @@ class ScriptedBackend:
         tokens = self.tokenizer.encode(text)
         path = np.full(frames, self.tokenizer.blank)
         path[(2 * np.arange(len(tokens)) + 1) * frames // (2 * max(len(tokens), 1))] = tokens
-        return np.stack([self.log_probs({int(token): 0.999}) for token in path])
+        return np.stack([self.log_probs({int(token): script.heard_with}) for token in path])
 
     def log_probs(self, probabilities: Mapping[int, float]) -> NDArray[np.float32]:
         """[vocabulary]: these probabilities, the rest spread over all other tokens."""

@@ -8,6 +8,7 @@ loud in its part. Nothing here knows of tasks or decoders.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,7 +69,7 @@ def speech_span(
 def word_groups(tokens: Sequence[int], tokenizer: Tokenizer) -> list[slice]:
     """The tokens of each word: a word begins where a token begins with a space."""
     begins = [i for i, token in enumerate(tokens) if i == 0 or tokenizer.word_start_mask[token]]
-    groups = [slice(a, b) for a, b in zip(begins, [*begins[1:], len(tokens)], strict=True)]
+    groups = [slice(a, b) for a, b in pairwise([*begins, len(tokens)])]
     return [group for group in groups if tokenizer.decode(tokens[group]).strip()]
 
 
@@ -90,7 +91,7 @@ def spans(log_mel: NDArray[np.float32], first: Index, last: Index) -> tuple[Inde
         inside = np.flatnonzero(loud[low:high])
         if len(inside):
             begins[i], ends[i] = low + inside[0], low + inside[-1] + 1
-    begins[1:] = np.maximum(begins[1:], ends[:-1])
+    begins[1:] = np.minimum(np.maximum(begins[1:], ends[:-1]), frames - 1)
     return begins, np.maximum(ends, begins + 1)
 
 

@@ -1,4 +1,5 @@
 import json
+from typing import Any
 
 import pytest
 
@@ -15,8 +16,8 @@ SEGMENTS = (
 )
 
 
-def transcript(segments: tuple[Segment, ...] = SEGMENTS, **changes: object) -> Transcript:
-    fields: dict = {
+def transcript(segments: tuple[Segment, ...] = SEGMENTS, **changes: Any) -> Transcript:
+    fields: dict[str, Any] = {
         "text": " ".join(s.text for s in segments),
         "language": "en",
         "task": Task.TRANSCRIBE,

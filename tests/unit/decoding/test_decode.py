@@ -1,0 +1,233 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tests.doubles import (
+    CTC_ONLY,
+    Script,
+    ScriptedBackend,
+    model_config,
+    scripted_utterance,
+    tokenizer,
+)
+from turnout.config import EncoderConfig, ModelConfig, RoutingConfig, VocabularyConfig
+from turnout.decoding.decode import decode
+from turnout.decoding.request import Decoded, DecodingOptions, Request, Utterance
+from turnout.errors import Cancelled, ConfigError, GuidanceError
+from turnout.guidance import Guide, Task
+
+BOTH = (Task.TRANSCRIBE, Task.TRANSLATE)
+SCRIPTS = (
+    Script("واحد نعم", {"en": "one yes"}, "ar"),
+    Script("two no stop", {"de": "zwei nein halt"}, "en"),
+    Script("", {"de": ""}, "en"),
+    Script("أربعة", {"en": "four"}, "ar"),
+)
+TEXTS = [("واحد نعم", "one yes"), ("two no stop", "zwei nein halt"), ("", ""), ("أربعة", "four")]
+GREEDY, BEAM = DecodingOptions(), DecodingOptions(beam_size=4)
+BOTH_SEARCHES = pytest.mark.parametrize("options", [GREEDY, BEAM], ids=["greedy", "beam"])
+
+
+def run(
+    scripts: tuple[Script, ...],
+    options: DecodingOptions = GREEDY,
+    request: Request = Request(tasks=BOTH),  # noqa: B008
+    config: ModelConfig | None = None,
+) -> list[Decoded]:
+    backend = ScriptedBackend(scripts, config or model_config())
+    utterances = [scripted_utterance(i, request, 1 + i % 3) for i in range(len(scripts))]
+    return decode(backend, tokenizer(), utterances, options)
+
+
+def texts(decoded: list[Decoded]) -> list[tuple[str, ...]]:
+    return [tuple(hypothesis.text for hypothesis in one.hypotheses) for one in decoded]
+
+
+@BOTH_SEARCHES
+@pytest.mark.parametrize("ctc", [True, False])
+def test_both_tasks_of_a_mixed_batch(options: DecodingOptions, ctc: bool) -> None:
+    decoded = run(SCRIPTS, options, config=model_config(ctc=ctc))
+    assert texts(decoded) == TEXTS
+    assert [one.language for one in decoded] == ["ar", "en", "en", "ar"]
+    arabic, english = decoded[0].hypotheses
+    assert (arabic.task, arabic.language) == (Task.TRANSCRIBE, "ar")
+    assert (english.task, english.language) == (Task.TRANSLATE, "en")
+    assert arabic.tokens == tuple(tokenizer().encode("واحد نعم"))
+    assert arabic.log_prob == pytest.approx(3 * np.log(0.98), abs=1e-3)
+
+
+@BOTH_SEARCHES
+def test_one_utterance_alone_gives_the_same(options: DecodingOptions) -> None:
+    together = run(SCRIPTS, options)
+    backend = ScriptedBackend(SCRIPTS)
+    for i, expected in enumerate(together):
+        utterance = scripted_utterance(i, Request(tasks=BOTH), 1 + i % 3)
+        assert decode(backend, tokenizer(), [utterance], options) == [expected]
+
+
+def test_tasks_come_in_the_order_of_the_request() -> None:
+    decoded = run(SCRIPTS, request=Request(tasks=(Task.TRANSLATE, Task.TRANSCRIBE)))
+    assert texts(decoded) == [(b, a) for a, b in TEXTS]
+
+
+def test_encodes_once_and_steps_all_rows_together() -> None:
+    backend = ScriptedBackend(SCRIPTS[:2])
+    utterances = [scripted_utterance(i, Request(tasks=BOTH)) for i in range(2)]
+    decode(backend, tokenizer(), utterances, GREEDY)
+    assert len(backend.encoded_batches) == 1
+    # The language; the prompt and two words; the longer rows' third and their end.
+    assert backend.steps == [2, 4, 4, 4, 2]
+
+
+def test_a_given_language_is_forced_and_not_asked_for() -> None:
+    backend = ScriptedBackend(SCRIPTS)
+    utterance = scripted_utterance(0, Request(language="ar"))
+    assert texts(decode(backend, tokenizer(), [utterance], GREEDY)) == [("واحد نعم",)]
+    assert backend.steps == [1, 1, 1]
+
+
+def test_an_encoder_guided_by_task() -> None:
+    routing = RoutingConfig(kind="supervised", guided_by=(Guide.TASK,))
+    config = model_config(encoder=EncoderConfig(routing=routing))
+    assert texts(run(SCRIPTS, config=config)) == TEXTS
+
+
+def test_a_decoder_guided_by_the_language_wants_it_said() -> None:
+    routing = RoutingConfig(kind="supervised", guided_by=(Guide.LANGUAGE,))
+    config = model_config()
+    config = replace(config, decoder=replace(config.decoder, routing=routing))
+    with pytest.raises(GuidanceError, match="choose one of ar, en"):
+        run(SCRIPTS, config=config)
+    arabic = run(SCRIPTS[:1], request=Request(tasks=BOTH, language="ar"), config=config)
+    assert texts(arabic) == TEXTS[:1]
+
+
+def test_a_model_of_one_language_needs_no_finding() -> None:
+    vocabulary = VocabularyConfig(
+        size=tokenizer().size, languages=("ar",), translations=(("ar", "en"),)
+    )
+    decoded = run(SCRIPTS[:1], config=model_config(vocabulary=vocabulary))
+    assert (texts(decoded), decoded[0].language) == (TEXTS[:1], "ar")
+
+
+def test_a_found_language_without_translation_fails_alone() -> None:
+    vocabulary = replace(model_config().vocabulary, translations=(("en", "de"),))
+    arabic, english, *_ = run(SCRIPTS, config=model_config(vocabulary=vocabulary))
+    assert arabic.hypotheses == () and arabic.language == "ar"
+    assert "does not translate from 'ar', only en to de" in str(arabic.error)
+    assert english.error is None and len(english.hypotheses) == 2
+
+
+@BOTH_SEARCHES
+def test_ctc_alone(options: DecodingOptions) -> None:
+    config = model_config(decoder=CTC_ONLY)
+    decoded = run(SCRIPTS, options, Request(), config)
+    assert texts(decoded) == [(transcript,) for transcript, _ in TEXTS]
+    assert decoded[0].language is None and decoded[0].hypotheses[0].language is None
+    told = run(SCRIPTS[:1], options, Request(language="ar"), config)
+    assert told[0].language == told[0].hypotheses[0].language == "ar"
+    with pytest.raises(GuidanceError, match="does not translate"):
+        run(SCRIPTS, options, Request(tasks=BOTH), config)
+
+
+def test_no_utterances_and_no_frames() -> None:
+    backend = ScriptedBackend(SCRIPTS)
+    assert decode(backend, tokenizer(), [], GREEDY) == []
+    nothing = Utterance(np.zeros((0, 80), dtype=np.float32), Request(tasks=BOTH))
+    speech = scripted_utterance(1, Request(tasks=BOTH))
+    decoded = decode(backend, tokenizer(), [nothing, speech], GREEDY)
+    assert texts(decoded) == [("", ""), TEXTS[1]]
+    assert texts(decode(backend, tokenizer(), [nothing], GREEDY)) == [("", "")]
+
+
+@BOTH_SEARCHES
+def test_ctc_keeps_the_decoder_from_inventing(options: DecodingOptions) -> None:
+    invented = Script("yes", {"de": "ja"}, "en", heard="")
+    assert texts(run((invented,), options)) == [("", "")]
+    assert texts(run((invented,), options, config=model_config(ctc=False))) == [("yes", "ja")]
+
+
+@BOTH_SEARCHES
+def test_ctc_restores_what_the_decoder_leaves_out(options: DecodingOptions) -> None:
+    (first,) = tokenizer().encode("one")
+    next_tokens = {(): {tokenizer().end: 0.6, first: 0.39}}
+    hasty = Script("one two three", language="en", next_tokens=next_tokens)
+    request = Request(language="en")
+    assert texts(run((hasty,), options, request)) == [("one two three",)]
+    assert texts(run((hasty,), replace(options, ctc_weight=0), request)) == [("",)]
+
+
+def test_loops_stop_at_what_ctc_hears() -> None:
+    five = Script("five " * 6, {"de": " ".join(["fünf"] * 6)}, "en")
+    spoken = replace(five, transcript=five.transcript.strip())
+    assert texts(run((spoken,))) == [("five five five five five five", " ".join(["fünf"] * 6))]
+    once = replace(spoken, heard="five")
+    assert texts(run((once,))) == [("five", " ".join(["fünf"] * 4))]
+    unheard = run((spoken,), config=model_config(ctc=False))
+    assert texts(unheard) == [("five five five five", " ".join(["fünf"] * 4))]
+
+
+@BOTH_SEARCHES
+def test_loops_of_several_words_stop(options: DecodingOptions) -> None:
+    endless = Script(" ".join(["one two"] * 20), language="en", heard="one two")
+    (decoded,) = run((endless,), options, Request())
+    assert decoded.hypotheses[0].text.count("one two") <= 4
+    config = model_config(ctc=False)
+    (decoded,) = run((endless,), options, Request(), config)
+    assert decoded.hypotheses[0].text.count("one two") <= 4
+
+
+@BOTH_SEARCHES
+def test_rows_are_bounded_by_the_audio(options: DecodingOptions) -> None:
+    words = " ".join(["one two three yes no", "stop four five two one"] * 3)
+    long = Script(words, language="en")
+    bounded = replace(options, max_tokens_per_second=4)
+    (decoded,) = run((long,), bounded, Request(), model_config(ctc=False))
+    assert decoded.hypotheses[0].text == " ".join(words.split()[:12])  # one second and 8 to spare
+    config = model_config(ctc=False)
+    config = replace(config, decoder=replace(config.decoder, max_tokens=9))
+    (decoded,) = run((long,), options, Request(), config)
+    assert decoded.hypotheses[0].text == "one two three yes no"
+
+
+@BOTH_SEARCHES
+def test_cancelled_between_steps(options: DecodingOptions) -> None:
+    asked = iter([False, False, False, True])
+    backend = ScriptedBackend(SCRIPTS)
+    utterance = scripted_utterance(1, Request(language="en"))
+    with pytest.raises(Cancelled):
+        decode(backend, tokenizer(), [utterance], options, lambda: next(asked))
+    assert len(backend.steps) == 2
+
+
+def test_times_come_from_ctc() -> None:
+    options = replace(GREEDY, word_timestamps=True)
+    utterance = scripted_utterance(1, Request(tasks=BOTH), 3.0)
+    (decoded,) = decode(ScriptedBackend(SCRIPTS), tokenizer(), [utterance], options)
+    transcript, translation = decoded.hypotheses
+    # Three words evenly spread over 75 hidden frames of 40 ms.
+    assert [(w.word, w.start, w.end) for w in transcript.words] == [
+        ("two", 0.48, 0.52),
+        ("no", 1.48, 1.52),
+        ("stop", 2.48, 2.52),
+    ]
+    assert translation.words == ()
+    assert (
+        (transcript.start, transcript.end) == (translation.start, translation.end) == (0.48, 2.52)
+    )
+    (bare,) = decode(ScriptedBackend(SCRIPTS), tokenizer(), [utterance], GREEDY)
+    assert bare.hypotheses[0].words == () and bare.hypotheses[0].start == 0.48
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"beam_size": 0}, "beam_size is 0"),
+        ({"ctc_weight": 1.5}, "ctc_weight is 1.5"),
+        ({"max_tokens_per_second": float("nan")}, "max_tokens_per_second is nan"),
+    ],
+)
+def test_options_that_cannot_be(changes: dict, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        DecodingOptions(**changes)

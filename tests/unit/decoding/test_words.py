@@ -1,0 +1,77 @@
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from tests.doubles import tokenizer
+from turnout.decoding.words import Spikes, spans, speech_span, word_groups, words_of
+
+FACTOR = 4
+
+
+def loud(*stretches: tuple[float, float], seconds: float = 3.0, floor: float = -2.0) -> NDArray:
+    """[frames, mels]: loud from ... to ... seconds, with faint noise elsewhere."""
+    rng = np.random.default_rng(0)
+    log_mel = floor + 0.05 * rng.standard_normal((round(seconds * 100), 80))
+    for begin, end in stretches:
+        log_mel[round(begin * 100) : round(end * 100)] += 3
+    return log_mel.astype(np.float32)
+
+
+def spikes(text: str, *times: float) -> Spikes:
+    tokens = tuple(tokenizer().encode(text))
+    frames = np.array([round(time * 100) // FACTOR for time in times])
+    assert len(frames) == len(tokens)
+    return Spikes(tokens, frames, frames)
+
+
+def test_words_take_what_is_loud_around_their_spikes() -> None:
+    log_mel = loud((0.5, 0.9), (1.2, 1.6), (2.0, 2.5))
+    # A spike inside its word, one at the end, one in the silence behind it.
+    words = words_of(log_mel, spikes("one two no", 0.7, 1.58, 2.6), FACTOR, tokenizer())
+    assert [word.word for word in words] == ["one", "two", "no"]
+    expected = [(0.5, 0.9), (1.2, 1.6), (2.0, 2.5)]
+    for word, (begin, end) in zip(words, expected, strict=True):
+        assert word.start == pytest.approx(begin, abs=0.04)
+        assert word.end == pytest.approx(end, abs=0.04)
+
+
+def test_words_without_a_pause_are_parted_between_their_spikes() -> None:
+    words = words_of(loud((0.5, 1.5)), spikes("one two", 0.7, 1.3), FACTOR, tokenizer())
+    assert words[0].start == pytest.approx(0.5, abs=0.04)
+    assert 0.7 <= words[0].end <= words[1].start <= 1.34
+    assert words[1].end == pytest.approx(1.5, abs=0.04)
+
+
+def test_a_far_noise_belongs_to_no_word() -> None:
+    log_mel = loud((0.1, 0.2), (4.0, 4.4), (7.0, 7.1), seconds=8)
+    (word,) = words_of(log_mel, spikes("one", 4.2), FACTOR, tokenizer())
+    assert (word.start, word.end) == (pytest.approx(4.0, abs=0.04), pytest.approx(4.4, abs=0.04))
+    assert speech_span(log_mel, spikes("one", 4.2), FACTOR) == (word.start, word.end)
+
+
+def test_words_of_several_tokens() -> None:
+    tokens = tokenizer().encode("one zyx one")
+    groups = word_groups(tokens, tokenizer())
+    assert [tokenizer().decode(tokens[group]) for group in groups] == ["one", "zyx", "one"]
+    assert groups[0].start == 0 and groups[-1].stop == len(tokens)
+    assert word_groups([], tokenizer()) == []
+
+
+def test_no_text_has_no_times() -> None:
+    empty = Spikes((), np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64))
+    assert speech_span(loud(), empty, FACTOR) is None
+    assert words_of(loud(), empty, FACTOR, tokenizer()) == ()
+
+
+@pytest.mark.parametrize("frames", [1, 2, 7, 40])
+@pytest.mark.parametrize("flat", [True, False])
+def test_times_are_ordered_whatever_the_signal(frames: int, flat: bool) -> None:
+    rng = np.random.default_rng(frames)
+    log_mel = np.zeros((frames, 80)) if flat else rng.standard_normal((frames, 80))
+    count = 5
+    first = np.sort(rng.integers(0, frames, count))
+    begins, ends = spans(log_mel.astype(np.float32), first, np.minimum(first + 3, frames))
+    assert (begins < ends).all()
+    assert (begins[1:] >= begins[:-1]).all()
+    assert begins.min() >= 0
+    assert ends.max() <= frames
