@@ -1,0 +1,52 @@
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from turnout.decoding.backend import Encoded
+from turnout.guidance import Bandwidth, Guidance
+from turnout.inspection.trace import Window, trace
+
+from tests.doubles import model_config  # isort: skip
+
+
+@dataclass
+class CountingBackend:
+    """Sends hidden frame t of the feed-forward k to expert (first mel value + t + k) % 4."""
+
+    config: Any = field(default_factory=model_config)
+
+    def encode(self, log_mel, frame_mask, guidance):
+        hidden = -(-log_mel.shape[1] // self.config.encoder.subsampling_factor)
+        steps = np.arange(hidden) + int(log_mel[0, 0, 0])
+        index = np.stack([steps % 4, (steps + 1) % 4])[:, None]
+        return Encoded(np.ones((1, hidden), np.bool_), None, index, None)
+
+
+GUIDANCE = Guidance(bandwidth=Bandwidth.WIDEBAND, language="ar")
+
+
+def window(start, frames, value=0):
+    return Window(start, np.full((frames, 80), value, np.float32))
+
+
+def test_one_window_is_taken_as_it_is():
+    found = trace(CountingBackend(), [window(0.0, 9)], GUIDANCE)
+    assert found.expert_index.tolist() == [[0, 1, 2], [1, 2, 3]]
+    assert found.log_mel.shape == (9, 80)
+
+
+def test_windows_lie_where_they_belong_and_gaps_have_no_expert():
+    found = trace(CountingBackend(), [window(0.0, 8), window(0.16, 8, 3)], GUIDANCE)
+    assert found.expert_index[0].tolist() == [0, 1, -1, -1, 3, 0]
+    assert found.log_mel[:, 0].tolist() == [0] * 16 + [3] * 8
+
+
+def test_a_window_that_overhangs_by_a_fraction_is_cut():
+    found = trace(CountingBackend(), [window(0.0, 6), window(0.06, 5)], GUIDANCE)
+    assert found.expert_index.shape == (2, 3)
+
+
+def test_a_recording_without_a_frame_has_no_experts():
+    assert trace(CountingBackend(), [window(0.0, 0)], GUIDANCE).expert_index.size == 0
+    assert trace(CountingBackend(), [], GUIDANCE).log_mel.shape == (0, 80)
