@@ -4,6 +4,7 @@ Readers yield an `Entry`, or the `ManifestError` that stands in its line's place
 them decides whether to stop there. This file knows no manifest format.
 """
 
+import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -146,6 +147,13 @@ def split_name(value: str, place: Place, name: str = "split") -> str:
     if not re.fullmatch(r"[\w][\w.-]*", value):
         raise place.error(name, f"is '{value}': a word such as 'train' was expected")
     return value
+
+
+def beside(folder: Path, path: str) -> Path:
+    """The audio that a manifest in `folder` names: relative to it, or else to where we are."""
+    near = folder / path
+    # unlike Path.exists, these do not raise for names too long or with a NUL
+    return Path(path) if not os.path.exists(near) and os.path.exists(path) else near  # noqa: PTH110
 
 
 def utterance_id(relative: str, offset: float = 0.0) -> str:

@@ -6,12 +6,11 @@ Everything is decoded to its end: a header's length is never believed.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-
 from turnout.audio.bandwidth import measure_bandwidth
 from turnout.audio.features import SAMPLE_RATE
 from turnout.audio.waveform import Waveform, read_audio
 from turnout.data.entry import Entry
-from turnout.errors import AudioError, ManifestError
+from turnout.errors import AudioError
 from turnout.guidance import Bandwidth
 
 TOLERANCE = 0.1

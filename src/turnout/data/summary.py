@@ -77,8 +77,9 @@ class Summary:
         return sum(split.utterances for split in self.splits.values())
 
     def __rich__(self) -> RenderableType:
-        """A table of the splits, then what was left out."""
+        """A table of the splits, the files, and what was left out."""
         parts: list[RenderableType] = [self._table()]
+        parts += [Text(f"{split.path}", style="dim") for split in self.splits.values()]
         parts += [Text(note) for note in self.notes]
         if self.skipped:
             parts.append(Text(f"left out: {len(self.skipped)}", style="yellow"))
@@ -89,24 +90,29 @@ class Summary:
         table = Table(box=None, pad_edge=False, header_style="bold")
         for heading in ("split", "utterances", "hours", "speakers"):
             table.add_column(heading, justify="left" if heading == "split" else "right")
-        for heading in ("languages", "translations", "bandwidths", "cuts"):
+        for heading in ("languages", "bandwidths", "tasks"):
             table.add_column(heading, overflow="fold")
         for name, split in self.splits.items():
-            empty = f" ({split.empty} without words)" if split.empty else ""
+            empty = f" ({split.empty} empty)" if split.empty else ""
             table.add_row(
                 name,
                 f"{split.utterances:,}{empty}",
                 f"{split.hours:.2f}",
                 str(split.speakers),
-                _counts(split.languages),
-                _counts(split.translations) or "none",
-                _counts(split.bandwidths),
-                Text(str(split.path)),
+                _counts(split.languages, split.utterances),
+                _counts(split.bandwidths, split.utterances),
+                _tasks(split),
             )
         return table
 
 
-def _counts(counts: Mapping[str, int]) -> str:
-    if len(counts) == 1:
-        return next(iter(counts))
-    return ", ".join(f"{name} {count:,}" for name, count in sorted(counts.items()))
+def _tasks(split: SplitSummary) -> str:
+    pairs = _counts(split.translations, split.utterances)
+    return f"transcribe, translate {pairs}" if pairs else "transcribe"
+
+
+def _counts(counts: Mapping[str, int], total: int) -> str:
+    """'en 12, de 3'; a count that all utterances share is left out."""
+    return ", ".join(
+        name if count == total else f"{name} {count:,}" for name, count in sorted(counts.items())
+    )

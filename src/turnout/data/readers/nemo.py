@@ -1,12 +1,10 @@
 """NeMo's JSON lines: one utterance a line, or one line per task of an utterance (Canary)."""
 
-import json
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from turnout.config.preparation import PrepareConfig
-from turnout.data.entry import Entry, Place, Read, Record, utterance_id
+from turnout.data.entry import Entry, Read, Record, beside, utterance_id
+from turnout.data.readers.lines import json_lines
 from turnout.errors import ManifestError
 
 TRANSLATION_TASKS = {"ast", "translate", "s2t_translation", "st"}
@@ -24,30 +22,6 @@ def read_nemo(source: Path, config: PrepareConfig) -> Read:
             yield error
 
 
-def json_lines(source: Path) -> Iterator[Record | ManifestError]:
-    """The objects of a JSON lines file; empty lines are passed over."""
-    with source.open("rb") as lines:
-        for number, line in enumerate(lines, start=1):
-            if line.strip():
-                yield _parse(line, Place(str(source), number))
-
-
-def _parse(line: bytes, place: Place) -> Record | ManifestError:
-    try:
-        # lone surrogates such as "\ud800" are JSON, but no text that could be written again
-        fields: Any = json.loads(line.decode("utf-8-sig"))
-        json.dumps(fields, ensure_ascii=False).encode("utf-8")
-    except UnicodeError:
-        return place.error(None, "is not UTF-8: a JSON object in UTF-8 was expected")
-    except json.JSONDecodeError as error:
-        return place.error(None, f"is not JSON ({error.msg} at column {error.colno})")
-    except RecursionError:
-        return place.error(None, "is nested too deeply: a flat JSON object was expected")
-    if not isinstance(fields, dict):
-        return place.error(None, f"holds a {type(fields).__name__}: a JSON object was expected")
-    return Record(fields, place)
-
-
 def _entry(record: Record, folder: Path, config: PrepareConfig) -> Entry:
     path = record.needed("audio_filepath")
     offset = record.seconds("offset") or 0.0
@@ -55,7 +29,7 @@ def _entry(record: Record, folder: Path, config: PrepareConfig) -> Entry:
     text, translations = _texts(record, language, config)
     return Entry(
         id=record.word("id", "utt_id") or utterance_id(path, offset),
-        audio=folder / Path(path).expanduser(),
+        audio=beside(folder, path),
         place=record.place,
         text=text,
         language=language,
