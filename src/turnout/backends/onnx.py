@@ -1,0 +1,165 @@
+"""A model folder's graphs on ONNX Runtime, as a Backend. No torch here."""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from turnout.backends.guides import bandwidths, expert_guides
+from turnout.config import ModelConfig
+from turnout.decoding.backend import DecoderState, Encoded
+from turnout.errors import ModelFolderError
+from turnout.folder import DECODER, ENCODER, ModelFolder
+from turnout.guidance import Guidance
+
+Floats = NDArray[np.float32]
+PAST_NAMES = ("past_keys", "past_values", "past_mask")
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What the decoder attends to: keys and values [layers, rows, heads, frames, dim], mask."""
+
+    keys: Floats
+    values: Floats
+    mask: NDArray[np.bool_]
+
+    def select(self, rows: NDArray[np.int64]) -> "Memory":
+        """These rows."""
+        return Memory(self.keys[:, rows], self.values[:, rows], self.mask[rows])
+
+
+@dataclass(frozen=True)
+class OnnxRows:
+    """The decoder rows of a DecoderState; `past` as the graph gives it: keys, values, mask."""
+
+    guide: NDArray[np.int64]
+    memory: Memory
+    past: tuple[Floats, Floats, NDArray[np.bool_]]
+
+
+class OnnxBackend:
+    """Both graphs in memory; threads may share one."""
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        encoder: bytes,
+        decoder: bytes | None,
+        threads: int | None = None,
+    ) -> None:
+        self._config = config
+        graphs = [encoder] if decoder is None else [encoder, decoder]
+        with ThreadPoolExecutor(len(graphs)) as pool:
+            sessions = list(pool.map(lambda graph: open_session(graph, threads), graphs))
+        self._encode = runner(sessions[0])
+        self._decode = runner(sessions[-1])
+
+    @classmethod
+    def open(cls, folder: ModelFolder, threads: int | None = None) -> "OnnxBackend":
+        """The folder's graphs; raises ModelFolderError."""
+        decoder = folder.read(DECODER) if folder.config.decoder.num_layers else None
+        try:
+            return cls(folder.config, folder.read(ENCODER), decoder, threads)
+        except RUNTIME_ERRORS as error:
+            reason = " ".join(str(error).split())
+            raise ModelFolderError(
+                f"model folder {folder.path}: ONNX Runtime cannot take its graphs: {reason}"
+            ) from error
+
+    @property
+    def config(self) -> ModelConfig:
+        """The model's shape."""
+        return self._config
+
+    def encode(
+        self, log_mel: Floats, frame_mask: NDArray[np.bool_], guidance: Sequence[Guidance]
+    ) -> Encoded:
+        """See `Backend.encode`."""
+        config = self.config
+        found = self._encode(
+            {
+                "log_mel": log_mel,
+                "frame_mask": frame_mask,
+                "guide": expert_guides(config, config.encoder.routing, guidance),
+                "bandwidth": bandwidths(config, guidance),
+            }
+        )
+        mask = found["hidden_mask"]
+        nowhere = np.zeros((0, *mask.shape), dtype=np.int64)
+        memory = None
+        if "cross_keys" in found:
+            memory = Memory(found["cross_keys"], found["cross_values"], mask)
+        return Encoded(mask, found.get("ctc_log_probs"), found.get("expert_index", nowhere), memory)
+
+    def start(
+        self, encoded: Encoded, rows: NDArray[np.int64], guidance: Sequence[Guidance]
+    ) -> DecoderState:
+        """See `Backend.start`."""
+        memory: Memory = encoded.hidden
+        layers, _, heads, _, dim = memory.keys.shape
+        empty = np.zeros((layers, len(rows), heads, 0, dim), dtype=np.float32)
+        past = (empty, empty, np.zeros((len(rows), 0), dtype=np.bool_))
+        guide = expert_guides(self.config, self.config.decoder.routing, guidance)
+        return DecoderState(rows, OnnxRows(guide, memory.select(rows), past))
+
+    def step(
+        self, state: DecoderState, tokens: NDArray[np.int64], counts: NDArray[np.int64]
+    ) -> tuple[Floats, DecoderState]:
+        """See `Backend.step`."""
+        held: OnnxRows = state.cache
+        found = self._decode(
+            {
+                "tokens": tokens,
+                "counts": counts,
+                "guide": held.guide,
+                "cross_keys": held.memory.keys,
+                "cross_values": held.memory.values,
+                "cross_mask": held.memory.mask,
+                **dict(zip(PAST_NAMES, held.past, strict=True)),
+            }
+        )
+        past = (found["keys"], found["values"], found["mask"])
+        return found["log_probs"], DecoderState(state.rows, OnnxRows(held.guide, held.memory, past))
+
+    def select(self, state: DecoderState, rows: NDArray[np.int64]) -> DecoderState:
+        """See `Backend.select`."""
+        held: OnnxRows = state.cache
+        keys, values, mask = held.past
+        past = (keys[:, rows], values[:, rows], mask[rows])
+        chosen = OnnxRows(held.guide[rows], held.memory.select(rows), past)
+        return DecoderState(state.rows[rows], chosen)
+
+
+RUNTIME_ERRORS: tuple[type[Exception], ...] = tuple(
+    getattr(onnxruntime.capi.onnxruntime_pybind11_state, name)
+    for name in ("Fail", "InvalidArgument", "InvalidGraph", "InvalidProtobuf", "NotImplemented")
+)
+
+
+def open_session(graph: bytes, threads: int | None) -> onnxruntime.InferenceSession:
+    """A session on the CPU; threads are as many as there are cores where None."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads or 0
+    options.log_severity_level = 3
+    # Folds the casts of the weights; fusing more takes longer than a short recording does.
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+
+
+def runner(
+    session: onnxruntime.InferenceSession,
+) -> Callable[[dict[str, NDArray[Any]]], dict[str, NDArray[Any]]]:
+    """Arrays by name -> arrays by name; inputs that the graph does not use are left out."""
+    inputs = [value.name for value in session.get_inputs()]
+    outputs = [value.name for value in session.get_outputs()]
+
+    def run(arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        fed = {name: np.ascontiguousarray(arrays[name]) for name in inputs}
+        return dict(zip(outputs, session.run(outputs, fed), strict=True))
+
+    return run

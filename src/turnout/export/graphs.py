@@ -1,0 +1,190 @@
+"""A SpeechModel as the two graphs of a model folder: what goes in, what comes out, and their names.
+
+Batch, frames, rows, new tokens and cache slots are dynamic. Guidance is an input, so one graph
+serves every expert.
+"""
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import onnx_ir
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from turnout.config import ModelConfig
+from turnout.model.decoder import DecoderCache, Memory
+from turnout.model.speech_model import SpeechModel
+
+OPSET = 20
+
+
+class EncoderGraph(nn.Module):
+    """Log-mel frames -> CTC log-probabilities, mask, experts, cross-attention keys and values."""
+
+    def __init__(self, model: SpeechModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(
+        self,
+        log_mel: Float[Tensor, "batch frames mels"],
+        frame_mask: Bool[Tensor, "batch frames"],
+        guide: Int[Tensor, " batch"],
+        bandwidth: Int[Tensor, " batch"],
+    ) -> tuple[Tensor, ...]:
+        """The outputs that `encoder_outputs` names, in that order."""
+        encoded = self.model.encode(log_mel, frame_mask, guide, bandwidth)
+        outputs = [encoded.frame_mask & True]  # an output of its own, never an alias of an input
+        if encoded.ctc_logits is not None:
+            outputs.append(encoded.ctc_logits.log_softmax(dim=-1))
+        if encoded.routings:
+            outputs.append(torch.stack([routing.expert_index for routing in encoded.routings]))
+        if self.model.decoder is not None:
+            outputs.extend(self.model.cross(encoded.hidden))
+        return tuple(outputs)
+
+
+class DecoderGraph(nn.Module):
+    """New tokens and what came before -> log-probabilities after each, and the grown cache."""
+
+    def __init__(self, model: SpeechModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(  # noqa: PLR0913, PLR0917 - a graph's inputs are a flat list
+        self,
+        tokens: Int[Tensor, "rows new"],
+        counts: Int[Tensor, " rows"],
+        guide: Int[Tensor, " rows"],
+        cross_keys: Float[Tensor, "layers rows heads frames dim"],
+        cross_values: Float[Tensor, "layers rows heads frames dim"],
+        cross_mask: Bool[Tensor, "rows frames"],
+        past_keys: Float[Tensor, "layers rows heads slots dim"],
+        past_values: Float[Tensor, "layers rows heads slots dim"],
+        past_mask: Bool[Tensor, "rows slots"],
+    ) -> tuple[Tensor, ...]:
+        """The outputs that DECODER_OUTPUTS names, in that order."""
+        memory = Memory(cross_keys, cross_values, cross_mask)
+        cache = DecoderCache(past_keys, past_values, past_mask)
+        decoded = self.model.decode(tokens, counts, guide, memory, cache)
+        return (decoded.logits.log_softmax(dim=-1), *decoded.cache)
+
+
+DECODER_OUTPUTS = ("log_probs", "keys", "values", "mask")
+
+
+def encoder_outputs(config: ModelConfig) -> tuple[str, ...]:
+    """Names of the encoder graph's outputs: those that this model has."""
+    encoder = config.encoder
+    routed = any(encoder.routing.routes(layer) for layer in range(encoder.num_layers))
+    present = {
+        "hidden_mask": True,
+        "ctc_log_probs": config.ctc,
+        "expert_index": routed,
+        "cross_keys": config.decoder.num_layers > 0,
+        "cross_values": config.decoder.num_layers > 0,
+    }
+    return tuple(name for name, there in present.items() if there)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What `torch.onnx.export` is told of one graph."""
+
+    module: nn.Module
+    inputs: dict[str, Tensor]
+    dynamic: dict[str, dict[int, Any]]
+    outputs: tuple[str, ...]
+
+
+def encoder_plan(model: SpeechModel) -> Plan:
+    """The encoder's graph, traced on two utterances."""
+    mask = torch.ones((2, 37), dtype=torch.bool)
+    mask[1, 30:] = False
+    inputs = {
+        "log_mel": torch.zeros((2, 37, model.config.features.num_mels)),
+        "frame_mask": mask,
+        "guide": torch.zeros(2, dtype=torch.int64),
+        "bandwidth": torch.zeros(2, dtype=torch.int64),
+    }
+    batch, frames = torch.export.Dim("batch"), torch.export.Dim("frames")
+    dynamic = {
+        "log_mel": {0: batch, 1: frames},
+        "frame_mask": {0: batch, 1: frames},
+        "guide": {0: batch},
+        "bandwidth": {0: batch},
+    }
+    return Plan(EncoderGraph(model), inputs, dynamic, encoder_outputs(model.config))
+
+
+def decoder_plan(model: SpeechModel) -> Plan:
+    """The decoder's graph, traced on three rows with a past."""
+    decoder, width = model.config.decoder, model.config.encoder.d_model
+    rows, new, slots, frames = 3, 2, 5, 7
+
+    def state(length: int) -> Tensor:
+        heads = decoder.num_heads
+        return torch.zeros((decoder.num_layers, rows, heads, length, width // heads))
+
+    inputs = {
+        "tokens": torch.zeros((rows, new), dtype=torch.int64),
+        "counts": torch.tensor([2, 1, 0]),
+        "guide": torch.zeros(rows, dtype=torch.int64),
+        "cross_keys": state(frames),
+        "cross_values": state(frames),
+        "cross_mask": torch.ones((rows, frames), dtype=torch.bool),
+        "past_keys": state(slots),
+        "past_values": state(slots),
+        "past_mask": torch.ones((rows, slots), dtype=torch.bool),
+    }
+    dim = {name: torch.export.Dim(name) for name in ("rows", "new", "slots", "frames")}
+    memory = {1: dim["rows"], 3: dim["frames"]}
+    past = {1: dim["rows"], 3: dim["slots"]}
+    dynamic = {
+        "tokens": {0: dim["rows"], 1: dim["new"]},
+        "counts": {0: dim["rows"]},
+        "guide": {0: dim["rows"]},
+        "cross_keys": memory,
+        "cross_values": memory,
+        "cross_mask": {0: dim["rows"], 1: dim["frames"]},
+        "past_keys": past,
+        "past_values": past,
+        "past_mask": {0: dim["rows"], 1: dim["slots"]},
+    }
+    return Plan(DecoderGraph(model), inputs, dynamic, DECODER_OUTPUTS)
+
+
+def build_graph(plan: Plan) -> onnx_ir.Model:
+    """The graph of a plan, as PyTorch traces it."""
+    with quiet(), torch.no_grad():
+        program = torch.onnx.export(
+            plan.module.eval(),
+            kwargs=plan.inputs,
+            dynamic_shapes=plan.dynamic,
+            input_names=list(plan.inputs),
+            output_names=list(plan.outputs),
+            opset_version=OPSET,
+            dynamo=True,
+            verbose=False,
+        )
+    assert program is not None
+    return program.model
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """A context in which the exporter does not speak of its own internals."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

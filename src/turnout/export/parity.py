@@ -1,0 +1,129 @@
+"""Whether graphs give what the model gives: both backends on the same random inputs.
+
+Batch sizes and lengths differ from the traced ones, a batch of one guidance leaves experts without
+frames, and the decoder is taken through an empty past, a prompt, single steps and a selection.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+from numpy.typing import NDArray
+
+from turnout.config import ModelConfig
+from turnout.decoding.backend import Backend, Encoded
+from turnout.errors import ExportError
+from turnout.guidance import Bandwidth, Guidance, Task
+
+TOLERANCE = 1e-4
+SHAPES = ((1, 7), (1, 160), (3, 50), (5, 33))
+"""(utterances, frames of the longest)"""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A batch of random features with a guidance for each utterance."""
+
+    log_mel: NDArray[np.float32]
+    frame_mask: NDArray[np.bool_]
+    guidance: Sequence[Guidance]
+
+
+def check_parity(expected: Backend, found: Backend) -> float:
+    """The largest difference of any log-probability; raises ExportError beyond 1e-4."""
+    worst = 0.0
+    for case in cases(expected.config):
+        try:
+            worst = max(worst, compare(case, expected, found))
+        except ExportError:
+            raise
+        except Exception as error:
+            shape = "x".join(map(str, case.frame_mask.shape))
+            raise ExportError(
+                f"the graphs fail on a batch of {shape} frames: {error}: nothing was written"
+            ) from error
+    return worst
+
+
+def cases(config: ModelConfig) -> Iterator[Case]:
+    """Every shape with every guidance mixed, then one guidance for all."""
+    random = np.random.default_rng(0)
+    known = every_guidance(config)
+    for (batch, frames), mixed in product(SHAPES, (True, False)):
+        lengths = random.integers(1, frames + 1, batch)
+        lengths[0] = frames
+        mask = np.arange(frames) < lengths[:, None]
+        log_mel = random.normal(size=(batch, frames, config.features.num_mels))
+        start = int(random.integers(len(known)))
+        chosen = [known[(start + i * mixed) % len(known)] for i in range(batch)]
+        yield Case((log_mel * mask[..., None]).astype(np.float32), mask, chosen)
+
+
+def every_guidance(config: ModelConfig) -> list[Guidance]:
+    """Everything that can be asked of the model."""
+    vocabulary = config.vocabulary
+    asked = [(Task.TRANSCRIBE, language, language) for language in vocabulary.languages]
+    asked += [(Task.TRANSLATE, source, target) for source, target in vocabulary.translations]
+    return [
+        Guidance(bandwidth=bandwidth, task=task, language=language, target_language=target)
+        for (task, language, target), bandwidth in product(asked, Bandwidth)
+    ]
+
+
+def compare(case: Case, expected: Backend, found: Backend) -> float:
+    """The largest difference of one case."""
+    first, second = (
+        backend.encode(case.log_mel, case.frame_mask, case.guidance)
+        for backend in (expected, found)
+    )
+    mask = first.frame_mask
+    if not np.array_equal(mask, second.frame_mask):
+        raise ExportError("the encoder's graph gives another frame mask: nothing was written")
+    worst = 0.0
+    if first.ctc_log_probs is not None and second.ctc_log_probs is not None:
+        worst = difference("CTC", first.ctc_log_probs[mask], second.ctc_log_probs[mask])
+    if not np.array_equal(first.expert_index[:, mask], second.expert_index[:, mask]):
+        raise ExportError("the encoder's graph chooses other experts: nothing was written")
+    if expected.config.decoder.num_layers:
+        worst = max(worst, compare_decoders(case, (expected, first), (found, second)))
+    return worst
+
+
+def compare_decoders(
+    case: Case, expected: tuple[Backend, Encoded], found: tuple[Backend, Encoded]
+) -> float:
+    """A prompt of unequal lengths, single steps, and a step after rows were chosen."""
+    batch = len(case.guidance)
+    rows = np.arange(batch + 1) % batch
+    guidance = [case.guidance[row] for row in rows]
+    random = np.random.default_rng(1)
+    states = [backend.start(encoded, rows, guidance) for backend, encoded in (expected, found)]
+    worst = 0.0
+    for new in (4, 1, 1, 3):
+        vocabulary = expected[0].config.vocabulary.size
+        tokens = random.integers(0, vocabulary, (len(states[0].rows), new))
+        counts = np.full(len(tokens), new) if new == 1 else random.integers(1, new + 1, len(tokens))
+        valid = np.arange(new) < counts[:, None]
+        outputs = []
+        for i, (backend, _) in enumerate((expected, found)):
+            log_probs, states[i] = backend.step(states[i], tokens, counts)
+            outputs.append(log_probs[valid])
+        worst = max(worst, difference("the decoder", *outputs))
+        chosen = random.integers(0, len(tokens), len(tokens))
+        states = [
+            backend.select(state, chosen)
+            for (backend, _), state in zip((expected, found), states, strict=True)
+        ]
+    return worst
+
+
+def difference(what: str, expected: NDArray[np.float32], found: NDArray[np.float32]) -> float:
+    """The largest difference; raises ExportError beyond the tolerance."""
+    worst = float(np.abs(expected - found).max(initial=0.0))
+    if not worst <= TOLERANCE:  # also true of NaN
+        raise ExportError(
+            f"the log-probabilities of {what} differ by {worst:.2g} between the graphs and the "
+            f"model, more than {TOLERANCE:g}: nothing was written"
+        )
+    return worst
