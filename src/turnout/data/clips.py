@@ -57,8 +57,9 @@ def read_clips(cuts: str | Path) -> list[Clip]:
     try:
         return [_clip(cut, path, number) for number, cut in enumerate(CutSet.from_file(path), 1)]
     except (ValueError, KeyError, TypeError, EOFError, OSError) as error:
+        first_line = (str(error).splitlines() or ["it ends early"])[0]
         raise ManifestError(
-            str(path), None, None, f"not a lhotse manifest of cuts: {error}"
+            str(path), None, None, f"not a lhotse manifest of cuts ({first_line})"
         ) from error
 
 

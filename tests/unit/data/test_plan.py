@@ -1,0 +1,127 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.unit.data.words import PLAIN, data_of, write_words
+from turnout.config import AugmentConfig, CorpusConfig, FeatureConfig, JoinConfig
+from turnout.data.clips import read_clips
+from turnout.data.plan import CorpusSource, deal, epoch_sizes, pack, words_at
+from turnout.data.store import StoreConfig, open_store
+
+
+@pytest.fixture
+def cuts(tmp_path: Path) -> str:
+    return write_words(tmp_path / "audio")
+
+
+def source(cuts: str, *, longest: int = 3000, number: int = 0, **changes: object) -> CorpusSource:
+    config = data_of(cuts, **changes)
+    corpus = config.train[number]
+    settings = StoreConfig(
+        features=FeatureConfig(), telephone_variants=2, narrowband=True, trim=corpus.join
+    )
+    store = open_store(read_clips(cuts), settings, Path(cuts).parent)
+    return CorpusSource.of(
+        number, store, config, longest_frames=longest, num_targets=(1,) * len(store.clips)
+    )
+
+
+def test_the_curriculum_goes_by_the_share_of_the_run() -> None:
+    config = JoinConfig(max_words=6, curriculum=((0.05, 1), (0.15, 3)))
+    assert [words_at(config, share) for share in (0.0, 0.049, 0.05, 0.14, 0.15, 1.0)] == [
+        1, 1, 3, 3, 6, 6,
+    ]  # fmt: skip
+
+
+def test_recipes_follow_seed_and_epoch(cuts: str) -> None:
+    made = source(cuts)
+    first, again = made.recipes(1, 2, 20, 6), made.recipes(1, 2, 20, 6)
+    assert first == again
+    assert made.recipes(2, 2, 20, 6) != first != made.recipes(1, 3, 20, 6)
+    # An utterance does not depend on how many others there are, but by who speaks.
+    assert [r.index for r in first] == list(range(20))
+
+
+def test_the_word_limit_holds(cuts: str) -> None:
+    made = source(cuts)
+    assert {len(r.joining.clips) for r in made.recipes(0, 0, 60, 1)} == {1}
+    assert {len(r.joining.clips) for r in made.recipes(0, 0, 60, 3)} == {1, 2, 3}
+
+
+def test_narrowband_shares_and_variants(cuts: str) -> None:
+    made = source(cuts, augment=AugmentConfig(narrowband=0.5))
+    recipes = made.recipes(0, 0, 400, 6)
+    assert 0.4 < np.mean([recipe.narrow for recipe in recipes]) < 0.6
+    for recipe in recipes:
+        assert set(recipe.variants) <= ({1, 2} if recipe.narrow else {0})
+
+
+def test_native_narrowband_draws_from_all_variants(tmp_path: Path) -> None:
+    made = source(write_words(tmp_path / "8k", rate=8000), augment=AugmentConfig(narrowband=0.0))
+    recipes = made.recipes(0, 0, 100, 6)
+    assert all(recipe.narrow for recipe in recipes)
+    assert {variant for recipe in recipes for variant in recipe.variants} == {0, 1, 2}
+
+
+def test_nothing_outgrows_the_window(cuts: str) -> None:
+    made = source(cuts, longest=250)
+    recipes = made.recipes(0, 0, 200, 6)
+    assert max(recipe.num_frames for recipe in recipes) <= 250
+    assert len({len(recipe.joining.clips) for recipe in recipes}) > 1
+
+
+def test_clips_longer_than_the_window_are_left_out(cuts: str) -> None:
+    whole = (CorpusConfig(cuts=cuts),)
+    assert len(source(cuts, train=whole, longest=100).usable) == 24
+    assert len(source(cuts, train=whole, longest=99).usable) == 0
+    recipes = source(cuts, train=whole, longest=101).recipes(0, 0, 24, 6)
+    assert max(recipe.num_frames for recipe in recipes) <= 101
+
+
+def test_an_epoch_of_whole_utterances_holds_each_once(cuts: str) -> None:
+    made = source(cuts, train=(CorpusConfig(cuts=cuts),), augment=PLAIN)
+    drawn = [recipe.joining.clips for recipe in made.recipes(0, 0, 24, 6)]
+    assert sorted(drawn) == [(clip,) for clip in range(24)]
+    twice = [recipe.joining.clips for recipe in made.recipes(0, 0, 48, 6)]
+    assert sorted(twice) == sorted([*drawn, *drawn])
+
+
+def test_sizes_follow_weights_and_hours(cuts: str) -> None:
+    config = (CorpusConfig(cuts=cuts), CorpusConfig(cuts=cuts, weight=3.0))
+    sources = [source(cuts, train=config, number=number) for number in (0, 1)]
+    assert epoch_sizes(sources, None, 6) == [24, 72]
+    assert epoch_sizes(sources, 1.0, 6) == [900, 2700]
+    joined = source(cuts)
+    assert epoch_sizes([joined], None, 1) == [24]
+    assert epoch_sizes([joined], None, 6) == [7]
+
+
+@given(
+    st.lists(st.integers(1, 400), min_size=1, max_size=200),
+    st.integers(50, 1500),
+    st.integers(0, 1000),
+)
+def test_packing_keeps_each_utterance_once_within_the_budget(
+    lengths: list[int], budget: int, seed: int
+) -> None:
+    batches = pack(lengths, budget, np.random.default_rng(seed))
+    assert sorted(index for batch in batches for index in batch) == list(range(len(lengths)))
+    for batch in batches:
+        padded = max(lengths[index] for index in batch) * len(batch)
+        assert padded <= budget or len(batch) == 1
+
+
+@given(st.integers(1, 40), st.integers(1, 5), st.integers(0, 99))
+def test_ranks_share_the_batches_evenly(count: int, world_size: int, seed: int) -> None:
+    batches = [[number] for number in range(count)]
+    dealt = [
+        deal(batches, rank, world_size, np.random.default_rng(seed)) for rank in range(world_size)
+    ]
+    assert {len(part) for part in dealt} == {-(-count // world_size)}
+    numbers = [batch[0] for part in dealt for batch in part]
+    assert set(numbers) == set(range(count))
+    if count % world_size == 0:
+        assert len(numbers) == count
