@@ -5,6 +5,7 @@ directly, so that no figure and no backend outlives the call.
 """
 
 import warnings
+from dataclasses import replace
 from io import BytesIO
 
 import numpy as np
@@ -35,6 +36,7 @@ def draw(
     dpi: int = 150,
 ) -> bytes:
     """The PNG of up to 30 s of a recording, from `start` seconds on."""
+    record = _never_empty(record, features)
     end = min(start + PAGE_SECONDS, max(len(record.log_mel) * HOP_SECONDS, start + 0.1))
     rows = len(layout.feed_forwards)
     routed_inches = 0.24 * rows + 0.1 if rows else 0.0
@@ -67,6 +69,16 @@ def draw(
     bottom.set_xlabel("seconds", fontsize=8, color=INK, labelpad=2)
     _draw_title(figure, record)
     return _png(figure)
+
+
+def _never_empty(record: RoutingRecord, features: FeatureConfig) -> RoutingRecord:
+    """The record, with one frame that took no expert where it has none at all."""
+    if len(record.log_mel):
+        return record
+    nowhere = np.full((len(record.expert_index), 1), -1, np.int64)
+    return replace(
+        record, log_mel=np.zeros((1, features.num_mels), np.float32), expert_index=nowhere
+    )
 
 
 def pages(record: RoutingRecord) -> list[float]:

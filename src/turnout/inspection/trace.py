@@ -8,7 +8,7 @@ from jaxtyping import Float32, Int64
 
 from turnout.decoding.backend import Backend
 from turnout.guidance import Guidance
-from turnout.inspection.record import HOP_SECONDS
+from turnout.inspection.record import HOP_SECONDS, Layout
 
 
 @dataclass(frozen=True)
@@ -39,17 +39,16 @@ def trace(backend: Backend, windows: Sequence[Window], guidance: Guidance) -> Tr
     frames = max(ends, default=0)
     floor = min((float(window.log_mel.min(initial=0.0)) for window in windows), default=0.0)
     joined = np.full((frames, mels), floor, np.float32)
-    index: Int64[np.ndarray, "feed_forwards hidden"] | None = None
+    rows = len(Layout.of(backend.config).feed_forwards)
+    index = np.full((rows, -(-frames // factor)), -1, np.int64)
     for first, window in zip(starts, windows, strict=True):
         if len(window.log_mel) == 0:
             continue
         joined[first : first + len(window.log_mel)] = window.log_mel
         found = encode_alone(backend, window, guidance)
-        if index is None:
-            index = np.full((len(found), -(-frames // factor)), -1, np.int64)
         place = index[:, round(first / factor) :][:, : found.shape[1]]
         place[:] = found[:, : place.shape[1]]
-    return Trace(joined, np.zeros((0, 0), np.int64) if index is None else index)
+    return Trace(joined, index)
 
 
 def encode_alone(

@@ -63,7 +63,7 @@ def test_names_with_formulas_and_unknown_letters_are_only_text():
     assert draw(made, OMNI, FeatureConfig(), dpi=40).startswith(b"\x89PNG")
 
 
-@pytest.mark.parametrize("seconds", [0.01, 0.05, 31.0])
+@pytest.mark.parametrize("seconds", [0.0, 0.01, 0.05, 31.0])
 def test_any_length_is_drawn_page_by_page(seconds):
     made = record(OMNI, seconds)
     starts = pages(made)

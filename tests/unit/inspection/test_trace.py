@@ -3,6 +3,7 @@ from typing import Any
 
 import numpy as np
 
+from turnout.config import EncoderConfig, RoutingConfig
 from turnout.decoding.backend import Encoded
 from turnout.guidance import Bandwidth, Guidance
 from turnout.inspection.trace import Window, trace
@@ -14,7 +15,11 @@ from tests.doubles import model_config  # isort: skip
 class CountingBackend:
     """Sends hidden frame t of the feed-forward k to expert (first mel value + t + k) % 4."""
 
-    config: Any = field(default_factory=model_config)
+    config: Any = field(
+        default_factory=lambda: model_config(
+            encoder=EncoderConfig(num_layers=1, routing=RoutingConfig(kind="omni"))
+        )
+    )
 
     def encode(self, log_mel, frame_mask, guidance):
         hidden = -(-log_mel.shape[1] // self.config.encoder.subsampling_factor)
@@ -48,5 +53,5 @@ def test_a_window_that_overhangs_by_a_fraction_is_cut():
 
 
 def test_a_recording_without_a_frame_has_no_experts():
-    assert trace(CountingBackend(), [window(0.0, 0)], GUIDANCE).expert_index.size == 0
+    assert trace(CountingBackend(), [window(0.0, 0)], GUIDANCE).expert_index.shape == (2, 0)
     assert trace(CountingBackend(), [], GUIDANCE).log_mel.shape == (0, 80)

@@ -1,0 +1,86 @@
+"""A YAML file of a configuration -> a mapping whose keys are known to exist.
+
+Errors name the file, the key and the nearest name. Values are left to the command line's parser,
+so that a file and an option are understood alike.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import is_dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+from turnout.config.plain import nearest
+from turnout.errors import ConfigError
+
+
+def read_config(path: Path, kind: type, more: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The mapping in `path`, whose keys are fields of the dataclass `kind`, or one of `more`.
+
+    Raises ConfigError for a file that is missing or no YAML, and for an unknown key.
+    """
+    import yaml
+
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"--config {path}: {_reason(error)}{_nearest_file(path)}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"--config {path}: is not UTF-8 text; a YAML file is needed") from error
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f"{path}:{mark.line + 1}" if mark else str(path)
+        problem = getattr(error, "problem", None) or "not readable"
+        raise ConfigError(f"--config {place}: is not YAML: {problem}") from error
+    content = {} if content is None else content
+    plain = {key: value for key, value in _mapping(content, str(path), "").items()
+             if key not in more}  # fmt: skip
+    _check_keys(plain, kind, str(path), "")
+    return content
+
+
+def _check_keys(content: Mapping[str, Any], kind: type, file: str, prefix: str) -> None:
+    hints = get_type_hints(kind)
+    for key, value in content.items():
+        name = str(key).replace("-", "_")
+        if name not in hints:
+            raise ConfigError(f"--config {file}: unknown key '{prefix}{key}'{nearest(name, hints)}")
+        inner = next(_dataclasses_in(hints[name]), None)
+        if inner is None or value is None:
+            continue
+        if not is_dataclass(hints[name]):
+            for position, item in enumerate(value if isinstance(value, list) else [value]):
+                place = f"{prefix}{key}[{position}]"
+                _check_keys(_mapping(item, file, place), inner, file, f"{place}.")
+        else:
+            _check_keys(_mapping(value, file, f"{prefix}{key}"), inner, file, f"{prefix}{key}.")
+
+
+def _mapping(content: Any, file: str, key: str) -> Mapping[str, Any]:
+    if not isinstance(content, Mapping):
+        where = f"'{key}'" if key else "the file"
+        raise ConfigError(
+            f"--config {file}: {where} must hold 'key: value' pairs, not {type(content).__name__}"
+        )
+    return content
+
+
+def _dataclasses_in(hint: Any) -> Iterator[type]:
+    """The dataclasses that a type hint holds, as in `tuple[CorpusConfig, ...]`."""
+    if isinstance(hint, type) and is_dataclass(hint):
+        yield hint
+    for inner in get_args(hint):
+        yield from _dataclasses_in(inner)
+
+
+def _reason(error: OSError) -> str:
+    return (error.strerror or str(error)).lower()
+
+
+def _nearest_file(path: Path) -> str:
+    """A file beside it with a like name, offered; nothing where there is none."""
+    if path.exists() or not path.parent.is_dir():
+        return ""
+    names = [entry.name for entry in path.parent.iterdir() if entry.is_file()]
+    close = get_close_matches(path.name, names, n=1, cutoff=0.6)
+    return f": did you mean '{path.with_name(close[0])}'?" if close else ""

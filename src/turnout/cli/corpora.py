@@ -1,0 +1,68 @@
+"""`turnout prepare` and `turnout synthesize`."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from turnout.cli.terminal import complain, show
+from turnout.config.preparation import PrepareConfig, SynthesisConfig
+
+if TYPE_CHECKING:
+    from turnout.data.summary import Summary
+
+Output = Annotated[Path, Parameter(name=("--output", "--output-dir", "-o"))]
+PREPARE = PrepareConfig()
+SYNTHESIZE = SynthesisConfig()
+
+
+def prepare(
+    source: Path,
+    /,
+    *,
+    output: Output,
+    options: Annotated[PrepareConfig, Parameter(name="*")] = PREPARE,
+) -> int:
+    """Turn a corpus into lhotse cuts, and say what it holds.
+
+    Parameters
+    ----------
+    source
+        NeMo JSON lines, a CSV or TSV, a Kaldi directory, a Hugging Face dataset folder, a lhotse
+        manifest, or the folder of a public corpus.
+    output
+        Folder for the cuts, a `*.jsonl.gz` for each split.
+    """
+    from turnout.data.manifest import prepare as prepare_corpus
+
+    return _print(prepare_corpus(source, output, options))
+
+
+def synthesize(
+    grammar: Path,
+    /,
+    *,
+    output: Output,
+    options: Annotated[SynthesisConfig, Parameter(name="*")] = SYNTHESIZE,
+) -> int:
+    """Speak a list or grammar of sentences through many espeak-ng voices into a corpus.
+
+    Parameters
+    ----------
+    grammar
+        YAML file of sentences with their translations.
+    output
+        Folder for the recordings and their cuts.
+    """
+    from turnout.data.synthesis import synthesize as synthesize_corpus
+
+    return _print(synthesize_corpus(grammar, output, options))
+
+
+def _print(summary: "Summary") -> int:
+    """What was made on stdout, what was left out on stderr; 1 where something was."""
+    show(replace(summary, skipped=()))
+    for line in summary.skipped:
+        complain(f"left out: {line}")
+    return int(bool(summary.skipped))

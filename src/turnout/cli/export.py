@@ -1,0 +1,19 @@
+"""`turnout export`."""
+
+from turnout.cli.terminal import say
+
+
+def export(*, model: str, half: bool = False) -> int:
+    """Write a model folder's ONNX graphs and check them against PyTorch.
+
+    Parameters
+    ----------
+    model
+        Model folder, as training writes it.
+    half
+        Round the weights to float16 first, in the folder too: half the size.
+    """
+    from turnout.export import export_folder
+
+    say(str(export_folder(model, half=half)))
+    return 0

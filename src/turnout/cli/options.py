@@ -1,0 +1,61 @@
+"""Options that several verbs share, as dataclasses whose docstrings are the help."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from turnout.errors import UsageError
+
+Recordings = Annotated[list[Path], Parameter(help="Recordings: WAV, FLAC, OGG, MP3, AIFF, ...")]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class ModelOptions:
+    """Which model, on what."""
+
+    model: str | None = None
+    """Model folder or name; by default the model that ships."""
+    backend: Literal["auto", "onnx", "torch"] = "auto"
+    """'auto': ONNX Runtime, or PyTorch where the folder has no graphs."""
+    device: str = "auto"
+    """'auto', 'cpu' or 'cuda'."""
+    threads: int | None = None
+    """CPU threads; by default as many as there are cores."""
+
+    def __post_init__(self) -> None:
+        if self.threads is not None and self.threads < 1:
+            raise UsageError(f"--threads is {self.threads}: it must be at least 1")
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class SpeechOptions:
+    """What is known of the recordings and how they are decoded; what is left out is found."""
+
+    language: str = "auto"
+    """Spoken language, such as 'ar'; 'auto' finds it."""
+    target_language: str | None = None
+    """Language of the translation; by default the only one that the model has."""
+    bandwidth: Literal["auto", "narrowband", "wideband"] = "auto"
+    """'auto' measures it."""
+    beam_size: int = 1
+    """Hypotheses kept while decoding; 1 is greedy."""
+    batch_size: int = 8
+    """Stretches of audio decoded at once."""
+    max_duration: float = 14400.0
+    """Longest recording taken, in seconds of decoded audio."""
+
+    def __post_init__(self) -> None:
+        if self.beam_size < 1:
+            raise UsageError(f"--beam-size is {self.beam_size}: it must be at least 1 (greedy)")
+        if self.batch_size < 1:
+            raise UsageError(f"--batch-size is {self.batch_size}: it must be at least 1")
+        if not self.max_duration > 0:
+            raise UsageError(f"--max-duration is {self.max_duration:g}: it must be above 0 seconds")
+
+
+MODEL = ModelOptions()
+SPEECH = SpeechOptions()

@@ -1,0 +1,81 @@
+"""`turnout train`."""
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, Parameter
+from cyclopts.argument import ArgumentCollection
+from cyclopts.config import Dict
+
+from turnout.cli.configuration import read_config
+from turnout.cli.terminal import note, say
+from turnout.config import ModelConfig, TrainConfig
+from turnout.config import preset as model_preset
+from turnout.config.plain import to_plain
+
+DEFAULTS = TrainConfig()
+OWN = ("config", "preset")
+
+
+def train(
+    *,
+    config: Path | None = None,  # noqa: ARG001 - `read_training_config` has taken it
+    preset: str | None = None,  # noqa: ARG001
+    run: Annotated[TrainConfig, Parameter(name="*")] = DEFAULTS,
+) -> int:
+    """Train a model on prepared corpora; stopped and started again, a run goes on.
+
+    Parameters
+    ----------
+    config
+        YAML file of the options below; options given beside it win.
+    preset
+        Model shape to start from: tiny, small, omni-router or whisper-tiny.
+    """
+    from turnout.training.train import train as train_run
+
+    folder = train_run(run)
+    note("done; to use it: turnout transcribe AUDIO --model " + str(folder))
+    say(str(folder))
+    return 0
+
+
+def read_training_config(
+    app: App, commands: tuple[str, ...], arguments: ArgumentCollection
+) -> None:
+    """Fill in what the command line left open: from --config, then from --preset."""
+    path = _given(arguments, "--config")
+    if path is not None:
+        content = read_config(Path(path), TrainConfig, OWN)
+        _fill(content, path, app, commands, arguments)
+    name = _given(arguments, "--preset")
+    shape = ModelConfig() if name is None else model_preset(name)
+    # Without a preset too: where a part of a nested dataclass is given, the parser takes the rest
+    # from its class, not from the instance that its owner has by default.
+    source = f"preset {name}" if name else "the defaults"
+    _fill({"model": to_plain(shape)}, source, app, commands, arguments)
+
+
+def _fill(
+    content: dict, source: str, app: App, commands: tuple[str, ...], arguments: ArgumentCollection
+) -> None:
+    fill = Dict(content, source=source, use_commands_as_keys=False)
+    fill(app, commands, arguments)
+
+
+def _given(arguments: ArgumentCollection, name: str) -> str | None:
+    """The option's last value so far."""
+    for argument in arguments:
+        if argument.name == name and argument.tokens:
+            return argument.tokens[-1].value
+    return None
+
+
+app = App(
+    name="train",
+    config=read_training_config,
+    # Markdown reflows the long field docstrings.
+    help_format="markdown",
+    default_parameter=Parameter(negative_iterable=()),
+)
+app.default(train)

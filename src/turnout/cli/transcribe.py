@@ -1,0 +1,119 @@
+"""`turnout transcribe`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, get_args
+
+from cyclopts import Parameter
+
+from turnout.cli.options import MODEL, SPEECH, ModelOptions, Recordings, SpeechOptions
+from turnout.cli.terminal import complain, note, say, write_file
+from turnout.errors import TurnoutError, UsageError
+
+if TYPE_CHECKING:
+    from turnout.text.transcript import Transcript
+
+Format = Literal["txt", "vtt", "srt", "tsv", "json"]
+FORMATS: tuple[Format, ...] = get_args(Format)
+TaskName = Literal["transcribe", "translate", "both"]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class OutputOptions:
+    """Where the text goes; without these it is printed."""
+
+    output_dir: Annotated[Path | None, Parameter(alias="-o")] = None
+    """Write `<stem>.<format>` files here; the current folder where only a format is given."""
+    output_format: Annotated[
+        Literal["txt", "vtt", "srt", "tsv", "json", "all"] | None, Parameter(alias="-f")
+    ] = None
+    """Of the files; txt where only a folder is given."""
+    word_timestamps: bool = False
+    """Give the transcript's words times, in json also where they are."""
+
+    @property
+    def formats(self) -> tuple[Format, ...]:
+        """Formats to write; none where the text is printed."""
+        if self.output_dir is None and self.output_format is None:
+            return ()
+        return FORMATS if self.output_format == "all" else (self.output_format or "txt",)
+
+    @property
+    def folder(self) -> Path:
+        """Where files are written."""
+        return self.output_dir or Path()
+
+
+OUTPUT = OutputOptions()
+
+
+def transcribe(
+    audio: Recordings,
+    /,
+    *,
+    task: TaskName = "transcribe",
+    output: OutputOptions = OUTPUT,
+    speech: SpeechOptions = SPEECH,
+    model: ModelOptions = MODEL,
+) -> int:
+    """Write down what is said in recordings, or its translation, or both.
+
+    Parameters
+    ----------
+    task
+        'both' reads each recording once and writes transcript and translation.
+    """
+    if output.formats:
+        check_names(audio, output, task)
+    from turnout.cli.hearing import hear, transcriber_of
+
+    failed = 0
+    for path, answer in hear(transcriber_of(model), audio, task, speech, output.word_timestamps):
+        if isinstance(answer, TurnoutError):
+            complain(f"error: {answer}")
+            failed += 1
+            continue
+        for warning in answer.warnings:
+            complain(f"warning: {path}: {warning}")
+        if output.formats:
+            _write(path, answer, output)
+        else:
+            _print(path, answer, several=len(audio) > 1)
+    return int(failed > 0)
+
+
+def check_names(audio: Sequence[Path], output: OutputOptions, task: TaskName) -> None:
+    """Raise UsageError where two recordings would be written to one file."""
+    owners: dict[str, Path] = {}
+    endings = ("", ".translation") if task == "both" else ("",)
+    for path in audio:
+        for name in (f"{path.stem}{ending}" for ending in endings):
+            if name in owners:
+                raise UsageError(
+                    f"{owners[name]} and {path} would both be written to "
+                    f"{output.folder / name}.{output.formats[0]}: rename one, or run them apart"
+                )
+            owners[name] = path
+
+
+def _print(path: Path, transcript: "Transcript", several: bool) -> None:
+    head = f"{path}: " if several else ""
+    say(head + transcript.text)
+    if transcript.translation is not None:
+        target = f"{path} [{transcript.translation.language}]: " if several else ""
+        say(target + transcript.translation.text)
+
+
+def _write(path: Path, transcript: "Transcript", output: OutputOptions) -> None:
+    from turnout.text.writers import render
+
+    for kind in output.formats:
+        target = output.folder / f"{path.stem}.{kind}"
+        write_file(target, render(transcript, kind))
+        note(f"{path} -> {target}")
+        if transcript.translation is not None and kind != "json":
+            target = output.folder / f"{path.stem}.translation.{kind}"
+            write_file(target, render(transcript.translation, kind))
+            note(f"{path} -> {target}")

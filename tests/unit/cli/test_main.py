@@ -1,0 +1,132 @@
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+from turnout.cli import main
+from turnout.cli.terminal import one_line
+from turnout.errors import StorageError, TurnoutError
+
+VERBS = ("transcribe", "prepare", "synthesize", "train", "evaluate", "inspect", "export")
+
+
+def fails_with(monkeypatch, error):
+    """Let every verb raise `error`."""
+
+    def raise_it(*_arguments, **_options):
+        raise error
+
+    monkeypatch.setattr("turnout.cli.command.build_app", lambda: raise_it)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_help(capsys, verb):
+    assert main([verb, "--help"]) == 0
+    captured = capsys.readouterr()
+    assert captured.out.startswith(f"Usage: turnout {verb}")
+    assert captured.err == ""
+
+
+def test_the_command_alone_lists_the_verbs(capsys):
+    assert main([]) == 0
+    text = capsys.readouterr().out
+    assert [verb for verb in VERBS if verb in text] == list(VERBS)
+
+
+def test_the_version_is_told(capsys):
+    from importlib.metadata import version
+
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.strip() == version("turnout")
+
+
+def test_an_unknown_verb_offers_the_nearest(capsys):
+    assert main(["transcrbe", "a.wav"]) == 2
+    message = capsys.readouterr().err
+    assert message.startswith("turnout: error: ")
+    assert 'Did you mean "transcribe"?' in message
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "said"),
+    [
+        (TurnoutError("it broke"), 1, "turnout: error: it broke\n"),
+        (StorageError("x: cannot be written"), 1, "turnout: error: x: cannot be written\n"),
+        (OSError(28, "No space left on device", "/x/y"), 1, "/x/y: No space left on device"),
+        (PermissionError(13, "Permission denied", "z"), 1, "z: Permission denied"),
+        (MemoryError(), 1, "out of memory"),
+        (TurnoutError("two\nlines\x1b[2J"), 1, "two\\nlines\\x1b[2J"),
+    ],
+)
+def test_what_goes_wrong_is_one_line(monkeypatch, capsys, error, status, said):
+    fails_with(monkeypatch, error)
+    assert main(["transcribe", "a.wav"]) == status
+    message = capsys.readouterr().err
+    assert said in message
+    assert message.count("\n") == 1
+
+
+def test_our_own_mistakes_keep_their_traceback(monkeypatch):
+    fails_with(monkeypatch, ZeroDivisionError("ours"))
+    with pytest.raises(ZeroDivisionError):
+        main(["transcribe", "a.wav"])
+
+
+def test_an_interruption_is_quiet(monkeypatch, capsys):
+    fails_with(monkeypatch, KeyboardInterrupt())
+    assert main(["transcribe", "a.wav"]) == 130
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err) == ("", "")
+
+
+def test_control_characters_never_reach_the_terminal():
+    assert one_line("a\x1b[31m\r\nb\udcff ü عربي") == "a\\x1b[31m\\r\\nb\\udcff ü عربي"
+
+
+def command(*words, **options):
+    return subprocess.run(
+        [sys.executable, "-m", "turnout", *words], capture_output=True, text=True, check=False,
+        timeout=60, **options,
+    )  # fmt: skip
+
+
+def test_a_reader_that_leaves_is_no_error():
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [sys.executable, "-m", "turnout", "train", "--help"], stdout=writing,
+        stderr=subprocess.PIPE, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    os.close(writing)
+    # rich ends the process with 1 where it meets the broken pipe itself.
+    assert done.returncode in (1, 141)
+    assert done.stderr == ""
+
+
+def test_a_terminal_without_unicode_is_no_error(tmp_path):
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = command("train", "--config", str(tmp_path / "لا.yaml"), env=environment)
+    assert done.returncode == 2
+    assert "\\u0644" in done.stderr
+
+
+def test_help_answers_at_once():
+    # Wall time of a shared machine says little; the process's own time says what it did.
+    before = os.times()
+    began = time.perf_counter()
+    assert command("--help").returncode == 0
+    wall = time.perf_counter() - began
+    after = os.times()
+    used = after.children_user - before.children_user
+    used += after.children_system - before.children_system
+    assert min(wall, used) < 0.6
+
+
+def test_help_imports_no_room():
+    done = command("--help", env={**os.environ, "PYTHONPROFILEIMPORTTIME": "1"}).stderr
+    heavy = ("numpy", "onnxruntime", "torch", "lhotse", "turnout.audio", "turnout.transcription")
+    imported = {line.rpartition("|")[2].strip() for line in done.splitlines()}
+    assert "turnout.cli.app" in imported
+    assert not imported.intersection(heavy)
