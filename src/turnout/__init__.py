@@ -1,0 +1,95 @@
+"""Speech to text with routed experts: `turnout.load().transcribe("call.wav", task="both")`.
+
+Names are imported on first use, so that `import turnout` is quick and needs nothing of the
+workshop; those of the workshop need `pip install 'turnout[train]'`.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    __version__: str
+    from turnout.errors import (
+        AudioError,
+        AudioTooLong,
+        Cancelled,
+        CheckpointError,
+        ConfigError,
+        ExportError,
+        GuidanceError,
+        ManifestError,
+        MissingExtra,
+        ModelFolderError,
+        StorageError,
+        TrainingError,
+        TurnoutError,
+        UsageError,
+    )
+    from turnout.export.folder import export_folder
+    from turnout.guidance import Bandwidth, Task
+    from turnout.text.transcript import Segment, Transcript, Word
+    from turnout.training.train import train
+    from turnout.transcription.load import load
+    from turnout.transcription.transcriber import Transcriber
+
+__all__ = [
+    "AudioError",
+    "AudioTooLong",
+    "Bandwidth",
+    "Cancelled",
+    "CheckpointError",
+    "ConfigError",
+    "ExportError",
+    "GuidanceError",
+    "ManifestError",
+    "MissingExtra",
+    "ModelFolderError",
+    "Segment",
+    "StorageError",
+    "Task",
+    "TrainingError",
+    "Transcriber",
+    "Transcript",
+    "TurnoutError",
+    "UsageError",
+    "Word",
+    "__version__",
+    "export_folder",
+    "load",
+    "train",
+]
+
+_HOMES = {
+    "Bandwidth": "guidance",
+    "Segment": "text.transcript",
+    "Task": "guidance",
+    "Transcriber": "transcription.transcriber",
+    "Transcript": "text.transcript",
+    "Word": "text.transcript",
+    "export_folder": "export.folder",
+    "load": "transcription.load",
+    "train": "training.train",
+}
+_WORKSHOP = ("export_folder", "train")
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version  # noqa: PLC0415 - slow to import
+
+        return version("turnout")
+    if name not in __all__:
+        raise AttributeError(f"module 'turnout' has no attribute '{name}'")
+    home = _HOMES.get(name, "errors")
+    try:
+        return getattr(import_module(f"turnout.{home}"), name)
+    except ModuleNotFoundError as error:
+        if name not in _WORKSHOP:
+            raise
+        from turnout.errors import MissingExtra  # noqa: PLC0415
+
+        raise MissingExtra(f"turnout.{name}", "train") from error
+
+
+def __dir__() -> list[str]:
+    return __all__

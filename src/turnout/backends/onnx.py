@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
+from onnxruntime.capi import onnxruntime_pybind11_state as runtime  # type: ignore[attr-defined]
 
 from turnout.backends.guides import bandwidths, expert_guides
 from turnout.config import ModelConfig
@@ -135,9 +136,12 @@ class OnnxBackend:
         return DecoderState(state.rows[rows], chosen)
 
 
-RUNTIME_ERRORS: tuple[type[Exception], ...] = tuple(
-    getattr(onnxruntime.capi.onnxruntime_pybind11_state, name)
-    for name in ("Fail", "InvalidArgument", "InvalidGraph", "InvalidProtobuf", "NotImplemented")
+RUNTIME_ERRORS = (
+    runtime.Fail,
+    runtime.InvalidArgument,
+    runtime.InvalidGraph,
+    runtime.InvalidProtobuf,
+    runtime.NotImplemented,
 )
 
 
@@ -160,6 +164,7 @@ def runner(
 
     def run(arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         fed = {name: np.ascontiguousarray(arrays[name]) for name in inputs}
-        return dict(zip(outputs, session.run(outputs, fed), strict=True))
+        found: list[Any] = session.run(outputs, fed)  # type: ignore[assignment]
+        return dict(zip(outputs, found, strict=True))
 
     return run

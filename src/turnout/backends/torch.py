@@ -14,7 +14,7 @@ from torch.random import fork_rng
 from turnout.backends.guides import bandwidths, expert_guides
 from turnout.config import ModelConfig
 from turnout.decoding.backend import DecoderState, Encoded
-from turnout.errors import ModelFolderError
+from turnout.errors import ModelFolderError, UsageError
 from turnout.folder import WEIGHTS, ModelFolder
 from turnout.guidance import Guidance
 from turnout.model.build import build_model
@@ -123,6 +123,24 @@ def _select_memory(memory: Memory, index: Tensor) -> Memory:
         memory.values.index_select(1, index),
         memory.mask.index_select(0, index),
     )
+
+
+def open_backend(
+    folder: ModelFolder, device: str = "auto", threads: int | None = None
+) -> TorchBackend:
+    """The folder's model on 'cpu', 'cuda' or, with 'auto', on a GPU where there is one.
+
+    Raises UsageError for a device that is not there, and ModelFolderError.
+    """
+    available = torch.cuda.is_available()
+    if device == "auto":
+        device = "cuda" if available else "cpu"
+    if device.split(":")[0] not in ("cpu", "cuda") or (device != "cpu" and not available):
+        there = "auto, cpu and cuda" if available else "auto and cpu (PyTorch sees no GPU)"
+        raise UsageError(f"no device '{device}': this machine has {there}")
+    if threads is not None:
+        torch.set_num_threads(threads)
+    return TorchBackend(load_model(folder), device)
 
 
 def load_weights(folder: ModelFolder) -> dict[str, Tensor]:

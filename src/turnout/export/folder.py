@@ -33,8 +33,12 @@ def export_folder(path: str | Path, *, half: bool = False) -> Path:
 
 def graphs_of(model: SpeechModel) -> dict[str, bytes]:
     """The ONNX files of a model by name."""
-    from turnout.export.graphs import build_graph, decoder_plan, encoder_plan
-    from turnout.export.storage import graph_bytes
+    from turnout.export.graphs import (  # noqa: PLC0415 - slow to import
+        build_graph,
+        decoder_plan,
+        encoder_plan,
+    )
+    from turnout.export.storage import graph_bytes  # noqa: PLC0415
 
     files = {ENCODER: graph_bytes(build_graph(encoder_plan(model)))}
     if model.decoder is not None:

@@ -96,7 +96,7 @@ def compare_decoders(
     """A prompt of unequal lengths, single steps, and a step after rows were chosen."""
     batch = len(case.guidance)
     rows = np.arange(batch + 1) % batch
-    guidance = [case.guidance[row] for row in rows]
+    guidance = [case.guidance[int(row)] for row in rows]
     random = np.random.default_rng(1)
     states = [backend.start(encoded, rows, guidance) for backend, encoded in (expected, found)]
     worst = 0.0
