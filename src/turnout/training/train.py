@@ -147,8 +147,8 @@ def compare_ranks(checkpoint: Checkpoint, trainer: Trainer, say: Callable[[str],
     if before != now:
         trainer.state.position = trainer.state.position * before // now
         say(
-            f"warning: the run was on {before} ranks and goes on with {now}: the result will differ from "
-            "that of an undisturbed run"
+            f"warning: the run was on {before} ranks and goes on with {now}: the result will not "
+            "be that of an undisturbed run"
         )
 
 
@@ -191,9 +191,7 @@ def claim(config: TrainConfig, folder: Path, ranks: Ranks, say: Callable[[str], 
         before = json.loads(path.read_text())["config"]
         changed = changed_fields(before, now) - FREE
         for name in sorted(changed & WARNED):
-            say(
-                f"warning: {name} changed since the run began: the last bits of the result may differ"
-            )
+            say(f"warning: {name} changed since the run began: the last bits may differ")
         refused = sorted(changed - WARNED)
         if refused:
             raise ConfigError(

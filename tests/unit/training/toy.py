@@ -2,10 +2,12 @@
 
 import hashlib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch.nn import functional
 
 from turnout.config import (
     DataConfig,
@@ -119,6 +121,30 @@ def toy_batch(name: str, utterances: int = 4) -> Batch:
         texts=(),
         guidance=(),
         seconds=float(frame_mask.sum()) / 100,
+    )
+
+
+def joined(first: Batch, second: Batch) -> Batch:
+    """Two batches as one."""
+
+    def stack(name: str, padding: float = 0) -> torch.Tensor:
+        tensors = getattr(first, name), getattr(second, name)
+        if tensors[0].ndim == 1:
+            return torch.cat(tensors)
+        longest = max(t.shape[1] for t in tensors)
+        rest = (0, 0) * (tensors[0].ndim - 2)
+        wide = [functional.pad(t, (*rest, 0, longest - t.shape[1]), value=padding) for t in tensors]
+        return torch.cat(wide)
+
+    names = ("log_mel", "frame_mask", "encoder_guide", "bandwidth", "ctc_targets", "ctc_lengths")
+    more = ("decoder_guide", "tokens", "token_counts")
+    return replace(
+        first,
+        **{name: stack(name) for name in (*names, *more)},
+        labels=stack("labels", -100),
+        rows=torch.cat([first.rows, second.rows + len(first.log_mel)]),
+        utterance_ids=first.utterance_ids + second.utterance_ids,
+        seconds=first.seconds + second.seconds,
     )
 
 

@@ -1,0 +1,216 @@
+"""`train` itself: from cuts on the disk to a model folder, on a corpus of two sounds."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from lhotse import MonoCut, Recording, SupervisionSegment
+from lhotse.cut import CutSet
+
+from tests.unit.training.toy import toy_config, toy_model
+from turnout.config import (
+    AugmentConfig,
+    CorpusConfig,
+    DataConfig,
+    JoinConfig,
+    OptimizerConfig,
+    RoutingConfig,
+    TrainConfig,
+)
+from turnout.errors import ConfigError, ModelFolderError, StorageError
+from turnout.folder import ModelFolder
+from turnout.training.distributed import Ranks, open_fabric
+from turnout.training.state import named_weights
+from turnout.training.train import changed_fields, locked, train
+
+HOLDER = """
+import fcntl, sys, time
+file = open(sys.argv[1], "w")
+fcntl.lockf(file, fcntl.LOCK_EX)
+print("locked", flush=True)
+time.sleep(60)
+"""
+WORDS = {"low": ("tief", 400), "high": ("hoch", 2500)}
+
+
+@pytest.fixture(scope="module")
+def cuts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve clips of half a second."""
+    folder = tmp_path_factory.mktemp("corpus")
+    rng = np.random.default_rng(0)
+    found = []
+    for number in range(12):
+        word = tuple(WORDS)[number % 2]
+        translation, pitch = WORDS[word]
+        seconds = np.arange(8000) / 16000
+        samples = 0.3 * np.sin(2 * np.pi * pitch * seconds) + 0.01 * rng.normal(size=8000)
+        path = folder / f"{number}.wav"
+        soundfile.write(path, samples, 16000)
+        recording = Recording.from_file(path)
+        supervision = SupervisionSegment(
+            id=str(number), recording_id=recording.id, start=0.0, duration=0.5, text=word,
+            language="en", speaker="s", custom={"translations": {"de": translation}},
+        )  # fmt: skip
+        found.append(
+            MonoCut(
+                id=str(number), start=0.0, duration=0.5, channel=0, recording=recording,
+                supervisions=[supervision],
+            )
+        )  # fmt: skip
+    CutSet.from_cuts(found).to_file(folder / "cuts.jsonl.gz")
+    return folder / "cuts.jsonl.gz"
+
+
+def config_of(cuts: Path, output: Path, **changes: object) -> TrainConfig:
+    corpus = CorpusConfig(cuts=str(cuts))
+    model = toy_model()
+    vocabulary = dataclasses.replace(model.vocabulary, size=400)
+    settings: dict[str, object] = {
+        "model": dataclasses.replace(model, vocabulary=vocabulary),
+        "data": DataConfig(
+            train=(corpus,),
+            dev=(corpus,),
+            batch_seconds=4,
+            dev_utterances=3,
+            join=JoinConfig(curriculum=()),
+            augment=AugmentConfig(telephone_variants=1),
+        ),
+        "optimizer": OptimizerConfig(warmup_steps=1),
+        "max_steps": 4,
+        **changes,
+    }
+    return toy_config(output, **settings)
+
+
+@pytest.fixture(scope="module")
+def trained(cuts: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainConfig:
+    config = config_of(cuts, tmp_path_factory.mktemp("runs") / "a")
+    train(config)
+    return config
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    from safetensors.torch import load
+
+    return load(ModelFolder.open(folder).read("model.safetensors"))
+
+
+def test_a_run_ends_in_a_model_folder_with_its_card(trained: TrainConfig) -> None:
+    run = Path(trained.output)
+    folder = ModelFolder.open(run / "model")
+    assert folder.config.vocabulary.size == folder.tokenizer.size < 400
+    card = (run / "model" / "README.md").read_text()
+    assert "hours of audio" in card
+    assert '"batch_seconds": 4' in card
+    assert (run / "training.png").is_file()
+    assert list((run / "tensorboard").iterdir())
+    lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    rows = next(line for line in lines if line["event"] == "validation")["rows"]
+    found = {(row["bandwidth"], row["task"], row["language"]) for row in rows}
+    assert found == {
+        (bandwidth, *text)
+        for bandwidth in ("narrowband", "wideband")
+        for text in (("transcribe", "en"), ("translate", "de"))
+    }
+
+
+def test_started_again_a_finished_run_says_so(trained: TrainConfig, capsys) -> None:
+    before = (Path(trained.output) / "model" / "model.safetensors").stat().st_mtime_ns
+    assert train(trained) == Path(trained.output) / "model"
+    assert "this run is finished" in capsys.readouterr().err
+    assert (Path(trained.output) / "model" / "model.safetensors").stat().st_mtime_ns == before
+
+
+def test_a_changed_configuration_is_refused_its_fields_named(trained: TrainConfig) -> None:
+    data = dataclasses.replace(trained.data, batch_seconds=5)
+    changed = dataclasses.replace(trained, data=data, seed=1, log_every=7)
+    with pytest.raises(ConfigError, match=r"since this run began: data.batch_seconds, seed: put"):
+        train(changed)
+
+
+def test_another_number_of_workers_is_a_warning(trained: TrainConfig, capsys) -> None:
+    data = dataclasses.replace(trained.data, workers=1)
+    train(dataclasses.replace(trained, data=data))
+    assert "warning: data.workers changed" in capsys.readouterr().err
+
+
+def test_changed_fields_are_dotted() -> None:
+    before = {"a": {"b": 1, "c": [1, 2]}, "d": None}
+    assert changed_fields(before, {"a": {"b": 2, "c": [1, 2]}, "d": 3}) == {"a.b", "d"}
+    assert changed_fields(before, {"a": {"b": 1}, "d": None}) == {"a.c"}
+
+
+def test_init_from_starts_with_a_folders_weights_and_tokenizer(
+    trained: TrainConfig, cuts: Path, tmp_path: Path, capsys
+) -> None:
+    source = Path(trained.output) / "model"
+    optimizer = OptimizerConfig(learning_rate=1e-12, weight_decay=0.0)
+    config = config_of(
+        cuts, tmp_path / "b", init_from=str(source), max_steps=1, optimizer=optimizer
+    )
+    train(config)
+    before, after = weights(source), weights(tmp_path / "b" / "model")
+    for name in before:
+        torch.testing.assert_close(after[name], before[name], atol=1e-6, rtol=1e-6)
+    assert (tmp_path / "b" / "tokenizer.model").read_bytes() == (
+        source / "tokenizer.model"
+    ).read_bytes()
+    assert "init_from" not in capsys.readouterr().err
+
+
+def test_init_from_lists_what_did_not_fit(
+    trained: TrainConfig, cuts: Path, tmp_path: Path, capsys
+) -> None:
+    omni = RoutingConfig(kind="omni", num_experts=2)
+    model = dataclasses.replace(
+        trained.model, encoder=dataclasses.replace(trained.model.encoder, routing=omni)
+    )
+    config = config_of(
+        cuts,
+        tmp_path / "c",
+        model=model,
+        init_from=str(Path(trained.output) / "model"),
+        max_steps=1,
+    )
+    train(config)
+    said = capsys.readouterr().err
+    assert "tensors not in the model folder, left random: encoder" in said
+    assert "router" in said
+
+
+def test_init_from_a_folder_that_is_not_there(cuts: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelFolderError, match="no model"):
+        train(config_of(cuts, tmp_path / "d", init_from=str(tmp_path / "nothing")))
+
+
+def test_two_processes_cannot_train_in_one_folder(tmp_path: Path) -> None:
+    ranks = Ranks(open_fabric(toy_config(tmp_path)))
+    other = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(tmp_path / ".lock")], stdout=subprocess.PIPE
+    )
+    try:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"locked\n"
+        with (
+            pytest.raises(StorageError, match="another process trains in it"),
+            locked(tmp_path, ranks),
+        ):
+            pytest.fail("it was let in")
+    finally:
+        other.kill()
+        other.communicate()
+    with locked(tmp_path, ranks):
+        pass
+
+
+def test_the_weights_of_a_model_are_named_once(trained: TrainConfig) -> None:
+    from turnout.model.build import build_model
+
+    names = named_weights(build_model(trained.model))
+    assert len({tensor.data_ptr() for tensor in names.values()}) == len(names)
