@@ -37,6 +37,8 @@ class JoinConfig:
     """Share of utterances whose pauses are digital zero rather than faint noise."""
     curriculum: tuple[tuple[float, int], ...] = ((0.05, 1), (0.15, 3))
     """(share of the run, most words until then), ascending; then max_words."""
+    exclude: tuple[str, ...] = ()
+    """Texts that no utterance may have: sentences that are kept for trying the model out."""
 
     def __post_init__(self) -> None:
         require(1 <= self.min_words <= self.max_words, "join: 1 <= min_words <= max_words")

@@ -13,10 +13,19 @@ from numpy.typing import NDArray
 
 from turnout.config import DataConfig, JoinConfig
 from turnout.data.augment import FRAMES_PER_SECOND, Shape, draw_shape
-from turnout.data.joining import Joining, Speaker, draw_joining, joining_of, speakers_of
+from turnout.data.joining import (
+    Joining,
+    Speaker,
+    draw_joining,
+    joined_text,
+    joining_of,
+    speakers_of,
+)
 from turnout.data.store import FeatureStore
+from turnout.errors import TrainingError
 from turnout.guidance import Bandwidth
 
+MOST_DRAWS = 1000
 LENGTH_JITTER = 0.05
 """Lengths are blurred by this share before they are sorted, so that batch-mates change."""
 
@@ -145,10 +154,9 @@ class CorpusSource:
     def _recipe(self, index: int, pick: int, most_words: int, rng: np.random.Generator) -> Recipe:
         augment = self.config.augment
         if self.join:
-            joining = draw_joining(self.speakers[pick], self.config.join, rng, most=most_words)
+            joining = self._drawn(pick, most_words, rng)
         else:
-            joining = joining_of((pick,), self.config.join, rng)
-        joining = self._fitting(joining)
+            joining = self._fitting(joining_of((pick,), self.config.join, rng))
         first = self.store.clips[joining.clips[0]]
         native = first.bandwidth is Bandwidth.NARROWBAND
         narrow = native or bool(
@@ -165,6 +173,22 @@ class CorpusSource:
             empty=bool(rng.random() < augment.empty),
             target=self._target(joining, rng),
             shape=shape,
+        )
+
+    def _drawn(self, speaker: int, most_words: int, rng: np.random.Generator) -> Joining:
+        """Words of one speaker whose text is not among the excluded ones."""
+        config = self.config.join
+        for _ in range(MOST_DRAWS):
+            joining = self._fitting(
+                draw_joining(self.speakers[speaker], config, rng, most=most_words)
+            )
+            clips = [self.store.clips[clip] for clip in joining.clips]
+            text = joined_text([clip.text for clip in clips], clips[0].language)
+            if text not in config.exclude:
+                return joining
+        raise TrainingError(
+            f"data.join.exclude leaves nothing to say for speaker {clips[0].speaker}: "
+            f"{MOST_DRAWS} draws in a row were excluded; shorten the list"
         )
 
     def _variants(

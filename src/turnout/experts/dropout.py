@@ -21,8 +21,8 @@ class Dropout(nn.Module):
         count = hidden.numel()
         words = torch.empty(-(-count // 8), dtype=torch.int64, device=hidden.device)
         levels = words.random_(-(2**63), None).view(torch.uint8)[:count].view(hidden.shape)
-        kept = (levels >= self.dropped_levels).to(hidden.dtype)
-        return hidden * (kept * (LEVELS / (LEVELS - self.dropped_levels)))
+        scale = LEVELS / (LEVELS - self.dropped_levels)
+        return hidden * levels.ge_(self.dropped_levels).to(hidden.dtype).mul_(scale)
 
     def extra_repr(self) -> str:
         """The rate in effect."""
