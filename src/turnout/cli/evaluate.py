@@ -5,7 +5,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from turnout.cli.options import MODEL, SPEECH, ModelOptions, SpeechOptions
+from turnout.cli.options import MODEL, SPEECH, ModelOptions, SpeechOptions, transcriber_of, words_of
+from turnout.cli.terminal import complain, note, show, track, write_file
 from turnout.cli.transcribe import TaskName
 
 
@@ -32,4 +33,22 @@ def evaluate(
     output
         JSON file for the report, each utterance's texts included.
     """
-    raise NotImplementedError
+    from turnout.evaluation.run import evaluate as evaluate_model
+
+    report = evaluate_model(
+        transcriber_of(model),
+        data,
+        task=task,
+        limit=limit,
+        watched=lambda answers, total: track(answers, total, "scoring"),
+        **words_of(speech),
+    )
+    show(report.to_table())
+    for line in report.failed:
+        complain(f"error: {line}")
+    if report.left_out:
+        complain(f"{report.left_out} utterances have no text that this model could write")
+    if output is not None:
+        write_file(output, report.to_json())
+        note(f"report -> {output}")
+    return int(bool(report.failed))

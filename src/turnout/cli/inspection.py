@@ -1,11 +1,28 @@
 """`turnout inspect`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from turnout.cli.options import MODEL, SPEECH, ModelOptions, Recordings, SpeechOptions
+from turnout.cli.options import (
+    MODEL,
+    SPEECH,
+    ModelOptions,
+    Recordings,
+    SpeechOptions,
+    transcriber_of,
+    words_of,
+)
+from turnout.cli.terminal import about, complain, note, show, status_of, track, write_file
+from turnout.cli.transcribe import check_names
+from turnout.errors import TurnoutError
+
+if TYPE_CHECKING:
+    from turnout.config import FeatureConfig
+    from turnout.inspection.record import Layout, RoutingRecord
+
+SUMMARY = "routing.json"
 
 
 def inspect(
@@ -26,4 +43,42 @@ def inspect(
     output
         Folder for the files.
     """
-    raise NotImplementedError
+    check_names(audio, output, (".routing.png",))
+    from turnout.inspection.record import Layout
+    from turnout.inspection.report import statistics_json, statistics_table
+    from turnout.inspection.run import inspect_files
+    from turnout.inspection.statistics import statistics_of
+
+    transcriber = transcriber_of(model)
+    config = transcriber.backend.config
+    layout = Layout.of(config)
+    results = inspect_files(transcriber, audio, **words_of(speech))
+    records: list[RoutingRecord] = []
+    failures: list[TurnoutError] = []
+    for path, result in zip(audio, track(results, len(audio), "inspecting"), strict=True):
+        if isinstance(result, TurnoutError):
+            complain(f"error: {about(path, result)}")
+            failures.append(result)
+            continue
+        _write(path, result, layout, config.features, output)
+        records.append(result)
+    if records:
+        statistics = statistics_of(records, layout)
+        show(statistics_table(statistics))
+        write_file(output / SUMMARY, statistics_json(statistics, [one.name for one in records]))
+    return status_of(failures, len(audio))
+
+
+def _write(
+    path: Path, record: "RoutingRecord", layout: "Layout", features: "FeatureConfig", output: Path
+) -> None:
+    """The recording's JSON and its pictures, one for each 30 seconds."""
+    from turnout.inspection.picture import draw, pages
+    from turnout.inspection.report import record_json
+
+    write_file(output / f"{path.stem}.routing.json", record_json(record, layout))
+    for number, start in enumerate(pages(record), start=1):
+        suffix = "" if number == 1 else f"-{number}"
+        target = output / f"{path.stem}.routing{suffix}.png"
+        write_file(target, draw(record, layout, features, start=start))
+        note(f"{path} -> {target}")

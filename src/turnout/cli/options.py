@@ -2,11 +2,15 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
 from turnout.errors import UsageError
+
+if TYPE_CHECKING:
+    from turnout.transcription.transcriber import Transcriber
+    from turnout.transcription.wishes import Options
 
 Recordings = Annotated[list[Path], Parameter(help="Recordings: WAV, FLAC, OGG, MP3, AIFF, ...")]
 
@@ -47,15 +51,40 @@ class SpeechOptions:
     """Stretches of audio decoded at once."""
     max_duration: float = 14400.0
     """Longest recording taken, in seconds of decoded audio."""
+    channel: int | None = None
+    """The one that is heard, from 0; all of them, mixed, by default."""
 
     def __post_init__(self) -> None:
-        if self.beam_size < 1:
-            raise UsageError(f"--beam-size is {self.beam_size}: it must be at least 1 (greedy)")
-        if self.batch_size < 1:
-            raise UsageError(f"--batch-size is {self.batch_size}: it must be at least 1")
+        for name in ("beam_size", "batch_size"):
+            value = getattr(self, name)
+            if value < 1:
+                option = name.replace("_", "-")
+                raise UsageError(f"--{option} is {value}: it must be at least 1")
         if not self.max_duration > 0:
             raise UsageError(f"--max-duration is {self.max_duration:g}: it must be above 0 seconds")
 
 
 MODEL = ModelOptions()
 SPEECH = SpeechOptions()
+
+
+def transcriber_of(options: ModelOptions) -> "Transcriber":
+    """The model that is asked for, ready."""
+    from turnout.transcription.load import load
+
+    return load(
+        options.model, backend=options.backend, device=options.device, threads=options.threads
+    )
+
+
+def words_of(speech: SpeechOptions) -> "Options":
+    """The options as `Transcriber.transcribe` takes them."""
+    return {
+        "language": speech.language,
+        "target_language": speech.target_language,
+        "bandwidth": speech.bandwidth,
+        "beam_size": speech.beam_size,
+        "batch_size": speech.batch_size,
+        "max_duration": speech.max_duration,
+        "channel": speech.channel,
+    }

@@ -5,15 +5,17 @@ Knows no verb.
 
 import os
 import sys
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 from uuid import uuid4
 
-from turnout.errors import StorageError
+from turnout.errors import StorageError, TurnoutError
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+T = TypeVar("T")
 WIDE = 220
 """Columns of a table that is written to a file or a pipe."""
 
@@ -33,6 +35,18 @@ def show(renderable: "RenderableType") -> None:
     console.print(renderable, highlight=False)
 
 
+def track(items: Iterable[T], total: int, what: str) -> Iterator[T]:
+    """The items, with a bar on stderr while they come, where that is a terminal."""
+    if not sys.stderr.isatty() or total < 2:
+        yield from items
+        return
+    from rich.console import Console
+    from rich.progress import track as bar
+
+    console = Console(stderr=True)
+    yield from bar(items, what, total=total, console=console, transient=True)
+
+
 def note(text: str) -> None:
     """A line of progress on stderr."""
     sys.stderr.write(one_line(text) + "\n")
@@ -41,6 +55,19 @@ def note(text: str) -> None:
 def complain(text: str) -> None:
     """A line on stderr that says what went wrong, or nearly."""
     note(f"turnout: {text}")
+
+
+def about(path: Path, error: TurnoutError) -> str:
+    """The error's message, with the recording's name where it does not have it."""
+    message = str(error)
+    return message if str(path) in message else f"{path}: {message}"
+
+
+def status_of(failures: Sequence[TurnoutError], total: int) -> int:
+    """0 without failures; 1 where some inputs failed; 2 where all did, for how they were asked."""
+    if failures and len(failures) == total:
+        return max(error.exit_status for error in failures)
+    return int(bool(failures))
 
 
 def one_line(text: str) -> str:

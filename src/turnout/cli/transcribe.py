@@ -7,12 +7,21 @@ from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 from cyclopts import Parameter
 
-from turnout.cli.options import MODEL, SPEECH, ModelOptions, Recordings, SpeechOptions
-from turnout.cli.terminal import complain, note, say, write_file
+from turnout.cli.options import (
+    MODEL,
+    SPEECH,
+    ModelOptions,
+    Recordings,
+    SpeechOptions,
+    transcriber_of,
+    words_of,
+)
+from turnout.cli.terminal import about, complain, note, say, status_of, track, write_file
 from turnout.errors import TurnoutError, UsageError
 
 if TYPE_CHECKING:
     from turnout.text.transcript import Transcript
+    from turnout.transcription.wishes import Options
 
 Format = Literal["txt", "vtt", "srt", "tsv", "json"]
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -66,34 +75,37 @@ def transcribe(
         'both' reads each recording once and writes transcript and translation.
     """
     if output.formats:
-        check_names(audio, output, task)
-    from turnout.cli.hearing import hear, transcriber_of
-
-    failed = 0
-    for path, answer in hear(transcriber_of(model), audio, task, speech, output.word_timestamps):
-        if isinstance(answer, TurnoutError):
-            complain(f"error: {answer}")
-            failed += 1
+        kind = output.formats[0]
+        both = (f".{kind}", f".translation.{kind}")
+        check_names(audio, output.folder, both if task == "both" else both[:1])
+    options: Options = {
+        **words_of(speech), "task": task, "word_timestamps": output.word_timestamps,
+    }  # fmt: skip
+    results = transcriber_of(model).transcribe_files(audio, **options)
+    failures: list[TurnoutError] = []
+    for path, result in zip(audio, track(results, len(audio), "transcribing"), strict=True):
+        if isinstance(result, TurnoutError):
+            complain(f"error: {about(path, result)}")
+            failures.append(result)
             continue
-        for warning in answer.warnings:
+        for warning in result.warnings:
             complain(f"warning: {path}: {warning}")
         if output.formats:
-            _write(path, answer, output)
+            _write(path, result, output)
         else:
-            _print(path, answer, several=len(audio) > 1)
-    return int(failed > 0)
+            _print(path, result, several=len(audio) > 1)
+    return status_of(failures, len(audio))
 
 
-def check_names(audio: Sequence[Path], output: OutputOptions, task: TaskName) -> None:
-    """Raise UsageError where two recordings would be written to one file."""
+def check_names(audio: Sequence[Path], folder: Path, endings: Sequence[str]) -> None:
+    """Raise UsageError where two recordings would be written to one file of `folder`."""
     owners: dict[str, Path] = {}
-    endings = ("", ".translation") if task == "both" else ("",)
     for path in audio:
         for name in (f"{path.stem}{ending}" for ending in endings):
             if name in owners:
                 raise UsageError(
-                    f"{owners[name]} and {path} would both be written to "
-                    f"{output.folder / name}.{output.formats[0]}: rename one, or run them apart"
+                    f"{owners[name]} and {path} would both be written to {folder / name}: "
+                    "rename one, or run them apart"
                 )
             owners[name] = path
 

@@ -27,7 +27,8 @@ class Outcome:
     hypothesis: str
     seconds: float
     found_language: str | None
-    """Spoken language that the model found, or was told."""
+    """Spoken language that the model found, or was told; None where the transcript was not asked
+    for, and where the model tells none."""
     found_bandwidth: Bandwidth
     """Measured, or told."""
 
@@ -42,8 +43,8 @@ class Row:
     target_language: str
     utterances: int
     hours: float
-    language_found: float
-    """Share of utterances whose spoken language was found right."""
+    language_found: float | None
+    """Share of utterances whose spoken language was found right; None where it is not told."""
     bandwidth_found: float
     """Share of utterances whose bandwidth was found right."""
     wer: Score
@@ -68,6 +69,8 @@ class Report:
     outcomes: tuple[Outcome, ...]
     failed: tuple[str, ...] = ()
     """One line for each utterance that could not be taken; they are in no score."""
+    left_out: int = 0
+    """Utterances without a text that was asked for and that the model could write."""
 
     @property
     def signatures(self) -> dict[str, str]:
@@ -83,6 +86,7 @@ class Report:
             "signatures": self.signatures,
             "rows": [asdict(row) for row in self.rows],
             "failed": list(self.failed),
+            "left_out": self.left_out,
             "utterances": [asdict(outcome) for outcome in self.outcomes],
         }
         return json.dumps(content, ensure_ascii=False, indent=1) + "\n"
@@ -114,7 +118,8 @@ def _row(outcomes: Sequence[Outcome], seed: int) -> Row:
     first = outcomes[0]
     references = [outcome.reference for outcome in outcomes]
     hypotheses = [outcome.hypothesis for outcome in outcomes]
-    right = sum(outcome.found_language == outcome.language for outcome in outcomes)
+    found = [outcome.found_language for outcome in outcomes]
+    right = sum(language == first.language for language in found) / len(found)
     measured = sum(outcome.found_bandwidth == outcome.bandwidth for outcome in outcomes)
     return Row(
         bandwidth=first.bandwidth,
@@ -123,7 +128,7 @@ def _row(outcomes: Sequence[Outcome], seed: int) -> Row:
         target_language=first.target_language,
         utterances=len(outcomes),
         hours=sum(outcome.seconds for outcome in outcomes) / 3600,
-        language_found=right / len(outcomes),
+        language_found=right if any(found) else None,
         bandwidth_found=measured / len(outcomes),
         wer=word_errors(references, hypotheses, seed=seed),
         cer=character_errors(references, hypotheses, seed=seed),
@@ -142,6 +147,6 @@ def _cells(row: Row) -> list[str]:
         f"{row.utterances:,}",
         f"{row.hours:.2f}",
         *(str(score) for score in row.scores),
-        f"{100 * row.language_found:.1f} %",
+        "" if row.language_found is None else f"{100 * row.language_found:.1f} %",
         f"{100 * row.bandwidth_found:.1f} %",
     ]

@@ -1,0 +1,57 @@
+"""A recording through a transcriber, once for its words and once for its routing."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Unpack
+
+from turnout.errors import TurnoutError
+from turnout.guidance import Guidance, Task
+from turnout.inspection.record import RoutingRecord
+from turnout.inspection.trace import Window, trace
+from turnout.text.transcript import Transcript
+from turnout.transcription.transcriber import Transcriber
+from turnout.transcription.wishes import Options
+
+
+def inspect_files(
+    transcriber: Transcriber, sources: Sequence[Path], **options: Unpack[Options]
+) -> Iterator[RoutingRecord | TurnoutError]:
+    """The routing of each recording, in order, or why it could not be taken.
+
+    `options` are those of `Transcriber.transcribe`, but for the task. Raises GuidanceError and
+    UsageError for options that no recording could be served with.
+    """
+    asked: Options = {**options, "task": "transcribe", "word_timestamps": True}
+    for source, result in zip(sources, transcriber.transcribe_files(sources, **asked), strict=True):
+        if isinstance(result, TurnoutError):
+            yield result
+            continue
+        try:
+            yield _record(transcriber, source, result, asked)
+        except TurnoutError as error:
+            yield error
+
+
+def _record(
+    transcriber: Transcriber, source: Path, transcript: Transcript, options: Options
+) -> RoutingRecord:
+    """Raises AudioError, GuidanceError."""
+    told: Options = {**options, "bandwidth": str(transcript.bandwidth)}
+    hearing = transcriber.listen(source, **told)
+    windows = [
+        Window(stretch.start, stretch.log_mel) for stretch in hearing if stretch.log_mel is not None
+    ]
+    guidance = Guidance(
+        bandwidth=transcript.bandwidth,
+        task=Task.TRANSCRIBE,
+        language=transcript.language,
+        target_language=transcript.language,
+    )
+    found = trace(transcriber.backend, windows, guidance)
+    return RoutingRecord(
+        name=source.name,
+        log_mel=found.log_mel,
+        expert_index=found.expert_index,
+        guidance=guidance,
+        transcript=transcript,
+    )
