@@ -157,3 +157,16 @@ def test_certain_emissions_stay_finite() -> None:
     scores = scorer.score(np.zeros(2, dtype=np.int64), [(1,), (2,)])
     assert scores[0] == pytest.approx(0, abs=1e-6)
     assert scores[1] < -70
+
+
+def test_padding_changes_no_prefix_score() -> None:
+    padded = batch_of([2, 5], 0)
+    alone = PrefixScorer(padded.log_probs[:1, :2], padded.frame_mask[:1, :2], BLANK)
+    row, choices = np.zeros(1, dtype=np.int64), np.array([[1, 2, 3]])
+    scores = []
+    for scorer in (padded, alone):
+        prefixes = scorer.start(row)
+        for token in (1, 2, 1):  # more than two frames can hold
+            prefixes = scorer.advance(prefixes, row, np.array([token]))
+        scores.append(scorer.scores(prefixes, choices))
+    np.testing.assert_allclose(*scores, rtol=0, atol=1e-9)

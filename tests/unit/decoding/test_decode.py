@@ -149,6 +149,13 @@ def test_ctc_keeps_the_decoder_from_inventing(options: DecodingOptions) -> None:
 
 
 @BOTH_SEARCHES
+def test_a_translation_of_nothing_is_empty(options: DecodingOptions) -> None:
+    noise = Script("", {"de": "ja"}, "en", heard_with=0.9)  # CTC is not sure of the silence
+    assert texts(run((noise,), options)) == [("", "")]
+    assert texts(run((noise,), options, Request(tasks=(Task.TRANSLATE,)))) == [("ja",)]
+
+
+@BOTH_SEARCHES
 def test_ctc_restores_what_the_decoder_leaves_out(options: DecodingOptions) -> None:
     (first,) = tokenizer().encode("one")
     next_tokens = {(): {tokenizer().end: 0.6, first: 0.39}}
@@ -218,6 +225,20 @@ def test_times_come_from_ctc() -> None:
     )
     (bare,) = decode(ScriptedBackend(SCRIPTS), tokenizer(), [utterance], GREEDY)
     assert bare.hypotheses[0].words == () and bare.hypotheses[0].start == 0.48
+
+
+def test_times_of_a_text_that_ctc_did_not_find() -> None:
+    script = Script("one two no", {"de": "eins zwei nein"}, "en", heard="one no", heard_with=0.2)
+    options = replace(GREEDY, word_timestamps=True)
+    (decoded,) = run((script,), options)
+    transcript, translation = decoded.hypotheses
+    one, two, no = transcript.words
+    assert (one.word, two.word, no.word) == ("one", "two", "no")
+    # Two words over 25 hidden frames of 40 ms; the third lies where it must, between them.
+    assert (one.start, no.start) == (0.24, 0.72)
+    assert one.end <= two.start < two.end <= no.start
+    # A translation lies where CTC hears speech.
+    assert (translation.start, translation.end) == (0.24, 0.76)
 
 
 @pytest.mark.parametrize(
