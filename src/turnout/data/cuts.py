@@ -6,6 +6,7 @@ language, the bandwidth, and the split where there is one.
 
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -75,4 +76,5 @@ def write_cuts(cuts: Iterable[Cut], path: Path) -> None:
     except OSError as error:
         raise StorageError(f"{path}: cannot be written ({error.strerror or error})") from error
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)

@@ -136,9 +136,9 @@ class Record:
         return int(value)
 
     def _nearest(self, names: tuple[str, ...]) -> str:
-        unknown = [key for key in self.fields if isinstance(key, str)]
+        unknown = [key for key in self.fields if key not in names]
         near = [match for name in names for match in get_close_matches(name, unknown, 1, 0.7)]
-        return f" (did you mean '{names[0]}' by '{near[0]}'?)" if near else ""
+        return f": did you mean it by '{near[0]}'?" if near else ""
 
 
 def split_name(value: str, place: Place, name: str = "split") -> str:

@@ -18,6 +18,13 @@ COLUMNS = (
     "path", "text", "translation", "language", "target_language", "speaker",
     "split", "bandwidth", "offset", "duration", "channel", "id",
 )  # fmt: skip
+OTHER_WORDS = {
+    "audio": "path", "audio_filepath": "path", "file": "path", "file_name": "path",
+    "filename": "path", "wav": "path", "sentence": "text", "transcript": "text",
+    "transcription": "text", "lang": "language", "target_lang": "target_language",
+    "speaker_id": "speaker", "client_id": "speaker",
+}  # fmt: skip
+"""What others call these columns."""
 
 
 def read_table(source: Path, config: PrepareConfig) -> Read:
@@ -92,7 +99,8 @@ def check_header(record: Record, place: Place) -> None:
     for name in names:
         if name not in COLUMNS:
             free = [column for column in COLUMNS if column not in names]
-            near = get_close_matches(name.lower(), free, 1, 0.6)
+            word = OTHER_WORDS.get(name.lower(), name.lower())
+            near = get_close_matches(word, free, 1, 0.6)
             hint = f"did you mean '{near[0]}'?" if near else f"known are {', '.join(COLUMNS)}"
             raise place.error(name, f"is an unknown column: {hint}")
     if missing:
