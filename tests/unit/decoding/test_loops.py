@@ -1,5 +1,5 @@
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from turnout.decoding.attention import LONGEST_LOOP, Loops, most_repeats
@@ -25,11 +25,13 @@ TOKENS = st.lists(st.integers(0, 2), max_size=40) | st.builds(
 
 
 @given(TOKENS)
+@settings(deadline=None)
 def test_most_repeats(tokens: list[int]) -> None:
     assert most_repeats(tokens) == slow_most_repeats(tokens)
 
 
 @given(st.lists(st.lists(st.integers(0, 1), min_size=20, max_size=20), min_size=1, max_size=4))
+@settings(deadline=None)
 def test_a_loop_is_seen_when_it_is_one_too_many(rows: list[list[int]]) -> None:
     tokens = np.array(rows)
     limits = 2 + np.arange(len(rows))
