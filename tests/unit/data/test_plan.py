@@ -2,7 +2,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.data.words import PLAIN, data_of, write_words
@@ -99,6 +99,7 @@ def test_sizes_follow_weights_and_hours(cuts: str) -> None:
     assert epoch_sizes([joined], None, 6) == [7]
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.integers(1, 400), min_size=1, max_size=200),
     st.integers(50, 1500),
@@ -114,6 +115,7 @@ def test_packing_keeps_each_utterance_once_within_the_budget(
         assert padded <= budget or len(batch) == 1
 
 
+@settings(deadline=None)
 @given(st.integers(1, 40), st.integers(1, 5), st.integers(0, 99))
 def test_ranks_share_the_batches_evenly(count: int, world_size: int, seed: int) -> None:
     batches = [[number] for number in range(count)]

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from turnout.data.trimming import quietest, word_span
@@ -34,6 +34,13 @@ def test_without_a_word_the_clip_is_kept_whole() -> None:
         assert word_span(samples.astype(np.float32)) == (0, 8000)
 
 
+def test_a_gentle_swell_is_no_word() -> None:
+    noise = np.random.default_rng(0).standard_normal(16_000) * 0.01
+    swell = 1.0 + 0.5 * np.sin(np.linspace(0, np.pi, 16_000)) ** 4
+    assert word_span((noise * swell).astype(np.float32)) == (0, 16_000)
+
+
+@settings(deadline=None)
 @given(st.integers(0, 4000), st.integers(0, 2**32 - 1), st.booleans())
 def test_the_span_lies_inside_the_clip_and_is_never_empty(
     count: int, seed: int, sparse: bool
