@@ -76,7 +76,8 @@ def _band_levels(samples: Floats) -> Floats:
     bands = power.reshape(len(power), -1, BAND_BINS).mean(axis=2)
     total = bands[:, _slice(SPEECH_HZ)].mean(axis=1)
     active = total >= ACTIVE * np.sort(total)[-LOUDEST_FRAMES:].mean()
-    return 10.0 * np.log10(np.quantile(bands[active], QUANTILE, axis=0) + 1e-16)
+    levels = np.quantile(bands[active], QUANTILE, axis=0)
+    return np.asarray(10.0 * np.log10(levels + 1e-16), np.float32)
 
 
 def _mean(levels: Floats, limits_hz: tuple[float, float]) -> float:

@@ -1,0 +1,299 @@
+"""Recordings: what is taken, what is refused, what is taken with a warning."""
+
+import struct
+import sys
+import tracemalloc
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from turnout.audio.waveform import Waveform, open_recording, read_audio
+from turnout.errors import AudioError, AudioTooLong, MissingExtra
+
+CONTAINERS = [
+    ("WAV", "PCM_U8"),
+    ("WAV", "PCM_16"),
+    ("WAV", "PCM_24"),
+    ("WAV", "PCM_32"),
+    ("WAV", "FLOAT"),
+    ("WAV", "DOUBLE"),
+    ("WAV", "ULAW"),
+    ("WAV", "ALAW"),
+    ("FLAC", "PCM_16"),
+    ("OGG", "VORBIS"),
+    ("OGG", "OPUS"),
+    ("MP3", "MPEG_LAYER_III"),
+    ("AIFF", "PCM_16"),
+    ("NIST", "PCM_16"),
+    ("NIST", "ULAW"),
+]
+
+
+def tone(seconds: float = 1.0, rate: int = 16_000, hz: float = 440.0) -> np.ndarray:
+    time = np.arange(round(rate * seconds)) / rate
+    return (0.3 * np.sin(2 * np.pi * hz * time)).astype(np.float32)
+
+
+def encode(
+    samples: np.ndarray, rate: int = 16_000, container: str = "WAV", subtype: str = "PCM_16"
+) -> bytes:
+    file = BytesIO()
+    soundfile.write(file, samples, rate, format=container, subtype=subtype)
+    return file.getvalue()
+
+
+def refused(data: bytes | str, **options: float) -> str:
+    with pytest.raises(AudioError) as caught:
+        read_audio(data, name="call.wav", **options)  # type: ignore[arg-type]
+    message = str(caught.value)
+    assert message.startswith("call.wav: ")
+    assert "\n" not in message
+    return message
+
+
+@pytest.mark.parametrize(("container", "subtype"), CONTAINERS)
+def test_every_container_gives_the_samples(container: str, subtype: str) -> None:
+    wave = read_audio(encode(tone(), 16_000, container, subtype))
+    assert wave.samples.dtype == np.float32
+    assert wave.native_rate == 16_000
+    assert wave.warnings == ()
+    assert wave.duration == pytest.approx(1.0, abs=0.001)
+    assert np.abs(wave.samples - tone())[1000:-1000].max() < 0.1
+
+
+@pytest.mark.parametrize("rate", [8000, 11_025, 16_001, 22_050, 44_100, 48_000, 96_000, 192_000])
+@pytest.mark.parametrize("channels", [1, 2, 6])
+def test_every_rate_and_number_of_channels_is_taken(rate: int, channels: int) -> None:
+    stored = np.repeat(tone(rate=rate)[:, None], channels, axis=1)
+    wave = read_audio(encode(stored, rate))
+    assert wave.native_rate == rate
+    assert abs(len(wave.samples) - 16_000) <= 1
+    np.testing.assert_allclose(wave.samples[500:15_000], tone()[500:15_000], atol=2e-3)
+
+
+def test_blocks_are_the_whole_recording_in_short_pieces() -> None:
+    data = encode(tone(11.0, 48_000), 48_000)
+    blocks = list(open_recording(data).blocks())
+    assert len(blocks) > 3
+    assert max(len(block) for block in blocks) <= 5 * 16_000
+    np.testing.assert_array_equal(np.concatenate(blocks), read_audio(data).samples)
+
+
+def test_a_path_a_string_bytes_and_a_stream_are_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "call.raw"  # an ending that soundfile would take for headerless samples
+    path.write_bytes(encode(tone()))
+    waves = [read_audio(source) for source in (path, str(path), path.read_bytes())]
+    with path.open("rb") as stream:
+        waves.append(read_audio(stream))
+        assert not stream.closed
+    for wave in waves:
+        np.testing.assert_array_equal(wave.samples, waves[0].samples)
+
+
+def test_the_name_is_the_path_and_files_are_closed(tmp_path: Path) -> None:
+    path = tmp_path / "call.wav"
+    path.write_bytes(encode(tone()))
+    with open_recording(path) as recording:
+        assert recording.name == str(path)
+        assert recording.native_rate == 16_000
+
+
+def test_a_recording_is_read_once() -> None:
+    recording = open_recording(encode(tone()), name="call.wav")
+    assert sum(len(block) for block in recording.blocks()) == 16_000
+    with pytest.raises(RuntimeError, match=r"call\.wav was read already"):
+        next(recording.blocks())
+
+
+def test_stereo_is_mixed_and_a_channel_can_be_picked() -> None:
+    left, right = tone(hz=440), tone(hz=1000)
+    data = encode(np.stack([left, right], axis=1))
+    np.testing.assert_allclose(read_audio(data).samples, (left + right) / 2, atol=1e-4)
+    np.testing.assert_allclose(read_audio(data, channel=1).samples, right, atol=1e-4)
+    message = refused(data, channel=2)
+    assert "there is no channel 2: it has 2, counted from 0" in message
+
+
+def test_channels_that_cancel_give_the_loudest() -> None:
+    samples = tone(7.0)
+    data = encode(np.stack([0.9 * samples, -samples], axis=1))
+    np.testing.assert_allclose(read_audio(data).samples, -samples, atol=1e-4)
+
+
+def test_a_dead_channel_leaves_the_other() -> None:
+    data = encode(np.stack([tone(), np.zeros(16_000, np.float32)], axis=1))
+    np.testing.assert_allclose(read_audio(data).samples, tone() / 2, atol=1e-4)
+
+
+@pytest.mark.parametrize("length", [1, 2, 3, 159, 160, 399, 400, 401])
+@pytest.mark.parametrize("rate", [8000, 16_000, 44_100, 192_000])
+def test_one_sample_and_more_is_taken(length: int, rate: int) -> None:
+    wave = read_audio(encode(tone(rate=rate)[:length], rate))
+    assert len(wave.samples) >= 1
+    assert wave.warnings == ()
+
+
+@pytest.mark.parametrize("offset", [0.0, 0.3, -1.0])
+def test_an_offset_alone_is_digital_silence(offset: float) -> None:
+    wave = read_audio(encode(np.full((30_000, 2), offset, np.float32), 8000))
+    assert len(wave.samples) == 60_000
+    assert not wave.samples.any()
+
+
+def test_speech_after_an_offset_is_untouched() -> None:
+    samples = np.concatenate([np.full(100_000, 0.1, np.float32), tone()])
+    read = read_audio(encode(samples)).samples
+    assert not read[:100_000].any()
+    np.testing.assert_allclose(read[100_001:], tone()[1:], atol=1e-4)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 3e38])
+def test_values_that_are_no_samples_are_refused(value: float) -> None:
+    samples = tone(5.0)
+    samples[70_000] = value
+    assert "NaN, infinite or absurdly large" in refused(encode(samples, subtype="FLOAT"))
+
+
+def test_files_that_are_no_recordings_are_refused(tmp_path: Path) -> None:
+    assert "no such file" in refused(str(tmp_path / "missing.wav"))
+    assert "is a directory" in refused(str(tmp_path))
+    assert "not a path" in refused("a\0b")
+    assert "is empty" in refused(b"")
+    assert "holds no samples" in refused(encode(tone()[:0]))
+    for text in (b"hello " * 100, b"#EXTM3U\nhttp://example.org/a.ts\n", b"ffconcat version 1.0\n"):
+        assert "not a recording that can be read" in refused(text)
+
+
+@pytest.mark.parametrize("rate", [1, 2, 7999, 192_001, 655_350])
+def test_rates_that_no_recording_has_are_refused(rate: int) -> None:
+    data = encode(tone())
+    forged = data[:24] + struct.pack("<I", rate) + data[28:]
+    assert f"sampling rate is {rate} Hz: accepted are 8000 to 192000" in refused(forged)
+
+
+def flac_with_length(samples: np.ndarray, claimed: int) -> bytes:
+    """A FLAC file whose header claims so many samples."""
+    data = encode(samples, container="FLAC")
+    fields = int.from_bytes(data[18:26], "big") >> 36 << 36 | claimed
+    return data[:18] + fields.to_bytes(8, "big") + data[26:]
+
+
+def test_a_claimed_length_is_not_believed() -> None:
+    for claimed in (0, 2**36 - 1):
+        wave = read_audio(flac_with_length(tone(), claimed))
+        np.testing.assert_allclose(wave.samples, tone(), atol=1e-4)
+        assert bool(wave.warnings) == (claimed != 0)
+
+
+def test_a_recording_that_unpacks_to_hours_stops_at_the_limit() -> None:
+    bomb = encode(np.zeros(8000 * 1200, np.float32), 8000, "FLAC")
+    assert len(bomb) < 70_000
+    tracemalloc.start()
+    with pytest.raises(AudioTooLong, match=r"longer than the allowed 300 s: .* raise max_duration"):
+        for _ in open_recording(bomb, max_duration=300.0).blocks():
+            pass
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 4_000_000
+
+
+def test_the_limit_itself_is_allowed() -> None:
+    assert len(read_audio(encode(tone(2.0)), max_duration=2.0).samples) == 32_000
+    with pytest.raises(AudioTooLong):
+        read_audio(encode(tone(2.01)), max_duration=2.0)
+
+
+@pytest.mark.parametrize(
+    ("container", "subtype"),
+    [pair for pair in CONTAINERS if pair != ("OGG", "VORBIS")],  # its last page holds it all
+)
+def test_data_that_end_early_are_taken_with_a_warning(container: str, subtype: str) -> None:
+    samples = np.random.default_rng(0).standard_normal(64_000).astype(np.float32) * 0.1
+    data = encode(samples, 16_000, container, subtype)
+    wave = read_audio(data[: len(data) // 2])
+    assert 12_000 < len(wave.samples) < 48_000  # Ogg pages are a second long
+    assert len(wave.warnings) == 1
+    assert wave.warnings[0].startswith("the data end early")
+
+
+@pytest.mark.parametrize(("container", "subtype"), CONTAINERS)
+def test_a_cut_anywhere_gives_a_recording_or_one_line(container: str, subtype: str) -> None:
+    data = encode(tone(), 16_000, container, subtype)
+    for part in range(0, 64, 3):
+        try:
+            wave = read_audio(data[: len(data) * part // 64], name="call.wav")
+        except AudioError as error:
+            assert "\n" not in str(error)
+        else:
+            assert isinstance(wave, Waveform)
+            assert np.isfinite(wave.samples).all()
+
+
+@pytest.mark.parametrize("size", [0xFFFFFFFF, 0x7FFFF024])
+def test_a_wav_written_to_a_pipe_is_whole(size: int) -> None:
+    data = encode(tone())
+    place = data.index(b"data") + 4
+    wave = read_audio(data[:place] + struct.pack("<I", size) + data[place + 4 :])
+    assert len(wave.samples) == 16_000
+    assert wave.warnings == ()
+
+
+def test_ogg_streams_one_after_the_other_are_warned_of() -> None:
+    first, second = (encode(tone(hz=hz), container="OGG", subtype="OPUS") for hz in (440, 880))
+    wave = read_audio(first + second)
+    assert len(wave.samples) == 16_000
+    assert len(wave.warnings) == 1
+
+
+def av_file(container: str, codec: str) -> bytes:
+    av = pytest.importorskip("av")
+    file = BytesIO()
+    with av.open(file, "w", format=container) as output:
+        stream = output.add_stream(codec, rate=48_000)
+        stream.layout = "mono"
+        frame = av.AudioFrame.from_ndarray(tone(2.0, 48_000)[None], format="fltp", layout="mono")
+        frame.rate = 48_000
+        fitted = av.AudioResampler(
+            format=stream.format.name,
+            layout="mono",
+            rate=48_000,
+            frame_size=stream.codec_context.frame_size or 960,
+        )
+        for piece in [*fitted.resample(frame), *fitted.resample(None)]:
+            output.mux(stream.encode(piece))
+        output.mux(stream.encode(None))
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("container", "codec"), [("mp4", "aac"), ("webm", "libopus"), ("matroska", "aac")]
+)
+def test_m4a_and_webm_are_read_by_pyav(container: str, codec: str) -> None:
+    data = av_file(container, codec)
+    wave = read_audio(data)
+    assert wave.native_rate == 48_000
+    assert wave.duration == pytest.approx(2.0, abs=0.05)
+    assert wave.warnings == ()
+    assert wave.samples[4000:-4000].std() == pytest.approx(0.3 / np.sqrt(2), rel=0.05)
+
+
+def test_webm_that_ends_early_is_taken_with_a_warning() -> None:
+    data = av_file("webm", "libopus")
+    wave = read_audio(data[: len(data) // 2])
+    assert 0.5 < wave.duration < 1.5
+    assert wave.warnings[0].startswith("the data end early")
+
+
+def test_without_pyav_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "av", None)
+    with pytest.raises(MissingExtra, match=r"call\.m4a.*pip install 'turnout\[av\]'"):
+        read_audio(b"\0\0\0\x20ftypM4A " + bytes(100), name="call.m4a")
+
+
+@pytest.mark.parametrize("head", [b"\0\0\0\x20ftypM4A ", b"\x1a\x45\xdf\xa3"])
+def test_damaged_m4a_and_webm_are_refused(head: bytes) -> None:
+    pytest.importorskip("av")
+    assert "not a recording that can be read" in refused(head + bytes(200))
