@@ -11,9 +11,7 @@ from turnout.cli.transcribe import TaskName
 
 
 def evaluate(
-    data: list[Path],
-    /,
-    *,
+    *data: Annotated[Path, Parameter(name="DATA", required=True)],
     task: TaskName = "both",
     limit: int | None = None,
     output: Annotated[Path | None, Parameter(alias="-o")] = None,
@@ -38,10 +36,9 @@ def evaluate(
     report = evaluate_model(
         transcriber_of(model),
         data,
-        task=task,
+        {**words_of(speech), "task": task},
         limit=limit,
         watched=lambda answers, total: track(answers, total, "scoring"),
-        **words_of(speech),
     )
     show(report.to_table())
     for line in report.failed:

@@ -9,7 +9,7 @@ from turnout.cli.options import (
     MODEL,
     SPEECH,
     ModelOptions,
-    Recordings,
+    Recording,
     SpeechOptions,
     transcriber_of,
     words_of,
@@ -26,9 +26,7 @@ SUMMARY = "routing.json"
 
 
 def inspect(
-    audio: Recordings,
-    /,
-    *,
+    *audio: Recording,
     output: Annotated[Path, Parameter(name=("--output-dir", "-o"))] = Path(),
     speech: SpeechOptions = SPEECH,
     model: ModelOptions = MODEL,

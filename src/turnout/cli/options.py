@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from turnout.transcription.transcriber import Transcriber
     from turnout.transcription.wishes import Options
 
-Recordings = Annotated[list[Path], Parameter(help="Recordings: WAV, FLAC, OGG, MP3, AIFF, ...")]
+RECORDINGS = "Recordings: WAV, FLAC, OGG, MP3, AIFF, ..."
+Recording = Annotated[Path, Parameter(name="AUDIO", help=RECORDINGS, required=True)]
+"""One of `*audio`: unlike a list, it may stand behind options too."""
 
 
 @Parameter(name="*")

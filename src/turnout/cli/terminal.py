@@ -6,6 +6,7 @@ Knows no verb.
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 from uuid import uuid4
@@ -100,4 +101,6 @@ def write_file(path: Path, content: str | bytes) -> None:
     except OSError as error:
         raise StorageError(f"{path}: cannot be written: {error.strerror or error}") from error
     finally:
-        partial.unlink(missing_ok=True)
+        # Where the folder could not be made, there is nothing to remove either.
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)

@@ -11,7 +11,7 @@ from turnout.cli.options import (
     MODEL,
     SPEECH,
     ModelOptions,
-    Recordings,
+    Recording,
     SpeechOptions,
     transcriber_of,
     words_of,
@@ -59,9 +59,7 @@ OUTPUT = OutputOptions()
 
 
 def transcribe(
-    audio: Recordings,
-    /,
-    *,
+    *audio: Recording,
     task: TaskName = "transcribe",
     output: OutputOptions = OUTPUT,
     speech: SpeechOptions = SPEECH,

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Unpack
 
 import soundfile
 import soxr
@@ -152,20 +151,23 @@ def _stretch(clip: Clip, heard: Waveform) -> bytes:
 def evaluate(
     transcriber: Transcriber,
     sources: Sequence[Path],
+    options: Options,
     *,
-    task: TaskName = "both",
     limit: int | None = None,
     watched: Callable[[Iterable[Answered], int], Iterable[Answered]] = lambda items, _: items,
-    **options: Unpack[Options],
 ) -> Report:
-    """Score a model on data; `options` are those of `Transcriber.transcribe`, but for the task.
+    """Score a model on data; `options` are those of `Transcriber.transcribe`, where the task says
+    which references are used ('both', the default, is all that there are).
 
     `watched` is handed the answers and their number as they come, to show progress. Raises
     UsageError, ManifestError, GuidanceError.
     """
-    vocabulary = transcriber.backend.config.vocabulary
+    config = transcriber.backend.config
+    vocabulary = config.vocabulary
     clips = clips_of(sources, limit)
-    tasks = TASKS[task] if transcriber.backend.config.decoder.num_layers else (Task.TRANSCRIBE,)
+    tasks = TASKS[options.get("task", "both")]
+    if config.decoder.num_layers == 0:
+        tasks = tuple(task for task in tasks if task is Task.TRANSCRIBE)
     wanted = [wanted_of(clip, tasks, vocabulary, options.get("target_language")) for clip in clips]
     require_some(wanted, clips, vocabulary)
     jobs = jobs_of(clips, wanted)
@@ -174,7 +176,7 @@ def evaluate(
     return Report(
         model=transcriber.folder.path.name if transcriber.folder else "unnamed",
         data=tuple(str(source) for source in sources),
-        options={"task": task, "limit": limit, **options},
+        options={"limit": limit, **options},
         rows=rows_of(outcomes),
         outcomes=outcomes,
         failed=tuple(found.failure for found in answers if found.failure),

@@ -21,7 +21,7 @@ class CountingBackend:
         )
     )
 
-    def encode(self, log_mel, frame_mask, guidance):
+    def encode(self, log_mel, frame_mask, guidance):  # noqa: ARG002
         hidden = -(-log_mel.shape[1] // self.config.encoder.subsampling_factor)
         steps = np.arange(hidden) + int(log_mel[0, 0, 0])
         index = np.stack([steps % 4, (steps + 1) % 4])[:, None]

@@ -1,0 +1,173 @@
+import json
+
+import pytest
+
+from turnout.cli import main
+from turnout.errors import AudioError, GuidanceError
+from turnout.guidance import Bandwidth, Task
+from turnout.text.transcript import Segment, Transcript
+
+
+def heard(text, language="ar", task=Task.TRANSCRIBE, translation=None, warnings=()):
+    return Transcript(
+        text=text,
+        language=language,
+        task=task,
+        duration_seconds=1.0,
+        bandwidth=Bandwidth.WIDEBAND,
+        segments=(Segment(id=0, start=0.0, end=1.0, text=text),),
+        translation=translation,
+        warnings=warnings,
+    )
+
+
+BOTH = heard("يمين", translation=heard("right", "en", Task.TRANSLATE))
+
+
+class StandIn:
+    """A Transcriber with prepared answers; keeps what it was asked."""
+
+    def __init__(self):
+        self.answers = {}
+        self.options = {}
+        self.loaded = {}
+        self.sources = []
+
+    def load(self, model, **options):
+        self.loaded = {"model": model, **options}
+        return self
+
+    def transcribe_files(self, sources, **options):
+        self.options = options
+        for source in sources:
+            self.sources.append(source)
+            yield self.answers.get(source.name, heard(f"text of {source.name}"))
+
+
+@pytest.fixture
+def model(monkeypatch):
+    stand_in = StandIn()
+    monkeypatch.setattr("turnout.transcription.load.load", stand_in.load)
+    return stand_in
+
+
+def test_one_recording_prints_its_text_alone(model, capsys):
+    assert main(["transcribe", "a.wav"]) == 0
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err) == ("text of a.wav\n", "")
+
+
+def test_several_recordings_are_told_apart(model, capsys):
+    assert main(["transcribe", "a.wav", "b.wav"]) == 0
+    assert capsys.readouterr().out == "a.wav: text of a.wav\nb.wav: text of b.wav\n"
+
+
+def test_both_tasks_print_two_lines(model, capsys):
+    model.answers = {"a.wav": BOTH, "b.wav": BOTH}
+    assert main(["transcribe", "a.wav", "--task", "both"]) == 0
+    assert capsys.readouterr().out == "يمين\nright\n"
+    main(["transcribe", "a.wav", "b.wav", "--task", "both"])
+    assert capsys.readouterr().out.splitlines()[:2] == ["a.wav: يمين", "a.wav [en]: right"]
+
+
+def test_options_reach_the_model(model):
+    words = "--language ar --target_language en --bandwidth narrowband --beam-size 4 --channel 1"
+    words += " --batch_size 2 --word_timestamps --max-duration 60 --task both"
+    main(["transcribe", "a.wav", *words.split(), "--model", "m", "--threads", "2"])
+    assert model.options == {
+        "task": "both", "language": "ar", "target_language": "en", "bandwidth": "narrowband",
+        "beam_size": 4, "batch_size": 2, "word_timestamps": True, "max_duration": 60.0,
+        "channel": 1,
+    }  # fmt: skip
+    assert model.loaded == {"model": "m", "backend": "auto", "device": "auto", "threads": 2}
+
+
+def test_options_may_stand_between_recordings(model):
+    assert main(["transcribe", "a.wav", "--beam_size", "2", "b.wav"]) == 0
+    assert [source.name for source in model.sources] == ["a.wav", "b.wav"]
+
+
+def test_one_bad_recording_does_not_stop_the_others(model, capsys):
+    model.answers = {"bad.wav": AudioError("bad.wav", "no samples at all")}
+    assert main(["transcribe", "a.wav", "bad.wav", "b.wav"]) == 1
+    captured = capsys.readouterr()
+    assert captured.out.splitlines() == ["a.wav: text of a.wav", "b.wav: text of b.wav"]
+    assert captured.err == "turnout: error: bad.wav: no samples at all\n"
+
+
+def test_a_request_that_fits_no_recording_is_unusable(model, capsys):
+    model.answers = {"a.wav": GuidanceError("nothing translates 'en': choose one of ar")}
+    assert main(["transcribe", "a.wav"]) == 2
+    assert capsys.readouterr().err.startswith("turnout: error: a.wav: nothing translates")
+    assert main(["transcribe", "a.wav", "b.wav"]) == 1
+
+
+def test_warnings_name_the_recording(model, capsys):
+    model.answers = {"a.wav": heard("x", warnings=("its data ends early",))}
+    assert main(["transcribe", "a.wav"]) == 0
+    assert capsys.readouterr().err == "turnout: warning: a.wav: its data ends early\n"
+
+
+def test_a_folder_alone_means_txt(model, tmp_path, capsys):
+    assert main(["transcribe", "x/a.wav", "b.mp3", "-o", str(tmp_path / "new")]) == 0
+    files = {path.name: path.read_text() for path in (tmp_path / "new").iterdir()}
+    assert files == {"a.txt": "text of a.wav\n", "b.txt": "text of b.mp3\n"}
+    assert capsys.readouterr().out == ""
+
+
+def test_a_format_alone_means_here(model, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["transcribe", "a.wav", "-f", "srt"]) == 0
+    assert "text of a.wav" in (tmp_path / "a.srt").read_text()
+
+
+def test_both_tasks_are_two_files_and_one_json(model, tmp_path):
+    model.answers = {"a.wav": BOTH}
+    main(["transcribe", "a.wav", "--task", "both", "-o", str(tmp_path), "--output_format", "all"])
+    names = sorted(path.name for path in tmp_path.iterdir())
+    apart = [f"a{middle}.{kind}" for middle in ("", ".translation")
+             for kind in ("txt", "vtt", "srt", "tsv")]  # fmt: skip
+    assert names == sorted([*apart, "a.json"])
+    assert (tmp_path / "a.translation.txt").read_text() == "right\n"
+    content = json.loads((tmp_path / "a.json").read_text())
+    assert content["text"] == "يمين"
+    assert content["translation"]["text"] == "right"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["x/a.wav", "y/a.mp3"],
+        ["a.wav", "a.wav"],
+        ["a.wav", "a.translation.wav", "--task", "both"],
+    ],
+)
+def test_two_recordings_for_one_file_are_refused_before_any_work(model, tmp_path, capsys, words):
+    assert main(["transcribe", *words, "-o", str(tmp_path)]) == 2
+    assert "would both be written to" in capsys.readouterr().err
+    assert model.loaded == {}
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_printing_takes_two_of_one_name(model):
+    assert main(["transcribe", "x/a.wav", "y/a.wav"]) == 0
+
+
+def test_a_file_in_the_way_of_the_folder_is_one_line(model, tmp_path, capsys):
+    (tmp_path / "out").write_text("")
+    assert main(["transcribe", "a.wav", "-o", str(tmp_path / "out")]) == 1
+    message = capsys.readouterr().err
+    assert "cannot be written" in message
+    assert message.count("\n") == 1
+
+
+def test_a_failed_write_leaves_nothing_half_written(model, tmp_path, monkeypatch, capsys):
+    def full(_descriptor):
+        raise OSError(28, "No space left on device")
+
+    (tmp_path / "a.txt").write_text("old")
+    monkeypatch.setattr("os.fsync", full)
+    assert main(["transcribe", "a.wav", "-o", str(tmp_path)]) == 1
+    assert "a.txt: cannot be written: No space left on device" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+    assert (tmp_path / "a.txt").read_text() == "old"

@@ -1,0 +1,178 @@
+import io
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import soundfile
+
+from turnout.config import DecoderConfig, ModelConfig, VocabularyConfig
+from turnout.data.clips import Clip
+from turnout.errors import AudioError, GuidanceError
+from turnout.evaluation import run
+from turnout.evaluation.references import wanted_of
+from turnout.evaluation.report import rows_of
+from turnout.guidance import Bandwidth, Task
+from turnout.text.transcript import Transcript
+
+MODEL = ModelConfig()
+BOTH = (Task.TRANSCRIBE, Task.TRANSLATE)
+
+
+def clip(name="a", language="ar", bandwidth=Bandwidth.WIDEBAND, **changes):
+    values = {
+        "id": name, "path": f"{name}.wav", "start": 0.0, "duration": 1.0, "channel": None,
+        "text": f"text {name}", "language": language, "speaker": "s", "bandwidth": bandwidth,
+        "translations": {"en" if language == "ar" else "de": f"other {name}"}, "split": None,
+    }  # fmt: skip
+    return Clip(**{**values, **changes})
+
+
+def heard(text, task=Task.TRANSCRIBE, language="ar", translation=None):
+    return Transcript(
+        text=text, language=language, task=task, duration_seconds=1.0,
+        bandwidth=Bandwidth.WIDEBAND, translation=translation,
+    )  # fmt: skip
+
+
+class StandIn:
+    """A Transcriber that answers by the name of the file."""
+
+    folder = None
+
+    def __init__(self, answers=None, config=MODEL):
+        self.backend = SimpleNamespace(config=config)
+        self.answers = answers or {}
+        self.asked = []
+
+    def transcribe_files(self, sources, **options):
+        self.asked.append(options)
+        for source in sources:
+            name = Path(source).stem
+            text = heard(f"text {name}", translation=heard(f"other {name}", Task.TRANSLATE, "en"))
+            if options["task"] == "translate":
+                text = heard(f"other {name}", Task.TRANSLATE, "en")
+            yield self.answers.get(name, text)
+
+
+@pytest.fixture
+def score(monkeypatch):
+    def _score(clips, transcriber=None, **options):
+        monkeypatch.setattr(run, "clips_of", lambda *_: clips)
+        monkeypatch.setattr(run, "_source", lambda one: Path(one.path))
+        return run.evaluate(transcriber or StandIn(), [Path("x")], options)
+
+    return _score
+
+
+def test_a_perfect_model_scores_perfectly_in_every_row(score):
+    report = score([clip("a"), clip("b", "en"), clip("c", bandwidth=Bandwidth.NARROWBAND)])
+    rows = [(str(row.bandwidth), str(row.task), row.language, row.target_language)
+            for row in report.rows]  # fmt: skip
+    assert rows == [
+        ("narrowband", "transcribe", "ar", "ar"),
+        ("wideband", "transcribe", "ar", "ar"),
+        ("wideband", "transcribe", "en", "en"),
+        ("narrowband", "translate", "ar", "en"),
+        ("wideband", "translate", "ar", "en"),
+        ("wideband", "translate", "en", "de"),
+    ]
+    assert all(row.wer.value == 0 and row.utterances == 1 for row in report.rows)
+
+
+def test_what_was_found_is_compared_with_what_the_data_say(score):
+    report = score([clip("a"), clip("b", "en"), clip("c", bandwidth=Bandwidth.NARROWBAND)])
+    found = {(row.bandwidth, row.task, row.language): row for row in report.rows}
+    right = found[Bandwidth.WIDEBAND, Task.TRANSCRIBE, "ar"]
+    assert (right.language_found, right.bandwidth_found) == (1, 1)
+    assert found[Bandwidth.WIDEBAND, Task.TRANSCRIBE, "en"].language_found == 0
+    assert found[Bandwidth.NARROWBAND, Task.TRANSCRIBE, "ar"].bandwidth_found == 0
+
+
+def test_both_texts_come_from_one_pass(score):
+    transcriber = StandIn()
+    score([clip("a"), clip("b")], transcriber, language="auto", beam_size=3)
+    assert transcriber.asked == [
+        {"language": "auto", "beam_size": 3, "task": "both", "target_language": None}
+    ]
+
+
+@pytest.mark.parametrize("task", ["transcribe", "translate"])
+def test_one_task_asks_for_one(score, task):
+    transcriber = StandIn()
+    report = score([clip("a")], transcriber, task=task)
+    assert [options["task"] for options in transcriber.asked] == [task]
+    assert {str(row.task) for row in report.rows} == {task}
+    assert all(row.wer.value == 0 for row in report.rows)
+
+
+def test_a_model_without_decoder_is_asked_for_transcripts_alone(score):
+    config = ModelConfig(decoder=DecoderConfig(num_layers=0))
+    report = score([clip("a")], StandIn(config=config))
+    assert {row.task for row in report.rows} == {Task.TRANSCRIBE}
+
+
+def test_a_recording_that_cannot_be_taken_is_named_and_not_scored(score):
+    answers = {"b": AudioError("b.wav", "no samples at all")}
+    report = score([clip("a"), clip("b")], StandIn(answers))
+    assert report.failed == ("b: no samples at all",)
+    assert {row.utterances for row in report.rows} == {1}
+
+
+def test_a_language_found_wrong_counts_as_an_error_not_as_left_out(score):
+    report = score([clip("a")], StandIn({"a": GuidanceError("nothing translates 'fr'")}))
+    assert [row.wer.value for row in report.rows] == [100, 100]
+    assert report.failed == ()
+
+
+def test_data_in_languages_that_the_model_lacks_are_refused(score):
+    with pytest.raises(GuidanceError, match="the data speak fr; this model transcribes ar, en"):
+        score([clip("a", "fr")])
+
+
+def test_utterances_in_other_languages_are_counted_and_left_out(score):
+    report = score([clip("a"), clip("b", "fr")])
+    assert report.left_out == 1
+    assert {outcome.id for outcome in report.outcomes} == {"a"}
+
+
+def test_several_targets_are_named_and_take_a_pass_each(score):
+    vocabulary = VocabularyConfig(languages=("ar",), translations=(("ar", "en"), ("ar", "de")))
+    transcriber = StandIn(config=ModelConfig(vocabulary=vocabulary))
+    score([clip("a", translations={"en": "x", "de": "y"})], transcriber)
+    asked = [(options["task"], options["target_language"]) for options in transcriber.asked]
+    assert asked == [("both", "en"), ("translate", "de")]
+    asked = wanted_of(clip("a", translations={"en": "x", "de": "y"}), BOTH, vocabulary, "de")
+    assert [text.target_language for text in asked] == ["ar", "de"]
+
+
+def test_the_report_is_json_and_names_what_made_its_figures(score):
+    content = json.loads(score([clip("a"), clip("b")]).to_json())
+    assert content["rows"][0]["wer"]["value"] == 0
+    assert "whisper-normalizer" in content["signatures"]["wer"]
+    assert "tok:13a" in content["signatures"]["bleu"]
+    assert content["utterances"][0]["hypothesis"] == "text a"
+
+
+def test_the_table_has_a_row_for_each():
+    assert rows_of([]) == ()
+
+
+def test_a_stretch_keeps_its_native_rate_and_its_place(tmp_path):
+    path = tmp_path / "a.wav"
+    time = np.arange(16_000) / 8_000
+    tone = np.where(time < 1, 0.0, 0.5 * np.sin(2 * np.pi * 500 * time))
+    soundfile.write(path, tone.astype(np.float32), 8_000, subtype="FLOAT")
+    part = run._source(clip(path=str(path), start=1.0, duration=0.5))
+    assert isinstance(part, bytes)
+    samples, rate = soundfile.read(io.BytesIO(part))
+    assert (rate, len(samples)) == (8_000, 4_000)
+    assert np.abs(samples[100:-100]).max() == pytest.approx(0.5, abs=0.02)
+
+
+def test_a_whole_file_is_given_as_it_is(tmp_path):
+    path = tmp_path / "a.wav"
+    soundfile.write(path, np.zeros(8_000), 8_000)
+    assert run._source(clip(path=str(path))) == path
+    assert run._source(clip(path="missing.wav")) == Path("missing.wav")
