@@ -1,0 +1,102 @@
+import pytest
+
+from tests.doubles import Script, ScriptedBackend, tokenizer
+from tests.models import saved
+from turnout.errors import ConfigError, GuidanceError, ModelFolderError, UsageError
+from turnout.folder import ModelFolder
+from turnout.transcription import load as load_room
+from turnout.transcription.load import choose_backend, load
+from turnout.transcription.transcriber import Transcriber
+
+
+def test_a_folder_without_graphs_runs_on_pytorch() -> None:
+    transcriber = load(saved("supervised"))
+    assert repr(transcriber) == "Transcriber('supervised-half', TorchBackend)"
+    assert Transcriber.from_pretrained(saved("supervised")).backend.config.ctc
+
+
+@pytest.mark.parametrize(
+    ("backend", "device", "error", "message"),
+    [
+        ("onnx", "auto", ModelFolderError, "has no ONNX graphs: write them with 'turnout export'"),
+        ("onnx", "cuda", UsageError, "the backend onnx runs on the CPU, not on 'cuda'"),
+        ("tensorflow", "auto", UsageError, "no backend 'tensorflow': choose one of auto, onnx"),
+        ("torch", "tpu", UsageError, "no device 'tpu': this machine has auto"),
+    ],
+)
+def test_backends_that_cannot_be(
+    backend: str, device: str, error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        load(saved("supervised"), backend=backend, device=device)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("files", "device", "expected"),
+    [
+        ("weights graphs", "auto", "onnx"),
+        ("weights graphs", "cpu", "onnx"),
+        ("weights graphs", "cuda", "torch"),
+        ("graphs", "auto", "onnx"),
+        ("weights", "auto", "torch"),
+    ],
+)
+def test_the_backend_follows_from_folder_and_device(files: str, device: str, expected: str) -> None:
+    folder = saved_with(files)
+    assert choose_backend(folder, "auto", device) == expected
+
+
+def test_graphs_alone_do_not_run_on_pytorch() -> None:
+    with pytest.raises(ModelFolderError, match="has no model.safetensors, only graphs"):
+        choose_backend(saved_with("graphs"), "torch", "auto")
+
+
+def saved_with(files: str) -> ModelFolder:
+    """A folder that lists these files."""
+    folder = ModelFolder.open(saved("supervised"))
+    names = {"weights": ["model.safetensors"], "graphs": ["encoder.onnx", "decoder.onnx"]}
+    listed = [name for kind in files.split() for name in names[kind]]
+    digests = {"config.json": folder.digests["config.json"], **dict.fromkeys(listed, "")}
+    return ModelFolder(folder.path, digests)
+
+
+def test_pytorch_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(load_room, "find_spec", lambda name: None)
+    with pytest.raises(
+        UsageError, match=r"needs the extra 'train': pip install 'turnout\[train\]'"
+    ):
+        load(saved("supervised"))
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"task": "summarise"}, GuidanceError, "no task 'summarise': choose one of transcribe"),
+        ({"bandwidth": "broad"}, GuidanceError, "no bandwidth 'broad': choose one of auto, narr"),
+        ({"language": "fr"}, GuidanceError, "the language 'fr' is unknown to this model"),
+        (
+            {"task": "both", "target_language": "fr"},
+            GuidanceError,
+            "does not translate to 'fr': choose one of en, de",
+        ),
+        ({"beam_size": 0}, ConfigError, "beam_size is 0"),
+        ({"batch_size": 0}, UsageError, "batch_size is 0"),
+        ({"max_duration": 0.0}, UsageError, "max_duration is 0"),
+        ({"max_duration": float("nan")}, UsageError, "max_duration is nan"),
+        ({"channel": -1}, UsageError, "channel is -1"),
+    ],
+)
+def test_options_that_cannot_be_are_refused_before_anything_is_read(
+    options: dict[str, object], error: type[Exception], message: str
+) -> None:
+    transcriber = Transcriber(ScriptedBackend([Script()]), tokenizer())
+    with pytest.raises(error, match=message):
+        transcriber.transcribe_files(["missing.wav"], **options)  # type: ignore[arg-type]
+    with pytest.raises(error, match=message):
+        transcriber.transcribe("missing.wav", **options)  # type: ignore[arg-type]
+
+
+def test_a_transcriber_without_a_folder_has_nothing_to_save(tmp_path: object) -> None:
+    transcriber = Transcriber(ScriptedBackend([Script()]), tokenizer())
+    with pytest.raises(UsageError, match="not made from a model folder"):
+        transcriber.save_pretrained(str(tmp_path))

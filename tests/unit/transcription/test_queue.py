@@ -1,0 +1,226 @@
+"""Recordings through batches, with a decoder that notes what it was asked."""
+
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from tests.doubles import model_config, tone
+from turnout.config import DecoderConfig, ModelConfig
+from turnout.decoding.request import Decoded, Hypothesis, Request, Utterance
+from turnout.errors import AudioError, AudioTooLong, GuidanceError, TurnoutError
+from turnout.guidance import Bandwidth, Task
+from turnout.text.transcript import Transcript, Word
+from turnout.transcription import hearing as hearing_room
+from turnout.transcription.queue import Queue
+from turnout.transcription.wishes import Wishes
+
+CONFIG = model_config(window_seconds=2.0)
+
+
+@dataclass
+class Decoder:
+    """Writes the number of the stretch it is given; notes the requests of every batch."""
+
+    batches: list[list[Request]] = field(default_factory=list)
+    texts: Iterator[str] = field(default_factory=lambda: iter(()))
+    error: GuidanceError | None = None
+
+    def __call__(self, utterances: Sequence[Utterance]) -> list[Decoded]:
+        self.batches.append([utterance.request for utterance in utterances])
+        return [self.answer(utterance.request) for utterance in utterances]
+
+    def answer(self, request: Request) -> Decoded:
+        language = request.language or "ar"
+        if self.error is not None:
+            return Decoded(language=language, hypotheses=(), error=self.error)
+        text = next(self.texts, "word")
+        return Decoded(
+            language=language,
+            hypotheses=tuple(
+                Hypothesis(
+                    task=task,
+                    language=language if task is Task.TRANSCRIBE else "en",
+                    tokens=(400, 401),
+                    text=text if task is Task.TRANSCRIBE else text.upper(),
+                    log_prob=-3.0,
+                    words=(Word(start=0.5, end=0.75, word=text),) if text else (),
+                    start=0.25,
+                    end=1.0,
+                )
+                for task in request.tasks
+            ),
+        )
+
+
+def wav(samples: np.ndarray, rate: int = 16_000) -> bytes:
+    file = io.BytesIO()
+    soundfile.write(file, samples, rate, format="WAV", subtype="FLOAT")
+    return file.getvalue()
+
+
+def run(
+    sources: Sequence[object], decoder: Decoder, config: ModelConfig = CONFIG, **wishes: object
+) -> list[Transcript | TurnoutError]:
+    queue = Queue(sources, Wishes(**wishes), config)  # type: ignore[arg-type]
+    return list(queue.results(decoder))
+
+
+def one(source: bytes, decoder: Decoder, **wishes: object) -> Transcript:
+    (result,) = run([source], decoder, **wishes)
+    assert isinstance(result, Transcript), result
+    return result
+
+
+def test_a_short_recording_is_one_stretch() -> None:
+    result = one(wav(tone(1.5)), Decoder(), task="both")
+    assert (result.text, result.language, result.task) == ("word", "ar", Task.TRANSCRIBE)
+    assert result.duration_seconds == 1.5
+    (segment,) = result.segments
+    assert (segment.id, segment.start, segment.end) == (0, 0.25, 1.0)
+    assert segment.avg_logprob == -1.0
+    assert result.translation is not None
+    assert (result.translation.text, result.translation.language) == ("WORD", "en")
+    assert result.translation.task is Task.TRANSLATE
+
+
+def test_a_long_recording_is_stitched_with_times_from_its_start() -> None:
+    samples = tone(5.0)
+    samples[int(1.4 * 16_000) : int(1.9 * 16_000)] = 0
+    result = one(wav(samples), Decoder(texts=iter("abc")))
+    assert result.text == "a b c"
+    assert [segment.id for segment in result.segments] == [0, 1, 2]
+    second = result.segments[1]
+    assert 1.4 + 0.25 < second.start < 1.9 + 0.25
+    assert second.words[0].start == pytest.approx(second.start + 0.25)
+    assert result.duration_seconds == 5.0
+
+
+@pytest.mark.parametrize("level", [0.0, 0.25, -1.0])
+@pytest.mark.parametrize("rate", [8_000, 16_000, 44_100])
+@pytest.mark.parametrize("seconds", [0.01, 1.0, 7.0])
+def test_silence_and_offsets_have_no_text_and_ask_no_model(
+    level: float, rate: int, seconds: float
+) -> None:
+    decoder = Decoder()
+    result = one(wav(np.full(round(rate * seconds), level), rate), decoder, task="both")
+    assert decoder.batches == []
+    assert (result.text, result.segments, result.language) == ("", (), None)
+    assert result.translation is not None
+    assert result.translation.text == ""
+    assert result.duration_seconds == pytest.approx(seconds, abs=0.001)
+
+
+def test_silent_stretches_are_left_out_and_take_their_time() -> None:
+    samples = np.concatenate((tone(1.0), np.zeros(16_000 * 20), tone(1.0))).astype(np.float32)
+    decoder = Decoder()
+    result = one(wav(samples), decoder)
+    assert len(result.segments) == 2
+    assert result.segments[1].start > 19
+    assert sum(map(len, decoder.batches)) == 2
+
+
+def test_the_language_is_that_of_the_first_stretch_with_words() -> None:
+    decoder = Decoder(texts=iter(["", " ", "a", "b", "c"]))
+    result = one(wav(tone(9.0)), decoder)
+    asked = [[request.language for request in batch] for batch in decoder.batches]
+    assert asked[:3] == [[None], [None], [None]]
+    assert asked[3] == ["ar"] * (sum(map(len, asked)) - 3)
+    assert result.text.startswith("a b c")
+
+
+def test_a_given_language_fills_batches_at_once() -> None:
+    decoder = Decoder()
+    one(wav(tone(9.0)), decoder, language="en", batch_size=4)
+    assert [len(batch) for batch in decoder.batches][:1] == [4]
+    assert {request.language for batch in decoder.batches for request in batch} == {"en"}
+
+
+def test_ctc_alone_reports_no_language_and_waits_for_none() -> None:
+    config = replace(CONFIG, decoder=DecoderConfig(num_layers=0))
+    decoder = Decoder()
+    run([wav(tone(9.0))], decoder, config, batch_size=4)
+    assert len(decoder.batches[0]) == 4
+
+
+def test_the_bandwidth_is_measured_once_and_forced() -> None:
+    # noise up to 8 kHz at first, then a tone: were it measured again, it would change
+    samples = np.concatenate((np.random.default_rng(0).normal(size=48_000) * 0.1, tone(9.0)))
+    decoder = Decoder()
+    result = one(wav(samples), decoder)
+    assert result.bandwidth is Bandwidth.WIDEBAND
+    assert {request.bandwidth for batch in decoder.batches for request in batch} == {
+        Bandwidth.WIDEBAND
+    }
+    assert one(wav(samples), Decoder(), bandwidth="narrowband").bandwidth is Bandwidth.NARROWBAND
+    assert one(wav(tone(1.0, rate=8_000), 8_000), Decoder()).bandwidth is Bandwidth.NARROWBAND
+
+
+def test_measuring_stops_after_its_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    lengths: list[int] = []
+
+    def measure(samples: np.ndarray, native_rate: int) -> Bandwidth:
+        lengths.append(len(samples))
+        return Bandwidth.WIDEBAND
+
+    monkeypatch.setattr(hearing_room, "measure_bandwidth", measure)
+    monkeypatch.setattr(hearing_room, "MEASURED_SECONDS", 3.0)
+    one(wav(np.concatenate((np.zeros(16_000 * 8), tone(9.0)))), Decoder())
+    assert len(lengths) == 1
+    assert 3 <= lengths[0] / 16_000 <= 5
+
+
+def test_recordings_share_batches_and_come_in_order(tmp_path: Path) -> None:
+    path = tmp_path / "call.wav"
+    path.write_bytes(wav(tone(1.0)))
+    decoder = Decoder()
+    long, short = wav(tone(7.0)), wav(tone(1.0))
+    results = run([long, str(path), path, io.BytesIO(short)], decoder, batch_size=3)
+    lengths = [r.duration_seconds for r in results if isinstance(r, Transcript)]
+    assert lengths == [7.0, 1.0, 1.0, 1.0]
+    assert len(decoder.batches[0]) == 3
+    assert all(len(batch) <= 3 for batch in decoder.batches)
+
+
+def test_bad_recordings_do_not_stop_the_others(tmp_path: Path) -> None:
+    broken = tone(5.0)
+    broken[-1] = np.nan
+    sources = [b"no audio", wav(tone(1.0)), wav(broken), tmp_path, "missing.wav", wav(tone(1.0))]
+    results = run([*sources, wav(tone(9.0))], Decoder(), max_duration=8.0)
+    kinds = [type(result) for result in results]
+    assert kinds == [
+        AudioError, Transcript, AudioError, AudioError, AudioError, Transcript, AudioTooLong,
+    ]  # fmt: skip
+
+
+def test_a_language_that_cannot_be_translated_fails_alone() -> None:
+    error = GuidanceError("this model does not translate from 'ar', only en to de")
+    (result,) = run([wav(tone(9.0))], Decoder(error=error), task="translate")
+    assert result is error
+
+
+def test_results_come_as_soon_as_they_are_known() -> None:
+    opened: list[int] = []
+
+    def sources() -> Iterator[bytes]:
+        for number in range(50):
+            opened.append(number)
+            yield wav(tone(0.5))
+
+    results = Queue(sources(), Wishes(batch_size=2), CONFIG).results(Decoder())
+    next(results)
+    assert len(opened) <= 4
+
+
+def test_stopping_early_releases_the_recordings() -> None:
+    queue = Queue([wav(tone(0.5)), wav(tone(9.0))], Wishes(batch_size=2), CONFIG)
+    results = queue.results(Decoder())
+    next(results)
+    hearings = [job._hearing for job in queue._jobs]
+    results.close()  # type: ignore[attr-defined]
+    assert hearings
+    assert all(hearing is not None and hearing.recording._file.closed for hearing in hearings)

@@ -1,0 +1,83 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from turnout.transcription.segments import FRAME, cut, is_silent, quietest
+
+WINDOW = 16_000
+
+
+def noise(length: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=length).astype(np.float32)
+
+
+@given(st.lists(st.integers(0, 12_000), max_size=12), st.integers(1_000, 20_000))
+@settings(deadline=None, max_examples=60)
+def test_stretches_are_the_stream_whatever_its_blocks(lengths: list[int], window: int) -> None:
+    samples = noise(sum(lengths))
+    blocks = np.split(samples, np.cumsum(lengths)[:-1])
+    stretches = list(cut(blocks, window))
+    assert all(0 < len(stretch) <= window for stretch in stretches)
+    assert np.array_equal(np.concatenate([np.zeros(0), *stretches]), samples)
+    whole = list(cut([samples], window))
+    assert [len(stretch) for stretch in whole] == [len(stretch) for stretch in stretches]
+
+
+def test_what_fits_is_not_cut() -> None:
+    assert [len(stretch) for stretch in cut([noise(WINDOW)], WINDOW)] == [WINDOW]
+
+
+def test_a_pause_is_where_the_cut_falls() -> None:
+    samples = noise(2 * WINDOW)
+    samples[11_000:15_000] *= 0.01
+    (first, *_) = cut([samples], WINDOW)
+    assert 11_000 + 1_600 <= len(first) <= 15_000 - 1_600
+
+
+def test_a_pause_in_the_first_half_is_too_early() -> None:
+    samples = noise(2 * WINDOW)
+    samples[2_000:6_000] = 0
+    (first, *_) = cut([samples], WINDOW)
+    assert len(first) >= WINDOW // 2
+
+
+def test_a_closure_shorter_than_a_pause_does_not_win() -> None:
+    samples = noise(WINDOW)
+    samples[9_000 : 9_000 + 4 * FRAME] = 0
+    samples[11_000:15_000] *= 0.1
+    assert 11_000 <= quietest(samples) <= 15_000
+
+
+def test_the_last_of_equally_quiet_points_is_taken() -> None:
+    samples = noise(WINDOW)
+    samples[9_000:13_000] = 0
+    assert 13_000 - 12 * FRAME <= quietest(samples) <= 13_000 - 9 * FRAME
+
+
+def test_memory_is_bounded_by_the_window() -> None:
+    longest = 0
+
+    def blocks():  # noqa: ANN202
+        for _ in range(300):
+            yield np.ones(4_000, np.float32)
+
+    for stretch in cut(blocks(), WINDOW):
+        base = stretch if stretch.base is None else stretch.base
+        longest = max(longest, base.nbytes // 4)
+    assert longest <= WINDOW + 4_000
+
+
+@pytest.mark.parametrize(
+    ("samples", "silent"),
+    [
+        (np.zeros(0), True),
+        (np.zeros(500), True),
+        (np.full(500, -0.3), True),
+        (np.full(500, 0.3) + 1e-5 * np.sin(np.arange(500)), True),
+        (1e-4 * np.sin(np.arange(500)), False),
+        (np.full(500, 0.3) + 1e-3 * np.sin(np.arange(500)), False),
+    ],
+)
+def test_silence_is_a_constant(samples: np.ndarray, silent: bool) -> None:
+    assert is_silent(samples.astype(np.float32)) is silent
