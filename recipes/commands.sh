@@ -1,0 +1,25 @@
+#!/usr/bin/env bash
+# The data and the training of the model that ships with turnout, from the folder that holds
+# arabic_commands.tar and fsdd.tar (NeMo manifests with audio). Run it from the project's root with
+# turnout[train] and espeak-ng installed; stopped and started again, it goes on.
+#
+#     recipes/commands.sh ../shared/data
+set -euo pipefail
+source_folder="${1:?usage: recipes/commands.sh FOLDER_WITH_THE_TWO_TARS}"
+
+for corpus in arabic_commands fsdd; do
+  [ -d "data/$corpus" ] || { mkdir -p data && tar -xf "$source_folder/$corpus.tar" -C data; }
+  [ -d "data/cuts/$corpus" ] ||
+    turnout prepare "data/$corpus/manifest.jsonl" --output "data/cuts/$corpus"
+done
+for language in ar en; do
+  [ -d "data/cuts/synth_$language" ] || {
+    turnout synthesize "recipes/words_$language.yaml" --output "data/synth_$language" \
+      --split train=1 --seed 1
+    mkdir -p "data/cuts/synth_$language"
+    cp "data/synth_$language/train.jsonl.gz" "data/cuts/synth_$language/"
+  }
+done
+# Two cores: PyTorch has both, NumPy's matrix products none of their own.
+export OPENBLAS_NUM_THREADS=1
+exec turnout train --config recipes/commands.yaml

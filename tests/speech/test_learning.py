@@ -1,0 +1,136 @@
+"""Each routing learns 16 real utterances by heart: wideband and narrowband, both tasks."""
+
+import json
+import tarfile
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from turnout.audio.features import log_mel
+from turnout.audio.telephone import TelephoneChannel
+from turnout.audio.waveform import read_audio
+from turnout.backends.torch import TorchBackend
+from turnout.config import (
+    DecoderConfig,
+    EncoderConfig,
+    FeatureConfig,
+    ModelConfig,
+    ObjectiveConfig,
+    OptimizerConfig,
+    RoutingConfig,
+    TrainConfig,
+    VocabularyConfig,
+)
+from turnout.data.batch import Collator, Example, row_guidance
+from turnout.decoding.decode import decode
+from turnout.decoding.request import DecodingOptions, Request, Utterance
+from turnout.guidance import Bandwidth, Guide, Task
+from turnout.model.build import build_model
+from turnout.text.tokenizer import Tokenizer
+from turnout.training.distributed import Ranks, open_fabric
+from turnout.training.state import RunState
+from turnout.training.step import Stepper
+
+DATA = Path(__file__).resolve().parents[2] / "../shared/data"
+MOST_STEPS = 300
+ROUTINGS = ["dense", "switch", "omni", "supervised", "hybrid"]
+
+
+def words(name: str, count: int) -> list[tuple[dict[str, str], bytes]]:
+    """The first recording of each of `count` words of a set."""
+    archive = DATA / f"{name}.tar"
+    if not archive.is_file():
+        pytest.skip(f"real recordings are needed: {name}.tar in ../shared/data")
+    with tarfile.open(archive) as tar:
+        manifest = tar.extractfile(f"{name}/manifest.jsonl")
+        assert manifest is not None
+        rows = {row["text"]: row for row in map(json.loads, reversed(manifest.readlines()))}
+        chosen = [rows[text] for text in sorted(rows)[:count]]
+        files = [tar.extractfile(f"{name}/{row['audio_filepath']}") for row in chosen]
+        return [(row, file.read()) for row, file in zip(chosen, files, strict=True) if file]
+
+
+@cache
+def examples() -> tuple[Example, ...]:
+    """Four Arabic words wideband, four through a telephone, eight English digits at 8 kHz."""
+    made: list[Example] = []
+    for number, (row, data) in enumerate(words("arabic_commands", 8) + words("fsdd", 8)):
+        wave = read_audio(data)
+        samples, bandwidth = wave.samples, Bandwidth.NARROWBAND
+        if number < 4:
+            bandwidth = Bandwidth.WIDEBAND
+        elif number < 8:
+            samples = TelephoneChannel().apply(samples, np.random.default_rng(number))
+        language, target = row["lang"], row["target_lang"]
+        texts = {
+            row_guidance(bandwidth, language, None): row["text"],
+            row_guidance(bandwidth, language, target): row["translation"],
+        }
+        features = log_mel(samples, FeatureConfig())
+        made.append(
+            Example(
+                id=str(number),
+                log_mel=features,
+                bandwidth=bandwidth,
+                language=language,
+                transcript=row["text"],
+                texts=texts,
+            )
+        )
+    return tuple(made)
+
+
+def configuration(kind: str, size: int) -> TrainConfig:
+    routing = RoutingConfig(kind=kind, num_experts=2)  # type: ignore[arg-type]
+    return TrainConfig(
+        model=ModelConfig(
+            vocabulary=VocabularyConfig(size=size),
+            encoder=EncoderConfig(
+                num_layers=2, d_model=64, d_feedforward=96, dropout=0.0, routing=routing
+            ),
+            decoder=DecoderConfig(
+                num_layers=1,
+                d_feedforward=96,
+                dropout=0.0,
+                routing=replace(routing, guided_by=(Guide.TASK,)),
+            ),
+        ),
+        objective=ObjectiveConfig(label_smoothing=0.0),
+        optimizer=OptimizerConfig(learning_rate=4e-3, warmup_steps=20, decay="constant"),
+        device="cpu",
+    )
+
+
+def recited(stepper: Stepper, tokenizer: Tokenizer) -> list[tuple[str, str, str | None]]:
+    """What the model writes: transcript, translation, language (found, not told)."""
+    both = (Task.TRANSCRIBE, Task.TRANSLATE)
+    utterances = [
+        Utterance(log_mel=e.log_mel, request=Request(tasks=both, bandwidth=e.bandwidth))
+        for e in examples()
+    ]
+    stepper.model.eval()
+    found = decode(TorchBackend(stepper.model, "cpu"), tokenizer, utterances, DecodingOptions())
+    return [(*(h.text for h in item.hypotheses), item.language) for item in found]  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("kind", ROUTINGS)
+def test_sixteen_utterances_are_learned_by_heart(kind: str) -> None:
+    texts = [text for example in examples() for text in example.texts.values()]
+    tokenizer = Tokenizer.train(texts, VocabularyConfig(size=512))
+    config = configuration(kind, tokenizer.size)
+    torch.manual_seed(0)
+    stepper = Stepper(config, build_model(config.model), Ranks(open_fabric(config)))
+    batch = Collator(config.model, tokenizer).batch(examples())
+    wanted = [(*example.texts.values(), example.language) for example in examples()]
+    written: list[tuple[str, str, str | None]] = []
+    for step in range(MOST_STEPS):
+        stepper([batch], RunState(step=step, updates=step), step / MOST_STEPS)
+        if step % 25 == 24:
+            written = recited(stepper, tokenizer)
+            if written == wanted:
+                break
+    assert written == wanted
