@@ -62,6 +62,8 @@ class SpeechOptions:
             if value < 1:
                 option = name.replace("_", "-")
                 raise UsageError(f"--{option} is {value}: it must be at least 1")
+        if self.channel is not None and self.channel < 0:
+            raise UsageError(f"--channel is {self.channel}: channels are counted from 0")
         if not self.max_duration > 0:
             raise UsageError(f"--max-duration is {self.max_duration:g}: it must be above 0 seconds")
 
