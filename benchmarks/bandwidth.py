@@ -150,6 +150,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=root / "../shared/data")
     parser.add_argument("--processes", type=int, default=1)
     arguments = parser.parse_args()
+    made_by = origin(arguments.seed)
     work = partial(measure, data=arguments.data, count=arguments.utterances, seed=arguments.seed)
     with ProcessPoolExecutor(arguments.processes) as pool:
         tables = dict(zip(SETS, pool.map(work, SETS), strict=True))
@@ -162,7 +163,7 @@ def main() -> None:
             print(f"{name:16} {condition:40} {row['right']:5} / {row['of']}{flag}")
     print(f"all: {right} / {of} = {right / of:.4%}; worst cell {worst:.2%}")
     result = {
-        **origin(arguments.seed),
+        **made_by,
         "right": right,
         "of": of,
         "share": right / of,
