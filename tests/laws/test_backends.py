@@ -1,16 +1,18 @@
-"""ONNX Runtime gives what PyTorch gives; batch-mates and padding change nothing; both is two runs."""
+"""ONNX equals PyTorch; batch-mates and padding change nothing; both tasks equal two runs."""
 
+import io
 from itertools import pairwise
 
 import numpy as np
 import pytest
+import soundfile
 
 from tests.doubles import tokenizer, tone
 from tests.models import SHAPES, exported, saved
 from turnout.backends.onnx import OnnxBackend
 from turnout.backends.torch import TorchBackend, load_model
 from turnout.config import ModelConfig
-from turnout.decoding.backend import Backend
+from turnout.decoding.backend import Backend, Encoded
 from turnout.decoding.decode import decode
 from turnout.decoding.plan import check_findable
 from turnout.decoding.request import DecodingOptions, Hypothesis, Request, Utterance
@@ -45,7 +47,9 @@ def test_onnx_gives_what_pytorch_gives(shape: str) -> None:
     assert 0 < worst <= TOLERANCE
 
 
-def encode(backend: Backend, utterances: list[np.ndarray], guidance: list[Guidance], frames: int):  # noqa: ANN201
+def encode(
+    backend: Backend, utterances: list[np.ndarray], guidance: list[Guidance], frames: int
+) -> Encoded:
     mask = np.arange(frames) < np.array([len(u) for u in utterances])[:, None]
     # Padding is filled with noise: whoever looks at it changes its answer.
     batch = features(len(utterances) * frames, 99).reshape(len(utterances), frames, 80) * 50
@@ -149,10 +153,6 @@ def test_encoding_once_and_decoding_both_tasks_equals_two_runs(shape: str) -> No
 
 
 def test_a_recording_of_several_windows_is_the_same_in_both_and_in_two_runs() -> None:
-    import io
-
-    import soundfile
-
     sound = np.concatenate(
         [tone(1.0, frequency_hz=200 * i, amplitude=0.1 * i) for i in range(1, 9)]
     )

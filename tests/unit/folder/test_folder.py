@@ -37,6 +37,10 @@ def files(weights: bytes = b"weights") -> dict[str, bytes]:
     }
 
 
+def names(path: Path) -> list[str]:
+    return sorted(entry.name for entry in path.iterdir())
+
+
 def test_what_is_written_is_read(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "model"
     write_folder(path, files())
@@ -46,7 +50,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     assert folder.read(WEIGHTS) == b"weights"
     assert folder.files() == files()
     assert not folder.has_graphs
-    assert os.listdir(path.parent) == ["model"]
+    assert names(path.parent) == ["model"]
 
 
 def test_the_digests_are_those_of_sha256sum(tmp_path: Path) -> None:
@@ -66,7 +70,7 @@ def test_a_model_gives_way_to_its_successor(tmp_path: Path) -> None:
     write_folder(tmp_path / "model", files(b"old"))
     write_folder(tmp_path / "model", files(b"new"))
     assert ModelFolder.open(tmp_path / "model").read(WEIGHTS) == b"new"
-    assert os.listdir(tmp_path) == ["model"]
+    assert names(tmp_path) == ["model"]
 
 
 @pytest.mark.parametrize("name", ["full", "file"])
@@ -87,7 +91,7 @@ def test_no_space_leaves_what_was_there(
 ) -> None:
     if exists:
         write_folder(tmp_path / "model", files(b"old"))
-    before = sorted(os.listdir(tmp_path))
+    before = names(tmp_path)
     write_file, calls = rooms.write_file, []
 
     def full(path: Path, data: bytes) -> None:
@@ -100,7 +104,7 @@ def test_no_space_leaves_what_was_there(
     monkeypatch.setattr(rooms, "write_file", full)
     with pytest.raises(StorageError, match="the model cannot be written: no space left on device"):
         write_folder(tmp_path / "model", files(b"new"))
-    assert sorted(os.listdir(tmp_path)) == before
+    assert names(tmp_path) == before
     if exists:
         assert ModelFolder.open(tmp_path / "model").read(WEIGHTS) == b"old"
 
@@ -120,7 +124,7 @@ def test_a_failed_exchange_brings_the_old_model_back(
     with pytest.raises(StorageError, match="permission denied"):
         write_folder(tmp_path / "model", files(b"new"))
     assert ModelFolder.open(tmp_path / "model").read(WEIGHTS) == b"old"
-    assert os.listdir(tmp_path) == ["model"]
+    assert names(tmp_path) == ["model"]
 
 
 def rewritten(path: Path, change: dict[str, object]) -> Path:

@@ -61,7 +61,7 @@ def saved_with(files: str) -> ModelFolder:
 
 
 def test_pytorch_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(load_room, "find_spec", lambda name: None)
+    monkeypatch.setattr(load_room, "find_spec", lambda _: None)
     with pytest.raises(
         UsageError, match=r"needs the extra 'train': pip install 'turnout\[train\]'"
     ):

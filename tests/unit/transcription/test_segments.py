@@ -1,3 +1,5 @@
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -58,7 +60,7 @@ def test_the_last_of_equally_quiet_points_is_taken() -> None:
 def test_memory_is_bounded_by_the_window() -> None:
     longest = 0
 
-    def blocks():  # noqa: ANN202
+    def blocks() -> Iterator[np.ndarray]:
         for _ in range(300):
             yield np.ones(4_000, np.float32)
 

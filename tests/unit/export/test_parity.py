@@ -1,0 +1,71 @@
+"""The check is held against backends that are wrong in one place each."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tests.models import SHAPES, saved
+from turnout.backends.torch import TorchBackend, load_model
+from turnout.decoding.backend import DecoderState, Encoded
+from turnout.errors import ExportError
+from turnout.export.parity import cases, check_parity
+from turnout.folder import ModelFolder
+from turnout.guidance import Guidance
+
+
+def backend(shape: str = "supervised") -> TorchBackend:
+    return TorchBackend(load_model(ModelFolder.open(saved(shape))))
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_backend_agrees_with_itself(shape: str) -> None:
+    assert check_parity(backend(shape), backend(shape)) == 0.0
+
+
+class Wrong(TorchBackend):
+    """Changes what the encoder or the decoder gives."""
+
+    def __init__(
+        self,
+        encoded: Callable[[Encoded], Encoded] = lambda found: found,
+        log_probs: Callable[[np.ndarray], np.ndarray] = lambda found: found,
+    ) -> None:
+        super().__init__(backend().model)
+        self._encoded, self._log_probs = encoded, log_probs
+
+    def encode(
+        self, log_mel: np.ndarray, frame_mask: np.ndarray, guidance: list[Guidance]
+    ) -> Encoded:  # type: ignore[override]
+        return self._encoded(super().encode(log_mel, frame_mask, guidance))
+
+    def step(self, state: DecoderState, tokens: np.ndarray, counts: np.ndarray):  # type: ignore[no-untyped-def]
+        log_probs, grown = super().step(state, tokens, counts)
+        return self._log_probs(log_probs), grown
+
+
+def failing(_: Encoded) -> Encoded:
+    raise ValueError("not a shape that was traced")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (Wrong(encoded=lambda e: replace(e, ctc_log_probs=e.ctc_log_probs + 2e-4)), "of CTC"),
+        (Wrong(encoded=lambda e: replace(e, ctc_log_probs=e.ctc_log_probs * np.nan)), "of CTC"),
+        (Wrong(encoded=lambda e: replace(e, expert_index=1 - e.expert_index)), "other experts"),
+        (Wrong(encoded=lambda e: replace(e, frame_mask=~e.frame_mask)), "another frame mask"),
+        (Wrong(encoded=failing), "the graphs fail on a batch of 1x7 frames: not a shape"),
+        (Wrong(log_probs=lambda found: found + 2e-4), "of the decoder differ by 0.0002"),
+    ],
+)
+def test_what_differs_is_found(wrong: Wrong, message: str) -> None:
+    with pytest.raises(ExportError, match=message):
+        check_parity(backend(), wrong)
+
+
+def test_some_batches_leave_experts_without_frames() -> None:
+    config = SHAPES["supervised"]
+    mixed = {len({known.bandwidth for known in case.guidance}) for case in cases(config)}
+    assert mixed == {1, 2}
