@@ -12,7 +12,7 @@
     ├── ManifestError          a line of a manifest is wrong: file, line and field are named
     ├── ModelFolderError       a model folder is missing, incomplete, damaged or of another version
     ├── CheckpointError        no usable checkpoint, or one of another run
-    ├── TrainingError          a run cannot go on: nothing to learn from, or a loss that is not finite
+    ├── TrainingError          a run cannot go on: no data, or a loss that is not finite
     ├── RunStopped             a run was asked to stop and saved itself (exit status 128 + signal)
     ├── ExportError            the graphs do not give what the model gives
     ├── StorageError           a file cannot be written: no space, no permission
@@ -87,7 +87,7 @@ class TrainingError(TurnoutError):
 
 
 class RunStopped(TurnoutError):
-    """A run was asked to stop, and saved a checkpoint first; the same command goes on from there."""
+    """A run was asked to stop and saved a checkpoint; the same command goes on from there."""
 
     def __init__(self, message: str, signal_number: int) -> None:
         super().__init__(message)
@@ -102,5 +102,5 @@ class StorageError(TurnoutError):
     """A file cannot be written: no space left, no permission."""
 
 
-class Cancelled(TurnoutError):  # noqa: N818 - nothing went wrong
+class Cancelled(TurnoutError):
     """The caller asked for the work to stop."""

@@ -93,8 +93,8 @@ class ExpertMap:
             if value not in values:
                 given = "was not given" if value is None else f"'{value}' is unknown to this model"
                 raise GuidanceError(
-                    f"the {guide.value.replace('_', ' ')} selects this model's experts and {given}: "
-                    f"choose one of {', '.join(values)}"
+                    f"the {guide.value.replace('_', ' ')} selects this model's experts and "
+                    f"{given}: choose one of {', '.join(values)}"
                 )
             index = index * len(values) + values.index(value)
         return index

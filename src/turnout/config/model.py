@@ -158,9 +158,7 @@ class DecoderConfig:
     """Whether the output layer is the embedding."""
     dropout: float = 0.1
     """As the encoder's."""
-    routing: RoutingConfig = field(
-        default_factory=lambda: RoutingConfig(guided_by=(Guide.TASK,))
-    )
+    routing: RoutingConfig = field(default_factory=lambda: RoutingConfig(guided_by=(Guide.TASK,)))
     """How the decoder's tokens find their experts."""
 
     def __post_init__(self) -> None:
@@ -225,7 +223,10 @@ class ModelConfig:
         decoder = self.decoder
         if decoder.num_layers:
             check_stack(
-                "decoder", decoder.num_layers, self.encoder.d_model, decoder.num_heads,
+                "decoder",
+                decoder.num_layers,
+                self.encoder.d_model,
+                decoder.num_heads,
                 decoder.routing,
             )
         require(self.ctc or decoder.num_layers > 0, "a model needs a CTC head or a decoder")

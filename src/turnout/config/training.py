@@ -96,6 +96,8 @@ class TrainConfig:
     def __post_init__(self) -> None:
         require(bool(self.output), "output must name a folder")
         limits = (self.max_steps, self.max_epochs, self.max_hours)
-        require(any(limit is not None for limit in limits), "set max_steps, max_epochs or max_hours")
+        require(
+            any(limit is not None for limit in limits), "set max_steps, max_epochs or max_hours"
+        )
         for name in ("validate_every", "checkpoint_every", "keep_checkpoints", "average_last"):
             require(getattr(self, name) >= 1, f"{name} must be at least 1")

@@ -225,17 +225,18 @@ def stretched(frames: NDArray[np.float16], count: int) -> Floats:
 
 
 def masked(log_mel: Floats, config: AugmentConfig, rng: np.random.Generator) -> Floats:
-    """SpecAugment: frames and bands set to the utterance's lowest value, in place."""
+    """SpecAugment: frames and bands set to the utterance's mean, in place. (Its lowest value would
+    be a pause, and pauses part words.)"""
     frames, mels = log_mel.shape
-    lowest = log_mel.min()
+    mean = log_mel.mean()
     longest = min(config.time_mask_frames, int(frames * LONGEST_MASK_SHARE))
     for _ in range(config.time_masks):
         width = int(rng.integers(longest + 1))
         first = int(rng.integers(frames - width + 1))
-        log_mel[first : first + width] = lowest
+        log_mel[first : first + width] = mean
     widest = min(config.mel_mask_bands, mels)
     for _ in range(config.mel_masks):
         width = int(rng.integers(widest + 1))
         first = int(rng.integers(mels - width + 1))
-        log_mel[:, first : first + width] = lowest
+        log_mel[:, first : first + width] = mean
     return log_mel

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from turnout.config import DataConfig, JoinConfig
 from turnout.data.augment import FRAMES_PER_SECOND, Shape, draw_shape
+from turnout.data.clips import Clip
 from turnout.data.joining import (
     Joining,
     Speaker,
@@ -178,6 +179,7 @@ class CorpusSource:
     def _drawn(self, speaker: int, most_words: int, rng: np.random.Generator) -> Joining:
         """Words of one speaker whose text is not among the excluded ones."""
         config = self.config.join
+        clips: list[Clip] = []
         for _ in range(MOST_DRAWS):
             joining = self._fitting(
                 draw_joining(self.speakers[speaker], config, rng, most=most_words)
@@ -194,12 +196,12 @@ class CorpusSource:
     def _variants(
         self, joining: Joining, native: bool, narrow: bool, rng: np.random.Generator
     ) -> tuple[int, ...]:
-        """Narrowband clips have all their versions to draw from, wideband ones but the first."""
+        """One version for all words: narrowband clips have all of theirs to draw from, wideband
+        ones all but the first."""
         if not narrow:
             return (0,) * len(joining.clips)
         telephone = self.config.augment.telephone_variants
-        drawn = rng.integers(0 if native else 1, telephone + 1, len(joining.clips))
-        return tuple(drawn.tolist())
+        return (int(rng.integers(0 if native else 1, telephone + 1)),) * len(joining.clips)
 
     def _target(self, joining: Joining, rng: np.random.Generator) -> int:
         most = self.num_targets[joining.clips[0]]

@@ -2,7 +2,8 @@
 
 Natural logarithms in float16: one file of frames, and an index of where each variant of each clip
 lies. Variant 0 is the clip as it is; the others went through telephone channels, drawn from the
-clip's id. A store is written whole or not at all, and named by a digest of all that it depends on.
+speaker's name. A store is written whole or not at all, and named by a digest of all that it
+depends on.
 """
 
 import hashlib
@@ -32,7 +33,7 @@ from turnout.data.trimming import quietest, word_span
 from turnout.errors import AudioError, StorageError, TrainingError
 from turnout.guidance import Bandwidth
 
-FORMAT = 1
+FORMAT = 2
 LOWEST_LOG = -30.0
 """Natural logarithm that stands for no power at all (float16 has no room for less)."""
 
@@ -134,20 +135,29 @@ def digest_of(clips: Sequence[Clip], config: StoreConfig) -> str:
             path = Path(clip.path)
             sizes[clip.path] = path.stat().st_size if path.is_file() else -1
         place = (clip.id, clip.path, sizes[clip.path], clip.start, clip.duration, clip.channel)
-        digest.update(json.dumps((*place, clip.bandwidth)).encode())
+        digest.update(json.dumps((*place, clip.bandwidth, clip.speaker)).encode())
     return digest.hexdigest()[:24]
 
 
 def variants_of(clip: Clip, samples: NDArray[np.float32], config: StoreConfig) -> list[Variant]:
-    """All versions of one clip, each with the same number of frames."""
+    """All versions of one clip, each with the same number of frames.
+
+    A speaker's clips share their telephone channels, variant by variant: words that are joined
+    came over one line.
+    """
     first, last = word_span(samples) if config.trim else (0, len(samples))
-    seed = int.from_bytes(hashlib.sha256(clip.id.encode()).digest()[:8], "big")
-    rng = np.random.default_rng(seed)
+    line, noise = _generator(clip.speaker), _generator(clip.id)
     variants = [_variant(samples, first, last, config.features)]
     for _ in range(config.variants(clip) - 1):
-        changed = random_channel(rng).apply(samples, rng)
+        changed = random_channel(line).apply(samples, noise)
         variants.append(_variant(changed, first, last, config.features))
     return variants
+
+
+def _generator(name: str) -> np.random.Generator:
+    """Seeded by a name."""
+    digest = hashlib.sha256(name.encode()).digest()
+    return np.random.default_rng(int.from_bytes(digest[:8], "big"))
 
 
 def _variant(

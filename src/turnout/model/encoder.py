@@ -54,7 +54,7 @@ class TransformerBlock(nn.Module):
         hidden: Float[Tensor, "batch frames d_model"],
         frame_mask: Bool[Tensor, "batch frames"],
         attention_mask: Bool[Tensor, "batch 1 #frames frames"],
-        positions: Int[Tensor, "batch frames"] | None,
+        positions: Int[Tensor, "#batch frames"] | None,
         routes: list[Route],
     ) -> tuple[Float[Tensor, "batch frames d_model"], list[Routing | None]]:
         """One Routing, or None where the layer is dense."""
@@ -86,7 +86,7 @@ class ConformerBlock(nn.Module):
         hidden: Float[Tensor, "batch frames d_model"],
         frame_mask: Bool[Tensor, "batch frames"],
         attention_mask: Bool[Tensor, "batch 1 #frames frames"],
-        positions: Int[Tensor, "batch frames"] | None,
+        positions: Int[Tensor, "#batch frames"] | None,
         routes: list[Route],
     ) -> tuple[Float[Tensor, "batch frames d_model"], list[Routing | None]]:
         """Two Routings, or None where a feed-forward is dense."""

@@ -54,7 +54,7 @@ class Attention(nn.Module):
     def keys_values(
         self,
         hidden: Float[Tensor, "batch frames d_model"],
-        positions: Int[Tensor, "batch frames"] | None = None,
+        positions: Int[Tensor, "#batch frames"] | None = None,
     ) -> tuple[Float[Tensor, "batch heads frames dim"], Float[Tensor, "batch heads frames dim"]]:
         """Keys (turned by their positions where given) and values."""
         keys = self.heads(self.key(hidden))
@@ -68,7 +68,7 @@ class Attention(nn.Module):
         keys: Float[Tensor, "batch heads slots dim"],
         values: Float[Tensor, "batch heads slots dim"],
         mask: Bool[Tensor, "batch 1 #queries slots"],
-        positions: Int[Tensor, "batch queries"] | None = None,
+        positions: Int[Tensor, "#batch queries"] | None = None,
     ) -> Float[Tensor, "batch queries d_model"]:
         """Attend to the slots where `mask` is True; every query needs at least one."""
         queries = self.heads(self.query(hidden))

@@ -22,7 +22,7 @@ def sinusoids(
 
 
 def rotate(
-    states: Float[Tensor, "batch heads frames dim"], positions: Int[Tensor, "batch frames"]
+    states: Float[Tensor, "batch heads frames dim"], positions: Int[Tensor, "#batch frames"]
 ) -> Float[Tensor, "batch heads frames dim"]:
     """Rotary positions (arXiv 2104.09864): pairs (i, i + dim/2) turned by position * rate_i."""
     half = states.shape[-1] // 2

@@ -126,7 +126,7 @@ class RunLog:
                 f"{row['bandwidth']} {row['task']} {row['language']} {row['wer']:.1f}"
                 for row in rows
             )
-            self.say(f"step {state.step}: average WER {score:.2f} % on dev ({'; '.join(words)})")
+            self.say(f"step {state.step}: average WER {score:.2f} % on dev ({words})")
 
     def _show(self, state: RunState, loss: float, rate: float, pace: float, share: float) -> None:
         now = time.monotonic()

@@ -10,6 +10,7 @@ from turnout.config import AugmentConfig, CorpusConfig, FeatureConfig, JoinConfi
 from turnout.data.clips import read_clips
 from turnout.data.plan import CorpusSource, deal, epoch_sizes, pack, words_at
 from turnout.data.store import StoreConfig, open_store
+from turnout.errors import TrainingError
 
 
 @pytest.fixture
@@ -127,3 +128,28 @@ def test_ranks_share_the_batches_evenly(count: int, world_size: int, seed: int) 
     assert set(numbers) == set(range(count))
     if count % world_size == 0:
         assert len(numbers) == count
+
+
+def test_the_words_of_an_utterance_came_over_one_line(cuts: str) -> None:
+    made = source(cuts, augment=AugmentConfig(narrowband=1.0))
+    variants = [recipe.variants for recipe in made.recipes(0, 0, 60, 6)]
+    assert all(len(set(one)) == 1 for one in variants)
+    assert {one[0] for one in variants} == {1, 2}
+
+
+def test_excluded_texts_are_never_made(cuts: str) -> None:
+    def texts(exclude: tuple[str, ...]) -> set[str]:
+        made = source(cuts, join=JoinConfig(max_words=2, exclude=exclude))
+        return {
+            " ".join(made.store.clips[clip].text for clip in recipe.joining.clips)
+            for recipe in made.recipes(0, 0, 300, 2)
+        }
+
+    assert {"uno dos", "tres"} <= texts(())
+    assert {"uno dos", "tres"}.isdisjoint(texts(("uno dos", "tres")))
+
+
+def test_excluding_everything_is_an_error(cuts: str) -> None:
+    made = source(cuts, join=JoinConfig(max_words=1, exclude=("uno", "dos", "tres", "cuatro")))
+    with pytest.raises(TrainingError, match="exclude leaves nothing to say for speaker s"):
+        made.recipes(0, 0, 1, 1)

@@ -1,0 +1,28 @@
+"""Shape annotations of experts and model are checked while tests run, but for exports: what is
+traced must be what users trace."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import jaxtyping
+import pytest
+import torch
+from jaxtyping import install_import_hook
+
+install_import_hook(["turnout.experts", "turnout.model"], "beartype.beartype")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def exports_are_unchecked() -> Iterator[None]:
+    original = torch.onnx.export
+
+    def export(*args: Any, **options: Any) -> Any:
+        jaxtyping.config.update("jaxtyping_disable", True)
+        try:
+            return original(*args, **options)
+        finally:
+            jaxtyping.config.update("jaxtyping_disable", False)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.onnx, "export", export)
+        yield
