@@ -35,7 +35,5 @@ def commit() -> str:
 
 def git(*words: str) -> str:
     """What git prints, or 'unknown' outside a checkout."""
-    result = subprocess.run(
-        ["git", *words], capture_output=True, text=True, check=False, cwd=ROOT
-    )
+    result = subprocess.run(["git", *words], capture_output=True, text=True, check=False, cwd=ROOT)
     return result.stdout.strip() if result.returncode == 0 else "unknown"

@@ -117,10 +117,10 @@ class StackedFrames(nn.Module):
     ) -> tuple[Float[Tensor, "batch hidden d_model"], Bool[Tensor, "batch hidden"]]:
         """ceil(frames / factor) hidden frames; missing ones of the last stack are zeros."""
         batch, frames, mels = log_mel.shape
-        padded = nn.functional.pad(
-            log_mel * frame_mask.unsqueeze(-1), (0, 0, 0, -frames % self.factor)
-        )
-        stacked = padded.reshape(batch, -1, mels * self.factor)
+        # Padded by a constant and cut: a length of -frames % factor does not export.
+        padded = nn.functional.pad(log_mel * frame_mask.unsqueeze(-1), (0, 0, 0, self.factor - 1))
+        count = (frames + self.factor - 1) // self.factor
+        stacked = padded[:, : count * self.factor].reshape(batch, count, mels * self.factor)
         return self.project(stacked), frame_mask[:, :: self.factor]
 
 
