@@ -1,0 +1,84 @@
+"""A finished run -> the model inside the package: float16 weights, graphs, and its card.
+
+    python scripts/ship_commands.py runs/commands/model
+
+Run it again after `benchmarks/commands.py` and the card holds the figures: they are read from
+benchmarks/results, never typed.
+"""
+
+import argparse
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from turnout.export import export_folder
+from turnout.folder import CARD, ModelFolder, write_folder
+
+ROOT = Path(__file__).parents[1]
+SHIPPED = ROOT / "src/turnout/models/commands"
+TEMPLATE = ROOT / "recipes/commands.card.md"
+DATASET = "connected utterances of the test speakers (benchmarks/commands.py)"
+
+
+def figures(split: str) -> dict[str, Any] | None:
+    """What benchmarks/commands.py wrote for a split, or None."""
+    path = ROOT / f"benchmarks/results/commands-{split}.json"
+    return json.loads(path.read_text()) if path.is_file() else None
+
+
+def table(result: dict[str, Any]) -> str:
+    """The scores as Markdown."""
+    lines = ["| speech | task | WER | 95 % interval | aim |", "|---|---|---|---|---|"]
+    for row in result["rows"]:
+        low, high = row["wer_interval"]
+        arrow = f"{row['language']} to {row['target_language']}"
+        task = "transcribed" if row["task"] == "transcribe" else f"translated, {arrow}"
+        lines.append(
+            f"| {row['language']}, {row['bandwidth']} | {task} | {row['wer']:.1f} % "
+            f"| {low:.1f} to {high:.1f} % | {row['wer_target']:.0f} % |"
+        )
+    return "\n".join(lines)
+
+
+def index(result: dict[str, Any]) -> list[str]:
+    """The model-index of the YAML head."""
+    lines = ["model-index:", "- name: commands", "  results:"]
+    for row in result["rows"]:
+        name = f"{row['bandwidth']} {row['task']} {row['language']} to {row['target_language']}"
+        lines += [
+            "  - task: {type: automatic-speech-recognition}",
+            f"    dataset: {{name: '{DATASET}', type: connected, config: {name}}}",
+            f"    metrics: [{{type: wer, value: {row['wer']:.2f}}}]",
+        ]
+    return lines
+
+
+def card() -> str:
+    """The template with the figures that there are."""
+    found = figures("test")
+    text = TEMPLATE.read_text(encoding="utf-8")
+    scores = "Not measured yet: `python benchmarks/commands.py`."
+    if found is not None:
+        scores = f"{table(found)}\n\n`{found['command']}`, seed {found['seed']}, {found['machine']}."
+    head = "\n".join(index(found)) if found is not None else "model-index: []"
+    return text.replace("MODEL_INDEX", head).replace("SCORES", scores)
+
+
+def main() -> None:
+    """Copy, export, write the card."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("model", type=Path, nargs="?", help="the run's model; else the card alone")
+    arguments = parser.parse_args()
+    if arguments.model is not None:
+        shutil.rmtree(SHIPPED, ignore_errors=True)
+        write_folder(SHIPPED, ModelFolder.open(arguments.model).files())
+        export_folder(SHIPPED, half=True)
+    files = {**ModelFolder.open(SHIPPED).files(), CARD: card().encode()}
+    write_folder(SHIPPED, files)
+    total = sum(len(data) for data in files.values())
+    print(f"{SHIPPED}: {total / 1e6:.2f} MB")
+
+
+if __name__ == "__main__":
+    main()
