@@ -9,10 +9,7 @@ that stored again at 16 or 44.1 kHz in 16 bits. Writes results/bandwidth.json be
 
 import argparse
 import json
-import platform
 import random
-import subprocess
-import sys
 import tarfile
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -25,6 +22,7 @@ import numpy as np
 import soundfile
 import soxr
 from numpy.typing import NDArray
+from origin import ROOT, origin
 
 from turnout.audio.bandwidth import measure_bandwidth
 from turnout.audio.features import SAMPLE_RATE
@@ -128,29 +126,14 @@ def measure(name: str, data: Path, count: int, seed: int) -> dict[str, dict[str,
     return table
 
 
-def origin(seed: int) -> dict[str, object]:
-    """What is needed to get the same figures again."""
-    commit = subprocess.run(
-        ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False
-    ).stdout.strip()
-    return {
-        "command": " ".join(["python", "benchmarks/bandwidth.py", *sys.argv[1:]]),
-        "seed": seed,
-        "commit": commit,
-        "machine": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}, "
-        f"NumPy {np.__version__}, soxr {soxr.__version__}",
-    }
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--utterances", type=int, default=150, help="per set")
     parser.add_argument("--seed", type=int, default=0)
-    root = Path(__file__).resolve().parents[1]
-    parser.add_argument("--data", type=Path, default=root / "../shared/data")
+    parser.add_argument("--data", type=Path, default=ROOT / "../shared/data")
     parser.add_argument("--processes", type=int, default=1)
     arguments = parser.parse_args()
-    made_by = origin(arguments.seed)
+    made_by = origin(arguments.seed, "numpy", "soxr")
     work = partial(measure, data=arguments.data, count=arguments.utterances, seed=arguments.seed)
     with ProcessPoolExecutor(arguments.processes) as pool:
         tables = dict(zip(SETS, pool.map(work, SETS), strict=True))

@@ -168,6 +168,7 @@ def main() -> None:
     parser.add_argument("--backend", default="auto")
     parser.add_argument("--data", type=Path, default=ROOT / "data")
     arguments = parser.parse_args()
+    made_by = origin(SEED, "numpy", "onnxruntime")
     cuts = build(arguments.data, arguments.split, arguments.utterances)
     transcriber = load(arguments.model, backend=arguments.backend)
     options: Any = {} if arguments.beam_size is None else {"beam_size": arguments.beam_size}
@@ -178,7 +179,7 @@ def main() -> None:
             f"WER {row['wer']:6.2f} % (target {row['wer_target']} %), language right "
             f"{row['language_found']}, bandwidth right {row['bandwidth_found']:.3f}"
         )
-    result = {**origin(SEED), "split": arguments.split, "rows": table}
+    result = {**made_by, "split": arguments.split, "rows": table}
     path = Path(__file__).parent / "results" / f"commands-{arguments.split}.json"
     path.write_text(json.dumps(result, indent=2) + "\n")
 
