@@ -22,4 +22,6 @@ for language in ar en; do
 done
 # Two cores: PyTorch has both, NumPy's matrix products none of their own.
 export OPENBLAS_NUM_THREADS=1
-exec turnout train --config recipes/commands.yaml
+turnout train --config recipes/commands-1.yaml
+turnout train --config recipes/commands-2.yaml
+exec python scripts/ship_commands.py runs/commands-2/model
