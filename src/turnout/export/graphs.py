@@ -13,10 +13,12 @@ from typing import Any
 
 import onnx_ir
 import torch
+import torch.onnx.errors
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from turnout.config import ModelConfig
+from turnout.errors import ExportError
 from turnout.model.decoder import DecoderCache, Memory
 from turnout.model.speech_model import SpeechModel
 
@@ -160,18 +162,22 @@ def decoder_plan(model: SpeechModel) -> Plan:
 
 
 def build_graph(plan: Plan) -> onnx_ir.Model:
-    """The graph of a plan, as PyTorch traces it."""
-    with quiet(), torch.no_grad():
-        program = torch.onnx.export(
-            plan.module.eval(),
-            kwargs=plan.inputs,
-            dynamic_shapes=plan.dynamic,
-            input_names=list(plan.inputs),
-            output_names=list(plan.outputs),
-            opset_version=OPSET,
-            dynamo=True,
-            verbose=False,
-        )
+    """The graph of a plan, as PyTorch traces it; raises ExportError where it cannot."""
+    try:
+        with quiet(), torch.no_grad():
+            program = torch.onnx.export(
+                plan.module.eval(),
+                kwargs=plan.inputs,
+                dynamic_shapes=plan.dynamic,
+                input_names=list(plan.inputs),
+                output_names=list(plan.outputs),
+                opset_version=OPSET,
+                dynamo=True,
+                verbose=False,
+            )
+    except torch.onnx.errors.OnnxExporterError as error:
+        reason = " ".join(str(error.__cause__ or error).split())
+        raise ExportError(f"PyTorch cannot trace the model: {reason[:300]}") from error
     assert program is not None
     return program.model
 
