@@ -60,7 +60,8 @@ def card() -> str:
     text = TEMPLATE.read_text(encoding="utf-8")
     scores = "Not measured yet: `python benchmarks/commands.py`."
     if found is not None:
-        scores = f"{table(found)}\n\n`{found['command']}`, seed {found['seed']}, {found['machine']}."
+        made_by = f"`{found['command']}`, seed {found['seed']}, {found['machine']}"
+        scores = f"{table(found)}\n\n{made_by}."
     head = "\n".join(index(found)) if found is not None else "model-index: []"
     return text.replace("MODEL_INDEX", head).replace("SCORES", scores)
 

@@ -14,10 +14,15 @@ from turnout.cli import main
 
 ROOT = Path(__file__).resolve().parents[2]
 ARCHIVE = ROOT / "../shared/data/fsdd.tar"
-SHORT = (
-    "--max-steps 3 --validate-every 3 --model.encoder.num-layers 1 --model.encoder.d-model 32 "
-    "--model.decoder.num-layers 1 --data.batch-seconds 20 --threads 1"
-).split()
+SHORT = [
+    *("--max-steps", "3"),
+    *("--validate-every", "3"),
+    *("--model.encoder.num-layers", "1"),
+    *("--model.encoder.d-model", "32"),
+    *("--model.decoder.num-layers", "1"),
+    *("--data.batch-seconds", "20"),
+    *("--threads", "1"),
+]
 """What a test changes of a training: its size."""
 
 
@@ -61,9 +66,7 @@ def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             file = tar.extractfile(f"fsdd/{row['audio_filepath']}")
             assert file is not None
             (tmp_path / f"{number}.flac").write_bytes(file.read())
-            lines.append(
-                f"{number}.flac,{row['text']},{row['translation']},en,de,{row['speaker']}"
-            )
+            lines.append(f"{number}.flac,{row['text']},{row['translation']},en,de,{row['speaker']}")
     (tmp_path / "recordings.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     samples, rate = soundfile.read(tmp_path / "0.flac")
     soundfile.write(tmp_path / "call.wav", samples, rate)
