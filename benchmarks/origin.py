@@ -3,6 +3,7 @@
 import platform
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 def origin(seed: int, *packages: str) -> dict[str, Any]:
     """The command line, the seed, the commit (with + where files differ from it) and the machine,
     with the versions of `packages`."""
-    versions = [f"{name} {sys.modules[name].__version__}" for name in packages]
+    versions = [f"{name} {version(name)}" for name in packages]
     return {
         "command": " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]]),
         "seed": seed,
