@@ -172,7 +172,7 @@ def main() -> None:
     cuts = build(arguments.data, arguments.split, arguments.utterances)
     transcriber = load(arguments.model, backend=arguments.backend)
     options: Any = {} if arguments.beam_size is None else {"beam_size": arguments.beam_size}
-    table = [row for path in cuts for row in rows(evaluate(transcriber, [path], **options))]
+    table = [row for path in cuts for row in rows(evaluate(transcriber, [path], options))]
     for row in table:
         print(
             f"{row['bandwidth']:10} {row['task']:10} {row['language']}->{row['target_language']} "
