@@ -48,7 +48,7 @@ def test_padding_tokens_do_not_enter_the_cache(backend: TorchBackend) -> None:
 
 def test_select_repeats_and_drops_rows(backend: TorchBackend) -> None:
     tokens = np.array([[2, 17], [2, 16], [2, 16]])
-    _, state = backend.step(start(backend, [0, 1, 0]), tokens, np.array([2, 2, 2]))
+    _, state = backend.step(start(backend, [0, 1, 0]), tokens, np.array([2, 1, 2]))
     chosen = backend.select(state, np.array([2, 2, 1]))
     assert chosen.rows.tolist() == [0, 0, 1]
     before, _ = backend.step(state, np.array([[5], [6], [7]]), np.ones(3, dtype=np.int64))
