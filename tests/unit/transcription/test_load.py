@@ -1,5 +1,8 @@
+from pathlib import Path
+
 import pytest
 
+import turnout
 from tests.doubles import Script, ScriptedBackend, tokenizer
 from tests.models import saved
 from turnout.errors import ConfigError, GuidanceError, ModelFolderError, UsageError
@@ -100,3 +103,20 @@ def test_a_transcriber_without_a_folder_has_nothing_to_save(tmp_path: object) ->
     transcriber = Transcriber(ScriptedBackend([Script()]), tokenizer())
     with pytest.raises(UsageError, match="not made from a model folder"):
         transcriber.save_pretrained(str(tmp_path))
+
+
+def test_save_pretrained_gives_the_folder_that_from_pretrained_reads(tmp_path: Path) -> None:
+    first = Transcriber.from_pretrained(saved("supervised"))
+    first.save_pretrained(tmp_path / "copy")
+    second = Transcriber.from_pretrained(tmp_path / "copy")
+    assert first.folder is not None
+    assert second.folder is not None
+    assert second.folder.files() == first.folder.files()
+
+
+def test_the_public_names_are_sorted_and_all_there() -> None:
+    assert turnout.__all__ == sorted(turnout.__all__)
+    assert all(getattr(turnout, name) is not None for name in turnout.__all__)
+    assert turnout.load is load
+    with pytest.raises(AttributeError, match="no attribute 'loud'"):
+        _ = turnout.loud  # type: ignore[attr-defined]
