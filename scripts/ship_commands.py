@@ -9,15 +9,19 @@ benchmarks/results, never typed.
 import argparse
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from turnout.export import export_folder
-from turnout.folder import CARD, ModelFolder, write_folder
+from turnout.folder import CARD, CONFIG, ModelFolder, config_bytes, write_folder
 
 ROOT = Path(__file__).parents[1]
 SHIPPED = ROOT / "src/turnout/models/commands"
 TEMPLATE = ROOT / "recipes/commands.card.md"
+WINDOW_SECONDS = 6.0
+"""It learned from utterances of at most six words: longer stretches come out garbled, and are cut
+at their pauses instead."""
 DATASET = "connected utterances of the test speakers (benchmarks/commands.py)"
 
 
@@ -75,7 +79,10 @@ def main() -> None:
         shutil.rmtree(SHIPPED, ignore_errors=True)
         write_folder(SHIPPED, ModelFolder.open(arguments.model).files())
         export_folder(SHIPPED, half=True)
-    files = {**ModelFolder.open(SHIPPED).files(), CARD: card().encode()}
+    folder = ModelFolder.open(SHIPPED)
+    config = replace(folder.config, window_seconds=WINDOW_SECONDS)
+    files = {**folder.files(), CARD: card().encode()}
+    files[CONFIG] = config_bytes(config, folder.tokenizer)
     write_folder(SHIPPED, files)
     total = sum(len(data) for data in files.values())
     print(f"{SHIPPED}: {total / 1e6:.2f} MB")
