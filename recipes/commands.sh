@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The data and the training of the model that ships with turnout, from the folder that holds
 # arabic_commands.tar and fsdd.tar (NeMo manifests with audio). Run it from the project's root with
-# turnout[train] and espeak-ng installed; stopped and started again, it goes on.
+# turnout[train], espeak-ng and flite installed; stopped and started again, it goes on.
 #
 #     recipes/commands.sh ../shared/data
 set -euo pipefail
@@ -12,16 +12,15 @@ for corpus in arabic_commands fsdd; do
   [ -d "data/cuts/$corpus" ] ||
     turnout prepare "data/$corpus/manifest.jsonl" --output "data/cuts/$corpus"
 done
-for language in ar en; do
-  [ -d "data/cuts/synth_$language" ] || {
-    turnout synthesize "recipes/words_$language.yaml" --output "data/synth_$language" \
+for words in ar en en_flite; do
+  [ -d "data/cuts/synth_$words" ] || {
+    turnout synthesize "recipes/words_$words.yaml" --output "data/synth_$words" \
       --split train=1 --seed 1
-    mkdir -p "data/cuts/synth_$language"
-    cp "data/synth_$language/train.jsonl.gz" "data/cuts/synth_$language/"
+    mkdir -p "data/cuts/synth_$words"
+    cp "data/synth_$words/train.jsonl.gz" "data/cuts/synth_$words/"
   }
 done
 # Two cores: PyTorch has both, NumPy's matrix products none of their own.
 export OPENBLAS_NUM_THREADS=1
-turnout train --config recipes/commands-1.yaml
-turnout train --config recipes/commands-2.yaml
-exec python scripts/ship_commands.py runs/commands-2/model
+turnout train --config recipes/commands.yaml
+exec python scripts/ship_commands.py runs/commands/model

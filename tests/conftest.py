@@ -12,6 +12,13 @@ from jaxtyping import install_import_hook
 install_import_hook(["turnout.experts", "turnout.model"], "beartype.beartype")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("reliability tests")
+    group.addoption("--full", action="store_true", help="their full sizes")
+    group.addoption("--report", help="folder for their counts; full tests found there are skipped")
+    group.addoption("--seed", default=1, type=int, help="of what they draw")
+
+
 @pytest.fixture(autouse=True, scope="session")
 def exports_are_unchecked() -> Iterator[None]:
     original = torch.onnx.export

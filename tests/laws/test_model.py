@@ -74,6 +74,7 @@ def run(speech: SpeechModel, **batch: Any) -> SpeechOutput:
         {},
         {"subsampling": "stack4", "positions": "sinusoidal", "block": "transformer"},
         {"subsampling": "conv2", "positions": "learned", "left_context": 5, "right_context": 2},
+        {"subsampling": "conv2d4", "subsampling_channels": 6},
     ],
 )
 def test_neither_padding_nor_batch_mates_matter(kind: str, encoder: dict[str, Any]) -> None:

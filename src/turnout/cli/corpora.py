@@ -46,7 +46,7 @@ def synthesize(
     output: Output,
     options: Annotated[SynthesisConfig, Parameter(name="*")] = SYNTHESIZE,
 ) -> int:
-    """Speak a list or grammar of sentences through many espeak-ng voices into a corpus.
+    """Speak a list or grammar of sentences through many voices of espeak-ng or flite into a corpus.
 
     Parameters
     ----------

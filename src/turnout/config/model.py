@@ -108,9 +108,12 @@ class EncoderConfig:
     """Inner width of each expert."""
     activation: Literal["relu", "gelu", "silu"] = "silu"
     """Inside the feed-forwards."""
-    subsampling: Literal["stack4", "conv2", "conv4"] = "conv4"
+    subsampling: Literal["stack4", "conv2", "conv4", "conv2d4"] = "conv4"
     """'stack4': four frames stacked (25 Hz). 'conv2': two convolutions, the second of stride 2
-    (Whisper, 50 Hz). 'conv4': two convolutions of stride 2 (25 Hz)."""
+    (Whisper, 50 Hz). 'conv4': two convolutions of stride 2 (25 Hz). 'conv2d4': two convolutions of
+    stride 2 over time and mel bands (Conformer, 25 Hz)."""
+    subsampling_channels: int = 32
+    """'conv2d4' only: channels of its convolutions."""
     positions: Literal["rotary", "sinusoidal", "whisper", "learned"] = "rotary"
     """'sinusoidal': added, interleaved; 'whisper': added, halves; 'learned': up to max_frames."""
     max_frames: int = 1500
@@ -129,6 +132,7 @@ class EncoderConfig:
     def __post_init__(self) -> None:
         check_stack("encoder", self.num_layers, self.d_model, self.num_heads, self.routing)
         require(self.num_layers >= 1, "encoder.num_layers must be at least 1")
+        require(self.subsampling_channels >= 1, "encoder.subsampling_channels must be at least 1")
         require(self.conv_kernel % 2 == 1, f"conv_kernel is {self.conv_kernel}: it must be odd")
         require(0 <= self.dropout < 1, f"dropout is {self.dropout}: from 0 to below 1")
 

@@ -71,7 +71,7 @@ class SynthesisConfig:
     seed: int = 0
     """Of the voices', pitches', speeds' and sentences' draw."""
     speakers: int | None = None
-    """How many voices speak; each is one espeak-ng voice, variant and pitch."""
+    """How many voices speak; each is one voice, variant and pitch of the synthesiser."""
     sentences_per_speaker: int | None = None
     """How many different sentences each of them speaks."""
     split: str | None = None

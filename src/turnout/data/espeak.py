@@ -2,39 +2,15 @@
 
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from turnout.audio.waveform import read_audio
-from turnout.errors import AudioError, UsageError
-
-TIMEOUT_SECONDS = 60
-
-
-@dataclass(frozen=True, kw_only=True)
-class Voice:
-    """One way to speak: a voice of a language, a variant of its timbre, a pitch and a speed."""
-
-    name: str
-    """espeak-ng's name, such as 'en-gb'."""
-    variant: str | None
-    """espeak-ng's variant, such as 'f3'."""
-    pitch: int
-    """0 to 99."""
-    speed: int
-    """Words per minute, 80 to 450."""
-
-    @property
-    def speaker(self) -> str:
-        """Who is heard: all but the speed."""
-        variant = f"+{self.variant}" if self.variant else ""
-        return f"{self.name}{variant}-p{self.pitch}".replace(" ", "_")
+from turnout.data.speaking import TIMEOUT_SECONDS, Voice, spoken_by
+from turnout.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -73,25 +49,9 @@ class Espeak:
     def speak(self, text: str, voice: Voice) -> NDArray[np.float32]:
         """The spoken text, mono at 16 kHz; raises UsageError where espeak-ng gives no sound."""
         name = f"{voice.name}+{voice.variant}" if voice.variant else voice.name
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "spoken.wav"
-            options = ["-v", name, "-p", str(voice.pitch), "-s", str(voice.speed)]
-            # -z: no pause after the last word; -b 1: UTF-8; the text never stands among options
-            command = [self.program, *options, "-z", "-b", "1", "-w", str(path), "--stdin"]
-            try:
-                subprocess.run(
-                    command,
-                    input=text.encode(),
-                    capture_output=True,
-                    check=True,
-                    timeout=TIMEOUT_SECONDS,
-                )
-                return read_audio(path).samples
-            except (subprocess.SubprocessError, AudioError) as error:
-                raise UsageError(
-                    f"espeak-ng did not speak '{text}' with voice '{name}': try its command line "
-                    "with this voice, or leave the voice out"
-                ) from error
+        options = ["-v", name, "-p", str(voice.pitch), "-s", str(voice.speed)]
+        # -z: no pause after the last word; -b 1: UTF-8
+        return spoken_by([self.program, *options, "-z", "-b", "1", "--stdin", "-w"], text, voice)
 
 
 def _listed(program: str, option: str) -> list[list[str]]:

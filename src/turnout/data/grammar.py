@@ -3,6 +3,7 @@
 ::
 
     language: en
+    engine: espeak-ng               # or flite: few voices, English, made from real speakers
     speakers: 20
     sentences_per_speaker: 10
     speed: [120, 200]               # words per minute
@@ -12,7 +13,7 @@
     exclude: {voices: [], variants: []}
     sentences:
       - text: "call {name}"
-        spoken: "kall {name}"       # where espeak-ng needs another spelling
+        spoken: "kall {name}"       # where the synthesiser needs another spelling
         translations: {de: "{name} anrufen"}
       - good morning                # without translations, the text alone
     slots:
@@ -30,7 +31,7 @@ from dataclasses import dataclass, field
 from itertools import product
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from turnout.data.entry import LANGUAGE_CODE
 from turnout.data.yaml_lines import Lined, read_yaml
@@ -72,6 +73,7 @@ class Grammar:
     """A grammar file, checked."""
 
     language: str
+    engine: Literal["espeak-ng", "flite"]
     sentences: tuple[Phrase, ...]
     slots: Mapping[str, tuple[Phrase, ...]]
     voices: tuple[str, ...]
@@ -121,6 +123,7 @@ def read_grammar(path: Path) -> Grammar:
     file = read_yaml(path)
     file.only(
         "language",
+        "engine",
         "speakers",
         "sentences_per_speaker",
         "speed",
@@ -145,6 +148,7 @@ def read_grammar(path: Path) -> Grammar:
     names = {kind: _chosen(file, kind) for kind in ("voices", "variants")}
     return Grammar(
         language=language,
+        engine=_engine(file),
         sentences=phrases,
         slots=slots,
         voices=names["voices"] or (language,),
@@ -154,6 +158,18 @@ def read_grammar(path: Path) -> Grammar:
         speakers=file.whole("speakers") or 20,
         sentences_per_speaker=file.whole("sentences_per_speaker"),
     )
+
+
+def _engine(file: Lined) -> Literal["espeak-ng", "flite"]:
+    item = file.get("engine")
+    match None if item is None else item.string():
+        case None | "espeak-ng":
+            return "espeak-ng"
+        case "flite":
+            return "flite"
+        case other:
+            assert item is not None
+            raise item.error(f"is '{other}': espeak-ng or flite was expected")
 
 
 def _phrase(item: Lined) -> Phrase:

@@ -1,6 +1,6 @@
-"""`turnout synthesize`: a grammar spoken by many espeak-ng voices -> a corpus with its cuts.
+"""`turnout synthesize`: a grammar spoken by many voices -> a corpus with its cuts.
 
-Everything drawn derives from the seed: the same grammar, seed and espeak-ng give the same corpus.
+Everything drawn derives from the seed: the same grammar, seed and synthesiser give the same corpus.
 """
 
 import random
@@ -17,10 +17,12 @@ from turnout.audio.features import SAMPLE_RATE
 from turnout.config.preparation import SynthesisConfig
 from turnout.data.cuts import cut_of
 from turnout.data.entry import Entry, Place
-from turnout.data.espeak import Espeak, Voice
+from turnout.data.espeak import Espeak
+from turnout.data.flite import Flite
 from turnout.data.grammar import Grammar, Phrase, read_grammar
 from turnout.data.manifest import progress, write_splits
 from turnout.data.measure import Measured
+from turnout.data.speaking import Synthesiser, Voice
 from turnout.data.split import split_speakers
 from turnout.data.summary import Summary
 from turnout.errors import StorageError, UsageError
@@ -45,19 +47,20 @@ def synthesize(grammar: Path, output: Path, config: SynthesisConfig | None = Non
     """Speak the grammar into FLAC files under `output/audio`, and write their cuts.
 
     The cuts are `output/cuts.jsonl.gz`, or one file for each split. Raises ManifestError for a
-    grammar that cannot be read, UsageError where espeak-ng or a voice is missing, StorageError.
+    grammar that cannot be read, UsageError where the synthesiser or a voice is missing, and
+    StorageError.
     """
     config = config or SynthesisConfig()
     read = read_grammar(grammar)
-    espeak = Espeak.find()
-    espeak.check("voice", read.voices)
-    espeak.check("variant", read.variants)
+    synthesiser: Synthesiser = Flite.find() if read.engine == "flite" else Espeak.find()
+    synthesiser.check("voice", read.voices)
+    synthesiser.check("variant", read.variants)
     sayings = plan(read, config)
     cuts: dict[str, list[Cut]] = {}
     splits = _splits(sayings, config)
     for saying in progress(sayings, "speaking"):
         split = splits.get(saying.voice.speaker)
-        cut = _spoken(saying, read, espeak, output, split)
+        cut = _spoken(saying, read, synthesiser, output, split)
         cuts.setdefault(split or "cuts", []).append(cut)
     return Summary(splits=write_splits(cuts, output), notes=_notes(read, sayings))
 
@@ -116,10 +119,10 @@ def _splits(sayings: list[Saying], config: SynthesisConfig) -> dict[str, str]:
 
 
 def _spoken(
-    saying: Saying, grammar: Grammar, espeak: Espeak, output: Path, split: str | None
+    saying: Saying, grammar: Grammar, synthesiser: Synthesiser, output: Path, split: str | None
 ) -> Cut:
     """Speak one sentence into its file, and describe it."""
-    samples = espeak.speak(saying.phrase.spoken, saying.voice)
+    samples = synthesiser.speak(saying.phrase.spoken, saying.voice)
     peak = float(np.abs(samples).max(initial=0.0))
     if peak > LOUDEST:
         samples = samples * np.float32(LOUDEST / peak)
@@ -144,7 +147,7 @@ def _spoken(
         num_samples=len(samples),
         start=0.0,
         duration=len(samples) / SAMPLE_RATE,
-        # espeak-ng synthesises at 22 kHz: the band is known, whatever one short word shows of it
+        # both synthesise at 16 kHz or more: the band is known, whatever one short word shows of it
         bandwidth=Bandwidth.WIDEBAND,
     )
     return cut_of(entry, measured)

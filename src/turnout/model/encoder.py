@@ -13,6 +13,7 @@ from turnout.model.layers import (
     Attention,
     Convolution,
     ConvolvedFrames,
+    ConvolvedSpectrogram,
     StackedFrames,
     context_mask,
 )
@@ -102,6 +103,19 @@ class ConformerBlock(nn.Module):
         return self.norm(hidden), [first, second]
 
 
+def build_subsampling(config: EncoderConfig, num_mels: int) -> nn.Module:
+    """What `config.subsampling` names."""
+    match config.subsampling:
+        case "stack4":
+            return StackedFrames(num_mels, config.d_model)
+        case "conv2":
+            return ConvolvedFrames(num_mels, config.d_model, (1, 2))
+        case "conv4":
+            return ConvolvedFrames(num_mels, config.d_model, (2, 2))
+        case "conv2d4":
+            return ConvolvedSpectrogram(num_mels, config.d_model, config.subsampling_channels)
+
+
 class Encoder(nn.Module):
     """Subsampling, positions, blocks, and the bandwidth token before the frames where wanted."""
 
@@ -111,11 +125,7 @@ class Encoder(nn.Module):
         super().__init__()
         self.config = config
         d_model = config.d_model
-        self.subsampling = (
-            StackedFrames(num_mels, d_model)
-            if config.subsampling == "stack4"
-            else ConvolvedFrames(num_mels, d_model, (1 if config.subsampling == "conv2" else 2, 2))
-        )
+        self.subsampling = build_subsampling(config, num_mels)
         block = TransformerBlock if config.block == "transformer" else ConformerBlock
         self.blocks = nn.ModuleList(block(config, layer) for layer in stack.feed_forwards)
         self.routers = stack.routers
