@@ -2,12 +2,13 @@
 
     python scripts/ship_commands.py runs/commands/model
 
-Run it again after `benchmarks/commands.py` and the card holds the figures: they are read from
-benchmarks/results, never typed.
+Run it again after `benchmarks/commands.py` and the card and the README hold the figures: they are
+read from benchmarks/results, never typed.
 """
 
 import argparse
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,8 @@ from turnout.folder import CARD, CONFIG, ModelFolder, config_bytes, write_folder
 ROOT = Path(__file__).parents[1]
 SHIPPED = ROOT / "src/turnout/models/commands"
 TEMPLATE = ROOT / "recipes/commands.card.md"
+README = ROOT / "README.md"
+README_TABLE = re.compile(r"(<!-- scores -->\n).*?(<!-- end of scores -->)", re.DOTALL)
 WINDOW_SECONDS = 6.0
 """It learned from utterances of at most six words: longer stretches come out garbled, and are cut
 at their pauses instead."""
@@ -70,8 +73,22 @@ def card() -> str:
     return text.replace("MODEL_INDEX", head).replace("SCORES", scores)
 
 
+def write_readme() -> None:
+    """Put the figures that there are into the README's table."""
+    found = figures("test")
+    if found is None:
+        return
+    made_by = (
+        f"`{found['command']}` (commit {found['commit'][:12]}, seed {found['seed']}, "
+        f"{found['machine']};\n[JSON](benchmarks/results/commands-test.json))."
+    )
+    text = README.read_text(encoding="utf-8")
+    filled = README_TABLE.sub(lambda part: f"{part[1]}{table(found)}\n\n{made_by}\n{part[2]}", text)
+    README.write_text(filled, encoding="utf-8")
+
+
 def main() -> None:
-    """Copy, export, write the card."""
+    """Copy, export, write the card and the README's table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model", type=Path, nargs="?", help="the run's model; else the card alone")
     arguments = parser.parse_args()
@@ -84,6 +101,7 @@ def main() -> None:
     files = {**folder.files(), CARD: card().encode()}
     files[CONFIG] = config_bytes(config, folder.tokenizer)
     write_folder(SHIPPED, files)
+    write_readme()
     total = sum(len(data) for data in files.values())
     print(f"{SHIPPED}: {total / 1e6:.2f} MB")
 

@@ -1,0 +1,132 @@
+"""What turnout takes of a machine: time from a cold process, and memory over long recordings.
+
+    python benchmarks/resources.py [--runs 10] [--hours 0.02 1 3]
+
+- A cold process: `turnout --help`, and a 2-second file transcribed with the shipped model, beside a
+  twin that only imports NumPy and ONNX Runtime. Medians of the runs, taken in turns.
+- Long recordings: the examples one after another until they are as long as wanted, as FLAC; peak
+  memory of a process that transcribes them with the shipped model.
+- Attention: peak memory of one step (forward and backward) over 16 windows of 30 s, and over one,
+  with the shipped shape.
+
+Writes results/resources.json beside this file.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import soundfile
+import soxr
+from origin import ROOT, origin
+
+RATE = 16_000
+EXAMPLES = sorted((ROOT / "examples").glob("arabic-*.*"))
+COMMANDS = {
+    "twin": [sys.executable, "-c", "import numpy, onnxruntime"],
+    "help": [sys.executable, "-m", "turnout", "--help"],
+    "transcribe_2_s": [sys.executable, "-m", "turnout", "transcribe", "two-seconds.wav"],
+}
+ONE_STEP = """
+import resource, sys, torch
+from turnout import load
+from turnout.model.build import build_model
+batch = int(sys.argv[1])
+model = build_model(load("commands").config)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+mask = torch.ones(batch, 3000, dtype=torch.bool)
+zeros = torch.zeros(batch, dtype=torch.int64)
+encoded = model.encoder(torch.randn(batch, 3000, 80), mask, zeros, zeros)
+encoded.hidden.sum().backward()
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+"""
+
+
+def examples() -> Iterator[np.ndarray]:
+    """The Arabic examples at 16 kHz, over and over."""
+    read = [soundfile.read(path, dtype="float32") for path in EXAMPLES]
+    clips = [soxr.resample(samples, rate, RATE) for samples, rate in read]
+    while True:
+        yield from clips
+
+
+def write_recording(path: Path, seconds: float) -> None:
+    """Speech for so long."""
+    wanted = round(seconds * RATE)
+    with soundfile.SoundFile(path, "w", RATE, 1) as file:
+        for clip in examples():
+            part = clip[: wanted - file.frames]
+            file.write(part)
+            if file.frames >= wanted:
+                return
+
+
+def cold_starts(folder: Path, runs: int) -> dict[str, float]:
+    """Median seconds of each command, and their ratios to the twin."""
+    write_recording(folder / "two-seconds.wav", 2.0)
+    taken: dict[str, list[float]] = {name: [] for name in COMMANDS}
+    for _ in range(runs):
+        for name, command in COMMANDS.items():
+            started = time.perf_counter()
+            subprocess.run(command, cwd=folder, check=True, capture_output=True)
+            taken[name].append(time.perf_counter() - started)
+    medians = {name: median(seconds) for name, seconds in taken.items()}
+    ratios = {f"{n}_over_twin": medians[n] / medians["twin"] for n in COMMANDS if n != "twin"}
+    return {**{f"{name}_seconds": value for name, value in medians.items()}, **ratios}
+
+
+def long_recording(folder: Path, hours: float) -> dict[str, float]:
+    """Peak memory and speed of the command line over one recording."""
+    path = folder / "long.flac"
+    write_recording(path, hours * 3600)
+    command = [sys.executable, "-m", "turnout", "transcribe", str(path), "-o", str(folder)]
+    started = time.perf_counter()
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        raise SystemExit(f"{hours} h: turnout ended with {status}")
+    seconds = time.perf_counter() - started
+    return {
+        "hours": hours,
+        "peak_mib": usage.ru_maxrss / 1024,
+        "real_time_factor": seconds / (hours * 3600),
+    }
+
+
+def one_step(batch: int) -> dict[str, float]:
+    """Memory that a step takes beyond the model."""
+    command = [sys.executable, "-c", ONE_STEP, str(batch)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return {"windows_of_30_s": batch, "peak_mib": float(done.stdout)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--runs", type=int, default=10)
+    parser.add_argument("--hours", type=float, nargs="+", default=[0.02, 1.0, 3.0])
+    arguments = parser.parse_args()
+    made_by = origin(0, "numpy", "onnxruntime", "torch")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        result: dict[str, Any] = {
+            **made_by,
+            "cold": cold_starts(folder, arguments.runs),
+            "long_recordings": [long_recording(folder, hours) for hours in arguments.hours],
+            "one_training_step": [one_step(batch) for batch in (1, 16)],
+        }
+    path = Path(__file__).parent / "results" / "resources.json"
+    path.write_text(json.dumps(result, indent=2) + "\n")
+    print(json.dumps(result, indent=2))
+
+
+if __name__ == "__main__":
+    main()
