@@ -30,6 +30,7 @@ ENCODER = "encoder.onnx"
 DECODER = "decoder.onnx"
 CARD = "README.md"
 DIGESTS = "SHA256SUMS"
+MODEL_TYPE = "turnout"
 SHIPPED = Path(__file__).parent / "models"
 DEFAULT_MODEL = "commands"
 HASH_BLOCK = 2**20
@@ -113,7 +114,10 @@ class ModelFolder:
     @cached_property
     def tokenizer(self) -> Tokenizer:
         """Raises ModelFolderError where its ids are not those that the weights were trained on."""
-        tokenizer = Tokenizer.from_bytes(self.tokenizer_bytes, self.config.vocabulary)
+        try:
+            tokenizer = Tokenizer.from_bytes(self.tokenizer_bytes, self.config.vocabulary)
+        except ModelFolderError as error:
+            raise ModelFolderError(f"model folder {self.path}: {TOKENIZER}: {error}") from error
         recorded = self._content["reserved_ids"]
         if recorded != reserved_ids(tokenizer) or tokenizer.size > self.config.vocabulary.size:
             raise ModelFolderError(
@@ -169,7 +173,7 @@ def shipped_models() -> tuple[str, ...]:
 def config_bytes(config: ModelConfig, tokenizer: Tokenizer) -> bytes:
     """The content of `config.json`."""
     content = {
-        "model_type": "turnout",
+        "model_type": MODEL_TYPE,
         "format_version": FORMAT_VERSION,
         "model": to_plain(config),
         "reserved_ids": reserved_ids(tokenizer),
@@ -198,7 +202,7 @@ def parse_config(data: bytes, folder: Path) -> dict[str, Any]:
     )
     try:
         content = json.loads(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ModelFolderError(f"{place}: is not JSON: {error}") from error
     if not isinstance(content, dict):
         raise ModelFolderError(f"{place}: must hold an object with {', '.join(known)}")
@@ -214,6 +218,9 @@ def parse_config(data: bytes, folder: Path) -> dict[str, Any]:
     for key in known:
         if key not in content:
             raise ModelFolderError(f"{place}: key '{key}' is missing")
+    if content["model_type"] != MODEL_TYPE:
+        found = content["model_type"]
+        raise ModelFolderError(f"{place}: model_type is {found!r}: '{MODEL_TYPE}' is read here")
     return content
 
 

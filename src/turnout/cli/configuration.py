@@ -27,7 +27,7 @@ def read_config(path: Path, kind: type, more: tuple[str, ...] = ()) -> dict[str,
         raise ConfigError(f"--config {path}: {_reason(error)}{_nearest_file(path)}") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"--config {path}: is not UTF-8 text; a YAML file is needed") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # such as the 99th of a month
         mark = getattr(error, "problem_mark", None)
         place = f"{path}:{mark.line + 1}" if mark else str(path)
         problem = getattr(error, "problem", None) or "not readable"

@@ -1,5 +1,6 @@
 """`turnout train`."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +13,7 @@ from turnout.cli.terminal import note, say
 from turnout.config import ModelConfig, TrainConfig
 from turnout.config import preset as model_preset
 from turnout.config.plain import to_plain
+from turnout.errors import RunStopped
 
 DEFAULTS = TrainConfig()
 OWN = ("config", "preset")
@@ -34,7 +36,15 @@ def train(
     """
     from turnout.training.train import train as train_run
 
-    folder = train_run(run)
+    first = os.environ.get("RANK", "0") == "0"
+    try:
+        folder = train_run(run)
+    except RunStopped as stopped:
+        if first:
+            raise
+        return stopped.exit_status
+    if not first:
+        return 0
     note("done; to use it: turnout transcribe AUDIO --model " + str(folder))
     say(str(folder))
     return 0

@@ -18,6 +18,9 @@ from turnout.audio.waveform import read_audio
 from turnout.errors import AudioError, ConfigError, ManifestError
 from turnout.guidance import Bandwidth
 
+MOST_MISSING_SECONDS = 0.1
+"""A recording that ends earlier before its cut does lacks some of the text."""
+
 TELEPHONE_RATE = 8_000
 """A recording of this native rate or less is narrowband, whatever else is said of it."""
 
@@ -55,8 +58,12 @@ def read_clips(cuts: str | Path) -> list[Clip]:
     if not path.is_file():
         raise ManifestError(str(cuts), None, None, "no such file: `turnout prepare` writes cuts")
     try:
-        return [_clip(cut, path, number) for number, cut in enumerate(CutSet.from_file(path), 1)]
-    except (ValueError, KeyError, TypeError, EOFError, OSError) as error:
+        # Absolute: lhotse runs a relative path that begins with 'pipe:' as a command.
+        found = CutSet.from_file(path.absolute())
+        return [_clip(cut, path, number) for number, cut in enumerate(found, 1)]
+    except (ManifestError, MemoryError):
+        raise
+    except Exception as error:  # whatever lhotse, gzip and JSON raise
         first_line = (str(error).splitlines() or ["it ends early"])[0]
         raise ManifestError(
             str(path), None, None, f"not a lhotse manifest of cuts ({first_line})"
@@ -96,9 +103,13 @@ class ClipReader:
         if self._last is None or self._last[0] != key:
             self._last = (key, read_audio(clip.path, channel=clip.channel).samples)
         first = round(clip.start * SAMPLE_RATE)
-        samples = self._last[1][first : first + max(round(clip.duration * SAMPLE_RATE), 1)]
+        expected = max(round(clip.duration * SAMPLE_RATE), 1)
+        samples = self._last[1][first : first + expected]
         if len(samples) == 0:
             raise AudioError(clip.path, f"it ends before {clip.start:.2f} s, where a cut begins")
+        missing = (expected - len(samples)) / SAMPLE_RATE
+        if missing > MOST_MISSING_SECONDS:
+            raise AudioError(clip.path, f"it is cut short: its last {missing:.2f} s are missing")
         return samples
 
 

@@ -3,6 +3,8 @@
 What a batch holds never depends on the process that makes it, nor on what was made before it.
 """
 
+import json
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass
 from hashlib import sha256
@@ -12,6 +14,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from turnout.config import DataConfig, ModelConfig
+from turnout.data.agreement import Gather, agreed, alone
 from turnout.data.augment import FRAMES_PER_SECOND, Augmenter
 from turnout.data.batch import Batch, Collator, Example, row_guidance
 from turnout.data.clips import Clip, check_languages, read_clips, training_clips
@@ -28,11 +31,14 @@ from turnout.data.plan import (
     words_at,
 )
 from turnout.data.store import FeatureStore, StoreConfig, Variant, open_store
+from turnout.data.workers import serve_to_the_end
 from turnout.errors import TrainingError
 from turnout.guidance import Bandwidth, Guidance
 from turnout.text.tokenizer import Tokenizer
 
 __all__ = ["DevUtterance", "Loader"]
+
+logger = logging.getLogger(__name__)
 
 PREFETCHED = 4
 """Batches that each worker makes ahead."""
@@ -57,10 +63,12 @@ class Loader:
     world_size: int
     cache_dir: Path
     """Where stores lie unless the configuration names a folder."""
+    gather: Gather = alone
+    """How the ranks agree on what all of them can read."""
 
     def __post_init__(self) -> None:
         cache = Path(self.config.cache) if self.config.cache else self.cache_dir
-        self._sources = _sources(self.config, self.model, cache)
+        self._sources = _sources(self.config, self.model, cache, self.gather)
         stores = [source.store for source in self._sources]
         self._examples = ExampleMaker(self.config, self.model, self.seed, stores)
         self._collator = Collator(self.model, self.tokenizer)
@@ -111,13 +119,20 @@ class Loader:
             sampler=range(start, len(plan)),
             num_workers=self.config.workers,
             prefetch_factor=PREFETCHED,
+            worker_init_fn=serve_to_the_end,
             # Its own generator: the global one belongs to the run and must not move.
             generator=torch.Generator(),
         )
 
     def dev_utterances(self) -> list[DevUtterance]:
-        """What the run validates on; always the same."""
-        return dev_utterances(self.config, self.model)
+        """What the run validates on; always the same, and the same on every rank."""
+        found = dev_utterances(self.config, self.model)
+        told = self.gather(json.dumps([item.id for item in found]))
+        read = [set(json.loads(ids)) for ids in told]
+        shared, missing = set.intersection(*read), len(set.union(*read) - set.intersection(*read))
+        if missing:
+            logger.warning("%d dev utterances are left out: not every rank has them", missing)
+        return [item for item in found if item.id in shared]
 
     def _plan(self, epoch: int, most_words: int) -> Plan:
         sizes = epoch_sizes(self._sources, self.config.epoch_hours, most_words)
@@ -212,14 +227,18 @@ class _Batches(Dataset[Batch]):
         return len(self.plan)
 
 
-def _sources(config: DataConfig, model: ModelConfig, cache: Path) -> list[CorpusSource]:
-    sources = [_source(number, config, model, cache) for number in range(len(config.train))]
+def _sources(
+    config: DataConfig, model: ModelConfig, cache: Path, gather: Gather
+) -> list[CorpusSource]:
+    sources = [_source(number, config, model, cache, gather) for number in range(len(config.train))]
     if not any(len(source.usable) and source.weight > 0 for source in sources):
         raise TrainingError("data.train holds nothing to learn from: name at least one corpus")
     return sources
 
 
-def _source(number: int, config: DataConfig, model: ModelConfig, cache: Path) -> CorpusSource:
+def _source(
+    number: int, config: DataConfig, model: ModelConfig, cache: Path, gather: Gather
+) -> CorpusSource:
     corpus = config.train[number]
     clips = training_clips(read_clips(corpus.cuts))
     check_languages(clips, corpus.cuts, model.vocabulary.languages)
@@ -229,7 +248,7 @@ def _source(number: int, config: DataConfig, model: ModelConfig, cache: Path) ->
         narrowband=config.augment.narrowband > 0,
         trim=corpus.join,
     )
-    store = open_store(clips, settings, cache, workers=config.workers)
+    store = agreed(open_store(clips, settings, cache, workers=config.workers), gather)
     vocabulary = model.vocabulary
     targets = {code: vocabulary.targets_of(code) for code in vocabulary.languages}
     return CorpusSource.of(

@@ -14,8 +14,8 @@ import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from fcntl import LOCK_EX, flock
+from dataclasses import asdict, dataclass, replace
+from fcntl import LOCK_EX, lockf
 from functools import partial
 from pathlib import Path
 from tempfile import mkdtemp
@@ -30,6 +30,7 @@ from turnout.audio.telephone import random_channel
 from turnout.config import FeatureConfig
 from turnout.data.clips import Clip, ClipReader
 from turnout.data.trimming import quietest, word_span
+from turnout.data.workers import end_with_parent
 from turnout.errors import AudioError, StorageError, TrainingError
 from turnout.guidance import Bandwidth
 
@@ -94,6 +95,17 @@ class FeatureStore:
         """How many versions of this clip there are."""
         return int((self.offsets[clip] >= 0).sum())
 
+    def of(self, clips: Sequence[int]) -> "FeatureStore":
+        """The store of some of its clips."""
+        kept = np.array(clips, np.int64)
+        return replace(
+            self,
+            clips=tuple(self.clips[i] for i in clips),
+            floors=self.floors[kept],
+            offsets=self.offsets[kept],
+            counts=self.counts[kept],
+        )
+
 
 def open_store(
     clips: Sequence[Clip], config: StoreConfig, cache: Path, *, workers: int = 0
@@ -101,7 +113,7 @@ def open_store(
     """The store of these clips, built first where `cache` does not hold it.
 
     Clips that cannot be read are left out and named in a warning. Raises TrainingError where none
-    is left, StorageError where the store cannot be written.
+    is left, StorageError where the store cannot be written or is damaged.
     """
     folder = cache / f"mel-{digest_of(clips, config)}"
     try:
@@ -114,7 +126,15 @@ def open_store(
             f"{cache}: the mel power of the clips cannot be stored there ({error}); "
             "free some space or set data.cache to another folder"
         ) from error
-    store = _load(clips, folder)
+    try:
+        store = _load(clips, folder)
+    except (TrainingError, MemoryError):
+        raise
+    except Exception as error:  # whatever NumPy, zip and JSON raise
+        raise StorageError(
+            f"{folder}: the stored mel power is damaged ({_reason(error)}): delete this folder, "
+            "and it is computed anew"
+        ) from error
     if store.left_out:
         logger.warning(
             "%d of %d clips could not be read and are left out: %s%s",
@@ -193,7 +213,7 @@ def _all_variants(
     if workers == 0:
         yield from (result for chunk in chunks for result in read(chunk))
         return
-    with ProcessPoolExecutor(workers) as pool:
+    with ProcessPoolExecutor(workers, initializer=end_with_parent) as pool:
         yield from (result for results in pool.map(read, chunks) for result in results)
 
 
@@ -252,7 +272,7 @@ def _load(clips: Sequence[Clip], folder: Path) -> FeatureStore:
     if len(kept) == 0:
         reason = next(iter(left_out.values()), "the corpus is empty")
         raise TrainingError(f"none of the {len(clips)} clips can be used: {reason}")
-    with np.load(folder / "index.npz") as index:
+    with (folder / "index.npz").open("rb") as file, np.load(file) as index:
         offsets, floors, counts = index["offsets"], index["floors"], index["counts"]
     mapped = np.memmap(folder / "frames.f16", np.float16, "r")
     # A plain view: slicing the subclass costs more than reading the frames.
@@ -268,9 +288,15 @@ def _load(clips: Sequence[Clip], folder: Path) -> FeatureStore:
     )
 
 
+def _reason(error: Exception) -> str:
+    """The first line of its message, or its kind."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
     """One process at a time: ranks that share a machine build a store once."""
     with path.open("w") as file:
-        flock(file, LOCK_EX)
+        # A POSIX lock: unlike flock's, the processes that read clips do not inherit it.
+        lockf(file, LOCK_EX)
         yield

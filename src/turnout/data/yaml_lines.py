@@ -108,7 +108,7 @@ def read_yaml(path: Path) -> Lined:
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else None
         raise ManifestError(str(path), line, None, f"is not YAML ({error.problem})") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # such as the 99th of a month
         raise ManifestError(str(path), None, None, "is not YAML") from error
     if node is None or not isinstance(value, dict):
         raise ManifestError(str(path), 1, None, "named fields were expected, such as 'sentences:'")

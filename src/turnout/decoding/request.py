@@ -9,6 +9,15 @@ from turnout.errors import ConfigError, GuidanceError
 from turnout.guidance import Bandwidth, Task
 from turnout.text.transcript import Word
 
+CHARACTERS_PER_SECOND = 25
+"""Longest text of a second of audio, transcript or translation: nobody speaks as fast."""
+
+
+def most_characters(seconds: float) -> int:
+    """Longest text of so much audio; less than a second counts as one, since a word's translation
+    may be longer than the word."""
+    return int(CHARACTERS_PER_SECOND * max(seconds, 1.0))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Request:

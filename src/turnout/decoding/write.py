@@ -2,8 +2,9 @@
 
 Robust on short and noisy utterances by four rules. CTC alone decides that nothing was said where
 it is sure of it. A transcript is the better, under both heads joined, of what the decoder's search
-found and CTC's best path. Rows are bounded by the length of the audio, and stop at an n-gram that
-repeats itself more often than CTC hears. A translation of an empty transcript is empty.
+found and CTC's best path. Rows are bounded by the length of the audio, in tokens and in characters,
+and stop at an n-gram that repeats itself more often than CTC hears. A translation of an empty
+transcript is empty.
 """
 
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from turnout.decoding.attention import Limits, Written, greedy, most_repeats, sc
 from turnout.decoding.batch import Batch
 from turnout.decoding.beam import beam_search
 from turnout.decoding.ctc import BestPath, prefix_beam
+from turnout.decoding.length import capped
 from turnout.decoding.plan import Row
 from turnout.decoding.words import FRAME_SECONDS
 from turnout.guidance import Task
@@ -33,7 +35,8 @@ def write_rows(batch: Batch, rows: Sequence[Row]) -> list[Written]:
     written: list[Written | None] = [silence(batch, row) for row in rows]
     spoken = [i for i, known in enumerate(written) if known is None]
     if spoken:
-        found = search(batch, [rows[i] for i in spoken])
+        chosen = [rows[i] for i in spoken]
+        found = capped(batch, chosen, search(batch, chosen))
         for i, text in zip(spoken, found, strict=True):
             written[i] = text
     done = [text or SILENCE for text in written]

@@ -128,14 +128,17 @@ class Checkpoints:
         Damaged ones are refused before a tensor is used, and `warn` is told which file. Raises
         CheckpointError where all are damaged.
         """
-        steps = self.steps()
+        # The same decision on every rank: a disk may fail one of them alone.
+        steps: list[int] = json.loads(self.ranks.gather_text(json.dumps(self.steps()))[0])
         for step in steps:
+            checkpoint, problem = None, f"{self.path(step)}: cannot be read by another rank"
             try:
                 checkpoint = read_checkpoint(self.path(step))
             except CheckpointError as error:
-                warn(f"{error}: going back to the checkpoint before it")
-                continue
-            return checkpoint
+                problem = str(error)
+            if not self.ranks.largest(int(checkpoint is None)):
+                return checkpoint
+            warn(f"{problem}: going back to the checkpoint before it")
         if steps:
             raise CheckpointError(
                 f"{self.folder}: none of its {len(steps)} checkpoints is whole: delete the folder "
@@ -179,7 +182,13 @@ def read_checkpoint(folder: Path) -> Checkpoint:
     tensors: dict[str, Tensor] = {}
     for entry in manifest["files"]:
         # Hashed and parsed from the same bytes: what was verified is what is used.
-        tensors.update(load(verified_bytes(folder, entry)))
+        data = verified_bytes(folder, entry)
+        try:
+            tensors.update(load(data))
+        except SafetensorError as error:
+            raise CheckpointError(
+                f"{folder / entry['name']}: holds no tensors ({error})"
+            ) from error
     return Checkpoint(manifest["step"], manifest["fields"], tensors)
 
 
@@ -196,15 +205,32 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         manifest = json.loads(path.read_bytes())
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: is damaged ({error})") from error
     if not isinstance(manifest, dict) or manifest.pop("digest", None) != digest_of(manifest):
         raise CheckpointError(f"{path}: is damaged (its digest does not match)")
-    if manifest["format"] != FORMAT:
-        raise CheckpointError(f"{path}: has format {manifest['format']}, this turnout {FORMAT}")
+    if manifest.get("format") != FORMAT:
+        raise CheckpointError(
+            f"{path}: has format {manifest.get('format')!r}, this turnout {FORMAT}"
+        )
+    if not well_formed(manifest):
+        raise CheckpointError(f"{path}: lacks what a manifest has: step, fields and files")
     if folder.name != f"step-{manifest['step']:08d}":
         raise CheckpointError(f"{path}: is of step {manifest['step']}: files were swapped")
     return manifest
+
+
+def well_formed(manifest: dict[str, Any]) -> bool:
+    """Whether it holds what `Checkpoints.save` writes."""
+    step, fields, files = (manifest.get(name) for name in ("step", "fields", "files"))
+    if not (isinstance(step, int) and isinstance(fields, dict) and isinstance(files, list)):
+        return False
+    return all(
+        isinstance(entry, dict)
+        and isinstance(entry.get("name"), str)
+        and isinstance(entry.get("sha256"), str)
+        for entry in files
+    )
 
 
 def verified_bytes(folder: Path, entry: dict[str, str]) -> bytes:

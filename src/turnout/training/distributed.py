@@ -6,7 +6,9 @@ travels is plain tensors; nothing is pickled.
 """
 
 import os
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Literal
 
 import torch
@@ -14,6 +16,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from turnout.config import TrainConfig
+from turnout.errors import TrainingError
 
 BUCKET_ELEMENTS = 8 * 1024 * 1024
 
@@ -43,7 +46,8 @@ class Ranks:
     def _reduce(self, values: Tensor, how: Literal["sum", "max"]) -> Tensor:
         if self.size == 1:
             return values
-        reduced = self.fabric.all_reduce(values.clone(), reduce_op=how)
+        with connected():
+            reduced = self.fabric.all_reduce(values.clone(), reduce_op=how)
         assert isinstance(reduced, Tensor)
         return reduced
 
@@ -84,7 +88,23 @@ class Ranks:
 
     def barrier(self) -> None:
         """Wait for the others."""
-        self.fabric.barrier()
+        with connected():
+            self.fabric.barrier()
+
+
+@contextmanager
+def connected() -> Iterator[None]:
+    """Around what needs the other ranks: TrainingError where one of them is gone."""
+    try:
+        yield
+    except RuntimeError as error:
+        # Without the place in a library's source that it begins with, and its advice.
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = re.sub(r"^\[[^]]*\] ", "", first).partition(". ")[0]
+        raise TrainingError(
+            f"the other ranks cannot be reached ({reason}): one of them ended, and says why where "
+            "it could; started again, the run goes on from its last checkpoint"
+        ) from error
 
 
 def open_fabric(config: TrainConfig) -> Fabric:
@@ -98,5 +118,6 @@ def open_fabric(config: TrainConfig) -> Fabric:
         strategy="ddp" if processes > 1 else "auto",
         precision="bf16-mixed" if config.precision == "bfloat16" else "32-true",
     )
-    fabric.launch()
+    with connected():
+        fabric.launch()
     return fabric

@@ -5,6 +5,7 @@ and started again does the same things in the same order.
 """
 
 import itertools
+import json
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
@@ -130,10 +131,14 @@ class Trainer:
         key = (self.state.epoch, self.state.epoch_share)
         if self._planned is None or self._planned[0] != key:
             length = len(self.loader.plan(*key))
-            longest = self.ranks.largest(length)
+            longest, shortest = self.ranks.largest(length), -self.ranks.largest(-length)
             if not longest:
                 raise TrainingError("data.train: no batch is left to learn from")
-            assert length == longest, "the ranks planned unequal numbers of batches"
+            if shortest != longest:
+                raise TrainingError(
+                    f"the ranks planned from {shortest} to {longest} batches: give every rank the "
+                    "same cuts and recordings"
+                )
             self._planned = (key, length)
         return self._planned[1]
 
@@ -165,16 +170,24 @@ class Trainer:
         if self.log is not None:
             self.log.step(state, report)
         if not report.finite:
-            self._skipped(batches)
+            self._skipped(self._suspects(batches, report.own_finite))
         if state.step % self.config.log_every == 0:
             if self.log is not None:
                 self.log.window(state, report.rate, self.share(), self._idle_experts())
             state.window = {}
 
-    def _skipped(self, batches: list[Batch]) -> None:
-        """Say it, and end the run where nothing else happens any more."""
+    def _suspects(self, batches: list[Batch], own_finite: bool) -> str:
+        """Utterances of a step that was not finite: of the ranks whose losses were not, or of all
+        where only the gradient was not."""
         names = [name for batch in batches for name in batch.utterance_ids]
         first = f"{', '.join(names[:3])}{' ...' if len(names) > 3 else ''}"
+        told = map(json.loads, self.ranks.gather_text(json.dumps([own_finite, first])))
+        everybody = [(fine, names) for fine, names in told]
+        guilty = [names for fine, names in everybody if not fine]
+        return "; ".join(guilty or [names for _, names in everybody])
+
+    def _skipped(self, first: str) -> None:
+        """Say it, and end the run where nothing else happens any more."""
         state = self.state
         if self.log is not None:
             self.log.say(

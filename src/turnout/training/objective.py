@@ -174,7 +174,8 @@ def frames_needed(
     targets: Int[Tensor, "batch tokens"], lengths: Int[Tensor, " batch"]
 ) -> Int[Tensor, " batch"]:
     """Fewest frames that CTC can align: one a token, and a blank between equal neighbours."""
-    index = torch.arange(1, targets.shape[1], device=targets.device)
+    # At least up to 1: a batch may have no token at all.
+    index = torch.arange(1, max(targets.shape[1], 1), device=targets.device)
     repeats = (targets[:, 1:] == targets[:, :-1]) & (index < lengths.unsqueeze(1))
     return lengths + repeats.sum(dim=1)
 

@@ -38,6 +38,8 @@ class StepReport:
     """Audio."""
     finite: bool
     """Whether the step was taken; otherwise nothing changed."""
+    own_finite: bool
+    """Whether this rank had its part in that: False where its own losses were not finite."""
     utterances: str
     """Digest of the utterance ids, in order."""
     frames: tuple[Tensor, ...]
@@ -84,6 +86,7 @@ class Stepper:
             rate=rate,
             seconds=seconds,
             finite=finite,
+            own_finite=bool(torch.isfinite(sums).all()),
             utterances=self._digest(batches),
             frames=frames,
         )

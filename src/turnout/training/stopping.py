@@ -1,20 +1,34 @@
-"""A request to stop that arrives as a signal and is obeyed between two steps."""
+"""A request to stop that arrives as a signal and is obeyed between two steps.
 
+torchrun passes SIGTERM and SIGINT on to its ranks; killed by any other signal, it leaves them
+behind. A rank whose launcher has gone stops as if its terminal had hung up.
+"""
+
+import os
 import signal
 import threading
 from types import FrameType, TracebackType
 from typing import Any, Self
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+LAUNCHED = "TORCHELASTIC_RUN_ID"
+"""Set in the environment of ranks that torchrun started."""
 
 
 class StopSignals:
     """Inside the context, Ctrl-C, SIGTERM and SIGUSR1 are noted instead of obeyed at once."""
 
     def __init__(self) -> None:
-        self.received = 0
-        """Number of the first signal, 0 before it."""
+        self._noted = 0
+        self._launcher = os.getppid() if LAUNCHED in os.environ else None
         self._previous: dict[signal.Signals, Any] = {}
+
+    @property
+    def received(self) -> int:
+        """Number of the first signal, 0 before it; that of SIGHUP where the launcher has gone."""
+        if self._launcher not in (None, os.getppid()):
+            self._noted = self._noted or signal.SIGHUP
+        return self._noted
 
     def __enter__(self) -> Self:
         # Python takes signals in the main thread alone; elsewhere the caller stops by itself.
@@ -33,4 +47,4 @@ class StopSignals:
             signal.signal(number, handler)
 
     def _note(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
-        self.received = self.received or number
+        self._noted = self._noted or number

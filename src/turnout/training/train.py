@@ -3,21 +3,24 @@
 import dataclasses
 import fcntl
 import json
+import logging
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load
 
+from turnout.backends.torch import load_weights
 from turnout.config import DataConfig, ModelConfig, TrainConfig
 from turnout.config.plain import to_plain
 from turnout.data.clips import read_clips, training_clips
 from turnout.data.loader import Loader
+from turnout.data.workers import death_noticed
 from turnout.errors import ConfigError, StorageError
 from turnout.export.save import save_model
-from turnout.folder import DIGESTS, WEIGHTS, ModelFolder, resolve
+from turnout.folder import DIGESTS, ModelFolder, resolve
 from turnout.model.build import build_model
 from turnout.model.convert import fit_state
 from turnout.model.speech_model import SpeechModel
@@ -43,12 +46,16 @@ WARNED = frozenset({"data.workers", "data.cache", "threads", "device"})
 def train(config: TrainConfig) -> Path:
     """Train, or go on with the run in `config.output`, and return its model folder.
 
-    Raises ConfigError where the configuration changed since, RunStopped after Ctrl-C, SIGTERM or
-    SIGUSR1, and TrainingError, CheckpointError or StorageError where the run cannot go on.
+    Raises ConfigError where the configuration changed since, RunStopped after Ctrl-C, SIGTERM,
+    SIGUSR1 or the launcher's end, and TrainingError, CheckpointError or StorageError where the run
+    cannot go on.
     """
     folder = Path(config.output)
     ranks = Ranks(open_fabric(config))
     say = log.say if ranks.first else silent
+    if not ranks.first:
+        # One rank talks: it hears of what the others could not read.
+        logging.getLogger("turnout").setLevel(logging.ERROR)
     with locked(folder, ranks):
         claim(config, folder, ranks, say)
         if (folder / MODEL / DIGESTS).exists():
@@ -68,7 +75,8 @@ def run(config: TrainConfig, ranks: Ranks, say: Callable[[str], None]) -> Path:
     trainer = build_trainer(config, tokenizer, ranks, say)
     lengths = begin_or_resume(trainer, say)
     with trainer.stop, open_log(trainer, lengths) as run_log:
-        trainer.run(run_log)
+        with death_noticed():
+            trainer.run(run_log)
         card = finish(trainer, run_log)
         if ranks.first:
             save_model(folder / MODEL, trainer.model, tokenizer, card)
@@ -89,9 +97,12 @@ def build_trainer(
         rank=ranks.rank,
         world_size=ranks.size,
         cache_dir=Path(config.output) / "features",
+        gather=ranks.gather_text,
     )
     for line in loader.left_out:
         say(f"warning: left out: {line}")
+    if loader.left_out:
+        say(f"warning: {len(loader.left_out)} recordings are left out")
     validator = Validator(loader.dev_utterances(), tokenizer, ranks)
     seed_step(config.seed, -1, 0, 0)
     model = build_model(shape).to(ranks.device)
@@ -102,6 +113,8 @@ def begin_or_resume(trainer: Trainer, say: Callable[[str], None]) -> dict[str, i
     """Put the trainer at its newest whole checkpoint, or at step 0; the lengths of the logs."""
     if trainer.ranks.first:
         trainer.checkpoints.clean()
+        for path in trainer.folder.glob(f".{MODEL}.*.partial"):
+            shutil.rmtree(path, ignore_errors=True)
     trainer.ranks.barrier()
     checkpoint = trainer.checkpoints.newest(lambda text: say(f"warning: {text}"))
     if checkpoint is None:
@@ -130,7 +143,7 @@ def begin(config: TrainConfig, stepper: Stepper, say: Callable[[str], None]) -> 
 
 def start_from(name: str, model: SpeechModel, say: Callable[[str], None]) -> None:
     """Copy a folder's weights in, and list what did not fit."""
-    fitted = fit_state(model, load(ModelFolder.open(resolve(name)).read(WEIGHTS)))
+    fitted = fit_state(model, load_weights(ModelFolder.open(resolve(name))))
     for what, names in (
         ("not in the model folder, left random", fitted.missing),
         ("in the model folder, but not in the model", fitted.unexpected),
@@ -188,7 +201,7 @@ def claim(config: TrainConfig, folder: Path, ranks: Ranks, say: Callable[[str], 
     path = folder / RUN
     now = to_plain(config)
     if path.exists():
-        before = json.loads(path.read_text())["config"]
+        before = noted(path)
         changed = changed_fields(before, now) - FREE
         for name in sorted(changed & WARNED):
             say(f"warning: {name} changed since the run began: the last bits may differ")
@@ -201,6 +214,16 @@ def claim(config: TrainConfig, folder: Path, ranks: Ranks, say: Callable[[str], 
     elif ranks.first:
         write_whole(path, json.dumps({"config": now}, indent=1, ensure_ascii=False).encode())
     ranks.barrier()
+
+
+def noted(path: Path) -> Any:
+    """The configuration in a run's `run.json`; raises ConfigError where there is none."""
+    try:
+        return json.loads(path.read_text("utf-8"))["config"]
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
+        raise ConfigError(
+            f"{path}: holds no configuration of a run: choose another output"
+        ) from error
 
 
 def changed_fields(before: Any, now: Any, name: str = "") -> set[str]:

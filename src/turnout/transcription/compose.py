@@ -1,9 +1,9 @@
 """The third step: what was decoded of a recording's stretches -> its Transcript."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from turnout.decoding.request import Decoded, Hypothesis
+from turnout.decoding.request import Decoded, Hypothesis, most_characters
 from turnout.guidance import Bandwidth, Task
 from turnout.text.transcript import Segment, Transcript
 from turnout.transcription.hearing import Stretch
@@ -32,7 +32,7 @@ def compose(heard: Heard) -> Transcript:
 
 def transcript_of(heard: Heard, task: Task) -> Transcript:
     """What one task wrote; stretches without text leave no segment."""
-    found = list(hypotheses(heard, task))
+    found = list(fitting(hypotheses(heard, task), most_characters(heard.duration_seconds)))
     segments = [
         segment_of(number, stretch, hypothesis)
         for number, (stretch, hypothesis) in enumerate(found)
@@ -56,6 +56,22 @@ def hypotheses(heard: Heard, task: Task) -> Iterator[tuple[Stretch, Hypothesis]]
         for hypothesis in decoded.hypotheses:
             if hypothesis.task is task and hypothesis.text.strip():
                 yield stretch, hypothesis
+
+
+def fitting(
+    found: Iterable[tuple[Stretch, Hypothesis]], most: int
+) -> Iterator[tuple[Stretch, Hypothesis]]:
+    """Those whose texts, joined, have at most so many characters.
+
+    Decoding holds every stretch to its share; only one of less than a second may exceed it, and is
+    left out where the others leave nothing of theirs.
+    """
+    used = 0
+    for stretch, hypothesis in found:
+        after = used + bool(used) + len(hypothesis.text.strip())
+        if after <= most:
+            used = after
+            yield stretch, hypothesis
 
 
 def segment_of(number: int, stretch: Stretch, hypothesis: Hypothesis) -> Segment:

@@ -1,48 +1,28 @@
 """Recordings: what is taken, what is refused, what is taken with a warning."""
 
-import struct
 import sys
 import tracemalloc
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pytest
-import soundfile
 
+from tests.containers import (
+    AV_CONTAINERS,
+    CONTAINERS,
+    encode,
+    encode_av,
+    with_flac_length,
+    with_wav_rate,
+    with_wav_size,
+)
 from turnout.audio.waveform import Waveform, open_recording, read_audio
 from turnout.errors import AudioError, AudioTooLong, MissingExtra
-
-CONTAINERS = [
-    ("WAV", "PCM_U8"),
-    ("WAV", "PCM_16"),
-    ("WAV", "PCM_24"),
-    ("WAV", "PCM_32"),
-    ("WAV", "FLOAT"),
-    ("WAV", "DOUBLE"),
-    ("WAV", "ULAW"),
-    ("WAV", "ALAW"),
-    ("FLAC", "PCM_16"),
-    ("OGG", "VORBIS"),
-    ("OGG", "OPUS"),
-    ("MP3", "MPEG_LAYER_III"),
-    ("AIFF", "PCM_16"),
-    ("NIST", "PCM_16"),
-    ("NIST", "ULAW"),
-]
 
 
 def tone(seconds: float = 1.0, rate: int = 16_000, hz: float = 440.0) -> np.ndarray:
     time = np.arange(round(rate * seconds)) / rate
     return (0.3 * np.sin(2 * np.pi * hz * time)).astype(np.float32)
-
-
-def encode(
-    samples: np.ndarray, rate: int = 16_000, container: str = "WAV", subtype: str = "PCM_16"
-) -> bytes:
-    file = BytesIO()
-    soundfile.write(file, samples, rate, format=container, subtype=subtype)
-    return file.getvalue()
 
 
 def refused(data: bytes | str, **options: float) -> str:
@@ -169,21 +149,13 @@ def test_files_that_are_no_recordings_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("rate", [1, 2, 7999, 192_001, 655_350])
 def test_rates_that_no_recording_has_are_refused(rate: int) -> None:
-    data = encode(tone())
-    forged = data[:24] + struct.pack("<I", rate) + data[28:]
-    assert f"sampling rate is {rate} Hz: accepted are 8000 to 192000" in refused(forged)
-
-
-def flac_with_length(samples: np.ndarray, claimed: int) -> bytes:
-    """A FLAC file whose header claims so many samples."""
-    data = encode(samples, container="FLAC")
-    fields = int.from_bytes(data[18:26], "big") >> 36 << 36 | claimed
-    return data[:18] + fields.to_bytes(8, "big") + data[26:]
+    message = refused(with_wav_rate(encode(tone()), rate))
+    assert f"sampling rate is {rate} Hz: accepted are 8000 to 192000" in message
 
 
 def test_a_claimed_length_is_not_believed() -> None:
     for claimed in (0, 2**36 - 1):
-        wave = read_audio(flac_with_length(tone(), claimed))
+        wave = read_audio(with_flac_length(encode(tone(), container="FLAC"), claimed))
         np.testing.assert_allclose(wave.samples, tone(), atol=1e-4)
         assert bool(wave.warnings) == (claimed != 0)
 
@@ -234,9 +206,7 @@ def test_a_cut_anywhere_gives_a_recording_or_one_line(container: str, subtype: s
 
 @pytest.mark.parametrize("size", [0xFFFFFFFF, 0x7FFFF024])
 def test_a_wav_written_to_a_pipe_is_whole(size: int) -> None:
-    data = encode(tone())
-    place = data.index(b"data") + 4
-    wave = read_audio(data[:place] + struct.pack("<I", size) + data[place + 4 :])
+    wave = read_audio(with_wav_size(encode(tone()), size))
     assert len(wave.samples) == 16_000
     assert wave.warnings == ()
 
@@ -248,31 +218,9 @@ def test_ogg_streams_one_after_the_other_are_warned_of() -> None:
     assert len(wave.warnings) == 1
 
 
-def av_file(container: str, codec: str) -> bytes:
-    av = pytest.importorskip("av")
-    file = BytesIO()
-    with av.open(file, "w", format=container) as output:
-        stream = output.add_stream(codec, rate=48_000)
-        stream.layout = "mono"
-        frame = av.AudioFrame.from_ndarray(tone(2.0, 48_000)[None], format="fltp", layout="mono")
-        frame.rate = 48_000
-        fitted = av.AudioResampler(
-            format=stream.format.name,
-            layout="mono",
-            rate=48_000,
-            frame_size=stream.codec_context.frame_size or 960,
-        )
-        for piece in [*fitted.resample(frame), *fitted.resample(None)]:
-            output.mux(stream.encode(piece))
-        output.mux(stream.encode(None))
-    return file.getvalue()
-
-
-@pytest.mark.parametrize(
-    ("container", "codec"), [("mp4", "aac"), ("webm", "libopus"), ("matroska", "aac")]
-)
+@pytest.mark.parametrize(("container", "codec"), AV_CONTAINERS)
 def test_m4a_and_webm_are_read_by_pyav(container: str, codec: str) -> None:
-    data = av_file(container, codec)
+    data = encode_av(tone(2.0, 48_000), 48_000, container, codec)
     wave = read_audio(data)
     assert wave.native_rate == 48_000
     assert wave.duration == pytest.approx(2.0, abs=0.05)
@@ -281,7 +229,7 @@ def test_m4a_and_webm_are_read_by_pyav(container: str, codec: str) -> None:
 
 
 def test_webm_that_ends_early_is_taken_with_a_warning() -> None:
-    data = av_file("webm", "libopus")
+    data = encode_av(tone(2.0, 48_000), 48_000, "webm", "libopus")
     wave = read_audio(data[: len(data) // 2])
     assert 0.5 < wave.duration < 1.5
     assert wave.warnings[0].startswith("the data end early")

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 from lhotse import CutSet
 
 from tests.unit.data.words import cut_of, write_words
@@ -90,6 +91,16 @@ def test_a_cut_behind_the_end_is_an_audio_error(tmp_path: Path) -> None:
     late = type(clip)(**{**vars(clip), "start": 5.0})
     with pytest.raises(AudioError, match="ends before 5.00 s"):
         ClipReader().read(late)
+
+
+def test_a_recording_that_lacks_its_end_is_an_audio_error(tmp_path: Path) -> None:
+    clip = read_clips(write_words(tmp_path))[0]
+    samples, rate = soundfile.read(clip.path)
+    soundfile.write(clip.path, samples[:15_000], rate)
+    assert len(ClipReader().read(clip)) == 15_000
+    soundfile.write(clip.path, samples[:12_000], rate)
+    with pytest.raises(AudioError, match="it is cut short: its last 0.25 s are missing"):
+        ClipReader().read(clip)
 
 
 def test_unknown_languages_are_named(tmp_path: Path) -> None:

@@ -34,9 +34,10 @@ def run(
     options: DecodingOptions = GREEDY,
     request: Request = Request(tasks=BOTH),  # noqa: B008
     config: ModelConfig | None = None,
+    seconds: float = 1,
 ) -> list[Decoded]:
     backend = ScriptedBackend(scripts, config or model_config())
-    utterances = [scripted_utterance(i, request, 1 + i % 3) for i in range(len(scripts))]
+    utterances = [scripted_utterance(i, request, seconds + i % 3) for i in range(len(scripts))]
     return decode(backend, tokenizer(), utterances, options)
 
 
@@ -168,9 +169,11 @@ def test_ctc_restores_what_the_decoder_leaves_out(options: DecodingOptions) -> N
 def test_loops_stop_at_what_ctc_hears() -> None:
     five = Script("five " * 6, {"de": " ".join(["fünf"] * 6)}, "en")
     spoken = replace(five, transcript=five.transcript.strip())
-    assert texts(run((spoken,))) == [("five five five five five five", " ".join(["fünf"] * 6))]
+    assert texts(run((spoken,), seconds=2)) == [
+        ("five five five five five five", " ".join(["fünf"] * 6))
+    ]
     once = replace(spoken, heard="five")
-    assert texts(run((once,))) == [("five", " ".join(["fünf"] * 4))]
+    assert texts(run((once,), seconds=2)) == [("five", " ".join(["fünf"] * 4))]
     unheard = run((spoken,), config=model_config(ctc=False))
     assert texts(unheard) == [("five five five five", " ".join(["fünf"] * 4))]
 
@@ -189,9 +192,9 @@ def test_loops_of_several_words_stop(options: DecodingOptions) -> None:
 def test_rows_are_bounded_by_the_audio(options: DecodingOptions) -> None:
     words = " ".join(["one two three yes no", "stop four five two one"] * 3)
     long = Script(words, language="en")
-    bounded = replace(options, max_tokens_per_second=4)
-    (decoded,) = run((long,), bounded, Request(), model_config(ctc=False))
-    assert decoded.hypotheses[0].text == " ".join(words.split()[:12])  # one second and 8 to spare
+    bounded = replace(options, max_tokens_per_second=2)
+    (decoded,) = run((long,), bounded, Request(), model_config(ctc=False), seconds=3)
+    assert decoded.hypotheses[0].text == " ".join(words.split()[:14])  # three seconds, 8 to spare
     config = model_config(ctc=False)
     config = replace(config, decoder=replace(config.decoder, max_tokens=9))
     (decoded,) = run((long,), options, Request(), config)

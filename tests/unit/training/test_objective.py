@@ -58,6 +58,17 @@ def test_the_loss_is_the_weighted_sum_of_its_parts(ranks: Ranks) -> None:
     assert float(parts.balance) > 0.9 * 4  # two conformer blocks, two routed halves each
 
 
+def test_a_batch_without_a_single_token_is_trained_on(ranks: Ranks) -> None:
+    """Noise with empty text may fill a batch."""
+    model, batch = build_model(toy_model()), toy_batch("e")
+    none = torch.zeros_like(batch.ctc_lengths)
+    empty = replace(batch, ctc_targets=padded_ids([[]] * len(none), 0), ctc_lengths=none)
+    parts = parts_of(model, empty, ranks)
+    parts.loss.backward()
+    assert bool(torch.isfinite(parts.loss))
+    assert int(parts.local[2]) == 0
+
+
 def test_ctc_is_per_target_token_and_equals_the_definition(ranks: Ranks) -> None:
     torch.manual_seed(0)
     model, batch = build_model(toy_model()).eval(), toy_batch("b")

@@ -1,0 +1,78 @@
+"""What all ranks can train on: a clip that one of them cannot read is left out by every one.
+
+Ranks of one machine share a store. Those of several machines have disks of their own, and one of
+them may lack a recording or hold another; unlike plans of batches would then leave the ranks
+waiting for each other.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from hashlib import sha256
+
+from turnout.data.store import FeatureStore
+
+Gather = Callable[[str], list[str]]
+"""Takes a rank's text, returns those of all ranks in their order; all ranks call it alike."""
+
+
+def alone(text: str) -> list[str]:
+    """What a single rank gathers."""
+    return [text]
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a rank tells the others of its store."""
+
+    digest: str
+    clips: Sequence[tuple[str, int]]
+    """Id and frames of each clip."""
+    left_out: Sequence[str]
+
+    @classmethod
+    def of(cls, store: FeatureStore) -> "Told":
+        """What is told of this one."""
+        names = [clip.id for clip in store.clips]
+        clips = list(zip(names, store.counts.tolist(), strict=True))
+        return cls(store.digest, clips, store.left_out)
+
+    @classmethod
+    def from_json(cls, text: str) -> "Told":
+        """The inverse of `to_json`."""
+        digest, clips, left_out = json.loads(text)
+        return cls(digest, [(name, frames) for name, frames in clips], left_out)
+
+    def to_json(self) -> str:
+        """A line."""
+        return json.dumps([self.digest, self.clips, self.left_out])
+
+
+def agreed(store: FeatureStore, gather: Gather) -> FeatureStore:
+    """The store without the clips that any rank lacks or has otherwise, in the first rank's order,
+    and with everybody's reasons."""
+    own = Told.of(store)
+    if len(set(gather(sha256(own.to_json().encode()).hexdigest()))) == 1:
+        return store
+    everybody = [Told.from_json(text) for text in gather(own.to_json())]
+    shared = set.intersection(*(set(told.clips) for told in everybody))
+    places = {clip: place for place, clip in enumerate(own.clips)}
+    return replace(
+        store.of([places[clip] for clip in everybody[0].clips if clip in shared]),
+        left_out=tuple(_reasons(everybody, shared)),
+        digest=sha256("".join(told.digest for told in everybody).encode()).hexdigest()[:24],
+    )
+
+
+def _reasons(everybody: Sequence[Told], shared: set[tuple[str, int]]) -> list[str]:
+    """One line for each clip that is left out, and rank that cannot read it; what other ranks say
+    as the first does is said once."""
+    first = everybody[0]
+    lines = list(first.left_out)
+    for rank, told in enumerate(everybody[1:], start=1):
+        lines += [f"rank {rank}: {line}" for line in told.left_out if line not in first.left_out]
+    names = [{name for name, _ in told.clips} for told in everybody]
+    kept = {name for name, _ in shared}
+    unlike = set.intersection(*names) - kept
+    lines += [f"{name}: is not the same on every rank" for name in sorted(unlike)]
+    return lines

@@ -1,0 +1,68 @@
+"""Processes that prepare data for a rank: they stay while it needs them and go when it has gone.
+
+A launcher, a scheduler or a terminal signals whole groups of processes. A rank that is asked to
+stop finishes its step first, and needs its batches for that.
+"""
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing.process import BaseProcess
+from threading import Thread
+from types import FrameType
+
+from turnout.errors import TrainingError
+
+GRACE_SECONDS = 30
+"""How long a worker stays after a signal to end: as long as torchrun waits for its ranks."""
+
+
+def serve_to_the_end(_: int) -> None:
+    """For a new worker of a DataLoader: its rank, not a signal, tells it when to end.
+
+    PyTorch's own workers die of SIGTERM, and their death raises an error in the middle of the
+    rank's step.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    signal.signal(signal.SIGALRM, _end)
+    signal.signal(signal.SIGTERM, _end_later)
+
+
+def _end_later(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+    signal.alarm(GRACE_SECONDS)
+
+
+def _end(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+    os._exit(0)
+
+
+@contextmanager
+def death_noticed() -> Iterator[None]:
+    """Around the steps of a run: TrainingError where a worker died, of which PyTorch tells with a
+    RuntimeError at any moment."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise TrainingError(
+            "a process that prepares batches was killed, perhaps for want of memory: started "
+            "again, the run goes on from its last checkpoint; fewer data.workers need less"
+        ) from error
+
+
+def end_with_parent() -> None:
+    """For a new worker of a process pool: end when the process that started it has gone, which a
+    pool's worker does not notice by itself; leave Ctrl-C to that process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "a worker has a parent"
+    Thread(target=_follow, args=(parent,), daemon=True).start()
+
+
+def _follow(parent: BaseProcess) -> None:
+    parent.join()
+    os._exit(1)

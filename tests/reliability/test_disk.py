@@ -1,0 +1,225 @@
+"""A disk that is full or read-only ends a run in one line; the last checkpoint stays."""
+
+import os
+import stat
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.reliability.corpus import config_of, write_corpus
+from tests.reliability.limits import WRITES, Full, obey_permissions, small_disk
+from tests.reliability.runs import (
+    Before,
+    checkpoints_of,
+    error_lines,
+    leftovers,
+    outcome,
+    same,
+    start,
+    steps_of,
+)
+from tests.reliability.tally import Tally
+from turnout.config import TrainConfig
+from turnout.training.checkpoints import Checkpoints, verify
+
+AFTER = 4
+"""The step whose save meets the full disk; that of two steps before has been saved."""
+NEEDED = 1.1
+"""Share of a whole run's bytes that is always enough."""
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> TrainConfig:
+    """Eight steps that keep one checkpoint alone."""
+    cuts = write_corpus(tmp_path_factory.mktemp("corpus") / "corpus", 24)
+    config = config_of(cuts, max_steps=8, keep_checkpoints=1)
+    return replace(config, data=replace(config.data, cache=str(cuts.parent / "features")))
+
+
+@pytest.fixture(scope="module")
+def whole(config: TrainConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with room enough."""
+    folder = tmp_path_factory.mktemp("whole")
+    with start(config, folder) as running:
+        running.finish()
+    return folder
+
+
+def fails(config: TrainConfig, folder: Path, before: Before | None = None) -> str:
+    """Run into the full disk, and check what that looks like; the line that was said."""
+    with start(config, folder, before={0: before} if before else None) as running:
+        statuses = running.wait()
+        said = running.stderr(0)
+        assert statuses == [1], f"exit status {statuses}: {said[-300:]}"
+        errors = error_lines(said)
+        assert len(errors) == 1, f"{len(errors)} lines: {said[-600:]}"
+        assert "run" in errors[0], f"nothing is named: {errors[0]}"
+    for step in checkpoints_of(folder):
+        verify(folder / "run" / "checkpoints" / f"step-{step:08d}")
+    assert not leftovers(folder), f"half written: {leftovers(folder)}"
+    return errors[0]
+
+
+def goes_on(config: TrainConfig, folder: Path, whole: Path) -> None:
+    """With room again, the same command ends with the same bits."""
+    with start(config, folder) as running:
+        running.finish()
+        assert "going back" not in running.stderr(0)
+    same(outcome(folder), outcome(whole))
+
+
+def size_of(what: str, whole: Path) -> int:
+    """Bytes of what is written, so that any smaller limit stops it."""
+    run = whole / "run"
+    return {
+        "rank file": lambda: next(run.glob("checkpoints/*/rank-0000.safetensors")),
+        "manifest": lambda: next(run.glob("checkpoints/*/manifest.json")),
+        "validated weights": lambda: next(run.glob("validated/*")),
+        "log": lambda: run / "steps.jsonl",
+        "model": lambda: run / "model" / "model.safetensors",
+    }[what]().stat().st_size // (2 if what == "log" else 1)
+
+
+@pytest.mark.counts("T4", "no room for")
+@pytest.mark.parametrize("what", WRITES)
+def test_without_room_the_last_checkpoint_stays_and_the_run_can_go_on(
+    tally: Tally, what: str, config: TrainConfig, whole: Path, tmp_path: Path
+) -> None:
+    for trial in range(tally.size(1, 12)):
+        folder = tmp_path / str(trial)
+        largest = tally.random(trial).randrange(size_of(what, whole))
+        with tally.trial(f"{largest} bytes, {trial}"):
+            line = fails(config, folder, Full(what, largest, AFTER))
+            assert "File too large" in line or "file too large" in line, line
+            assert checkpoints_of(folder)[-1:] >= [AFTER - 2], "the last checkpoint is gone"
+            goes_on(config, folder, whole)
+
+
+@pytest.fixture
+def disk(tmp_path: Path, whole: Path) -> Iterator[Callable[[int], None]]:
+    """A disk in place of the run's folder that is too small for anything."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    with small_disk(folder / "run", 4096) as resize:
+        if resize is None:
+            pytest.skip("mounting a small disk is not allowed here")
+        yield resize
+
+
+@pytest.mark.counts("T4", "a small disk")
+def test_on_a_small_disk_a_run_fails_in_one_line_and_goes_on_with_more_room(
+    tally: Tally,
+    disk: Callable[[int], None],
+    config: TrainConfig,
+    whole: Path,
+    tmp_path: Path,
+) -> None:
+    """The disk grows little by little; every time the run goes on as far as it can."""
+    folder, rng = tmp_path / "small", tally.random("sizes")
+    needed = sum(blocks_of(path) for path in (whole / "run").rglob("*") if path.is_file())
+    reached: list[int] = []
+    for share in sorted(rng.uniform(0.02, 0.6) for _ in range(tally.size(3, 24))):
+        size = round(share * needed)
+        with tally.trial(f"{size} bytes of {needed}"):
+            disk(size)
+            before = checkpoints_of(folder)
+            line = fails(config, folder)
+            assert "No space left" in line or "no space left" in line, line
+            assert checkpoints_of(folder)[-1:] >= before[-1:], "the last checkpoint is gone"
+            reached.append(max(checkpoints_of(folder), default=0))
+    with tally.trial("enough"):
+        disk(4 * needed)
+        goes_on(config, folder, whole)
+    tally.measure(steps_reached=reached, bytes_of_a_whole_run=needed)
+
+
+def blocks_of(path: Path) -> int:
+    """Bytes that a file takes on the disk."""
+    return -(-path.stat().st_size // 4096) * 4096
+
+
+@dataclass(frozen=True)
+class Locked:
+    """From the save of a step on, nothing can be written into a folder of the run."""
+
+    name: str
+    after: int
+
+    def __call__(self) -> None:
+        """Arm it, in the process that is to meet it."""
+        original = Checkpoints.save
+        folder = Path("run") / self.name
+
+        def save(checkpoints: Checkpoints, step: int, *rest: Any) -> None:
+            if step >= self.after:
+                obey_permissions()
+                folder.chmod(0o555)
+            original(checkpoints, step, *rest)
+
+        replaced: Any = save
+        Checkpoints.save = replaced
+
+
+@pytest.mark.counts("T4", "a folder that cannot be written")
+def test_a_folder_that_cannot_be_written(
+    tally: Tally, config: TrainConfig, whole: Path, tmp_path: Path
+) -> None:
+    with tally.trial("below a file"):
+        folder = tmp_path / "file"
+        folder.mkdir()
+        (folder / "run").write_text("a file")
+        fails(config, folder)
+        assert (folder / "run").read_text() == "a file"
+    with tally.trial("read-only from the beginning"):
+        folder = tmp_path / "beginning"
+        (folder / "run").mkdir(parents=True)
+        (folder / "run").chmod(0o555)
+        line = fails(config, folder, obey_permissions)
+        assert "Permission denied" in line, line
+        assert not list((folder / "run").iterdir())
+    for name in ("checkpoints", "validated"):
+        with tally.trial(f"{name} read-only from step {AFTER} on"):
+            folder = tmp_path / name
+            line = fails(config, folder, Locked(name, AFTER))
+            assert "Permission denied" in line, line
+            place = folder / "run" / name
+            assert stat.S_IMODE(place.stat().st_mode) == 0o555
+            assert checkpoints_of(folder)[-1:] >= [AFTER - 2]
+            place.chmod(0o755)
+            goes_on(config, folder, whole)
+    tally.measure(root_obeys_permissions=os.geteuid() == 0)
+
+
+def loses_the_save_of_step_4() -> None:
+    """A disk that says it has written, and has not."""
+    original = Checkpoints._move_into_place
+
+    def move(self: Checkpoints, partial: Path, place: Path) -> None:
+        original(self, partial, place)
+        if place.name == "step-00000004":
+            os.truncate(place / "rank-0000.safetensors", 1000)
+
+    Checkpoints._move_into_place = move
+
+
+@pytest.mark.counts("T4", "rotation")
+def test_rotation_never_deletes_the_last_checkpoint_that_is_whole(
+    tally: Tally, config: TrainConfig, whole: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    with tally.trial("the save of step 4 is lost"):
+        with start(config, folder, before={0: loses_the_save_of_step_4}) as running:
+            assert running.wait() == [1]
+            errors = error_lines(running.stderr(0))
+            assert len(errors) == 1
+            assert "step-00000004/rank-0000.safetensors: is damaged" in errors[0]
+        assert checkpoints_of(folder) == [2, 4]
+        verify(folder / "run" / "checkpoints" / "step-00000002")
+        assert steps_of(folder) == 4
+        with start(config, folder) as running:
+            running.finish()
+            assert "going back to the checkpoint before it" in running.stderr(0)
+        same(outcome(folder), outcome(whole))

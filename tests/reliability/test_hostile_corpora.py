@@ -1,0 +1,182 @@
+"""T7: corpora, recordings and recipes with code in them: none is ever run, and what cannot
+be used is refused in one line."""
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from lhotse import CutSet
+
+from tests.reliability.canaries import NESTED, Canary, Miners, refusal
+from tests.reliability.mates import EXAMPLES
+from tests.reliability.tally import Tally
+from tests.unit.data.words import TEXTS, cut_of, write_words
+from turnout.audio.waveform import read_audio
+from turnout.cli import main
+from turnout.cli.configuration import read_config
+from turnout.cli.train import OWN
+from turnout.config import FeatureConfig, TrainConfig
+from turnout.data.clips import read_clips
+from turnout.data.grammar import read_grammar
+from turnout.data.manifest import prepare
+from turnout.data.store import StoreConfig, open_store
+
+CONFIG = StoreConfig(features=FeatureConfig(), telephone_variants=0, narrowband=False, trim=True)
+Cut = dict[str, Any]
+
+
+def hostile_cuts(plain: Cut, canary: Canary, objects: Path) -> dict[str, Cut]:
+    """Cuts that name commands where audio or arrays are expected."""
+    recording = plain["recording"]
+    (file,) = recording["sources"]
+    command = {"type": "command", "channels": [0], "source": f"mkdir {canary.path}"}
+    run = {**recording, "sources": [command]}
+    pipe = {"type": "file", "channels": [0], "source": f"pipe:mkdir {canary.path}"}
+    array = {
+        "storage_type": "numpy_files", "storage_path": str(objects.parent),
+        "storage_key": objects.name, "shape": [1],
+    }  # fmt: skip
+    features = {
+        "type": "fbank", "num_frames": 100, "num_features": 80, "frame_shift": 0.01,
+        "sampling_rate": 16000, "start": 0, "duration": 1.0, "storage_type": "kaldiio",
+        "storage_path": f"mkdir {canary.path} |", "storage_key": f"mkdir {canary.path} |",
+    }  # fmt: skip
+    effect = {"name": "ReverbWithImpulseResponse", "kwargs": {"rir": run}}
+    return {
+        "command": {**plain, "recording": run},
+        "second command": {**plain, "recording": {**run, "sources": [file, command]}},
+        "pipe as path": {**plain, "recording": {**recording, "sources": [pipe]}},
+        "command in a transform": {**plain, "recording": {**recording, "transforms": [effect]}},
+        "command in a custom recording": {**plain, "custom": {"noise": run}},
+        "objects in a custom array": {**plain, "custom": {"array": array}},
+        "pipe in features": {**plain, "features": features},
+        "mixed": {"type": "MixedCut", "id": "m", "tracks": [{"cut": {**plain, "recording": run}}]},
+        "padding": {"type": "PaddingCut", "id": "p", "duration": 1.0},
+        "__reduce__": {"type": "MonoCut", "__reduce__": ["os.mkdir", str(canary.path)]},
+        "_target_": {**plain, "_target_": "os.mkdir", "path": str(canary.path)},
+    }
+
+
+def trained_on(cuts: Path) -> None:
+    """What training reads of cuts."""
+    open_store(read_clips(cuts), CONFIG, cuts.parent / "cache")
+
+
+def prepared(corpus: Path) -> None:
+    """What `turnout prepare` reads."""
+    prepare(corpus, corpus.parent / "out")
+
+
+@pytest.mark.counts("T7", "cuts")
+def test_cuts_with_code(tally: Tally, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    canary = Canary(tmp_path / "canary")
+    miners, pickles = Miners(tally, canary), canary.pickles()
+    good = Path(write_words(tmp_path / "words", takes=1, speakers=1))
+    plain = cut_of(tmp_path / "words" / "uno-0-0.wav", next(iter(TEXTS)), "s0", 16_000).to_dict()
+    objects = tmp_path / "objects.npy"
+    objects.write_bytes(pickles["NumPy objects"])
+    for name, cut in hostile_cuts(plain, canary, objects).items():
+        file = tmp_path / "hostile.jsonl.gz"
+        file.write_bytes(gzip.compress(json.dumps(cut).encode()))
+        for use in (trained_on, prepared):
+            with miners.down(f"{name}, {use.__name__}"):
+                refusal(use, file)  # or it is taken, where the hostile field is not used
+    for kind, data in {**pickles, "nested deeply": NESTED}.items():
+        for ending in ("jsonl.gz", "jsonl", "pkl"):
+            file = tmp_path / f"pickled.{ending}"
+            file.write_bytes(gzip.compress(data) if ending.endswith("gz") else data)
+            miners.refuse(f"{ending} is {kind}, trained on", file.name, trained_on, file)
+            miners.refuse(f"{ending} is {kind}, prepared", file.name, prepared, file)
+            file.unlink()
+    piped = Path(f"pipe:mkdir {canary.path.name} #.jsonl.gz")
+    piped.write_bytes(good.read_bytes())
+    for use in (trained_on, prepared):
+        with miners.down(f"a name that is a command, {use.__name__}"):
+            assert refusal(use, piped) is None
+    miners.control(
+        piped=lambda: refusal_by_others(piped),
+        objects=lambda: np.load(objects, allow_pickle=True),
+    )
+
+
+def refusal_by_others(path: Path) -> None:
+    """lhotse runs the command and then finds no cuts."""
+    with pytest.raises(Exception):  # noqa: B017 - whichever
+        list(CutSet.from_file(path))
+
+
+@pytest.mark.counts("T7", "corpora")
+def test_corpora_with_code_beside_them(tally: Tally, tmp_path: Path) -> None:
+    canary = Canary(tmp_path / "canary")
+    miners, pickles, corpus = Miners(tally, canary), canary.pickles(), tmp_path / "corpus"
+    evil = f"import os\nos.mkdir({str(canary.path)!r})\n"
+    corpus.mkdir()
+    (corpus / "one.flac").write_bytes((EXAMPLES / "english-1.flac").read_bytes())
+    (corpus / "metadata.csv").write_text("file_name,text,language\none.flac,yes,en\n")
+    (corpus / "dataset_info.json").write_text(json.dumps({"builder_name": "corpus", "code": evil}))
+    for name in ("corpus.py", "dataset_infos.py", "__init__.py", "conftest.py", "setup.py"):
+        (corpus / name).write_text(evil)
+    for name, data in pickles.items():
+        (corpus / f"{name}.pkl").write_bytes(data)
+    with miners.down("a loading script and pickles beside the table"):
+        assert refusal(prepared, corpus) is None
+    (corpus / "metadata.csv").unlink()
+    (corpus / "data.arrow").write_bytes(pickles["pickle"])
+    miners.refuse("pickle as Arrow", str(corpus), prepared, corpus)
+    for kind, data in pickles.items():
+        for ending in ("wav", "npy", "pt"):
+            path = tmp_path / f"recording.{ending}"
+            path.write_bytes(data)
+            miners.refuse(f"{ending} is {kind}", path.name, read_audio, path)
+    miners.control(script=lambda: exec(evil))
+
+
+def complaint(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    """The one line with which the command line refuses; raises AssertionError where it does not."""
+    try:
+        status = main(words)
+    except Exception as error:
+        raise AssertionError(f"failed with {error!r}") from error
+    lines = capsys.readouterr().err.splitlines()
+    assert status in (1, 2), f"exit status {status}"
+    assert len(lines) == 1, f"{len(lines)} lines: {lines}"
+    assert lines[0].startswith("turnout: error: "), lines[0]
+    return lines[0]
+
+
+def recipe_read(path: Path) -> None:
+    """What `turnout train --config` reads."""
+    read_config(path, TrainConfig, OWN)
+
+
+@pytest.mark.counts("T7", "code in YAML")
+def test_recipes_and_grammars_with_code(
+    tally: Tally, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    canary = Canary(tmp_path / "canary")
+    miners, file, run = Miners(tally, canary), tmp_path / "recipe.yaml", tmp_path / "run"
+    other = ("!!python/name:os.mkdir", "!!python/module:os", "!canary", "2001-99-99", "!!int os")
+    for value in (*canary.yamls(), *other, "[" * 5_000):
+        for name, read, text in (
+            ("recipe", recipe_read, value),
+            ("recipe's field", recipe_read, f"data:\n  workers: {value}"),
+            ("recipe's key", recipe_read, f"? {value}\n: 1"),
+            ("grammar", read_grammar, value),
+            ("grammar's field", read_grammar, f"language: en\nsentences: {value}"),
+            ("grammar's key", read_grammar, f"language: en\n? {value}\n: 1"),
+        ):
+            file.write_text(text)
+            miners.refuse(f"{name} {value[:60]}", file.name, read, file)
+    file.write_text(f"language: {canary.yamls()[0]}")
+    for words in (("train", "--output", str(run), "--config", str(file)),
+                  ("synthesize", str(file), "--output", str(run))):  # fmt: skip
+        with miners.down(f"turnout {words[0]}"):
+            assert f"{file.name}:1" in complaint(capsys, *words)
+    assert not run.exists()
+    calls = {f"tag{n}": lambda t=text: yaml.unsafe_load(t) for n, text in enumerate(canary.yamls())}
+    miners.control(**calls)

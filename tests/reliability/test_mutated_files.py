@@ -1,0 +1,104 @@
+"""T9: files damaged in many ways are read, or refused with one line; nothing else happens."""
+
+from collections import Counter
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from tests.reliability.command import SAYS, lines_about, transcribe
+from tests.reliability.examples import examples
+from tests.reliability.mutations import mutate
+from tests.reliability.reader import SOURCES, Reader
+from tests.reliability.seeds import FAMILIES, Form, num_seeds, seed
+from tests.reliability.tally import Tally
+
+MOST_GROWTH_MB = 64.0
+MOST_CPU_SECONDS = 2.0
+LONGEST_SECONDS = 600.0
+BATCH = 10
+
+
+def damaged_file(folder: Path, name: str, forms: tuple[Form, ...], random: Random) -> Path:
+    """A new file: its name says what was done to it."""
+    form, other = random.choice(forms), random.choice(forms)
+    data, ending, kind = mutate(
+        seed(form, random.randrange(num_seeds())),
+        form.ending,
+        seed(other, random.randrange(num_seeds())),
+        random,
+    )
+    path = folder / f"{name}-{form.name.replace(' ', '-')}-{kind}{ending}"
+    path.write_bytes(data)
+    return path
+
+
+@pytest.mark.counts("T9", "decoder")
+@pytest.mark.parametrize("family", FAMILIES)
+def test_damaged_files_are_read_or_refused(tally: Tally, family: str, tmp_path: Path) -> None:
+    outcomes: Counter[str] = Counter()
+    slowest = growth = 0.0
+    with Reader(tmp_path) as reader:
+        for number in range(tally.size(25, 200)):
+            random = tally.random(number)
+            path = damaged_file(tmp_path, f"{number:04}", FAMILIES[family], random)
+            with tally.trial(path.name):
+                answer = reader.read(path, random.choice(SOURCES), limit=LONGEST_SECONDS)
+                outcomes[answer.outcome] += 1
+                slowest = max(slowest, answer.cpu_seconds)
+                growth = max(growth, answer.peak_mb - reader.idle_mb)
+                answer.check()
+            path.unlink()
+        with tally.trial("time"):
+            assert slowest <= MOST_CPU_SECONDS, f"one took {slowest:.1f} s of CPU"
+        with tally.trial("memory"):
+            assert growth <= MOST_GROWTH_MB, f"it grew by {growth:.0f} MB"
+        with tally.trial("temporary files"):
+            assert not reader.left_behind(), f"left behind: {reader.left_behind()}"
+        tally.measure(**outcomes, starts=reader.starts)
+        tally.measure(slowest_cpu_seconds=round(slowest, 3), rss_growth_mb=round(growth, 1))
+        tally.controlled(crash_and_leak_are_seen(reader, tmp_path))
+
+
+def crash_and_leak_are_seen(reader: Reader, folder: Path) -> bool:
+    """The negative control: both faults, planted in the process."""
+    crash = reader.read(folder / "good.wav", fault="crash")
+    reader.restart()
+    idle = reader.idle_mb
+    leak = reader.read(folder / "good.wav", fault="leak", leaked_mb=80)
+    return crash.outcome == "died" and leak.peak_mb - idle > MOST_GROWTH_MB
+
+
+@pytest.mark.counts("T9", "command line")
+@pytest.mark.parametrize("part", range(2))
+def test_damaged_files_leave_the_good_one_beside_them(
+    tally: Tally, part: int, tmp_path: Path
+) -> None:
+    temporary = tmp_path / "temporary"
+    forms = tuple(form for family in FAMILIES.values() for form in family)
+    good = examples()[part].path
+    text = transcribe([good], temporary).stdout.strip()
+    outcomes: Counter[str] = Counter()
+    for batch in range(tally.size(1, 10)):
+        random = tally.random(batch)
+        files = [
+            damaged_file(tmp_path, f"{batch}-{number}", forms, random) for number in range(BATCH)
+        ]
+        place = random.randrange(BATCH + 1)
+        result = transcribe([*files[:place], good, *files[place:]], temporary)
+        errors = result.stderr.count(SAYS[0])
+        outcomes["refused"] += errors
+        outcomes["read"] += BATCH - errors
+        for path in files:
+            with tally.trial(path.name):
+                assert len(lines_about(path, result)) == 1, f"said of it: {result.stderr}"
+        with tally.trial(f"{batch}: the good file"):
+            assert lines_about(good, result) == [f"{good}: {text}"]
+        with tally.trial(f"{batch}: exit status"):
+            assert result.returncode == int(errors > 0)
+        with tally.trial(f"{batch}: stderr"):
+            strange = [line for line in result.stderr.splitlines() if not line.startswith(SAYS)]
+            assert not strange, f"lines that turnout did not write: {strange}"
+    with tally.trial("temporary files"):
+        assert not list(temporary.iterdir()), "some were left behind"
+    tally.measure(**outcomes)

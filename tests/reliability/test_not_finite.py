@@ -1,0 +1,163 @@
+"""Numbers that are none: all ranks skip the step alike, and no checkpoint ever holds one."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import torch
+
+from tests.reliability.corpus import config_of, write_corpus
+from tests.reliability.poison import FEATURES, GRADIENT, KINDS, Poison
+from tests.reliability.runs import checkpoints_of, error_lines, outcome, same, start, steps_of
+from tests.reliability.tally import Tally
+from turnout.config import OptimizerConfig, RoutingConfig, TrainConfig
+from turnout.training.checkpoints import read_checkpoint
+from turnout.training.loop import MOST_SKIPPED
+from turnout.training.step import Stepper
+
+RANKS, STEPS, FIRST, COUNT = 2, 8, 3, 2
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> TrainConfig:
+    """Two batches a step, a learned router."""
+    cuts = write_corpus(tmp_path_factory.mktemp("corpus") / "corpus", 24)
+    omni = RoutingConfig(kind="omni", num_experts=2)
+    config = config_of(
+        cuts, max_steps=STEPS, optimizer=OptimizerConfig(accumulate=2, warmup_steps=2)
+    )
+    model = replace(config.model, encoder=replace(config.model.encoder, routing=omni))
+    data = replace(config.data, cache=str(cuts.parent / "features"))
+    return replace(config, model=model, data=data)
+
+
+class Step(NamedTuple):
+    """What one rank recorded of one step."""
+
+    number: int
+    finite: bool
+    before: str
+    after: str
+    utterances: list[str]
+
+
+def poisoned(kind: str, rank: int, count: int, folder: Path) -> dict[int, Poison]:
+    """One rank poisoned, all recorded."""
+    folder.mkdir()
+    return {
+        number: Poison(kind, FIRST, count if number == rank else 0, folder / f"record-{number}")
+        for number in range(RANKS)
+    }
+
+
+def recorded(folder: Path) -> list[tuple[Step, ...]]:
+    """What the ranks recorded, step by step."""
+    files = [(folder / f"record-{number}").read_text() for number in range(RANKS)]
+    records = [[Step(*json.loads(line)) for line in text.splitlines()] for text in files]
+    return list(zip(*records, strict=True))
+
+
+@pytest.mark.counts("T5", "one rank poisoned")
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_step_that_one_rank_finds_bad_changes_nothing_on_any(
+    tally: Tally, kind: str, config: TrainConfig, tmp_path: Path
+) -> None:
+    for trial in range(tally.size(1, 4)):
+        folder, rank = tmp_path / str(trial), (trial + 1) % RANKS
+        before = poisoned(kind, rank, COUNT, folder)
+        with start(config, folder, ranks=RANKS, before=before) as running:
+            with tally.trial(f"rank {rank}: the run ends well"):
+                running.finish()
+            said = running.stderr(0)
+        bad = range(FIRST, FIRST + COUNT)
+        for steps in recorded(folder):
+            with tally.trial(f"rank {rank}: step {steps[0].number}"):
+                assert {step.finite for step in steps} == {steps[0].number not in bad}
+                assert len({step.after for step in steps}) == 1, "the ranks are not the same"
+                changed = {step.before != step.after for step in steps}
+                assert changed == {steps[0].number not in bad}, f"changed: {changed}"
+        with tally.trial(f"rank {rank}: what is said and counted"):
+            warned = [line for line in said.splitlines() if "not finite" in line]
+            assert len(warned) == COUNT, said[-600:]
+            for steps, line in zip(recorded(folder)[FIRST:], warned, strict=False):
+                names_the_right_ones(kind, rank, steps, line)
+            assert outcome(folder)["state"]["skipped"] == COUNT
+
+
+def names_the_right_ones(kind: str, rank: int, steps: tuple[Step, ...], line: str) -> None:
+    """A warning names utterances of the rank whose loss was bad, and no other's."""
+    for number, step in enumerate(steps):
+        named = any(f"{name}," in line or f"{name} " in line or f"{name})" in line or
+                    f"{name};" in line for name in step.utterances)  # fmt: skip
+        guilty = number == rank or kind == GRADIENT
+        assert named == guilty, f"rank {number} named: {named} in {line}"
+
+
+@pytest.mark.counts("T5", "ten in a row")
+def test_ten_steps_in_a_row_end_the_run(tally: Tally, config: TrainConfig, tmp_path: Path) -> None:
+    longer = replace(config, max_steps=30)
+    for kind in (*FEATURES, GRADIENT) if tally.full else (next(iter(FEATURES)),):
+        folder = tmp_path / kind
+        before = poisoned(kind, 1, 30, folder)
+        with (
+            tally.trial(kind),
+            start(longer, folder, ranks=RANKS, before=before) as running,
+        ):
+            assert running.wait() == [1, 1]
+            errors = error_lines(running.stderr(0))
+            assert len(errors) == 1
+            assert f"{MOST_SKIPPED} steps in a row had a loss or gradient" in errors[0]
+            steps = recorded(folder)
+            assert len(steps) == FIRST + MOST_SKIPPED
+            names_the_right_ones(kind, 1, steps[-1], errors[0])
+            finite(folder)
+
+
+def finite(folder: Path) -> None:
+    """Every checkpoint is whole, and holds numbers alone."""
+    assert checkpoints_of(folder)
+    for step in checkpoints_of(folder):
+        tensors = read_checkpoint(folder / "run" / "checkpoints" / f"step-{step:08d}").tensors
+        assert all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values())
+
+
+def break_a_weight_in_step_5() -> None:
+    """As a memory that fails after the step was taken."""
+    original = Stepper._update
+
+    def update(self: Stepper, norm: torch.Tensor, rate: float) -> None:
+        original(self, norm, rate)
+        seen.append(1)
+        if len(seen) == 5:
+            with torch.no_grad():
+                next(iter(self.model.parameters())).view(-1)[0] = float("nan")
+
+    seen: list[int] = []
+    Stepper._update = update
+
+
+@pytest.mark.counts("T5", "no such checkpoint")
+def test_weights_that_are_not_finite_are_never_saved(
+    tally: Tally, config: TrainConfig, tmp_path: Path
+) -> None:
+    whole = tmp_path / "whole"
+    with start(config, whole, ranks=RANKS) as running:
+        running.finish()
+    for rank in range(RANKS):
+        folder = tmp_path / str(rank)
+        with (
+            tally.trial(f"rank {rank}"),
+            start(config, folder, ranks=RANKS, before={rank: break_a_weight_in_step_5}) as running,
+        ):
+            assert running.wait() == [1, 1]
+            errors = error_lines(running.stderr(0))
+            assert len(errors) == 1
+            assert "not finite at step 6: no checkpoint was written" in errors[0]
+            assert steps_of(folder) == 6
+            assert checkpoints_of(folder) == [2, 4]
+            finite(folder)
+            with start(config, folder, ranks=RANKS) as again:
+                again.finish()
+            same(outcome(folder), outcome(whole))

@@ -1,0 +1,107 @@
+"""Going on takes as long at step 100,000 as at step 100: nothing is replayed."""
+
+import itertools
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.reliability.corpus import config_of, write_corpus
+from tests.reliability.tally import Tally
+from turnout.config import TrainConfig
+from turnout.data.batch import Batch
+from turnout.data.loader import Loader
+from turnout.text.tokenizer import Tokenizer
+from turnout.training.distributed import Ranks, open_fabric
+from turnout.training.loop import Trainer
+from turnout.training.state import RunState
+from turnout.training.train import begin_or_resume, build_trainer, silent, training_texts
+
+EARLY, LATE = 100, 100_000
+REPEATS = 3
+MOST_TIMES = 2.0
+
+
+@pytest.fixture
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TrainConfig:
+    """An epoch of several hundred batches."""
+    monkeypatch.chdir(tmp_path)
+    config = config_of(write_corpus(tmp_path / "corpus", 36), max_steps=2 * LATE)
+    return replace(config, data=replace(config.data, epoch_hours=0.1, dev_utterances=1))
+
+
+def trainer_of(config: TrainConfig) -> Trainer:
+    """A trainer at step 0."""
+    ranks = Ranks(open_fabric(config))
+    vocabulary = config.model.vocabulary
+    data = Tokenizer.train(training_texts(config.data), vocabulary).to_bytes()
+    return build_trainer(config, Tokenizer.from_bytes(data, vocabulary), ranks, silent)
+
+
+def plant(config: TrainConfig, step: int, *, late: bool) -> int:
+    """A run's checkpoint of this step, in its first epoch or at the end of a later one; the number
+    of batches of an epoch."""
+    trainer = trainer_of(replace(config, output=str(step)))
+    trainer.folder.mkdir()
+    take_a_step(trainer)
+    batches = len(trainer.loader.plan(0, 0.0))
+    epoch, position = divmod(step, batches)
+    trainer.state = RunState(
+        step=step, updates=step, epoch=epoch, position=batches - 3 if late else position
+    )
+    trainer.save()
+    return batches
+
+
+def take_a_step(trainer: Trainer) -> None:
+    """The next step of the run."""
+    batches = trainer._batches()
+    trainer._step(list(itertools.islice(batches, trainer.config.optimizer.accumulate)))
+
+
+def seconds_to_go_on(config: TrainConfig, step: int) -> float:
+    """CPU time from a trainer at step 0 to the first step after the checkpoint; the least of a few,
+    since other processes take their share."""
+    found = []
+    for _ in range(REPEATS):
+        trainer = trainer_of(replace(config, output=str(step)))
+        started = time.process_time()
+        begin_or_resume(trainer, silent)
+        take_a_step(trainer)
+        found.append(time.process_time() - started)
+        assert trainer.state.step == step + 1
+    return min(found)
+
+
+def replaying(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A loader that makes every batch of the epoch before the one it is asked for."""
+    original: Callable[..., Iterator[Batch]] = Loader.batches
+
+    def batches(self: Loader, epoch: int, start: int, progress: Any) -> Iterator[Batch]:
+        return itertools.islice(original(self, epoch, 0, progress), start, None)
+
+    monkeypatch.setattr(Loader, "batches", batches)
+
+
+@pytest.mark.counts("T1", "resuming late")
+def test_going_on_late_takes_no_longer_than_early(
+    tally: Tally, config: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batches = plant(config, EARLY, late=False)
+    plant(config, LATE, late=True)
+    early, late = (seconds_to_go_on(config, step) for step in (EARLY, LATE))
+    with tally.trial(f"step {LATE} against step {EARLY}"):
+        assert late <= MOST_TIMES * early, f"{late:.3f} s against {early:.3f} s"
+    replaying(monkeypatch)
+    replayed = seconds_to_go_on(config, LATE)
+    tally.controlled(replayed > MOST_TIMES * early)
+    tally.measure(
+        seconds_at_step_100=round(early, 4),
+        seconds_at_step_100000=round(late, 4),
+        ratio=round(late / early, 3),
+        ratio_where_batches_are_replayed=round(replayed / early, 2),
+        batches_of_an_epoch=batches,
+    )
