@@ -117,8 +117,7 @@ class Miners:
             try:
                 yield
             finally:
-                sang = self.canary.sings
-            assert not sang, "the canary sings"
+                assert not self.canary.sings, "the canary sings"
 
     def refuse(
         self, name: str, naming: str, call: Callable[..., object], *arguments: object

@@ -223,7 +223,7 @@ def test_mates_change_nothing_with_learned_routers(
         options=SHORT,
     )
     run(stack, tally, tally.size(10, 50))
-    control(stack, tally, tally.size(4, 20))
+    control(stack, tally, tally.size(10, 40))
 
 
 def names_in(kind: type) -> Iterator[str]:
