@@ -23,4 +23,4 @@ done
 # Two cores: PyTorch has both, NumPy's matrix products none of their own.
 export OPENBLAS_NUM_THREADS=1
 turnout train --config recipes/commands.yaml
-exec python scripts/ship_commands.py runs/commands/model
+exec python scripts/ship_commands.py runs/commands/model --steps 6500 7000

@@ -1,9 +1,10 @@
 """A finished run -> the model inside the package: float16 weights, graphs, and its card.
 
-    python scripts/ship_commands.py runs/commands/model
+    python scripts/ship_commands.py runs/commands/model --steps 6500 7000
 
-Run it again after `benchmarks/commands.py` and the card and the README hold the figures: they are
-read from benchmarks/results, never typed.
+With --steps the weights are the average of those that the run validated at these steps, chosen on
+dev. Run it again after `benchmarks/commands.py` and the card and the README hold the figures: they
+are read from benchmarks/results, never typed.
 """
 
 import argparse
@@ -14,12 +15,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from safetensors.torch import load, save
+
 from turnout.export import export_folder
-from turnout.folder import CARD, CONFIG, ModelFolder, config_bytes, write_folder
+from turnout.folder import CARD, CONFIG, WEIGHTS, ModelFolder, config_bytes, write_folder
+from turnout.training.state import average
 
 ROOT = Path(__file__).parents[1]
 SHIPPED = ROOT / "src/turnout/models/commands"
 TEMPLATE = ROOT / "recipes/commands.card.md"
+TRAINING = ROOT / "benchmarks/results/commands-training.json"
 README = ROOT / "README.md"
 README_TABLE = re.compile(r"(<!-- scores -->\n).*?(<!-- end of scores -->)", re.DOTALL)
 WINDOW_SECONDS = 6.0
@@ -70,7 +75,42 @@ def card() -> str:
         made_by = f"`{found['command']}`, seed {found['seed']}, {found['machine']}"
         scores = f"{table(found)}\n\n{made_by}."
     head = "\n".join(index(found)) if found is not None else "model-index: []"
-    return text.replace("MODEL_INDEX", head).replace("SCORES", scores)
+    return (
+        text.replace("MODEL_INDEX", head).replace("SCORES", scores).replace("TRAINED", training())
+    )
+
+
+def training() -> str:
+    """How long the run was, in words."""
+    found = json.loads(TRAINING.read_text(encoding="utf-8"))
+    return f"{found['steps']:,} steps, {found['hours_of_audio']:.0f} hours of augmented audio"
+
+
+def averaged(run: Path, steps: list[int]) -> bytes:
+    """The mean of the weights that a run validated at these steps, as safetensors."""
+    paths = [run / f"validated/step-{step:08d}.safetensors" for step in steps]
+    return save(average([load(path.read_bytes()) for path in paths]))
+
+
+def write_training(run: Path) -> None:
+    """The figures and the picture of the training."""
+    log = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    train = [line for line in log if line["event"] == "train"]
+    shown = ("step", "hours", "rate", "ctc", "attention")
+    found = {
+        "machine": "two x86-64 cores, bfloat16 autocast",
+        "recipe": "recipes/commands.yaml",
+        "steps": train[-1]["step"],
+        "hours_of_audio": train[-1]["hours"],
+        "train": [{name: line[name] for name in shown} for line in train if not line["step"] % 250],
+        "dev": [
+            {"step": line["step"], "average_wer": line["score"]}
+            for line in log
+            if line["event"] == "validation"
+        ],
+    }
+    TRAINING.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    shutil.copy(run / "training.png", ROOT / "docs/images/training.png")
 
 
 def write_readme() -> None:
@@ -91,11 +131,16 @@ def main() -> None:
     """Copy, export, write the card and the README's table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model", type=Path, nargs="?", help="the run's model; else the card alone")
+    parser.add_argument("--steps", type=int, nargs="+", help="average these validated weights")
     arguments = parser.parse_args()
     if arguments.model is not None:
         shutil.rmtree(SHIPPED, ignore_errors=True)
-        write_folder(SHIPPED, ModelFolder.open(arguments.model).files())
+        trained = dict(ModelFolder.open(arguments.model).files())
+        if arguments.steps:
+            trained[WEIGHTS] = averaged(arguments.model.parent, arguments.steps)
+        write_folder(SHIPPED, trained)
         export_folder(SHIPPED, half=True)
+        write_training(arguments.model.parent)
     folder = ModelFolder.open(SHIPPED)
     config = replace(folder.config, window_seconds=WINDOW_SECONDS)
     files = {**folder.files(), CARD: card().encode()}
