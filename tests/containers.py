@@ -34,6 +34,8 @@ CONTAINERS = [
 
 AV_CONTAINERS = [("mp4", "aac"), ("webm", "libopus"), ("matroska", "aac")]
 """What only PyAV reads: format and codec."""
+REPEATABLE = {"fflags": "bitexact"}
+"""Matroska's muxer otherwise draws an identifier for each file."""
 
 
 def encode(
@@ -48,7 +50,7 @@ def encode(
 def encode_av(samples: Floats, rate: int, container: str, codec: str) -> bytes:
     """Mono samples by PyAV; the test is skipped where that is not installed."""
     file = BytesIO()
-    with _av().open(file, "w", format=container) as output:
+    with _av().open(file, "w", format=container, options=REPEATABLE) as output:
         stream = _stream(output, codec, rate, {})
         for packet in _packets(stream, samples, rate):
             output.mux(packet)
@@ -66,12 +68,12 @@ def repeat_av(
 ) -> bytes:
     """The packets of mono samples over and over until there are so many seconds, by PyAV: long
     recordings without the time to encode them."""
-    with _av().open(BytesIO(), "w", format=container) as output:
+    with _av().open(BytesIO(), "w", format=container, options=REPEATABLE) as output:
         stream = _stream(output, codec, rate, options)
         size = stream.codec_context.frame_size
         packets = [bytes(packet) for packet in _packets(stream, samples, rate)]
     file = BytesIO()
-    with _av().open(file, "w", format=container) as output:
+    with _av().open(file, "w", format=container, options=REPEATABLE) as output:
         stream = _stream(output, codec, rate, options)
         for number in range(round(seconds * rate / size)):
             packet = _av().Packet(packets[number % len(packets)])

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from random import Random
 
+from tests.ogg import with_checksums
+
 Mutation = Callable[[bytes, bytes, Random], bytes]
 """The file, another file, and what is drawn from."""
 
@@ -87,39 +89,6 @@ def mutate(data: bytes, ending: str, other: bytes, random: Random) -> tuple[byte
     mutation = random.choice(MUTATIONS)
     changed = mutation(data, other, random)
     if changed[:4] == b"OggS" and random.random() < 0.5:
-        changed = with_ogg_checksums(changed)
+        changed = with_checksums(changed)
     wrong = mutation is leave or random.random() < 0.1
     return changed, random.choice(ENDINGS) if wrong else ending, mutation.__name__
-
-
-def with_ogg_checksums(data: bytes) -> bytes:
-    """Each Ogg page's checksum made right: damage that the container does not notice."""
-    changed = bytearray(data)
-    place = 0
-    while data[place : place + 4] == b"OggS" and place + 27 <= len(data):
-        segments = data[place + 27 : place + 27 + data[place + 26]]
-        end = place + 27 + len(segments) + sum(segments)
-        changed[place + 22 : place + 26] = bytes(4)
-        checksum = _ogg_checksum(changed[place:end])
-        changed[place + 22 : place + 26] = checksum.to_bytes(4, "little")
-        place = end
-    return bytes(changed)
-
-
-def _ogg_checksum(page: bytes | bytearray) -> int:
-    """CRC-32 of the polynomial 04C11DB7, most significant bit first, no inversion."""
-    value = 0
-    for byte in page:
-        value = (value << 8 & 0xFFFF_FFFF) ^ _OGG_TABLE[value >> 24 ^ byte]
-    return value
-
-
-def _ogg_entry(byte: int) -> int:
-    value = byte << 24
-    for _ in range(8):
-        value = (value << 1) ^ (0x04C1_1DB7 if value >> 31 else 0)
-        value &= 0xFFFF_FFFF
-    return value
-
-
-_OGG_TABLE = tuple(map(_ogg_entry, range(256)))

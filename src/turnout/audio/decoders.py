@@ -199,9 +199,10 @@ class AvDecoder:
         except (self._av.FFmpegError, ValueError, OSError) as error:
             raise not_audio(name, reason(error)) from error
         streams = self._container.streams.audio
-        if not streams:
+        # Without a codec context there is no decoder for what the track says it holds.
+        if not streams or streams[0].codec_context is None:
             self._container.close()
-            raise not_audio(name, "no audio track in it")
+            raise not_audio(name, "no audio track in it that can be decoded")
         self._stream = streams[0]
         self.rate = int(self._stream.rate or 0)
         self.channels = int(self._stream.channels or 0)

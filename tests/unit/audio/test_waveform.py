@@ -245,3 +245,9 @@ def test_without_pyav_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_damaged_m4a_and_webm_are_refused(head: bytes) -> None:
     pytest.importorskip("av")
     assert "not a recording that can be read" in refused(head + bytes(200))
+
+
+def test_a_track_of_an_unknown_codec_is_refused() -> None:
+    data = encode_av(tone(), 48_000, "webm", "libopus")
+    message = refused(data.replace(b"A_OPUS", b"A_ZZZZ"))
+    assert "no audio track in it that can be decoded" in message
