@@ -12,7 +12,9 @@ from typing import Any
 
 import turnout.folder
 from tests.reliability.kills import step_of
+from turnout.cli import command
 from turnout.training import checkpoints, loop
+from turnout.training.board import Board
 from turnout.training.checkpoints import MANIFEST
 from turnout.training.log import RunLog
 
@@ -36,6 +38,14 @@ class Full:
         """The disk is full."""
         hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
         resource.setrlimit(resource.RLIMIT_FSIZE, (self.largest, hard))
+        fail = command._fail
+
+        def lifted(message: str, status: int) -> int:
+            # What is said goes to a file, too.
+            resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+            return fail(message, status)
+
+        command._fail = lifted
 
 
 def striking(module: Any, name: str, full: Full, due: Callable[[tuple[Any, ...]], bool]) -> None:
@@ -64,6 +74,9 @@ WRITES: dict[str, Callable[[Full], None]] = {
         loop, "write_whole", full, lambda given: step_of(given[0]) >= full.after
     ),
     "log": lambda full: striking(RunLog, "step", full, lambda given: given[1].step >= full.after),
+    "TensorBoard": lambda full: striking(
+        Board, "scalar", full, lambda given: given[3] >= full.after
+    ),
     "model": lambda full: striking(turnout.folder, "write_file", full, bool),
 }
 """What can find the disk full."""

@@ -51,7 +51,7 @@ class Espeak:
         name = f"{voice.name}+{voice.variant}" if voice.variant else voice.name
         options = ["-v", name, "-p", str(voice.pitch), "-s", str(voice.speed)]
         # -z: no pause after the last word; -b 1: UTF-8
-        return spoken_by([self.program, *options, "-z", "-b", "1", "--stdin", "-w"], text, voice)
+        return spoken_by([self.program, *options, "--stdin", "-z", "-b", "1", "-w"], text, voice)
 
 
 def _listed(program: str, option: str) -> list[list[str]]:

@@ -66,7 +66,8 @@ def spoken_by(command: list[str], text: str, voice: Voice) -> NDArray[np.float32
             return read_audio(path).samples
         except (SubprocessError, AudioError) as error:
             program = Path(command[0]).name
+            name = f"{voice.name}+{voice.variant}" if voice.variant else voice.name
             raise UsageError(
-                f"{program} did not speak '{text}' with voice '{voice.name}': try its command line "
+                f"{program} did not speak '{text}' with voice '{name}': try its command line "
                 "with this voice, or leave the voice out"
             ) from error

@@ -5,6 +5,7 @@ the same sum over the same parameters, whether or not its own batches reached ea
 travels is plain tensors; nothing is pickled.
 """
 
+import logging
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -109,6 +110,8 @@ def connected() -> Iterator[None]:
 
 def open_fabric(config: TrainConfig) -> Fabric:
     """Device, precision and processes as the configuration and the launcher say."""
+    # Fabric tells of every rank that it begins.
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     processes = int(os.environ.get("WORLD_SIZE", "1"))
     local = int(os.environ.get("LOCAL_WORLD_SIZE", str(processes)))
     fabric = Fabric(

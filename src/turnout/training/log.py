@@ -9,14 +9,15 @@ import json
 import os
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
-from torch.utils.tensorboard import SummaryWriter
 
 from turnout.errors import StorageError
+from turnout.training.board import Board
 from turnout.training.state import RunState
 from turnout.training.step import StepReport
 
@@ -30,7 +31,7 @@ class RunLog:
     def __init__(self, folder: Path, state: RunState, lengths: dict[str, int]) -> None:
         self.folder = folder
         self.files = {name: open_cut(folder / name, lengths.get(name, 0)) for name in FILES}
-        self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=state.step + 1)
+        self.board = Board(folder / "tensorboard", state.step + 1)
         self.console = Console(stderr=True)
         self.idle: tuple[str, ...] = ()
         self._started = self._window_started = time.monotonic()
@@ -58,7 +59,9 @@ class RunLog:
         if self._bar is not None:
             self._bar.stop()
         for file in self.files.values():
-            file.close()
+            # Every line was flushed: what remains could not be written, and that has been said.
+            with suppress(OSError):
+                file.close()
         self.board.close()
 
     def lengths(self) -> dict[str, int]:
@@ -105,7 +108,7 @@ class RunLog:
         }  # fmt: skip
         self.write("log.jsonl", line)
         for key in (*MEANS, "rate", "hours", "hours_per_minute", "skipped", "too_short"):
-            self.board.add_scalar(f"train/{key}", line[key], state.step)
+            self.board.scalar(f"train/{key}", line[key], state.step)
         if idle and idle != self.idle:
             self.say(f"warning: no frame since the last line of the log for {', '.join(idle)}")
         self.idle = idle
@@ -119,9 +122,9 @@ class RunLog:
             name = f"{row['bandwidth']}/{row['task']}/{row['language']}"
             for metric in ("wer", "bleu"):
                 if row.get(metric) is not None:
-                    self.board.add_scalar(f"{metric}/{name}", row[metric], state.step)
+                    self.board.scalar(f"{metric}/{name}", row[metric], state.step)
         if score is not None:
-            self.board.add_scalar("dev/average_wer", score, state.step)
+            self.board.scalar("dev/average_wer", score, state.step)
             words = "; ".join(
                 f"{row['bandwidth']} {row['task']} {row['language']} {row['wer']:.1f}"
                 for row in rows
