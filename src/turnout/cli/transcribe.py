@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 from cyclopts import Parameter
 
+from turnout.cli.hush import hushed_libraries
 from turnout.cli.options import (
     MODEL,
     SPEECH,
@@ -81,17 +82,18 @@ def transcribe(
     }  # fmt: skip
     results = transcriber_of(model).transcribe_files(audio, **options)
     failures: list[TurnoutError] = []
-    for path, result in zip(audio, track(results, len(audio), "transcribing"), strict=True):
-        if isinstance(result, TurnoutError):
-            complain(f"error: {about(path, result)}")
-            failures.append(result)
-            continue
-        for warning in result.warnings:
-            complain(f"warning: {path}: {warning}")
-        if output.formats:
-            _write(path, result, output)
-        else:
-            _print(path, result, several=len(audio) > 1)
+    with hushed_libraries():
+        for path, result in zip(audio, track(results, len(audio), "transcribing"), strict=True):
+            if isinstance(result, TurnoutError):
+                complain(f"error: {about(path, result)}")
+                failures.append(result)
+                continue
+            for warning in result.warnings:
+                complain(f"warning: {path}: {warning}")
+            if output.formats:
+                _write(path, result, output)
+            else:
+                _print(path, result, several=len(audio) > 1)
     return status_of(failures, len(audio))
 
 
