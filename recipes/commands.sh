@@ -23,4 +23,9 @@ done
 # Two cores: PyTorch has both, NumPy's matrix products none of their own.
 export OPENBLAS_NUM_THREADS=1
 turnout train --config recipes/commands.yaml
-exec python scripts/ship_commands.py runs/commands/model --steps 6500 7000
+first=runs/commands/validated second=runs/commands_sounds/validated
+python scripts/ship_commands.py runs/commands/model \
+  --average $first/step-0000{6500,7000}.safetensors
+turnout train --config recipes/commands_sounds.yaml
+exec python scripts/ship_commands.py runs/commands_sounds/model \
+  --average $first/step-00007000.safetensors $second/step-00000{600,900}.safetensors

@@ -1,10 +1,10 @@
-"""A finished run -> the model inside the package: float16 weights, graphs, and its card.
+"""Finished runs -> the model inside the package: float16 weights, graphs, and its card.
 
-    python scripts/ship_commands.py runs/commands/model --steps 6500 7000
+    python scripts/ship_commands.py runs/commands/model --average runs/commands/validated/*7000*
 
-With --steps the weights are the average of those that the run validated at these steps, chosen on
-dev. Run it again after `benchmarks/commands.py` and the card and the README hold the figures: they
-are read from benchmarks/results, never typed.
+With --average the weights are the mean of those that these files hold, as validated by the runs
+they lie in and chosen on dev. Run it again after `benchmarks/commands.py` and the card and the
+README hold the figures: they are read from benchmarks/results, never typed.
 """
 
 import argparse
@@ -81,36 +81,42 @@ def card() -> str:
 
 
 def training() -> str:
-    """How long the run was, in words."""
-    found = json.loads(TRAINING.read_text(encoding="utf-8"))
-    return f"{found['steps']:,} steps, {found['hours_of_audio']:.0f} hours of augmented audio"
+    """How long the runs were, in words."""
+    runs = json.loads(TRAINING.read_text(encoding="utf-8"))["runs"]
+    lengths = [f"{run['steps']:,} steps, {run['hours_of_audio']:.0f} hours" for run in runs]
+    return " and ".join(lengths) + " of augmented audio"
 
 
-def averaged(run: Path, steps: list[int]) -> bytes:
-    """The mean of the weights that a run validated at these steps, as safetensors."""
-    paths = [run / f"validated/step-{step:08d}.safetensors" for step in steps]
-    return save(average([load(path.read_bytes()) for path in paths]))
+def averaged(files: list[Path]) -> bytes:
+    """The mean of the weights in these files, as safetensors."""
+    return save(average([load(path.read_bytes()) for path in files]))
 
 
-def write_training(run: Path) -> None:
-    """The figures and the picture of the training."""
+def write_training(runs: list[Path]) -> None:
+    """The figures of the runs and the picture of the first."""
+    found = {
+        "machine": "two x86-64 cores, bfloat16 autocast",
+        "runs": [{"recipe": f"recipes/{run.name}.yaml", **figures_of(run)} for run in runs],
+    }
+    TRAINING.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    shutil.copy(runs[0] / "training.png", ROOT / "docs/images/training.png")
+
+
+def figures_of(run: Path) -> dict[str, Any]:
+    """A run's log in short."""
     log = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
     train = [line for line in log if line["event"] == "train"]
     shown = ("step", "hours", "rate", "ctc", "attention")
-    found = {
-        "machine": "two x86-64 cores, bfloat16 autocast",
-        "recipe": "recipes/commands.yaml",
+    return {
         "steps": train[-1]["step"],
         "hours_of_audio": train[-1]["hours"],
-        "train": [{name: line[name] for name in shown} for line in train if not line["step"] % 250],
+        "train": [{name: line[name] for name in shown} for line in train if not line["step"] % 150],
         "dev": [
             {"step": line["step"], "average_wer": line["score"]}
             for line in log
             if line["event"] == "validation"
         ],
     }
-    TRAINING.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    shutil.copy(run / "training.png", ROOT / "docs/images/training.png")
 
 
 def write_readme() -> None:
@@ -131,16 +137,18 @@ def main() -> None:
     """Copy, export, write the card and the README's table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model", type=Path, nargs="?", help="the run's model; else the card alone")
-    parser.add_argument("--steps", type=int, nargs="+", help="average these validated weights")
+    parser.add_argument("--average", type=Path, nargs="+", help="files with validated weights")
     arguments = parser.parse_args()
     if arguments.model is not None:
         shutil.rmtree(SHIPPED, ignore_errors=True)
         trained = dict(ModelFolder.open(arguments.model).files())
-        if arguments.steps:
-            trained[WEIGHTS] = averaged(arguments.model.parent, arguments.steps)
+        chosen = arguments.average or []
+        if chosen:
+            trained[WEIGHTS] = averaged(chosen)
         write_folder(SHIPPED, trained)
         export_folder(SHIPPED, half=True)
-        write_training(arguments.model.parent)
+        runs = {path.parents[1]: None for path in [*chosen, arguments.model / WEIGHTS]}
+        write_training(list(runs))
     folder = ModelFolder.open(SHIPPED)
     config = replace(folder.config, window_seconds=WINDOW_SECONDS)
     files = {**folder.files(), CARD: card().encode()}

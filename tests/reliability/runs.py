@@ -29,6 +29,8 @@ from turnout.training.checkpoints import read_manifest
 
 WATCHDOG = 120.0
 """Seconds after which a run is taken to hang."""
+MOST_SECONDS_AFTER = 20.0
+"""How long what a rank started may be there after it."""
 PRELOADED = ["turnout.cli.train", "turnout.cli.command", "turnout.training.train", __name__]
 
 processes = multiprocessing.get_context("forkserver")
@@ -54,6 +56,8 @@ class Start:
 def rank_process(start: Start) -> None:
     """The process of one rank: the command line, and its exit status."""
     os.setsid()
+    # The platform's own way to start processes, not this one's.
+    multiprocessing.set_start_method(None, force=True)
     for name, number in (("stdout", 1), ("stderr", 2)):
         file = os.open(f"{start.said}.{name}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(file, number)
@@ -229,6 +233,26 @@ def same(one: dict[str, Any], two: dict[str, Any]) -> None:
     """Assert that two outcomes are equal, naming what is not."""
     unlike = [name for name in one if one[name] != two[name]]
     assert not unlike, f"not the same: {', '.join(unlike)}"
+
+
+def processes_in(folder: Path) -> list[int]:
+    """Ids of the processes that work there; none where there is no /proc."""
+    found = []
+    for place in Path("/proc").glob("[0-9]*"):
+        try:
+            if (place / "cwd").resolve() == folder.resolve():
+                found.append(int(place.name))
+        except OSError:
+            continue
+    return found
+
+
+def nobody_stays(folder: Path) -> None:
+    """Assert that what a run started ends with it, soon."""
+    deadline = time.monotonic() + MOST_SECONDS_AFTER
+    while processes_in(folder):
+        assert time.monotonic() < deadline, f"{len(processes_in(folder))} processes stay"
+        time.sleep(0.02)
 
 
 def leftovers(folder: Path) -> list[str]:

@@ -107,7 +107,6 @@ def check(config: TrainConfig, folders: dict[int, Path], bad: list[str]) -> None
     assert steps_of(base) == STEPS, f"{steps_of(base)} steps were taken"
 
 
-@pytest.mark.xfail(reason="a rank beside the first writes to stderr", strict=False)
 @pytest.mark.counts("T6", "bad recordings on one rank")
 @pytest.mark.parametrize("percent", [0, 1, 10])
 def test_what_one_rank_cannot_read_all_leave_out(
@@ -121,7 +120,6 @@ def test_what_one_rank_cannot_read_all_leave_out(
             check(config, folders, bad)
 
 
-@pytest.mark.xfail(reason="a rank beside the first writes to stderr", strict=False)
 @pytest.mark.counts("T6", "bad recordings on all ranks")
 def test_what_no_rank_can_read_is_listed_once(
     tally: Tally, corpus: Path, config: TrainConfig, tmp_path: Path
@@ -135,7 +133,6 @@ def test_what_no_rank_can_read_is_listed_once(
             check(config, folders, bad)
 
 
-@pytest.mark.xfail(reason="a rank beside the first writes to stderr", strict=False)
 @pytest.mark.counts("T6", "fewer cuts on one rank")
 def test_a_rank_with_fewer_cuts_keeps_nobody_waiting(
     tally: Tally, corpus: Path, config: TrainConfig, tmp_path: Path

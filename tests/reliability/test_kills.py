@@ -21,6 +21,7 @@ from tests.reliability.runs import (
     checkpoints_of,
     error_lines,
     leftovers,
+    nobody_stays,
     outcome,
     same,
     start,
@@ -149,6 +150,7 @@ def go_on_and_kill(config: TrainConfig, folder: Path, ranks: int, kill: Kill, rn
             said = running.stderr(rank)
             assert "Traceback" not in said, said[-600:]
             assert "turnout: error: " in said, f"rank {rank} said nothing: {said[-300:]}"
+    nobody_stays(folder)
     whole = verified(folder)
     newest = max(whole, default=0)
     assert newest >= max(had, default=0), f"step {max(had)} was there and is gone"
@@ -292,6 +294,7 @@ def test_killed_while_the_clips_are_stored_it_starts_again(
         with tally.trial(f"killed after {after} clips"):
             with start(config, folder, before={0: partial(die_while_storing, after)}) as running:
                 assert running.wait() == [-signal.SIGKILL]
+            nobody_stays(folder)
             finished(config, folder, 1)
             assert not leftovers(folder), f"left behind: {leftovers(folder)}"
         shutil.rmtree(folder, ignore_errors=True)

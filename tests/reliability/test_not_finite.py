@@ -60,9 +60,6 @@ def recorded(folder: Path) -> list[tuple[Step, ...]]:
     return list(zip(*records, strict=True))
 
 
-@pytest.mark.xfail(
-    reason="the warning names the first utterances of a rank that was not the cause", strict=False
-)
 @pytest.mark.counts("T5", "one rank poisoned")
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_step_that_one_rank_finds_bad_changes_nothing_on_any(

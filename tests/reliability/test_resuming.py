@@ -86,7 +86,6 @@ def replaying(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Loader, "batches", batches)
 
 
-@pytest.mark.xfail(reason="its planted run is made twice", strict=False)
 @pytest.mark.counts("T1", "resuming late")
 def test_going_on_late_takes_no_longer_than_early(
     tally: Tally, config: TrainConfig, monkeypatch: pytest.MonkeyPatch

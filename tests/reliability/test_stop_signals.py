@@ -17,6 +17,7 @@ from tests.reliability.runs import (
     checkpoints_of,
     error_lines,
     outcome,
+    processes_in,
     same,
     start,
     steps_of,
@@ -101,7 +102,6 @@ def stop(running: Running, number: signal.Signals, folder: Path, whom: str, rng:
     return took
 
 
-@pytest.mark.xfail(reason="a rank beside the first writes to stderr", strict=False)
 @pytest.mark.counts("T2", "signals")
 def test_a_signal_saves_the_step_and_the_same_command_goes_on(
     tally: Tally,
@@ -140,18 +140,6 @@ def launch(config: TrainConfig, folder: Path) -> subprocess.Popen[str]:
         text=True,
         start_new_session=True,
     )
-
-
-def processes_in(folder: Path) -> list[int]:
-    """Ids of the processes that work there."""
-    found = []
-    for place in Path("/proc").glob("[0-9]*"):
-        try:
-            if (place / "cwd").resolve() == folder.resolve():
-                found.append(int(place.name))
-        except OSError:
-            continue
-    return found
 
 
 @pytest.mark.counts("T2", "signals to torchrun")

@@ -65,6 +65,8 @@ class AugmentConfig:
     """Range of its signal-to-noise ratio, in decibels."""
     empty: float = 0.02
     """Share of utterances replaced by noise or silence with empty text."""
+    sounds: float = 0.5
+    """Share of these that are clicks, tones or hum."""
     time_masks: int = 2
     """SpecAugment: masks along time."""
     time_mask_frames: int = 20
@@ -75,7 +77,7 @@ class AugmentConfig:
     """SpecAugment: widest mask along frequency, in mel bands."""
 
     def __post_init__(self) -> None:
-        for name in ("narrowband", "noise", "empty"):
+        for name in ("narrowband", "noise", "empty", "sounds"):
             require(0 <= getattr(self, name) <= 1, f"augment.{name} must lie between 0 and 1")
         for name in ("speed", "warp"):
             low, high = getattr(self, name)

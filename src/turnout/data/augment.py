@@ -12,10 +12,11 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from turnout.audio.features import HOP_SAMPLES, SAMPLE_RATE, log_mel_of
+from turnout.audio.features import HOP_SAMPLES, SAMPLE_RATE, log_mel_of, mel_power
 from turnout.config import AugmentConfig, FeatureConfig
 from turnout.data.joining import Joining
 from turnout.data.noise import TELEPHONE_HZ, NoiseBank, envelope, noise_bank
+from turnout.data.sounds import draw_sound
 from turnout.data.store import Variant
 
 Floats = NDArray[np.float32]
@@ -33,6 +34,8 @@ cut abruptly, or a poor resampler, left."""
 WARP_CUTOFF_HZ = 6800.0
 """Up to here frequencies are scaled; from here on they run straight to the highest band."""
 EQUALIZER_POINTS = 6
+SPARE_FRAMES = 3
+"""A window reaches beyond its frame."""
 LONGEST_MASK_SHARE = 0.1
 """Of an utterance that one time mask may hide: short utterances are one word."""
 
@@ -115,8 +118,13 @@ class Augmenter:
         return self._finished(power, rng)
 
     def empty(self, frames: int, narrow: bool, rng: np.random.Generator) -> Floats:
-        """The log-mel frames of an utterance without words: noise, faint noise or digital zero."""
+        """The log-mel frames of an utterance without words: noise, faint noise, digital zero, or
+        (`AugmentConfig.sounds`) clicks, tones and hum."""
         mels = len(self.bank.band_hz)
+        if rng.random() < self.config.sounds:
+            sound = draw_sound((frames + SPARE_FRAMES) * HOP_SAMPLES, rng)
+            power = mel_power(sound, self.features)[:frames]
+            return self._finished(power * self.inside_telephone if narrow else power, rng)
         if rng.random() < 0.15:
             return self._finished(np.zeros((frames, mels), np.float32), rng)
         fall = np.power(self.bank.band_hz / 1000.0 + 0.2, -1.5, dtype=np.float32)

@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import TypeVar
 
 from lhotse.cut import Cut
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from turnout.config.preparation import PrepareConfig
 from turnout.data.cuts import cut_of, write_cuts
 from turnout.data.entry import Entry
 from turnout.data.measure import Measured, Measurer, settle_bandwidths
+from turnout.data.progress import progress
 from turnout.data.readers.detect import reader_of
 from turnout.data.split import split_speakers
 from turnout.data.summary import SplitSummary, Summary
@@ -145,23 +144,11 @@ def _checked(entry: Entry) -> Entry | ManifestError:
 def _measured(entries: list[Entry], config: PrepareConfig) -> Iterator[Pair | ManifestError]:
     """Each entry with its audio's figures; a progress bar on stderr."""
     measurer = Measurer(config.max_duration)
-    for entry in progress(entries, "measuring"):
+    for entry in progress(entries, "measuring", len(entries)):
         try:
             yield entry, measurer.measure(entry)
         except ManifestError as error:
             yield error
-
-
-def progress(items: list[T], what: str) -> Iterator[T]:
-    """The items, with a bar on stderr while they are worked on."""
-    columns = (
-        TextColumn(what),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(compact=True),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        yield from bar.track(items)
 
 
 def split(pairs: list[Pair], config: PrepareConfig) -> dict[str, list[Cut]]:

@@ -22,13 +22,12 @@ from tempfile import mkdtemp
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import track
 
 from turnout.audio.features import mel_power
 from turnout.audio.telephone import random_channel
 from turnout.config import FeatureConfig
 from turnout.data.clips import Clip, ClipReader
+from turnout.data.progress import progress
 from turnout.data.trimming import quietest, word_span
 from turnout.data.workers import end_with_parent
 from turnout.errors import AudioError, StorageError, TrainingError
@@ -223,13 +222,8 @@ def _build(clips: Sequence[Clip], config: StoreConfig, folder: Path, workers: in
         shutil.rmtree(killed, ignore_errors=True)
     unfinished = Path(mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))
     try:
-        results = track(
-            _all_variants(clips, config, workers),
-            description="mel power of the clips",
-            total=len(clips),
-            console=Console(stderr=True),
-            transient=True,
-        )
+        variants = _all_variants(clips, config, workers)
+        results = progress(variants, "mel power of the clips", len(clips))
         _write(results, clips, config, unfinished)
         unfinished.replace(folder)
     finally:

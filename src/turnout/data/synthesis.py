@@ -20,8 +20,9 @@ from turnout.data.entry import Entry, Place
 from turnout.data.espeak import Espeak
 from turnout.data.flite import Flite
 from turnout.data.grammar import Grammar, Phrase, read_grammar
-from turnout.data.manifest import progress, write_splits
+from turnout.data.manifest import write_splits
 from turnout.data.measure import Measured
+from turnout.data.progress import progress
 from turnout.data.speaking import Synthesiser, Voice
 from turnout.data.split import split_speakers
 from turnout.data.summary import Summary
@@ -58,7 +59,7 @@ def synthesize(grammar: Path, output: Path, config: SynthesisConfig | None = Non
     sayings = plan(read, config)
     cuts: dict[str, list[Cut]] = {}
     splits = _splits(sayings, config)
-    for saying in progress(sayings, "speaking"):
+    for saying in progress(sayings, "speaking", len(sayings)):
         split = splits.get(saying.voice.speaker)
         cut = _spoken(saying, read, synthesiser, output, split)
         cuts.setdefault(split or "cuts", []).append(cut)

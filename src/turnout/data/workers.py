@@ -23,8 +23,10 @@ def serve_to_the_end(_: int) -> None:
     """For a new worker of a DataLoader: its rank, not a signal, tells it when to end.
 
     PyTorch's own workers die of SIGTERM, and their death raises an error in the middle of the
-    rank's step.
+    rank's step. A rank that is killed they notice after some seconds, or never where Python starts
+    processes through a server of its own.
     """
+    _follow_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     signal.signal(signal.SIGALRM, _end)
@@ -48,6 +50,8 @@ def death_noticed() -> Iterator[None]:
     except RuntimeError as error:
         if "DataLoader worker" not in str(error):
             raise
+        # PyTorch's handler would tell of the other workers' ends in the midst of leaving.
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         raise TrainingError(
             "a process that prepares batches was killed, perhaps for want of memory: started "
             "again, the run goes on from its last checkpoint; fewer data.workers need less"
@@ -57,7 +61,11 @@ def death_noticed() -> Iterator[None]:
 def end_with_parent() -> None:
     """For a new worker of a process pool: end when the process that started it has gone, which a
     pool's worker does not notice by itself; leave Ctrl-C to that process."""
+    _follow_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _follow_parent() -> None:
     parent = multiprocessing.parent_process()
     assert parent is not None, "a worker has a parent"
     Thread(target=_follow, args=(parent,), daemon=True).start()

@@ -31,8 +31,9 @@ def test_only_the_library_is_not_heard() -> None:
 
 
 def test_a_closed_stderr_is_left_closed() -> None:
-    program = f"{sys.executable} -c 'from turnout.cli.hush import *\nwith hushed_libraries(): pass'"
-    subprocess.run(f"{program} 2>&-", shell=True, check=True)
+    program = "from turnout.cli.hush import hushed_libraries\nwith hushed_libraries(): pass"
+    closing = ["sh", "-c", 'exec "$0" -c "$1" 2>&-', sys.executable, program]
+    subprocess.run(closing, check=True)
 
 
 def test_what_a_caller_put_in_place_of_stderr_stays(capsys) -> None:

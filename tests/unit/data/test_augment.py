@@ -91,10 +91,18 @@ def test_noise_has_the_ratio_that_was_asked_for(words) -> None:
 @pytest.mark.parametrize("narrow", [False, True])
 def test_empty_utterances_are_finite_and_loud_or_not(narrow: bool) -> None:
     augmenter = Augmenter(STRONG, FEATURES)
-    made = [augmenter.empty(120, narrow, np.random.default_rng(seed)) for seed in range(30)]
+    made = [augmenter.empty(120, narrow, np.random.default_rng(seed)) for seed in range(60)]
     assert all(frames.shape == (120, 80) and np.isfinite(frames).all() for frames in made)
     silent = sum(bool((frames < -1.99).all()) for frames in made)
-    assert 0 < silent < 20
+    assert 0 < silent < 40
+
+
+def test_sounds_keep_to_the_telephone_s_band_where_it_is_narrow() -> None:
+    above = noise_bank(FEATURES).band_hz > 4000
+    for narrow in (False, True):
+        augmenter = Augmenter(replace(PLAIN, sounds=1.0), FEATURES)
+        made = [augmenter.empty(120, narrow, np.random.default_rng(seed)) for seed in range(20)]
+        assert any((frames[:, above] > frames.min()).any() for frames in made) != narrow
 
 
 def test_an_unwarped_spectrum_stays_as_it_is() -> None:
