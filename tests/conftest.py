@@ -19,6 +19,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--seed", default=1, type=int, help="of what they draw")
 
 
+def pytest_report_header(config: pytest.Config) -> str:
+    """What is needed to draw the same again."""
+    return f"reliability tests: seed {config.getoption('--seed')}"
+
+
 @pytest.fixture(autouse=True, scope="session")
 def exports_are_unchecked() -> Iterator[None]:
     original = torch.onnx.export

@@ -5,28 +5,70 @@ from pathlib import Path
 
 import pytest
 
-from tests.reliability.tally import Tally, report_path, write_report
+from tests.reliability.tally import Tally, is_settled, report_path, write_report
+
+CALLED = pytest.StashKey[pytest.TestReport]()
+
+
+def counted(item: pytest.Item) -> tuple[str, str] | None:
+    """The test and the case that an item counts for; None where it counts nothing."""
+    mark = item.get_closest_marker("counts")
+    if mark is None:
+        return None
+    parameter = getattr(item, "callspec", None)
+    return mark.args[0], " ".join([str(mark.args[1]), *([parameter.id] if parameter else [])])
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Iterator[pytest.TestReport]:
+    """Keep how the body ended for `tally`; and report what is skipped, which else would be missed."""
+    report = yield
+    if call.when == "call":
+        item.stash[CALLED] = report
+    folder, names = item.config.getoption("--report"), counted(item)
+    if folder and names and report.skipped and isinstance(report.longrepr, tuple):
+        path = report_path(Path(folder), *names)
+        if not is_settled(path):
+            counts = Tally(*names, item.config.getoption("--full"), seed_of(item.config))
+            counts.skipped = report.longrepr[2].removeprefix("Skipped: ")
+            write_report(Path(folder), counts)
+    return report
+
+
+def seed_of(config: pytest.Config) -> int:
+    """Of what the tests draw."""
+    return int(config.getoption("--seed"))
 
 
 @pytest.fixture
 def tally(request: pytest.FixtureRequest) -> Iterator[Tally]:
     """Counts of this test; reported, then checked, when it has run.
 
-    With --report, a full test that the folder already holds is skipped: a long run stopped in its
-    middle goes on where it was.
+    With --report, a full test that the folder already holds, and that passed, is skipped: a long
+    run stopped in its middle goes on where it was.
     """
-    mark = request.node.get_closest_marker("counts")
-    assert mark is not None, "a test with a tally needs @pytest.mark.counts(test, case)"
-    parameter = getattr(request.node, "callspec", None)
-    parts = [str(mark.args[1]), *([parameter.id] if parameter else [])]
-    test, case = mark.args[0], " ".join(parts)
+    names = counted(request.node)
+    assert names is not None, "a test with a tally needs @pytest.mark.counts(test, case)"
     folder = request.config.getoption("--report")
     full = bool(request.config.getoption("--full"))
-    if full and folder and report_path(Path(folder), test, case).exists():
-        pytest.skip(f"{test} {case} is in {folder} already")
-    counts = Tally(test, case, full, int(request.config.getoption("--seed")))
-    print(f"{test} {case}: seed {counts.seed}")
+    if full and folder and is_settled(report_path(Path(folder), *names)):
+        pytest.skip(f"{' '.join(names)} is in {folder} already")
+    counts = Tally(*names, full, seed_of(request.config))
     yield counts
-    if counts.trials and folder:
+    called = request.node.stash.get(CALLED, None)
+    if called is None or called.skipped:
+        return  # interrupted, or it had no place to run in
+    if called.failed:
+        counts.failures.append(f"stopped after {counts.trials} trials: {last_line(called)}")
+    if folder:
         write_report(Path(folder), counts)
-    counts.check()
+    if called.passed:
+        counts.check()
+
+
+def last_line(report: pytest.TestReport) -> str:
+    """What went wrong, in short."""
+    crash = getattr(report.longrepr, "reprcrash", None)
+    return str(crash.message if crash else report.longreprtext).partition("\n")[0]

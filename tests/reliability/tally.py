@@ -32,6 +32,8 @@ class Tally:
     measured: dict[str, Any] = field(default_factory=dict)
     control: bool | None = None
     """Whether the negative control failed, as it must; None where there is none."""
+    skipped: str | None = None
+    """Why nothing was tried."""
     started: float = field(default_factory=time.monotonic)
 
     def size(self, small: int, full: int) -> int:
@@ -62,7 +64,7 @@ class Tally:
 
     def check(self) -> None:
         """Raise AssertionError where a trial failed or the negative control did not."""
-        assert self.trials, f"{self.test} {self.case} made no trial"
+        assert self.trials, f"{self.test} {self.case}, seed {self.seed}, made no trial"
         shown = "\n".join(self.failures[:NAMED_FAILURES])
         assert not self.failures, (
             f"{self.test} {self.case}, seed {self.seed}: {len(self.failures)} of {self.trials} "
@@ -81,6 +83,7 @@ class Tally:
             "passed": self.trials - len(self.failures),
             "failures": self.failures[:NAMED_FAILURES],
             "negative_control_failed": self.control,
+            "skipped": self.skipped,
             "measured": self.measured,
             "seconds": round(time.monotonic() - self.started, 1),
         }
@@ -89,6 +92,15 @@ class Tally:
 def report_path(folder: Path, test: str, case: str) -> Path:
     """Where the counts of one test are written."""
     return folder / f"{test}-{case}.json".replace(" ", "_").replace("/", "_")
+
+
+def is_settled(path: Path) -> bool:
+    """Whether a test has been counted whole, with nothing that fell short."""
+    if not path.exists():
+        return False
+    found = json.loads(path.read_text(encoding="utf-8"))
+    fell_short = found["failures"] or found["negative_control_failed"] is False
+    return bool(found["full"] and found["trials"] and not fell_short)
 
 
 def write_report(folder: Path, tally: Tally) -> None:

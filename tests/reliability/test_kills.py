@@ -37,6 +37,8 @@ RANDOM = "a random moment"
 LAST = ("validated weights", "last batch", "model")
 SMALL = ("rename", RANDOM, "last batch")
 CLIPS = 36
+EPOCH_STEPS = 4
+"""About: so that an epoch ends soon after any step."""
 
 
 @dataclass(frozen=True)
@@ -107,9 +109,15 @@ def cuts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def config_for(setting: Setting, cuts: Path, steps: int) -> TrainConfig:
     config = config_of(cuts, max_steps=steps)
+    seconds = EPOCH_STEPS * setting.accumulate * setting.ranks * config.data.batch_seconds
     return replace(
         config,
-        data=replace(config.data, workers=setting.workers, cache=str(cuts.parent / "features")),
+        data=replace(
+            config.data,
+            workers=setting.workers,
+            cache=str(cuts.parent / "features"),
+            epoch_hours=seconds / 3600,
+        ),
         optimizer=replace(config.optimizer, accumulate=setting.accumulate),
     )
 
@@ -121,10 +129,13 @@ def finished(config: TrainConfig, folder: Path, ranks: int) -> Path:
     return folder
 
 
-def wait_for_death(running: Running, kill: Kill, folder: Path, rng: Random) -> None:
-    """Wait for the named point, or for a random moment, and kill who is left to kill."""
+def wait_for_death(running: Running, kill: Kill, folder: Path, rng: Random, steps: int) -> None:
+    """Wait for the named point, or for a random moment, and kill who is left to kill.
+
+    `steps` were logged before: a rank that waits for one that never came is not what is tried.
+    """
     if kill.when == RANDOM:
-        reached = running.until(lambda: steps_of(folder) > kill.after)
+        reached = running.until(lambda: steps_of(folder) > max(kill.after, steps))
         assert reached, f"it ended before it could be killed: {running.stderr(0)[-300:]}"
         time.sleep(rng.uniform(0, 0.05))
         running.send(signal.SIGKILL, kill.rank)
@@ -137,9 +148,9 @@ def wait_for_death(running: Running, kill: Kill, folder: Path, rng: Random) -> N
 
 def go_on_and_kill(config: TrainConfig, folder: Path, ranks: int, kill: Kill, rng: Random) -> float:
     """Start or go on with the run, kill it, and return after how long its last rank was gone."""
-    had = verified(folder)
+    had, steps = verified(folder), steps_of(folder)
     with start(config, folder, ranks=ranks, before=kill.before) as running:
-        wait_for_death(running, kill, folder, rng)
+        wait_for_death(running, kill, folder, rng, steps)
         killed = time.monotonic()
         statuses = running.wait()
         gone = time.monotonic() - killed
