@@ -21,6 +21,18 @@
 Every message is one line that says what was given, what is accepted, and what to do.
 """
 
+LONGEST_SHOWN = 80
+"""Characters of a value in a message: a small file may hold a very long one."""
+
+
+def shown(value: object) -> str:
+    """A value of the user's as a message shows it, cut where it is long."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # a number of thousands of digits, lists without end
+        return f"a very long {type(value).__name__}"
+    return text if len(text) <= LONGEST_SHOWN else f"{text[: LONGEST_SHOWN - 3]}..."
+
 
 class TurnoutError(Exception):
     """Base of all errors that turnout raises on purpose; `exit_status` is the command line's."""

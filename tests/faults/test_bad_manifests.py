@@ -51,9 +51,14 @@ BROKEN_LINES = [
     (line(duration="soon"), "field 'duration': is 'soon': seconds"),
     (line(duration=-1), "field 'duration': is -1: seconds"),
     (line(duration=float("nan")), "field 'duration': is nan: seconds"),
+    (line(duration=10**400), "field 'duration': is 10+\\.\\.\\.: seconds"),
+    (line(offset=10**400), "field 'offset': is 10+\\.\\.\\.: seconds"),
+    (line(offset=1e308), "field 'offset': is 1e\\+308: seconds"),
     (line(duration=9), "field 'duration': is 9: the audio ends at 1.5 seconds"),
     (line(offset=2), "field 'offset': is 2: the audio ends at 1.5 seconds"),
     (line(channel="left"), "field 'channel': is 'left': a number from 0"),
+    (line(channel="\u00b2"), "field 'channel': is '\u00b2': a number from 0"),
+    (line(channel="9" * 5000), "field 'channel': is '9+\\.\\.\\.: a number from 0"),
     (line(channel=3), "cannot be taken"),
     (line(bandwidth="telephone"), "field 'bandwidth': is 'telephone': one of narrowband, wideband"),
     (line(split="../../etc"), "field 'split': is '../../etc': a word such as 'train'"),
@@ -129,3 +134,31 @@ def test_a_gzip_that_unpacks_to_one_endless_line(corpus: Path) -> None:
         file.write(b"{")
     with pytest.raises(ManifestError, match=r"m.jsonl.gz"):
         prepare(corpus / "m.jsonl.gz", corpus / "out")
+
+
+STRANGE_CUTS: list[tuple[dict[str, object], str]] = [
+    ({"duration": 10**400}, "is no cut as lhotse writes it"),
+    ({"start": 10**400}, "is no cut as lhotse writes it"),
+    ({"start": 1e308}, "field 'offset': is 1e\\+308"),
+    ({"start": float("nan")}, "field 'start': or 'duration' is no time"),
+    ({"duration": float("nan")}, "field 'start': or 'duration' is no time"),
+    ({"start": -2}, "field 'start': or 'duration' is no time"),
+    ({"supervisions": [{"start": 0.5, "duration": 10**400}]}, "is no cut as lhotse writes it"),
+    ({"duration": "9" * 500 + "x"}, "is no cut as lhotse writes it .{,90}$"),
+]
+
+
+@pytest.mark.parametrize(("fields", "message"), STRANGE_CUTS, ids=lambda value: str(value)[:40])
+def test_a_cut_of_no_time_is_cited_in_one_line(
+    corpus: Path, fields: dict[str, object], message: str
+) -> None:
+    said = {"id": "s", "start": 0, "duration": 1, "channel": 0, "text": "yes", "language": "en"}
+    recording = {"sources": [{"type": "file", "channels": [0], "source": "good.wav"}]}
+    cut = {"id": "c", "type": "MonoCut", "start": 0, "duration": 1, "channel": 0,
+           "supervisions": [said], "recording": recording}  # fmt: skip
+    prepare(write_lines(corpus / "whole.jsonl", json.dumps(cut)), corpus / "out")
+    manifest = write_lines(corpus / "m.jsonl", json.dumps({**cut, **fields}))
+    with pytest.raises(ManifestError, match=f"m.jsonl:1: .*{message}") as raised:
+        prepare(manifest, corpus / "other")
+    assert "\n" not in str(raised.value)
+    assert not (corpus / "other").exists()

@@ -12,10 +12,13 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from turnout.errors import ManifestError
+from turnout.errors import ManifestError, shown
 from turnout.guidance import Bandwidth
 
 LANGUAGE_CODE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{1,8})*")
+CHANNEL = re.compile("[0-9]{1,9}")
+MOST_SECONDS = 1e9
+"""32 years; infinity and what becomes it in samples are no times."""
 SPLIT_ALIASES = {"validation": "dev", "valid": "dev", "val": "dev", "devel": "dev"}
 
 
@@ -67,7 +70,7 @@ class Record:
             if value is None:
                 continue
             if not isinstance(value, str):
-                raise self.place.error(name, f"is {value!r}: a string was expected")
+                raise self.place.error(name, f"is {shown(value)}: a string was expected")
             return value
         return None
 
@@ -95,10 +98,10 @@ class Record:
             return None
         try:
             number = float(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             number = -1.0
-        if not 0 <= number < float("inf"):
-            raise self.place.error(name, f"is {value!r}: seconds, 0 or more, were expected")
+        if not 0 <= number <= MOST_SECONDS:
+            raise self.place.error(name, f"is {shown(value)}: seconds, 0 or more, were expected")
         return number
 
     def language(self, *names: str, default: str | None = None) -> str | None:
@@ -106,7 +109,7 @@ class Record:
         value = self.word(*names) or default
         if value is not None and not LANGUAGE_CODE.fullmatch(value):
             raise self.place.error(
-                names[0], f"is '{value}': a language code such as 'en' was expected"
+                names[0], f"is {shown(value)}: a language code such as 'en' was expected"
             )
         return value
 
@@ -117,7 +120,7 @@ class Record:
             return None
         if value not in set(Bandwidth):
             raise self.place.error(
-                "bandwidth", f"is '{value}': one of {', '.join(Bandwidth)} was expected"
+                "bandwidth", f"is {shown(value)}: one of {', '.join(Bandwidth)} was expected"
             )
         return Bandwidth(value)
 
@@ -131,8 +134,8 @@ class Record:
         value = self.fields.get("channel")
         if value is None or value == "":
             return None
-        if not str(value).isdigit():
-            raise self.place.error("channel", f"is {value!r}: a number from 0 was expected")
+        if not CHANNEL.fullmatch(str(value)):
+            raise self.place.error("channel", f"is {shown(value)}: a number from 0 was expected")
         return int(value)
 
     def _nearest(self, names: tuple[str, ...]) -> str:
@@ -145,7 +148,7 @@ def split_name(value: str, place: Place, name: str = "split") -> str:
     """'validation' -> 'dev'; raises ManifestError where it could not name a file."""
     value = SPLIT_ALIASES.get(value.lower(), value)
     if not re.fullmatch(r"[\w][\w.-]*", value):
-        raise place.error(name, f"is '{value}': a word such as 'train' was expected")
+        raise place.error(name, f"is {shown(value)}: a word such as 'train' was expected")
     return value
 
 

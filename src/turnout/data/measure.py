@@ -47,8 +47,8 @@ class Measurer:
     def measure(self, entry: Entry) -> Measured:
         """The figures of one entry; raises ManifestError, citing its line."""
         waveform = self._read(entry)
-        start = round(entry.offset * SAMPLE_RATE)
         stop = _stop(entry, len(waveform.samples))
+        start = round(entry.offset * SAMPLE_RATE)
         samples = waveform.samples[start:stop]
         rate = waveform.native_rate
         return Measured(

@@ -5,13 +5,14 @@ The lines are read as plain JSON, since lhotse's own reader would make sources t
 """
 
 from collections.abc import Iterator, Mapping
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from turnout.config.preparation import PrepareConfig
 from turnout.data.entry import Entry, Place, Read, Record, beside
 from turnout.data.readers.lines import json_lines
-from turnout.errors import ManifestError
+from turnout.errors import ManifestError, shown
 
 Json = Mapping[str, Any]
 
@@ -26,8 +27,8 @@ def read_lhotse(source: Path, config: PrepareConfig) -> Read:
             yield from _cut_entries(record, source.parent, config)
         except ManifestError as error:
             yield error
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            yield record.place.error(None, f"is no cut as lhotse writes it ({error!r})")
+        except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
+            yield record.place.error(None, f"is no cut as lhotse writes it ({shown(error)})")
 
 
 def _cut_entries(record: Record, folder: Path, config: PrepareConfig) -> Iterator[Entry]:
@@ -47,10 +48,15 @@ def _cut_entries(record: Record, folder: Path, config: PrepareConfig) -> Iterato
     for supervision in supervisions:
         start = max(0.0, float(supervision["start"]))
         end = min(float(cut["duration"]), supervision["start"] + supervision["duration"])
+        offset = cut["start"] + start
+        if not (isfinite(offset) and offset >= 0 and isfinite(end)):
+            raise place.error(
+                "start", "or 'duration' is no time: seconds, 0 or more, were expected"
+            )
         only = len(supervisions) == 1
         yield supervised_entry(
             cut["recording"], supervision, folder, place, config,
-            stretch=(cut["start"] + start, end - start),
+            stretch=(offset, end - start),
             name=str(cut["id"] if only else supervision["id"]),
         )  # fmt: skip
 
