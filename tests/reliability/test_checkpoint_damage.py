@@ -1,8 +1,10 @@
 """A damaged checkpoint is refused, its file named, before a weight is used; the one before is."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
@@ -11,13 +13,18 @@ from safetensors import SafetensorError
 from tests.reliability.corpus import config_of, write_corpus
 from tests.reliability.damage import DAMAGES, Damage, flip_a_bit, truncate
 from tests.reliability.kills import Point
-from tests.reliability.runs import checkpoints_of, outcome, same, start
+from tests.reliability.runs import checkpoints_of, error_lines, outcome, same, start
 from tests.reliability.tally import Tally
 from tests.unit.training.toy import toy_config
 from turnout.config import TrainConfig
+from turnout.data.clips import read_clips
+from turnout.data.store import StoreConfig, open_store
+from turnout.errors import TurnoutError
+from turnout.text.tokenizer import Tokenizer
 from turnout.training import checkpoints as module
 from turnout.training.checkpoints import Checkpoints, read_checkpoint
 from turnout.training.distributed import Ranks, open_fabric
+from turnout.training.train import TOKENIZER, run_tokenizer
 
 RANKS = 2
 
@@ -142,3 +149,83 @@ def cannot_read_step_4() -> None:
         return original(self)
 
     Path.read_bytes = read_bytes
+
+
+@pytest.mark.counts("T3", "damaged tokenizer")
+def test_a_run_goes_on_with_its_own_tokenizer_alone(
+    tally: Tally, config: TrainConfig, killed: Path, tmp_path: Path
+) -> None:
+    """Other pieces than the run began with would be learned from then on."""
+    shutil.copytree(killed, tmp_path / "killed")
+    folder = tmp_path / "killed" / "run"
+    path, ranks = folder / TOKENIZER, Ranks(open_fabric(toy_config(tmp_path)))
+    good = path.read_bytes()
+    others = 0
+    for trial in range(tally.size(20, 300)):
+        data = bytearray(good)
+        rng = tally.random(trial)
+        data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
+        path.write_bytes(data)
+        others += taken(bytes(data), config)
+        with tally.trial(f"bit flipped, {trial}"):
+            said = refusal(lambda: run_tokenizer(config, folder, ranks))
+            assert said.startswith(f"{path}: is not the tokenizer that this run began with"), said
+    with (
+        tally.trial("both ranks end"),
+        start(config, folder.parent, ranks=RANKS) as running,
+    ):
+        assert running.wait() == [2, 2]
+        for rank in range(RANKS):
+            assert [TOKENIZER in line for line in error_lines(running.stderr(rank))] == [True]
+    with tally.trial("put back"):
+        path.write_bytes(good)
+        assert run_tokenizer(config, folder, ranks).to_bytes() == good
+    # The negative control: most such files are tokenizers, too.
+    tally.controlled(others > 0)
+    tally.measure(taken_without_the_digest=others)
+
+
+def taken(data: bytes, config: TrainConfig) -> bool:
+    """Whether it would be trained on with these pieces."""
+    try:
+        Tokenizer.from_bytes(data, config.model.vocabulary)
+    except TurnoutError:
+        return False
+    return True
+
+
+def refusal(call: Callable[[], object]) -> str:
+    """What it says as it refuses; nothing where it does not."""
+    try:
+        call()
+    except TurnoutError as error:
+        return str(error)
+    return ""
+
+
+@pytest.mark.counts("T3", "features cut short")
+def test_stored_features_that_lack_frames_are_refused(
+    tally: Tally, config: TrainConfig, tmp_path: Path
+) -> None:
+    """Whole rows are missing, or too many: by itself the file is as good as any."""
+    clips = read_clips(config.data.train[0].cuts)
+    settings = StoreConfig(
+        features=config.model.features, telephone_variants=0, narrowband=False, trim=False
+    )
+    store = open_store(clips, settings, tmp_path)
+    path = tmp_path / f"mel-{store.digest}" / "frames.f16"
+    good, row = path.read_bytes(), 2 * config.model.features.num_mels
+    shaped = 0
+    for trial in range(tally.size(20, 300)):
+        rows = tally.random(trial).randrange(1, len(good) // row)
+        data = good[: row * rows] if trial % 4 else good + bytes(row * rows)
+        path.write_bytes(data)
+        shaped += np.frombuffer(data, np.float16).reshape(-1, row // 2).size > 0
+        with tally.trial(f"{rows} rows, {trial}"):
+            said = refusal(lambda: open_store(clips, settings, tmp_path))
+            assert said.startswith(f"{path.parent}: the stored mel power is damaged"), said
+            assert path.name in said, said
+    path.write_bytes(good)
+    with tally.trial("put back"):
+        assert len(open_store(clips, settings, tmp_path).clips) == len(clips)
+    tally.controlled(shaped > 0)

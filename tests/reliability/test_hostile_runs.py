@@ -26,7 +26,7 @@ from turnout.training.checkpoints import (
     sha256_of,
 )
 from turnout.training.distributed import Ranks, open_fabric
-from turnout.training.train import RUN, TOKENIZER, claim, run_tokenizer, silent, start_from
+from turnout.training.train import RUN, TOKENIZER, claim, note, run_tokenizer, silent, start_from
 
 
 @pytest.mark.counts("T7", "checkpoints")
@@ -73,6 +73,8 @@ def test_runs_with_pickles(tally: Tally, tmp_path: Path) -> None:
     miners, pickles, config = Miners(tally, canary), canary.pickles(), toy_config(tmp_path)
     ranks = Ranks(open_fabric(config))
     for kind in ("pickle", "pickle of protocol 0", "torch's zip"):
+        # As of a run that noted no digest of its own.
+        note(tmp_path / RUN, {"config": {}})
         (tmp_path / TOKENIZER).write_bytes(pickles[kind])
         miners.refuse(f"{TOKENIZER} is {kind}", "tokenizer", run_tokenizer, config, tmp_path, ranks)
     for kind, data in {**pickles, "nested deeply": NESTED, "a list": b"[]"}.items():

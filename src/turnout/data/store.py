@@ -269,6 +269,9 @@ def _load(clips: Sequence[Clip], folder: Path) -> FeatureStore:
     with (folder / "index.npz").open("rb") as file, np.load(file) as index:
         offsets, floors, counts = index["offsets"], index["floors"], index["counts"]
     mapped = np.memmap(folder / "frames.f16", np.float16, "r")
+    last = int((offsets + counts[:, None])[offsets >= 0].max())
+    if mapped.size != last * floors.shape[-1]:
+        raise ValueError(f"frames.f16 holds {mapped.size} values, not the index's {last} frames")
     # A plain view: slicing the subclass costs more than reading the frames.
     frames = mapped.view(np.ndarray).reshape(-1, floors.shape[-1])
     return FeatureStore(

@@ -12,6 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
+from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
@@ -311,7 +312,10 @@ class Trainer:
             if sha256_of(data) != entry.sha256:
                 warn(f"{path}: is damaged, left out of the final model")
                 continue
-            found.append(load(data))
+            try:
+                found.append(load(data))
+            except SafetensorError as error:
+                warn(f"{path}: holds no tensors ({error}), left out of the final model")
         if entries and not found:
             raise CheckpointError(f"{self.folder / 'validated'}: no validated weights are whole")
         return found

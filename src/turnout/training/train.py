@@ -26,7 +26,7 @@ from turnout.model.convert import fit_state
 from turnout.model.speech_model import SpeechModel
 from turnout.text.tokenizer import Tokenizer
 from turnout.training import log
-from turnout.training.checkpoints import Checkpoint, write_whole
+from turnout.training.checkpoints import Checkpoint, sha256_of, write_whole
 from turnout.training.distributed import Ranks, open_fabric
 from turnout.training.finish import finish
 from turnout.training.log import RunLog
@@ -37,6 +37,7 @@ from turnout.training.stopping import StopSignals
 from turnout.training.validate import Validator
 
 RUN, TOKENIZER, MODEL, LOCK = "run.json", "tokenizer.model", "model", ".lock"
+NOT_A_RUN = "{}: holds no configuration of a run: choose another output"
 FREE = frozenset({"output", "log_every", "keep_checkpoints"})
 """Fields that change nothing of what is learned."""
 WARNED = frozenset({"data.workers", "data.cache", "threads", "device"})
@@ -166,17 +167,45 @@ def compare_ranks(checkpoint: Checkpoint, trainer: Trainer, say: Callable[[str],
 
 
 def run_tokenizer(config: TrainConfig, folder: Path, ranks: Ranks) -> Tokenizer:
-    """The run's tokenizer, trained once from its texts; that of `init_from` where there is one."""
+    """The run's tokenizer, trained once from its texts; that of `init_from` where there is one.
+
+    Raises ConfigError where it is not the one that the run began with: other pieces would be
+    learned from then on.
+    """
     path = folder / TOKENIZER
-    vocabulary = config.model.vocabulary
-    if ranks.first and not path.exists():
-        if config.init_from is not None:
-            data = ModelFolder.open(resolve(config.init_from)).tokenizer_bytes
-        else:
-            data = Tokenizer.train(training_texts(config.data), vocabulary).to_bytes()
-        write_whole(path, data)
+    if ranks.first:
+        keep_tokenizer(config, folder)
     ranks.barrier()
-    return Tokenizer.from_bytes(path.read_bytes(), vocabulary)
+    data = path.read_bytes()
+    same = sha256_of(data) == noted(folder / RUN).get("tokenizer")
+    if ranks.largest(int(not same)):
+        raise ConfigError(
+            f"{path}: is not the tokenizer that this run began with, or is damaged: put back what "
+            "was there to go on, or choose another output"
+        )
+    return Tokenizer.from_bytes(data, config.model.vocabulary)
+
+
+def keep_tokenizer(config: TrainConfig, folder: Path) -> None:
+    """Make the run's tokenizer where it is missing, its SHA-256 noted first."""
+    path, run = folder / TOKENIZER, noted(folder / RUN)
+    made = None
+    if path.exists():
+        digest = sha256_of(path.read_bytes())
+    else:
+        made = new_tokenizer(config)
+        digest = sha256_of(made)
+    if "tokenizer" not in run:
+        note(folder / RUN, {**run, "tokenizer": digest})
+    if made is not None:
+        write_whole(path, made)
+
+
+def new_tokenizer(config: TrainConfig) -> bytes:
+    """That of `init_from`, or one of the run's texts."""
+    if config.init_from is not None:
+        return ModelFolder.open(resolve(config.init_from)).tokenizer_bytes
+    return Tokenizer.train(training_texts(config.data), config.model.vocabulary).to_bytes()
 
 
 def training_texts(config: DataConfig) -> Iterator[str]:
@@ -201,7 +230,7 @@ def claim(config: TrainConfig, folder: Path, ranks: Ranks, say: Callable[[str], 
     path = folder / RUN
     now = to_plain(config)
     if path.exists():
-        before = noted(path)
+        before = noted(path)["config"]
         changed = changed_fields(before, now) - FREE
         for name in sorted(changed & WARNED):
             say(f"warning: {name} changed since the run began: the last bits may differ")
@@ -212,18 +241,27 @@ def claim(config: TrainConfig, folder: Path, ranks: Ranks, say: Callable[[str], 
                 "put back what was there to go on, or choose another output"
             )
     elif ranks.first:
-        write_whole(path, json.dumps({"config": now}, indent=1, ensure_ascii=False).encode())
+        note(path, {"config": now})
     ranks.barrier()
 
 
-def noted(path: Path) -> Any:
-    """The configuration in a run's `run.json`; raises ConfigError where there is none."""
+def note(path: Path, run: dict[str, Any]) -> None:
+    """Write a run's `run.json`; raises StorageError."""
+    write_whole(path, json.dumps(run, indent=1, ensure_ascii=False).encode())
+
+
+def noted(path: Path) -> dict[str, Any]:
+    """A run's `run.json`: its configuration, and the digest of its tokenizer once there is one.
+
+    Raises ConfigError where no configuration is in it.
+    """
     try:
-        return json.loads(path.read_text("utf-8"))["config"]
-    except (ValueError, LookupError, TypeError, RecursionError) as error:
-        raise ConfigError(
-            f"{path}: holds no configuration of a run: choose another output"
-        ) from error
+        run = json.loads(path.read_text("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(NOT_A_RUN.format(path)) from error
+    if not isinstance(run, dict) or "config" not in run:
+        raise ConfigError(NOT_A_RUN.format(path))
+    return run
 
 
 def changed_fields(before: Any, now: Any, name: str = "") -> set[str]:

@@ -13,6 +13,7 @@ from tests.unit.training.toy import BATCHES, ToySource, run_toy, toy_batch, toy_
 from turnout.data.batch import Batch
 from turnout.errors import CheckpointError, ConfigError, RunStopped, TrainingError
 from turnout.model.speech_model import SpeechModel
+from turnout.training.checkpoints import sha256_of, write_whole
 from turnout.training.finish import finish
 from turnout.training.loop import best
 from turnout.training.scoring import Pair, Validation, score
@@ -181,6 +182,17 @@ def test_damaged_validated_weights_are_left_out(tmp_path: Path) -> None:
     said: list[str] = []
     assert len(trainer.validated_weights(entries, said.append)) == len(entries) - 1
     assert str(path) in said[0]
+
+
+def test_validated_weights_that_hold_no_tensors_are_left_out(tmp_path: Path) -> None:
+    trainer = toy_trainer(toy_config(tmp_path))
+    data = b"whole, and no tensors"
+    write_whole(tmp_path / "validated" / "none.safetensors", data)
+    entry = Validated(step=4, score=None, file="none.safetensors", sha256=sha256_of(data))
+    said: list[str] = []
+    with pytest.raises(CheckpointError, match="no validated weights are whole"):
+        trainer.validated_weights([entry], said.append)
+    assert "none.safetensors: holds no tensors" in said[0]
 
 
 def test_best_is_the_lowest_and_the_newest_of_equals() -> None:
