@@ -23,7 +23,7 @@ def counted(item: pytest.Item) -> tuple[str, str] | None:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Iterator[pytest.TestReport]:
-    """Keep how the body ended for `tally`; and report what is skipped, which else would be missed."""
+    """Keep how the body ended, for `tally`; report what is skipped: it would not be missed."""
     report = yield
     if call.when == "call":
         item.stash[CALLED] = report

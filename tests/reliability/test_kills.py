@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -37,8 +38,9 @@ RANDOM = "a random moment"
 LAST = ("validated weights", "last batch", "model")
 SMALL = ("rename", RANDOM, "last batch")
 CLIPS = 36
-EPOCH_STEPS = 4
-"""About: so that an epoch ends soon after any step."""
+EPOCH_STEPS = 10
+"""About: a run has several epochs, and some epoch several kills."""
+BOUNDARY = "epoch boundary"
 
 
 @dataclass(frozen=True)
@@ -86,10 +88,12 @@ class Kill:
 
 def kills_of(setting: Setting, steps: int, full: bool, rng: Random) -> list[Kill]:
     """Twelve kills, or three: the named points and random moments, at ascending steps."""
-    names = [name for name in POINTS if name not in LAST] + [RANDOM] * 4
+    names = [name for name in POINTS if name not in (*LAST, BOUNDARY)] + [RANDOM] * 4
     rng.shuffle(names)
+    names.insert(rng.randrange(3), BOUNDARY)  # early enough that there is one
     names = [*names, *LAST] if full else list(SMALL)
-    after = sorted(rng.choices(range(1, steps - 4), k=len(names)))
+    # A random moment comes some steps later than wanted: there must be steps left for the others.
+    after = sorted(rng.choices(range(1, steps // 2 if full else steps - 4), k=len(names)))
     anywhere = (*ANY_RANK, RANDOM)
     return [
         Kill(
@@ -187,20 +191,26 @@ def test_a_killed_run_ends_with_the_same_bits(
     tally: Tally, setting: Setting, cuts: Path, tmp_path: Path
 ) -> None:
     rng = tally.random("kills")
-    steps = tally.size(16, 32)
+    steps = tally.size(16, 64)
     config = config_for(setting, cuts, steps)
     whole = outcome(finished(config, tmp_path / "whole", setting.ranks))
     folder = tmp_path / "killed"
     longest = 0.0
+    epochs: Counter[int] = Counter()
     for kill in kills_of(setting, steps, tally.full, rng):
         with tally.trial(str(kill)):
             gone = go_on_and_kill(config, folder, setting.ranks, kill, rng)
             longest = max(longest, gone)
+            epochs[steps_of(folder) // EPOCH_STEPS] += 1
     with tally.trial("the end"):
         finished(config, folder, setting.ranks)
         same(outcome(folder), whole)
         assert not leftovers(folder), f"left behind: {leftovers(folder)}"
-    tally.measure(longest_until_the_last_rank_was_gone=round(longest, 2))
+        most = max(epochs.values())
+        assert most >= 3 or not tally.full, f"{most} kills in one epoch"
+    tally.measure(
+        longest_until_the_last_rank_was_gone=round(longest, 2), most_kills_in_an_epoch=most
+    )
 
 
 def without_seeds() -> None:

@@ -48,16 +48,13 @@ class PrefixScorer:
     log_probs: NDArray[np.float32]
     """[utterances, frames, vocabulary]"""
     frame_mask: NDArray[np.bool_]
-    """[utterances, frames]"""
+    """[utterances, frames]: padding lies behind."""
     blank: int
 
     def emissions(self, rows: Index, tokens: Index) -> Array:
-        """[hypotheses, (choices,) frames]: floored; padded frames emit blank for certain."""
+        """[hypotheses, (choices,) frames]: floored; what padded frames emit is never read."""
         spread = rows.reshape(rows.shape + (1,) * (tokens.ndim - rows.ndim))
-        found = np.maximum(self.log_probs[spread, :, tokens].astype(np.float64), FLOOR)
-        padding = np.where(tokens == self.blank, 0.0, FLOOR)
-        mask = self.frame_mask[spread]
-        return np.where(mask, found, padding[..., None])
+        return np.maximum(self.log_probs[spread, :, tokens].astype(np.float64), FLOOR)
 
     def start(self, rows: Index) -> Prefixes:
         """The empty prefix of each of these utterances."""
@@ -91,7 +88,8 @@ class PrefixScorer:
 
     def complete(self, prefixes: Prefixes) -> Array:
         """[hypotheses]: log-probability that the text is exactly the prefix."""
-        return np.logaddexp(prefixes.without_blank[:, -1], prefixes.with_blank[:, -1])
+        place = np.arange(len(prefixes.rows)), self.frame_mask[prefixes.rows].sum(axis=1)
+        return np.logaddexp(prefixes.without_blank[place], prefixes.with_blank[place])
 
     def score(self, rows: Index, texts: Sequence[Sequence[int]]) -> Array:
         """[texts]: CTC log-probability of each whole text, `rows` being its utterance."""

@@ -170,3 +170,11 @@ def test_padding_changes_no_prefix_score() -> None:
             prefixes = scorer.advance(prefixes, row, np.array([token]))
         scores.append(scorer.scores(prefixes, choices))
     np.testing.assert_allclose(*scores, rtol=0, atol=1e-9)
+
+
+def test_padding_makes_no_room_for_a_text_that_is_too_long() -> None:
+    padded = batch_of([2, 9], 0)
+    texts = [(1, 2), (1, 2, 1), (1, 1), (3, 3, 3, 3)]
+    scores = padded.score(np.zeros(len(texts), dtype=np.int64), texts)
+    assert np.isfinite(scores[0])
+    assert np.isneginf(scores[1:]).all(), "a text that two frames cannot hold"
