@@ -4,6 +4,7 @@ import struct
 from collections.abc import Mapping
 from fractions import Fraction
 from io import BytesIO
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -47,10 +48,16 @@ def encode(
     return file.getvalue()
 
 
-def encode_av(samples: Floats, rate: int, container: str, codec: str) -> bytes:
+def encode_av(
+    samples: Floats,
+    rate: int,
+    container: str,
+    codec: str,
+    options: Mapping[str, str] = MappingProxyType({}),
+) -> bytes:
     """Mono samples by PyAV; the test is skipped where that is not installed."""
     file = BytesIO()
-    with _av().open(file, "w", format=container, options=REPEATABLE) as output:
+    with _av().open(file, "w", format=container, options={**REPEATABLE, **options}) as output:
         stream = _stream(output, codec, rate, {})
         for packet in _packets(stream, samples, rate):
             output.mux(packet)

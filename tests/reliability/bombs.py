@@ -6,8 +6,16 @@ from typing import Literal
 
 import numpy as np
 
-from tests.containers import encode, repeat_av, with_flac_length, with_flac_rate, with_wav_rate
+from tests.containers import (
+    encode,
+    encode_av,
+    repeat_av,
+    with_flac_length,
+    with_flac_rate,
+    with_wav_rate,
+)
 from tests.containers import with_wav_size as with_size
+from tests.mp4 import fragmented, with_chunks, with_edits, with_runs, with_samples
 
 Outcome = Literal["stopped", "refused", "read"]
 
@@ -75,6 +83,10 @@ def _aac_hour() -> bytes:
     return repeat_av(np.zeros(80_000), 8000, HOUR, "ipod", "aac", {"b": "8000"})
 
 
+def _mp4(container: str = "mp4", codec: str = "aac") -> bytes:
+    return encode_av(_noise(16_000), 16_000, container, codec)
+
+
 def _channels(count: int, seconds: float, rate: int = 16_000) -> bytes:
     return encode(_noise(round(rate * seconds), count), rate, "WAV", "PCM_U8")
 
@@ -89,6 +101,27 @@ BOMBS: dict[str, Bomb] = {
     ),
     "an hour of Opus in frames of 60 ms": Bomb(ending=".opus", make=_opus_hour, outcome="stopped"),
     "an hour of AAC at 8 kHz": Bomb(ending=".m4a", make=_aac_hour, outcome="stopped"),
+    "m4a whose table claims 50,000,000 samples": Bomb(
+        ending=".m4a", make=lambda: with_samples(_mp4(), 50_000_000), outcome="refused"
+    ),
+    "QuickTime whose chunks have 2^31 - 1 samples": Bomb(
+        ending=".mov",
+        make=lambda: with_chunks(_mp4("mov", "pcm_s16le"), 2**31 - 1),
+        outcome="refused",
+    ),
+    "m4a whose fragment claims 50,000,000 samples": Bomb(
+        ending=".m4a",
+        make=lambda: with_runs(fragmented(_noise(16_000), 16_000), 50_000_000),
+        outcome="refused",
+    ),
+    "m4a whose fragment claims 9,000 samples 1,000 times": Bomb(
+        ending=".m4a",
+        make=lambda: with_runs(fragmented(_noise(16_000), 16_000), 9000, times=1000),
+        outcome="refused",
+    ),
+    "m4a in 10,000 edits": Bomb(
+        ending=".m4a", make=lambda: with_edits(_mp4(), 10_000), outcome="refused"
+    ),
     "WAV of 8,000 s at 1 Hz": Bomb(
         ending=".wav",
         make=lambda: with_wav_rate(encode(_noise(8000), 8000, "WAV", "PCM_U8"), 1),

@@ -13,6 +13,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from turnout.audio.mp4 import absurdity
 from turnout.errors import AudioError, MissingExtra
 
 Floats = NDArray[np.float32]
@@ -20,6 +21,9 @@ Floats = NDArray[np.float32]
 BLOCK_SECONDS = 2
 BLOCK_VALUES = 2**20
 """Most values of a block over all channels: 1,024 channels take no more memory than one."""
+
+LONGEST_FRAME = 2**18
+"""Samples that a decoder may give at once; codecs' largest frames are about a second."""
 
 FORMATS = frozenset(
     ("WAV", "WAVEX", "RF64", "W64", "FLAC", "OGG", "MP3", "AIFF", "NIST", "AU", "CAF")
@@ -66,6 +70,11 @@ def open_decoder(file: BinaryIO, name: str) -> Decoder:
     return SoundFileDecoder(file, name)
 
 
+def block_size(rate: int, channels: int) -> int:
+    """How many samples a block has, of each channel."""
+    return max(1, min(BLOCK_SECONDS * rate, BLOCK_VALUES // max(1, channels)))
+
+
 def av_container(head: bytes) -> str | None:
     """FFmpeg's name for the container that begins so, if it is one that PyAV is used for.
 
@@ -107,7 +116,7 @@ class SoundFileDecoder:
 
     def blocks(self) -> Iterator[Floats]:
         """Blocks of about two seconds, [samples, channels]."""
-        size = max(1, min(BLOCK_SECONDS * self.rate, BLOCK_VALUES // self.channels))
+        size = block_size(self.rate, self.channels)
         decoded = 0
         while True:
             block, error = self._read(size)
@@ -194,6 +203,9 @@ class AvDecoder:
             raise MissingExtra(f"{name}: reading m4a, mp4 and webm", "av") from error
         self._name = name
         self._warnings: list[str] = []
+        absurd = absurdity(file) if container == "mov" else None
+        if absurd is not None:
+            raise not_audio(name, absurd)
         try:
             self._container = self._av.open(file, mode="r", format=container)
         except (self._av.FFmpegError, ValueError, OSError) as error:
@@ -204,6 +216,7 @@ class AvDecoder:
             self._container.close()
             raise not_audio(name, "no audio track in it that can be decoded")
         self._stream = streams[0]
+        self._stream.codec_context.options = {"max_samples": str(LONGEST_FRAME)}
         self.rate = int(self._stream.rate or 0)
         self.channels = int(self._stream.channels or 0)
 
@@ -211,12 +224,14 @@ class AvDecoder:
         """Blocks of about two seconds, [samples, channels]."""
         pending: list[Floats] = []
         waiting = 0
+        size = block_size(self.rate, self.channels)
         for frame in self._frames():
-            pending.append(frame)
-            waiting += len(frame)
-            if waiting >= BLOCK_SECONDS * self.rate:
-                yield np.concatenate(pending)
-                pending, waiting = [], 0
+            for start in range(0, len(frame), size):
+                pending.append(frame[start : start + size])
+                waiting += len(pending[-1])
+                if waiting >= size:
+                    yield np.concatenate(pending)
+                    pending, waiting = [], 0
         if pending:
             yield np.concatenate(pending)
 

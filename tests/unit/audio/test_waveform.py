@@ -16,6 +16,7 @@ from tests.containers import (
     with_wav_rate,
     with_wav_size,
 )
+from turnout.audio import decoders
 from turnout.audio.waveform import Waveform, open_recording, read_audio
 from turnout.errors import AudioError, AudioTooLong, MissingExtra
 
@@ -233,6 +234,17 @@ def test_webm_that_ends_early_is_taken_with_a_warning() -> None:
     wave = read_audio(data[: len(data) // 2])
     assert 0.5 < wave.duration < 1.5
     assert wave.warnings[0].startswith("the data end early")
+
+
+def test_a_frame_longer_than_any_codec_has_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = encode_av(tone(2.0), 16_000, "ipod", "alac")
+    monkeypatch.setattr(decoders, "LONGEST_FRAME", 4095)
+    assert "not a recording that can be read" in refused(data)
+    monkeypatch.setattr(decoders, "LONGEST_FRAME", 4096)
+    monkeypatch.setattr(decoders, "BLOCK_VALUES", 1000)
+    blocks = list(open_recording(data).blocks())
+    assert max(len(block) for block in blocks) < 2000
+    np.testing.assert_allclose(np.concatenate(blocks), tone(2.0), atol=1e-4)
 
 
 def test_without_pyav_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
