@@ -2,7 +2,9 @@
 
 import json
 import shutil
-from collections.abc import Callable
+import struct
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -13,11 +15,13 @@ import soundfile
 from lhotse import CutSet
 
 from tests.reliability.corpus import CUTS, config_of, make_relative, write_corpus
-from tests.reliability.runs import outcome, start, steps_of
+from tests.reliability.runs import Before, error_lines, outcome, start, steps_of
 from tests.reliability.tally import Tally
 from turnout.config import TrainConfig
+from turnout.data import loader
 
 RANKS, CLIPS, STEPS = 2, 100, 6
+MOST_SECONDS = 30.0
 
 
 def garbage(path: Path, rng: Random) -> None:
@@ -52,8 +56,16 @@ def shorter(path: Path, rng: Random) -> None:
     soundfile.write(path, samples[: len(samples) // 3], rate)
 
 
+def wrong_rate(path: Path, rng: Random) -> None:
+    """The samples as they were, the header of a recording at half the rate."""
+    data = bytearray(path.read_bytes())
+    rate, bytes_a_second = struct.unpack_from("<II", data, 24)
+    struct.pack_into("<II", data, 24, rate // 2, bytes_a_second // 2)
+    path.write_bytes(data)
+
+
 BREAK: tuple[Callable[[Path, Random], None], ...] = (
-    garbage, truncated, without_bytes, without_samples, missing, shorter,
+    garbage, truncated, without_bytes, without_samples, missing, shorter, wrong_rate,
 )  # fmt: skip
 
 
@@ -133,6 +145,36 @@ def test_what_no_rank_can_read_is_listed_once(
             check(config, folders, bad)
 
 
+@pytest.mark.counts("T6", "nothing on one rank")
+def test_a_rank_that_has_nothing_ends_them_all(
+    tally: Tally, corpus: Path, config: TrainConfig, tmp_path: Path
+) -> None:
+    """It says why, the others that it ended, each in one line, and nobody waits."""
+    cases = [("recordings", 1), ("cuts", 0)]
+    if tally.full:
+        cases += [("recordings", 0), ("cuts", 1)]
+    longest = 0.0
+    for what, rank in cases:
+        folders = folders_of(tmp_path / f"{what}-{rank}", corpus)
+        for path in (folders[rank] / "corpus").glob("*.wav" if what == "recordings" else CUTS):
+            path.unlink()
+        with (
+            tally.trial(f"no {what} on rank {rank}"),
+            start(config, folders[0], ranks=RANKS, folders=folders) as running,
+        ):
+            started = time.monotonic()
+            assert running.wait() == [1] * RANKS
+            longest = max(longest, time.monotonic() - started)
+            assert longest <= MOST_SECONDS, f"it took {longest:.0f} s"
+            own, other = (error_lines(running.stderr(r)) for r in (rank, 1 - rank))
+            reason = "none of the 100 clips can be used" if what == "recordings" else CUTS
+            assert len(own) == 1
+            assert reason in own[0], own[0]
+            assert len(other) == 1
+            assert "the other ranks cannot be reached" in other[0], other[0]
+    tally.measure(longest_seconds_to_the_end=round(longest, 2))
+
+
 @pytest.mark.counts("T6", "fewer cuts on one rank")
 def test_a_rank_with_fewer_cuts_keeps_nobody_waiting(
     tally: Tally, corpus: Path, config: TrainConfig, tmp_path: Path
@@ -149,10 +191,35 @@ def test_a_rank_with_fewer_cuts_keeps_nobody_waiting(
             drop_cuts(folder, dropped)
         with tally.trial(f"rank {rank}"):
             for folders in (uneven, even):
-                with start(config, folders[0], ranks=RANKS, folders=folders) as running:
-                    running.finish()
-                assert steps_of(folders[0]) == STEPS
+                all_steps(config, folders)
             assert utterances_of(uneven[0]) == utterances_of(even[0])
+    if tally.full:
+        folders = folders_of(tmp_path / "control", corpus)
+        drop_cuts(folders[1], set(range(CLIPS // 2)))
+        tally.controlled(noticed_without_agreement(config, folders))
+
+
+def all_steps(
+    config: TrainConfig, folders: dict[int, Path], before: Mapping[int, Before] | None = None
+) -> None:
+    """Assert that the ranks take all steps of the run."""
+    with start(config, folders[0], ranks=RANKS, folders=folders, before=before) as running:
+        running.finish()
+    assert steps_of(folders[0]) == STEPS
+
+
+def agrees_on_nothing() -> None:
+    """The negative control: each rank trains on what it has."""
+    loader.agreed = lambda store, _: store
+
+
+def noticed_without_agreement(config: TrainConfig, folders: dict[int, Path]) -> bool:
+    """Whether the same check fails where the ranks do not agree on a store."""
+    try:
+        all_steps(config, folders, dict.fromkeys(range(RANKS), agrees_on_nothing))
+    except AssertionError:
+        return True
+    return False
 
 
 def utterances_of(folder: Path) -> list[str]:

@@ -14,7 +14,7 @@ from lhotse import CutSet, MonoCut
 from numpy.typing import NDArray
 
 from turnout.audio.features import SAMPLE_RATE
-from turnout.audio.waveform import read_audio
+from turnout.audio.waveform import Waveform, read_audio
 from turnout.errors import AudioError, ConfigError, ManifestError
 from turnout.guidance import Bandwidth
 
@@ -47,6 +47,8 @@ class Clip:
     translations: Mapping[str, str]
     """Text by target language."""
     split: str | None
+    native_rate: int | None = None
+    """What the recording's file must have, in Hz; None where it is not known."""
 
 
 def read_clips(cuts: str | Path) -> list[Clip]:
@@ -95,16 +97,23 @@ class ClipReader:
     """Samples of clips; the last recording stays decoded, since its segments follow each other."""
 
     def __init__(self) -> None:
-        self._last: tuple[tuple[str, int | None], NDArray[np.float32]] | None = None
+        self._last: tuple[tuple[str, int | None], Waveform] | None = None
 
     def read(self, clip: Clip) -> NDArray[np.float32]:
         """The clip's samples in -1..1 at 16 kHz, at least one. Raises AudioError."""
         key = (clip.path, clip.channel)
         if self._last is None or self._last[0] != key:
-            self._last = (key, read_audio(clip.path, channel=clip.channel).samples)
+            self._last = (key, read_audio(clip.path, channel=clip.channel))
+        recording = self._last[1]
+        if clip.native_rate not in (None, recording.native_rate):
+            raise AudioError(
+                clip.path,
+                f"its sampling rate is {recording.native_rate} Hz, that of its cut "
+                f"{clip.native_rate} Hz: it is another recording, or was changed",
+            )
         first = round(clip.start * SAMPLE_RATE)
         expected = max(round(clip.duration * SAMPLE_RATE), 1)
-        samples = self._last[1][first : first + expected]
+        samples = recording.samples[first : first + expected]
         if len(samples) == 0:
             raise AudioError(clip.path, f"it ends before {clip.start:.2f} s, where a cut begins")
         missing = (expected - len(samples)) / SAMPLE_RATE
@@ -134,6 +143,8 @@ def _clip(cut: Any, file: Path, line: int) -> Clip:
         bandwidth=_bandwidth(custom.get("bandwidth"), cut.recording.sampling_rate, file, line),
         translations=dict(custom.get("translations") or {}),
         split=custom.get("split"),
+        # Transforms, such as resampling, are of what was read, not of the file.
+        native_rate=None if cut.recording.transforms else cut.recording.sampling_rate,
     )
 
 

@@ -103,6 +103,22 @@ def test_a_recording_that_lacks_its_end_is_an_audio_error(tmp_path: Path) -> Non
         ClipReader().read(clip)
 
 
+def test_a_recording_at_another_rate_than_its_cut_says_is_an_audio_error(tmp_path: Path) -> None:
+    """Its header changed, its size and its number of samples did not."""
+    clip = read_clips(write_words(tmp_path))[0]
+    samples, rate = soundfile.read(clip.path)
+    soundfile.write(clip.path, samples, rate // 2)
+    with pytest.raises(AudioError, match="its sampling rate is 8000 Hz, that of its cut 16000 Hz"):
+        ClipReader().read(clip)
+
+
+def test_a_cut_that_lhotse_would_resample_is_read_as_it_is(tmp_path: Path) -> None:
+    write_words(tmp_path, rate=8000)
+    cut = next(iter(CutSet.from_file(tmp_path / "cuts.jsonl.gz")))
+    CutSet.from_cuts([cut.resample(16_000)]).to_file(tmp_path / "c.jsonl.gz")
+    assert len(ClipReader().read(read_clips(tmp_path / "c.jsonl.gz")[0])) == 16_000
+
+
 def test_unknown_languages_are_named(tmp_path: Path) -> None:
     clips = read_clips(write_words(tmp_path))
     with pytest.raises(
