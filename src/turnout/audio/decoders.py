@@ -14,6 +14,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from turnout.audio.mp4 import absurdity
+from turnout.audio.wav import place_of_unknown_size, reading_unknown_size
 from turnout.errors import AudioError, MissingExtra
 
 Floats = NDArray[np.float32]
@@ -187,10 +188,13 @@ class SoundFileDecoder:
 
 
 class _Nameless:
-    """A file without its name, from whose ending soundfile would take '.raw' for headerless."""
+    """A file without its name, from whose ending soundfile would take '.raw' for headerless; a
+    WAV's size of 0 that is none reads as unknown."""
 
     def __init__(self, file: BinaryIO) -> None:
-        self.read, self.seek, self.tell = file.read, file.seek, file.tell
+        place = place_of_unknown_size(file)
+        self.read = file.read if place is None else reading_unknown_size(file, place)
+        self.seek, self.tell = file.seek, file.tell
 
 
 class AvDecoder:

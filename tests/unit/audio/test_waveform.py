@@ -205,11 +205,23 @@ def test_a_cut_anywhere_gives_a_recording_or_one_line(container: str, subtype: s
             assert np.isfinite(wave.samples).all()
 
 
-@pytest.mark.parametrize("size", [0xFFFFFFFF, 0x7FFFF024])
-def test_a_wav_written_to_a_pipe_is_whole(size: int) -> None:
-    wave = read_audio(with_wav_size(encode(tone()), size))
-    assert len(wave.samples) == 16_000
+@pytest.mark.parametrize("size", [0, 0xFFFFFFFF, 0x7FFFF024])
+@pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "FLOAT"])
+def test_a_wav_written_to_a_pipe_is_whole(size: int, subtype: str) -> None:
+    data = encode(tone(), subtype=subtype)
+    wave = read_audio(with_wav_size(data, size))
+    np.testing.assert_array_equal(wave.samples, read_audio(data).samples)
     assert wave.warnings == ()
+
+
+def test_a_wav_of_digital_silence_written_to_a_pipe_is_whole() -> None:
+    wave = read_audio(with_wav_size(encode(0 * tone()), 0))
+    assert len(wave.samples) == 16_000
+
+
+@pytest.mark.parametrize("behind", [b"", b"LIST\x04\0\0\0INFO", b"junk\1\0\0\0x\0id3 \0\0\0\0"])
+def test_a_wav_without_samples_has_none_whatever_is_behind_them(behind: bytes) -> None:
+    assert "holds no samples" in refused(encode(tone()[:0]) + behind)
 
 
 def test_ogg_streams_one_after_the_other_are_warned_of() -> None:
