@@ -12,7 +12,6 @@ from contextlib import closing
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from shutil import copyfileobj
 from types import TracebackType
 from typing import BinaryIO, cast
 
@@ -34,6 +33,10 @@ MAX_DURATION_SECONDS = 14_400.0
 LARGEST_SAMPLE = 1e6
 """Full scale is 1, and some programs write 16-bit values as floats; beyond it, powers overflow."""
 SPOOL_BYTES = 2**24
+COPY_BYTES = 2**20
+MOST_PIPED_BYTES = 2**32
+"""Of a pipe or a caller's stream, which are copied before they are read: as large as a WAV file can
+be. Four hours of CD sound are 2.5e9 bytes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -210,23 +213,23 @@ def _open(source: Source, name: str) -> BinaryIO:
     """The source as a seekable binary file, which is ours to close."""
     if isinstance(source, bytes):
         return BytesIO(source)
-    if not isinstance(source, str | Path):
-        return _seekable(source, owned=False)
     try:
-        return _seekable(Path(source).open("rb"), owned=True)
+        if not isinstance(source, str | Path):
+            return _seekable(source, name, owned=False)
+        return _seekable(Path(source).open("rb"), name, owned=True)
     except OSError as error:
         raise AudioError(name, _refusal(error)) from error
     except ValueError as error:  # a NUL in the path
         raise AudioError(name, f"not a path ({error}): give the path of a recording") from error
 
 
-def _seekable(file: BinaryIO, *, owned: bool) -> BinaryIO:
+def _seekable(file: BinaryIO, name: str, *, owned: bool) -> BinaryIO:
     """The file itself, or a copy of what a pipe or a caller's file (which stays open) gives."""
     if owned and file.seekable():
         return file
     copy: BinaryIO = cast(BinaryIO, tempfile.SpooledTemporaryFile(SPOOL_BYTES))  # noqa: SIM115
     try:
-        copyfileobj(file, copy)
+        _copy(file, copy, name)
     except BaseException:
         copy.close()
         raise
@@ -235,6 +238,18 @@ def _seekable(file: BinaryIO, *, owned: bool) -> BinaryIO:
             file.close()
     copy.seek(0, os.SEEK_SET)
     return copy
+
+
+def _copy(file: BinaryIO, copy: BinaryIO, name: str) -> None:
+    """All of it, unless it does not come to an end."""
+    while block := file.read(COPY_BYTES):
+        if copy.tell() + len(block) > MOST_PIPED_BYTES:
+            raise AudioError(
+                name,
+                f"longer than the {MOST_PIPED_BYTES:,} bytes that are taken from a pipe or a "
+                "stream: give a file",
+            )
+        copy.write(block)
 
 
 def _refusal(error: OSError) -> str:

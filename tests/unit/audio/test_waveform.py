@@ -1,8 +1,13 @@
 """Recordings: what is taken, what is refused, what is taken with a warning."""
 
+import os
+import subprocess
 import sys
+import tempfile
 import tracemalloc
+from io import BufferedReader, BytesIO, RawIOBase
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +21,7 @@ from tests.containers import (
     with_wav_rate,
     with_wav_size,
 )
-from turnout.audio import decoders
+from turnout.audio import decoders, waveform
 from turnout.audio.waveform import Waveform, open_recording, read_audio
 from turnout.errors import AudioError, AudioTooLong, MissingExtra
 
@@ -275,3 +280,58 @@ def test_a_track_of_an_unknown_codec_is_refused() -> None:
     data = encode_av(tone(), 48_000, "webm", "libopus")
     message = refused(data.replace(b"A_OPUS", b"A_ZZZZ"))
     assert "no audio track in it that can be decoded" in message
+
+
+class Endless(RawIOBase):
+    """Zeros without end, as `/dev/zero` through a pipe."""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        buffer[:] = bytes(len(buffer))
+        return len(buffer)
+
+
+def test_a_stream_without_an_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waveform, "MOST_PIPED_BYTES", 2**25)
+    stream: Any = BufferedReader(Endless())
+    with pytest.raises(
+        AudioError, match=r"^call\.wav: longer than the 33,554,432 bytes .* a file$"
+    ):
+        read_audio(stream, name="call.wav")
+    assert not stream.closed
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes")
+def test_a_pipe_without_an_end_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waveform, "MOST_PIPED_BYTES", 2**25)
+    opened: list[Any] = []
+    spooled = tempfile.SpooledTemporaryFile
+
+    def noted(*arguments: Any) -> Any:
+        opened.append(spooled(*arguments, dir=str(tmp_path / "temporary")))
+        return opened[-1]
+
+    monkeypatch.setattr(tempfile, "SpooledTemporaryFile", noted)
+    (tmp_path / "temporary").mkdir()
+    pipe = tmp_path / "pipe.wav"
+    os.mkfifo(pipe)
+    with (
+        subprocess.Popen(["sh", "-c", f"cat /dev/zero > '{pipe}'"], stderr=subprocess.DEVNULL),
+        pytest.raises(AudioError, match=r"pipe\.wav: longer than the 33,554,432 bytes"),
+    ):
+        read_audio(pipe)
+    assert [file.closed for file in opened] == [True]
+    assert not list((tmp_path / "temporary").iterdir())
+
+
+def test_a_stream_of_just_so_many_bytes_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = encode(tone())
+    monkeypatch.setattr(waveform, "MOST_PIPED_BYTES", len(data))
+    assert len(read_audio(BytesIO(data)).samples) == 16_000
+    monkeypatch.setattr(waveform, "MOST_PIPED_BYTES", len(data) - 1)
+    with pytest.raises(AudioError, match="bytes that are taken from a pipe"):
+        read_audio(BytesIO(data))
