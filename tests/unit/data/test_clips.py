@@ -114,7 +114,7 @@ def test_a_recording_at_another_rate_than_its_cut_says_is_an_audio_error(tmp_pat
 
 def test_a_cut_that_lhotse_would_resample_is_read_as_it_is(tmp_path: Path) -> None:
     write_words(tmp_path, rate=8000)
-    cut = next(iter(CutSet.from_file(tmp_path / "cuts.jsonl.gz")))
+    cut = cut_of(tmp_path / "uno-0-0.wav", "uno", "s", 8000)
     CutSet.from_cuts([cut.resample(16_000)]).to_file(tmp_path / "c.jsonl.gz")
     assert len(ClipReader().read(read_clips(tmp_path / "c.jsonl.gz")[0])) == 16_000
 
