@@ -1,7 +1,7 @@
 """What a module must not do, found in its syntax tree: run what a file says, or unpack archives."""
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 EXECUTED = frozenset(
     {"eval", "exec", "compile", "__import__", "os.system", "os.popen", "runpy.run_path",
@@ -29,10 +29,11 @@ def forbidden_code(source: str) -> list[Found]:
     """Lines that could run what a file says."""
     tree = ast.parse(source)
     names = imported(tree)
+    loaders = SAFE_LOADERS.union(safe_loaders(tree, names))
     found = [(line, f"imports {name}") for line, name in imports(tree) if top(name) in PICKLING]
     for call in calls(tree):
         name = dotted(call.func, names)
-        found += [(call.lineno, reason) for reason in dangers(call, name, names)]
+        found += [(call.lineno, reason) for reason in dangers(call, name, names, loaders)]
     return sorted(found)
 
 
@@ -52,7 +53,16 @@ def forbidden_archives(source: str) -> list[Found]:
     return sorted(found)
 
 
-def dangers(call: ast.Call, name: str, names: dict[str, str]) -> Iterator[str]:
+def safe_loaders(tree: ast.AST, names: dict[str, str]) -> Iterator[str]:
+    """Loaders of YAML that the module makes of safe ones alone."""
+    for kind in (node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)):
+        if kind.bases and all(dotted(base, names) in SAFE_LOADERS for base in kind.bases):
+            yield kind.name
+
+
+def dangers(
+    call: ast.Call, name: str, names: dict[str, str], loaders: Collection[str]
+) -> Iterator[str]:
     """What is wrong with a call of this full name."""
     keywords = {word.arg: word.value for word in call.keywords if word.arg}
     if name in EXECUTED | UNPICKLED or name.startswith(("os.exec", "os.spawn")):
@@ -67,7 +77,7 @@ def dangers(call: ast.Call, name: str, names: dict[str, str]) -> Iterator[str]:
         yield f"calls {name}"
     if package == "yaml" and function in LOADING_YAML:
         loader = keywords.get("Loader") or (call.args[1] if len(call.args) > 1 else None)
-        if loader is None or dotted(loader, names) not in SAFE_LOADERS:
+        if loader is None or dotted(loader, names) not in loaders:
             yield f"calls {name} without a safe loader"
 
 

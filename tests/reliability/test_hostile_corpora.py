@@ -3,6 +3,9 @@ be used is refused in one line."""
 
 import gzip
 import json
+import time
+import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -180,3 +183,72 @@ def test_recipes_and_grammars_with_code(
     assert not run.exists()
     calls = {f"tag{n}": lambda t=text: yaml.unsafe_load(t) for n, text in enumerate(canary.yamls())}
     miners.control(**calls)
+
+
+MOST_CPU_SECONDS = 0.5
+MOST_MB = 1.0
+LONGEST_MESSAGE = 400
+"""Characters, beside the file's path."""
+
+
+def laughs(levels: int) -> str:
+    """Aliases of aliases: each level holds ten of the one before."""
+    lists = [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, levels)]
+    return "\n".join(["a0: &a0 [ha]", *lists, f"sentences: *a{levels - 1}", "speakers: *a1"])
+
+
+def merges(lines: int) -> str:
+    """Each line merges the one before twice."""
+    merged = [f"a{n}: &a{n} {{<<: [*a{n - 1}, *a{n - 1}]}}" for n in range(1, lines)]
+    return "\n".join(["a0: &a0 {x: 1}", *merged])
+
+
+def cost(call: Callable[[], object], traced: bool = True) -> tuple[float, float]:
+    """CPU seconds and, where it is traced, which is slow, the most megabytes that a call takes."""
+    if traced:
+        tracemalloc.start()
+    start = time.process_time()
+    try:
+        call()
+        return time.process_time() - start, tracemalloc.get_traced_memory()[1] / 2**20
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.counts("T7", "YAML that grows")
+def test_yaml_that_grows_or_has_values_that_are_none(tally: Tally, tmp_path: Path) -> None:
+    file, worst, largest = tmp_path / "grows.yaml", 0.0, 0.0
+    aliases = {
+        "laughs": laughs(9), "merges": merges(40), "itself": "a: &a {b: *a}", "key": "? &a [*a]\n:",
+        "anchor alone": "language: &l en", "unknown alias": "language: *l",
+    }  # fmt: skip
+    values = {
+        "hex": "0x" + "f" * 9_999, "minutes": "1:" * 300 + "0.5", "bool": "!!bool x",
+        "timestamp": "!!timestamp x", "no int": "!!int ''", "long list": str([1] * 300),
+        "long word": "x" * 9_000, "deep": "[" * 400 + "]" * 400,
+    }  # fmt: skip
+    texts = {**aliases, **{name: f"a: {value}\nb: {value}" for name, value in values.items()}}
+    texts |= {f"{name} there": f"language: en\nsentences: {v}" for name, v in values.items()}
+    texts |= {f"{name} as a key": f"? {value}\n: 1" for name, value in values.items()}
+    for name, text in texts.items():
+        file.write_text(text)
+        for read in (recipe_read, read_grammar):
+            said: list[str | None] = []
+            with tally.trial(f"{name}, {read.__name__}"):
+                seconds, megabytes = cost(
+                    lambda: said.append(refusal(read, file)),  # noqa: B023
+                    traced=name in aliases,
+                )
+                worst, largest = max(worst, seconds), max(largest, megabytes)
+                (line,) = said
+                assert line is not None, "was not refused"
+                assert file.name in line
+                assert len(line.replace(str(file), "")) < LONGEST_MESSAGE, f"{len(line)} characters"
+                assert name not in aliases or "anchors (&name) and aliases" in line, line
+                assert seconds < MOST_CPU_SECONDS, f"{seconds:.1f} s"
+                assert megabytes < MOST_MB, f"{megabytes:.1f} MB"
+    slow, _ = cost(lambda: yaml.safe_load(merges(21)), traced=False)
+    _, large = cost(lambda: repr(yaml.safe_load(laughs(6))))
+    tally.measure(worst_cpu_seconds=worst, worst_mb=largest)
+    tally.measure(control_cpu_seconds=slow, control_mb=large)
+    tally.controlled(slow > MOST_CPU_SECONDS and large > MOST_MB)

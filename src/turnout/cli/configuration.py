@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 from turnout.config.plain import nearest
-from turnout.errors import ConfigError
+from turnout.errors import ConfigError, shown
 
 
 def read_config(path: Path, kind: type, more: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -19,19 +19,17 @@ def read_config(path: Path, kind: type, more: tuple[str, ...] = ()) -> dict[str,
 
     Raises ConfigError for a file that is missing or no YAML, and for an unknown key.
     """
-    import yaml
+    from turnout.config.yaml_text import YamlError, parse_yaml
 
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = parse_yaml(path.read_text(encoding="utf-8"))[1]
     except OSError as error:
         raise ConfigError(f"--config {path}: {_reason(error)}{_nearest_file(path)}") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"--config {path}: is not UTF-8 text; a YAML file is needed") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # such as the 99th of a month
-        mark = getattr(error, "problem_mark", None)
-        place = f"{path}:{mark.line + 1}" if mark else str(path)
-        problem = getattr(error, "problem", None) or "not readable"
-        raise ConfigError(f"--config {place}: is not YAML: {problem}") from error
+    except YamlError as error:
+        place = f"{path}:{error.line}" if error.line else str(path)
+        raise ConfigError(f"--config {place}: {error.reason}") from error
     content = {} if content is None else content
     plain = {key: value for key, value in _mapping(content, str(path), "").items()
              if key not in more}  # fmt: skip
@@ -42,9 +40,11 @@ def read_config(path: Path, kind: type, more: tuple[str, ...] = ()) -> dict[str,
 def _check_keys(content: Mapping[str, Any], kind: type, file: str, prefix: str) -> None:
     hints = get_type_hints(kind)
     for key, value in content.items():
-        name = str(key).replace("-", "_")
+        name = key.replace("-", "_") if isinstance(key, str) else shown(key)
         if name not in hints:
-            raise ConfigError(f"--config {file}: unknown key '{prefix}{key}'{nearest(name, hints)}")
+            raise ConfigError(
+                f"--config {file}: unknown key {shown(prefix + name)}{nearest(name, hints)}"
+            )
         inner = next(_dataclasses_in(hints[name]), None)
         if inner is None or value is None:
             continue

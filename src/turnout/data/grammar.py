@@ -35,6 +35,7 @@ from typing import Any, Literal
 
 from turnout.data.entry import LANGUAGE_CODE
 from turnout.data.yaml_lines import Lined, read_yaml
+from turnout.errors import shown
 
 SLOT = re.compile(r"\{(\w+)(#\w+)?\}")
 LISTED = 20_000
@@ -136,7 +137,9 @@ def read_grammar(path: Path) -> Grammar:
     )
     language = file.needed("language").string()
     if not LANGUAGE_CODE.fullmatch(language):
-        raise file.needed("language").error(f"is '{language}': a code such as 'en' was expected")
+        raise file.needed("language").error(
+            f"is {shown(language)}: a code such as 'en' was expected"
+        )
     slots = {
         name: tuple(_phrase(item) for item in items.items(at_least=1))
         for name, items in file.mapping("slots")
@@ -169,7 +172,7 @@ def _engine(file: Lined) -> Literal["espeak-ng", "flite"]:
             return "flite"
         case other:
             assert item is not None
-            raise item.error(f"is '{other}': espeak-ng or flite was expected")
+            raise item.error(f"is {shown(other)}: espeak-ng or flite was expected")
 
 
 def _phrase(item: Lined) -> Phrase:
@@ -230,7 +233,8 @@ def _range(
     whole = len(values) == 2 and all(type(value) is int for value in values)
     if not whole or not limits[0] <= values[0] <= values[1] <= limits[1]:
         raise item.error(
-            f"is {item.value}: [lowest, highest] between {limits[0]} and {limits[1]} was expected"
+            f"is {shown(item.value)}: [lowest, highest] between {limits[0]} and {limits[1]} "
+            "was expected"
         )
     return values[0], values[1]
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import yaml
 
-from turnout.errors import ManifestError
+from turnout.config.yaml_text import YamlError, parse_yaml
+from turnout.errors import ManifestError, shown
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Lined:
             if key not in names:
                 near = get_close_matches(str(key), names, 1)
                 hint = f"did you mean '{near[0]}'?" if near else f"known are {', '.join(names)}"
-                raise self.error(f"has an unknown field '{key}': {hint}")
+                raise self.error(f"has an unknown field {shown(key)}: {hint}")
 
     def mapping(self, name: str) -> list[tuple[str, "Lined"]]:
         """The fields of a mapping that may be absent."""
@@ -53,7 +54,7 @@ class Lined:
     def items(self, at_least: int = 0) -> list["Lined"]:
         """The items of a list."""
         if not isinstance(self.value, list) or not isinstance(self.node, yaml.SequenceNode):
-            raise self.error(f"is {self.value!r}: a list was expected")
+            raise self.error(f"is {shown(self.value)}: a list was expected")
         if len(self.value) < at_least:
             raise self.error(f"has {len(self.value)} items: at least {at_least} were expected")
         return [
@@ -66,7 +67,7 @@ class Lined:
         if not isinstance(self.value, str) or not self.value.strip():
             # YAML reads an unquoted no, yes, on, off, null or 1 as something else
             hint = "" if isinstance(self.value, str | list | dict) else " (put it in quotes)"
-            raise self.error(f"is {self.value!r}: words were expected{hint}")
+            raise self.error(f"is {shown(self.value)}: words were expected{hint}")
         return self.value
 
     def whole(self, name: str) -> int | None:
@@ -75,13 +76,13 @@ class Lined:
         if item is None:
             return None
         if type(item.value) is not int or item.value < 1:
-            raise item.error(f"is {item.value!r}: a whole number, at least 1, was expected")
+            raise item.error(f"is {shown(item.value)}: a whole number, at least 1, was expected")
         return item.value
 
     def _fields(self) -> list[tuple[str, "Lined"]]:
         """Names as they are written (YAML would read a Norwegian `no:` as false), and values."""
         if not isinstance(self.value, dict) or not isinstance(self.node, yaml.MappingNode):
-            raise self.error(f"is {self.value!r}: named fields were expected")
+            raise self.error(f"is {shown(self.value)}: named fields were expected")
         keys = [str(key.value) for key, _ in self.node.value]
         if len(self.value) != len(keys):
             raise self.error("names a field twice, or merges ('<<'): each field once was expected")
@@ -96,20 +97,15 @@ def read_yaml(path: Path) -> Lined:
     """A YAML file's value; raises ManifestError where it cannot be read."""
     try:
         text = path.read_text("utf-8-sig")
-        # the safe loader makes plain values only; each key once, so that no field is lost
-        node = yaml.compose(text, yaml.SafeLoader)
-        value = yaml.safe_load(text)
+        node, value = parse_yaml(text)
     except UnicodeDecodeError as error:
         raise ManifestError(str(path), None, None, "is not UTF-8 text") from error
     except OSError as error:
         raise ManifestError(
             str(path), None, None, f"cannot be read ({error.strerror}): a YAML file was expected"
         ) from error
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else None
-        raise ManifestError(str(path), line, None, f"is not YAML ({error.problem})") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # such as the 99th of a month
-        raise ManifestError(str(path), None, None, "is not YAML") from error
+    except YamlError as error:
+        raise ManifestError(str(path), error.line, None, error.reason) from error
     if node is None or not isinstance(value, dict):
         raise ManifestError(str(path), 1, None, "named fields were expected, such as 'sentences:'")
     return Lined(value, node, str(path))
