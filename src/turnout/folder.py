@@ -5,16 +5,18 @@ card, which people edit. Files are read into memory, never mapped: one that is s
 it serves cannot bring the process down. Nothing here knows what the weights or graphs compute.
 """
 
+import errno
 import hashlib
 import json
 import os
 import shutil
+import stat
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from uuid import uuid4
 
 from turnout.config import FORMAT_VERSION, ModelConfig
@@ -78,7 +80,7 @@ class ModelFolder:
         """Raise ModelFolderError where a file is missing or is not what was written."""
         digest = hashlib.sha256()
         try:
-            with (self.path / name).open("rb") as file:
+            with open_regular(self.path / name) as file:
                 while block := file.read(HASH_BLOCK):
                     digest.update(block)
         except OSError as error:
@@ -242,9 +244,22 @@ def read_digests(path: Path) -> dict[str, str]:
 def read_bytes(folder: Path, name: str) -> bytes:
     """A file's bytes; raises ModelFolderError."""
     try:
-        return (folder / name).read_bytes()
+        with open_regular(folder / name) as file:
+            return file.read()
     except OSError as error:
         raise unreadable(folder, name, error) from error
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """A file to be read; raises OSError for what might never end or never begin, such as a pipe."""
+    # A pipe that nobody writes to must not hold up opening either; Windows has neither flag's need.
+    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    mode = os.fstat(handle).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(handle)
+        what = "is a directory" if stat.S_ISDIR(mode) else "is a pipe or device"
+        raise OSError(errno.EINVAL, f"{what}: a regular file is needed")
+    return os.fdopen(handle, "rb")
 
 
 def unreadable(folder: Path, name: str, error: OSError) -> ModelFolderError:

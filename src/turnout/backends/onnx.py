@@ -13,12 +13,28 @@ from onnxruntime.capi import onnxruntime_pybind11_state as runtime  # type: igno
 from turnout.backends.guides import bandwidths, expert_guides
 from turnout.config import ModelConfig
 from turnout.decoding.backend import DecoderState, Encoded
-from turnout.errors import ModelFolderError
+from turnout.errors import ModelFolderError, shown
 from turnout.folder import DECODER, ENCODER, ModelFolder
 from turnout.guidance import Guidance
 
 Floats = NDArray[np.float32]
 PAST_NAMES = ("past_keys", "past_values", "past_mask")
+ENCODER_INPUTS = ("log_mel", "frame_mask", "guide", "bandwidth")
+MEMORY_NAMES = ("cross_keys", "cross_values", "cross_mask")
+DECODER_INPUTS = ("tokens", "counts", "guide", *MEMORY_NAMES, *PAST_NAMES)
+DECODER_OUTPUTS = ("log_probs", "keys", "values", "mask")
+OUTPUT_KINDS: dict[str, tuple[type[np.generic], int]] = {
+    "hidden_mask": (np.bool_, 2),
+    "ctc_log_probs": (np.float32, 3),
+    "expert_index": (np.int64, 3),
+    "cross_keys": (np.float32, 5),
+    "cross_values": (np.float32, 5),
+    "log_probs": (np.float32, 3),
+    "keys": (np.float32, 5),
+    "values": (np.float32, 5),
+    "mask": (np.bool_, 2),
+}
+"""Type and number of dimensions of what the graphs give."""
 
 
 @dataclass(frozen=True)
@@ -52,24 +68,29 @@ class OnnxBackend:
         encoder: bytes,
         decoder: bytes | None,
         threads: int | None = None,
+        *,
+        place: str = "",
     ) -> None:
+        """`place` is what errors begin with, such as where the graphs come from."""
         self._config = config
+        encoder_name, decoder_name = f"{place}{ENCODER}", f"{place}{DECODER}"
         graphs = [encoder] if decoder is None else [encoder, decoder]
         with ThreadPoolExecutor(len(graphs)) as pool:
             sessions = list(pool.map(lambda graph: open_session(graph, threads), graphs))
-        self._encode = runner(sessions[0])
-        self._decode = runner(sessions[-1])
+        self._encode = runner(sessions[0], encoder_name, ENCODER_INPUTS, encoder_outputs(config))
+        if decoder is not None:
+            self._decode = runner(sessions[1], decoder_name, DECODER_INPUTS, DECODER_OUTPUTS)
 
     @classmethod
     def open(cls, folder: ModelFolder, threads: int | None = None) -> "OnnxBackend":
         """The folder's graphs; raises ModelFolderError."""
         decoder = folder.read(DECODER) if folder.config.decoder.num_layers else None
+        place = f"model folder {folder.path}: "
         try:
-            return cls(folder.config, folder.read(ENCODER), decoder, threads)
+            return cls(folder.config, folder.read(ENCODER), decoder, threads, place=place)
         except RUNTIME_ERRORS as error:
-            reason = " ".join(str(error).split())
             raise ModelFolderError(
-                f"model folder {folder.path}: ONNX Runtime cannot take its graphs: {reason}"
+                f"{place}ONNX Runtime cannot take its graphs: {reason(error)}"
             ) from error
 
     @property
@@ -143,28 +164,68 @@ RUNTIME_ERRORS = (
     runtime.InvalidProtobuf,
     runtime.NotImplemented,
 )
+RUNNING_ERRORS = (*RUNTIME_ERRORS, runtime.EPFail, runtime.NotFound, runtime.RuntimeException)
+FOREIGN = "it is no graph of turnout's: write the graphs with 'turnout export'"
+LONGEST_REASON = 400
+"""Characters: a graph's own names can be of any length."""
+
+
+def reason(error: Exception) -> str:
+    """What ONNX Runtime says, in one line."""
+    return " ".join(str(error).split())[:LONGEST_REASON]
+
+
+def encoder_outputs(config: ModelConfig) -> tuple[str, ...]:
+    """What the encoder's graph must give; which experts were taken may be left out."""
+    ctc = ("ctc_log_probs",) if config.ctc else ()
+    memory = MEMORY_NAMES[:2] if config.decoder.num_layers else ()
+    return ("hidden_mask", *ctc, *memory)
 
 
 def open_session(graph: bytes, threads: int | None) -> onnxruntime.InferenceSession:
     """A session on the CPU; threads are as many as there are cores where None."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or 0
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # its errors are raised: printed, they would be said twice
     # Folds the casts of the weights; fusing more takes longer than a short recording does.
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
 
 
 def runner(
-    session: onnxruntime.InferenceSession,
+    session: onnxruntime.InferenceSession, file: str, known: Sequence[str], needed: Sequence[str]
 ) -> Callable[[dict[str, NDArray[Any]]], dict[str, NDArray[Any]]]:
-    """Arrays by name -> arrays by name; inputs that the graph does not use are left out."""
+    """Arrays by name -> arrays by name; inputs that the graph does not use are left out.
+
+    Raises ModelFolderError where the graph wants an input that is not known or lacks an output
+    that is needed; so does what is returned where the graph cannot be run or gives other arrays.
+    """
     inputs = [value.name for value in session.get_inputs()]
-    outputs = [value.name for value in session.get_outputs()]
+    outputs = [value.name for value in session.get_outputs() if value.name in OUTPUT_KINDS]
+    for name in inputs:
+        if name not in known:
+            raise ModelFolderError(
+                f"{file} has the input {shown(name)}: inputs are {', '.join(known)}; {FOREIGN}"
+            )
+    for name in needed:
+        if name not in outputs:
+            raise ModelFolderError(f"{file} lacks the output '{name}'; {FOREIGN}")
 
     def run(arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         fed = {name: np.ascontiguousarray(arrays[name]) for name in inputs}
-        found: list[Any] = session.run(outputs, fed)  # type: ignore[assignment]
+        try:
+            found: list[Any] = session.run(outputs, fed)  # type: ignore[assignment]
+        except RUNNING_ERRORS as error:
+            if "alloc" in str(error):  # the recordings' fault, or the machine's
+                raise MemoryError(reason(error)) from error
+            raise ModelFolderError(f"{file} cannot be run: {reason(error)}; {FOREIGN}") from error
+        for name, array in zip(outputs, found, strict=True):
+            kind, dimensions = OUTPUT_KINDS[name]
+            if getattr(array, "dtype", None) != kind or array.ndim != dimensions:
+                raise ModelFolderError(
+                    f"{file} gives another '{name}' than {kind.__name__} of {dimensions} "
+                    f"dimensions; {FOREIGN}"
+                )
         return dict(zip(outputs, found, strict=True))
 
     return run

@@ -1,6 +1,6 @@
 """A SpeechModel as a Backend: for runs in training and for GPUs. The one door to the workshop."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +15,7 @@ from turnout.backends.guides import bandwidths, expert_guides
 from turnout.config import ModelConfig
 from turnout.decoding.backend import DecoderState, Encoded
 from turnout.errors import ModelFolderError, UsageError
-from turnout.folder import WEIGHTS, ModelFolder
+from turnout.folder import CONFIG, WEIGHTS, ModelFolder
 from turnout.guidance import Guidance
 from turnout.model.build import build_model
 from turnout.model.convert import fit_state
@@ -157,13 +157,44 @@ def load_model(folder: ModelFolder) -> SpeechModel:
         name: tensor.float() if tensor.is_floating_point() else tensor
         for name, tensor in load_weights(folder).items()
     }
+    check_shapes(folder, state)
     with fork_rng(devices=[]):
         model = build_model(folder.config)
     fitted = fit_state(model, state)
     wrong = (*fitted.missing, *fitted.mismatched, *fitted.copied, *fitted.unexpected)
     if wrong:
-        raise ModelFolderError(
-            f"model folder {folder.path}: {WEIGHTS} does not belong to its config.json: "
-            f"{len(wrong)} tensors do not fit, the first is {wrong[0]}"
-        )
+        raise misfit(folder, f"{len(wrong)} tensors do not fit, the first is {wrong[0]}")
     return model.eval()
+
+
+def check_shapes(folder: ModelFolder, state: Mapping[str, Tensor]) -> None:
+    """Raise ModelFolderError where the weights are not of the shapes that config.json says.
+
+    Nothing is made in those shapes: a small file may ask for more than memory holds.
+    """
+    config = folder.config
+    modules = sum(
+        routing.num_experts if routing.learned and routing.routes(layer) else 1
+        for part, routing in ((part, part.routing) for part in (config.encoder, config.decoder))
+        for layer in range(min(part.num_layers, len(state) + 1))
+    )
+    if modules > len(state):
+        raise misfit(
+            folder, f"it has {len(state)} tensors, too few for {modules} layers or experts"
+        )
+    try:
+        with torch.device("meta"):
+            shapes = {name: item.shape for name, item in build_model(config).state_dict().items()}
+    except (RuntimeError, ValueError, TypeError, OverflowError) as error:
+        raise misfit(folder, "no model can have the sizes that are there") from error
+    for name, shape in shapes.items():
+        if name in state and state[name].shape != shape:
+            found, wanted = list(state[name].shape), list(shape)
+            raise misfit(folder, f"{name} is {found}, and {wanted} is expected")
+
+
+def misfit(folder: ModelFolder, reason: str) -> ModelFolderError:
+    """The error for weights and configuration of different models."""
+    return ModelFolderError(
+        f"model folder {folder.path}: {WEIGHTS} does not belong to its {CONFIG}: {reason}"
+    )

@@ -8,9 +8,11 @@ from functools import cache
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
-from turnout.errors import ConfigError
+from turnout.errors import ConfigError, shown
 
 T = TypeVar("T")
+LARGEST = 1e300
+"""A whole number that is to be a fractional one must be below this."""
 
 
 def to_plain(value: Any) -> Any:
@@ -28,7 +30,9 @@ def from_plain(kind: type[T], plain: Any, where: str = "") -> T:
     Raises ConfigError, naming the key, and the nearest known one where it is unknown.
     """
     if not isinstance(plain, Mapping):
-        raise ConfigError(f"{where or kind.__name__} is {plain!r}: an object with keys is needed")
+        raise ConfigError(
+            f"{where or kind.__name__} is {shown(plain)}: an object with keys is needed"
+        )
     hints = _hints(kind)
     for key in plain:
         if key not in hints:
@@ -88,6 +92,7 @@ def _scalar(kind: type, value: Any, where: str) -> Any:
         _check(value in list(kind), where, value, f"one of {', '.join(kind)}")
         return kind(value)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        _check(abs(value) < LARGEST, where, value, f"a number below {LARGEST:g}")
         return float(value)
     fits = isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
     _check(fits, where, value, f"a value of type {kind.__name__}")
@@ -96,7 +101,7 @@ def _scalar(kind: type, value: Any, where: str) -> Any:
 
 def _check(condition: bool, where: str, value: Any, accepted: str) -> None:
     if not condition:
-        raise ConfigError(f"'{where}' is {value!r}: {accepted} is needed")
+        raise ConfigError(f"'{where}' is {shown(value)}: {accepted} is needed")
 
 
 def _join(where: str, key: object) -> str:
