@@ -31,6 +31,8 @@ class Answer:
     cpu_seconds: float = 0.0
     peak_mb: float = 0.0
     """Of the process, since it began."""
+    resident_mb: float = 0.0
+    """Of the process, afterwards."""
 
     def check(self) -> None:
         """Read, or refused with one line: anything else is a failed assertion."""
@@ -84,6 +86,10 @@ class Reader:
         if answer.outcome in ("died", "hung"):
             self.restart()
         return answer
+
+    def resident_mb(self) -> float:
+        """Memory that it keeps, once it has read a good recording."""
+        return self.read(self._good).resident_mb
 
     def restart(self) -> None:
         """A new process, whose peak is its own."""

@@ -47,7 +47,8 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
         found.update(outcome="refused", message=str(error))
     except Exception as error:
         found.update(outcome="raised", message=f"{type(error).__name__}: {error}")
-    return {**found, "cpu_seconds": time.process_time() - started, "peak_mb": peak_mb()}
+    seconds = time.process_time() - started
+    return {**found, "cpu_seconds": seconds, "peak_mb": peak_mb(), "resident_mb": resident_mb()}
 
 
 def read(source: Source, request: dict[str, Any], found: dict[str, Any]) -> None:
@@ -68,12 +69,26 @@ def peak_mb() -> float:
 
     Not by `getrusage` where there is another way: on Linux it begins with the parent's.
     """
-    status = Path("/proc/self/status")
-    if status.exists():
-        lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
-        return int(lines["VmHWM"].split()[0]) / 1024
+    peak = _status("VmHWM")
+    if peak is not None:
+        return peak
     unit = 2**20 if sys.platform == "darwin" else 2**10
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+
+
+def resident_mb() -> float:
+    """Memory that is resident now; the peak where that is not told."""
+    now = _status("VmRSS")
+    return peak_mb() if now is None else now
+
+
+def _status(field: str) -> float | None:
+    """MB, as Linux says them of this process."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return None
+    lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
+    return int(lines[field].split()[0]) / 1024
 
 
 if __name__ == "__main__":

@@ -14,6 +14,10 @@ from tests.reliability.seeds import FAMILIES, Form, num_seeds, seed
 from tests.reliability.tally import Tally
 
 MOST_GROWTH_MB = 64.0
+MOST_KEPT_MB = 8.0
+"""Growth of what is resident between two good files, with damaged ones between them."""
+WARM_UP = 20
+"""Files, before memory is taken to be at its level."""
 MOST_CPU_SECONDS = 2.0
 LONGEST_SECONDS = 600.0
 BATCH = 10
@@ -37,9 +41,12 @@ def damaged_file(folder: Path, name: str, forms: tuple[Form, ...], random: Rando
 @pytest.mark.parametrize("family", FAMILIES)
 def test_damaged_files_are_read_or_refused(tally: Tally, family: str, tmp_path: Path) -> None:
     outcomes: Counter[str] = Counter()
-    slowest = growth = 0.0
+    slowest = growth = level = kept = 0.0
+    starts = 0
     with Reader(tmp_path) as reader:
         for number in range(tally.size(25, 200)):
+            if number == WARM_UP or (number > WARM_UP and reader.starts != starts):
+                level, starts = reader.resident_mb(), reader.starts
             random = tally.random(number)
             path = damaged_file(tmp_path, f"{number:04}", FAMILIES[family], random)
             with tally.trial(path.name):
@@ -49,24 +56,33 @@ def test_damaged_files_are_read_or_refused(tally: Tally, family: str, tmp_path: 
                 growth = max(growth, answer.peak_mb - reader.idle_mb)
                 answer.check()
             path.unlink()
+        if reader.starts == starts:
+            kept = reader.resident_mb() - level
         with tally.trial("time"):
             assert slowest <= MOST_CPU_SECONDS, f"one took {slowest:.1f} s of CPU"
         with tally.trial("memory"):
             assert growth <= MOST_GROWTH_MB, f"it grew by {growth:.0f} MB"
+        with tally.trial("memory that is kept"):
+            assert kept <= MOST_KEPT_MB, f"{kept:.1f} MB more than after {WARM_UP} files"
         with tally.trial("temporary files"):
             assert not reader.left_behind(), f"left behind: {reader.left_behind()}"
         tally.measure(**outcomes, starts=reader.starts)
         tally.measure(slowest_cpu_seconds=round(slowest, 3), rss_growth_mb=round(growth, 1))
+        tally.measure(kept_mb=round(kept, 1))
         tally.controlled(crash_and_leak_are_seen(reader, tmp_path))
 
 
 def crash_and_leak_are_seen(reader: Reader, folder: Path) -> bool:
-    """The negative control: both faults, planted in the process."""
+    """The negative control: the faults, planted in the process."""
+    before = reader.resident_mb()
+    reader.read(folder / "good.wav", fault="leak", leaked_mb=12)
+    kept = reader.resident_mb() - before
     crash = reader.read(folder / "good.wav", fault="crash")
     reader.restart()
     idle = reader.idle_mb
     leak = reader.read(folder / "good.wav", fault="leak", leaked_mb=80)
-    return crash.outcome == "died" and leak.peak_mb - idle > MOST_GROWTH_MB
+    leaks = kept > MOST_KEPT_MB and leak.peak_mb - idle > MOST_GROWTH_MB
+    return crash.outcome == "died" and leaks
 
 
 @pytest.mark.counts("T9", "command line")
