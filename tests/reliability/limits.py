@@ -13,7 +13,8 @@ from typing import Any
 import turnout.folder
 from tests.reliability.kills import step_of
 from turnout.cli import command
-from turnout.training import checkpoints, loop
+from turnout.data import store
+from turnout.training import checkpoints, finish, loop
 from turnout.training.board import Board
 from turnout.training.checkpoints import MANIFEST
 from turnout.training.log import RunLog
@@ -77,9 +78,13 @@ WRITES: dict[str, Callable[[Full], None]] = {
     "TensorBoard": lambda full: striking(
         Board, "scalar", full, lambda given: given[3] >= full.after
     ),
+    "plot": lambda full: striking(finish, "plot_run", full, bool),
     "model": lambda full: striking(turnout.folder, "write_file", full, bool),
+    "features": lambda full: striking(store, "_write", full, bool),
 }
 """What can find the disk full."""
+BEFORE_THE_FIRST_STEP = ("features",)
+"""There is no checkpoint yet."""
 
 
 def obey_permissions() -> None:

@@ -3,14 +3,23 @@
 import os
 import stat
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors import SafetensorError
+from torch import Tensor
 
 from tests.reliability.corpus import config_of, write_corpus
-from tests.reliability.limits import WRITES, Full, obey_permissions, small_disk
+from tests.reliability.limits import (
+    BEFORE_THE_FIRST_STEP,
+    WRITES,
+    Full,
+    obey_permissions,
+    small_disk,
+)
 from tests.reliability.runs import (
     Before,
     checkpoints_of,
@@ -23,10 +32,12 @@ from tests.reliability.runs import (
 )
 from tests.reliability.tally import Tally
 from turnout.config import TrainConfig
+from turnout.training import checkpoints
 from turnout.training.checkpoints import Checkpoints, verify
 
 AFTER = 4
 """The step whose save meets the full disk; that of two steps before has been saved."""
+RANKS = 2
 NEEDED = 1.1
 """Share of a whole run's bytes that is always enough."""
 
@@ -80,12 +91,13 @@ def size_of(what: str, whole: Path) -> int:
         "validated weights": lambda: next(run.glob("validated/*")),
         "log": lambda: run / "steps.jsonl",
         "TensorBoard": lambda: next(run.glob("tensorboard/*")),
+        "plot": lambda: run / "training.png",
         "model": lambda: run / "model" / "model.safetensors",
     }[what]().stat().st_size // (4 if what in ("log", "TensorBoard") else 1)
 
 
 @pytest.mark.counts("T4", "no room for")
-@pytest.mark.parametrize("what", WRITES)
+@pytest.mark.parametrize("what", [what for what in WRITES if what not in BEFORE_THE_FIRST_STEP])
 def test_without_room_the_last_checkpoint_stays_and_the_run_can_go_on(
     tally: Tally, what: str, config: TrainConfig, whole: Path, tmp_path: Path
 ) -> None:
@@ -97,6 +109,84 @@ def test_without_room_the_last_checkpoint_stays_and_the_run_can_go_on(
             assert "File too large" in line or "file too large" in line, line
             assert checkpoints_of(folder)[-1:] >= [AFTER - 2], "the last checkpoint is gone"
             goes_on(config, folder, whole)
+    if what == "rank file":
+        full = Full(what, size_of(what, whole) - 1, AFTER)
+        tally.controlled(noticed(config, tmp_path / "swallowed", Swallowed(full)))
+
+
+def noticed(config: TrainConfig, folder: Path, before: Before) -> bool:
+    """Whether the same check fails."""
+    try:
+        fails(config, folder, before)
+    except AssertionError:
+        return True
+    return False
+
+
+@dataclass(frozen=True)
+class Swallowed:
+    """The negative control: a rank file that meets the full disk is left as it is."""
+
+    full: Full
+
+    def __call__(self) -> None:
+        """Arm it, in the process that is to meet it."""
+        self.full()
+        original = checkpoints.save_file
+
+        def save_file(tensors: dict[str, Tensor], path: Path) -> None:
+            with suppress(OSError, SafetensorError):
+                original(tensors, path)
+            path.touch()
+
+        checkpoints.save_file = save_file  # pyright: ignore[reportAttributeAccessIssue]
+
+
+@pytest.mark.counts("T4", "no room for the features")
+def test_without_room_for_the_features_the_run_begins_when_there_is(
+    tally: Tally, config: TrainConfig, whole: Path, tmp_path: Path
+) -> None:
+    assert config.data.cache is not None
+    size = next(Path(config.data.cache).glob("mel-*/frames.f16")).stat().st_size
+    own = replace(config, data=replace(config.data, cache=None))
+    for trial in range(tally.size(1, 12)):
+        folder = tmp_path / str(trial)
+        largest = tally.random(trial).randrange(size)
+        with tally.trial(f"{largest} bytes, {trial}"):
+            line = fails(own, folder, Full("features", largest, 0))
+            assert "run/features: the mel power of the clips cannot be stored there" in line, line
+            assert "File too large" in line, line
+            left = [path for path in (folder / "run" / "features").iterdir() if path.is_dir()]
+            assert not left, f"half written: {left}"
+            with start(own, folder) as running:
+                running.finish()
+            for part in ("files", "steps", "log"):
+                assert outcome(folder)[part] == outcome(whole)[part], f"other {part}"
+
+
+@pytest.mark.counts("T4", "no room on one rank")
+def test_a_checkpoint_that_one_rank_has_no_room_for_is_none(
+    tally: Tally, config: TrainConfig, whole: Path, tmp_path: Path
+) -> None:
+    for trial in range(tally.size(1, 12)):
+        folder, rank = tmp_path / str(trial), (trial + 1) % RANKS
+        # A rank's share is about half of what one process writes.
+        largest = tally.random(trial).randrange(size_of("rank file", whole) // 4)
+        full = Full("rank file", largest, AFTER)
+        with tally.trial(f"rank {rank}, {largest} bytes, {trial}"):
+            with start(config, folder, ranks=RANKS, before={rank: full}) as running:
+                assert running.wait() == [1] * RANKS
+                said = [error_lines(running.stderr(number)) for number in range(RANKS)]
+            assert [len(lines) for lines in said] == [1] * RANKS, said
+            assert "ile too large" in said[rank][0], said[rank]
+            assert "another rank could not write its part" in said[1 - rank][0], said[1 - rank]
+            assert checkpoints_of(folder) == [AFTER - 2]
+            verify(folder / "run" / "checkpoints" / f"step-{AFTER - 2:08d}")
+            assert not leftovers(folder), f"half written: {leftovers(folder)}"
+            with start(config, folder, ranks=RANKS) as running:
+                running.finish()
+                assert f"going on at step {AFTER - 2}" in running.stderr(0)
+            assert steps_of(folder) == config.max_steps
 
 
 @pytest.fixture
@@ -154,11 +244,11 @@ class Locked:
         original = Checkpoints.save
         folder = Path("run") / self.name
 
-        def save(checkpoints: Checkpoints, step: int, *rest: Any) -> None:
+        def save(saved: Checkpoints, step: int, *rest: Any) -> None:
             if step >= self.after:
                 obey_permissions()
                 folder.chmod(0o555)
-            original(checkpoints, step, *rest)
+            original(saved, step, *rest)
 
         replaced: Any = save
         Checkpoints.save = replaced

@@ -1,15 +1,19 @@
 """One picture of a run, from its log."""
 
 import json
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from turnout.training.checkpoints import write_whole
+
 
 def plot_run(folder: Path) -> Path:
-    """Draw `log.jsonl` of a run's folder into `training.png`, and return its path."""
+    """Draw `log.jsonl` of a run's folder into `training.png`, and return its path; raises
+    StorageError."""
     lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
     train = [line for line in lines if line["event"] == "train"]
     validations = [line for line in lines if line["event"] == "validation"]
@@ -30,7 +34,9 @@ def plot_run(folder: Path) -> Path:
     rate.set_xlabel("step")
     idle.set_xlabel("step")
     path = folder / "training.png"
-    figure.savefig(path, dpi=120)
+    picture = BytesIO()
+    figure.savefig(picture, format="png", dpi=120)
+    write_whole(path, picture.getvalue())
     return path
 
 
