@@ -2,7 +2,7 @@
 
 import json
 import re
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -72,19 +72,51 @@ def test_a_step_that_one_rank_finds_bad_changes_nothing_on_any(
             with tally.trial(f"rank {rank}: the run ends well"):
                 running.finish()
             said = running.stderr(0)
-        bad = range(FIRST, FIRST + COUNT)
         for steps in recorded(folder):
             with tally.trial(f"rank {rank}: step {steps[0].number}"):
-                assert {step.finite for step in steps} == {steps[0].number not in bad}
-                assert len({step.after for step in steps}) == 1, "the ranks are not the same"
-                changed = {step.before != step.after for step in steps}
-                assert changed == {steps[0].number not in bad}, f"changed: {changed}"
+                changes_nothing_where_bad(steps)
         with tally.trial(f"rank {rank}: what is said and counted"):
             warned = [line for line in said.splitlines() if "not finite" in line]
             assert len(warned) == COUNT, said[-600:]
             for steps, line in zip(recorded(folder)[FIRST:], warned, strict=False):
                 names_the_right_ones(kind, rank, steps, line)
             assert outcome(folder)["state"]["skipped"] == COUNT
+    if kind == GRADIENT:
+        tally.controlled(noticed_by_the_blind(config, tmp_path / "blind"))
+
+
+def changes_nothing_where_bad(steps: tuple[Step, ...]) -> None:
+    """Assert that all ranks skip a bad step, and take another, alike."""
+    good = steps[0].number not in range(FIRST, FIRST + COUNT)
+    assert {step.finite for step in steps} == {good}
+    assert len({step.after for step in steps}) == 1, "the ranks are not the same"
+    changed = {step.before != step.after for step in steps}
+    assert changed == {good}, f"changed: {changed}"
+
+
+@dataclass(frozen=True)
+class Blind:
+    """The negative control: every number counts as finite."""
+
+    poison: Poison
+
+    def __call__(self) -> None:
+        """Arm it, in the process that is to meet it."""
+        self.poison()
+        torch.isfinite = lambda tensor: torch.ones_like(tensor, dtype=torch.bool)
+
+
+def noticed_by_the_blind(config: TrainConfig, folder: Path) -> bool:
+    """Whether the same check fails where nobody looks."""
+    before = {rank: Blind(poison) for rank, poison in poisoned(GRADIENT, 1, COUNT, folder).items()}
+    with start(config, folder, ranks=RANKS, before=before) as running:
+        running.wait()
+    try:
+        for steps in recorded(folder):
+            changes_nothing_where_bad(steps)
+    except AssertionError:
+        return True
+    return False
 
 
 def names_the_right_ones(kind: str, rank: int, steps: tuple[Step, ...], line: str) -> None:

@@ -25,6 +25,7 @@ from tests.reliability.runs import (
 )
 from tests.reliability.tally import Tally
 from turnout.config import TrainConfig
+from turnout.training.loop import Trainer
 
 MOST_SECONDS = 30.0
 STEPS, EARLIEST, LATEST = 40, 2, 20
@@ -124,6 +125,27 @@ def test_a_signal_saves_the_step_and_the_same_command_goes_on(
             assert not running.stderr(1), f"rank 1 talks: {running.stderr(1)[-300:]}"
             check_resumed(config, folder, undisturbed)
     tally.measure(longest_seconds_to_the_end=round(longest, 2))
+    if tally.full and whom == WHOM[0]:
+        tally.controlled(noticed_without_a_save(config, tmp_path / "none", number, tally))
+
+
+def saves_nothing() -> None:
+    """The negative control: the step that a run stops at is not saved."""
+    Trainer.save = lambda self: self.ranks.barrier()
+
+
+def noticed_without_a_save(
+    config: TrainConfig, folder: Path, number: signal.Signals, tally: Tally
+) -> bool:
+    """Whether the same check fails where nothing is saved."""
+    before = dict.fromkeys(range(RANKS), saves_nothing)
+    with start(config, folder, ranks=RANKS, before=before) as running:
+        stop(running, number, folder, WHOM[0], tally.random("control"))
+        try:
+            check_stopped(folder, number, running.stderr(0))
+        except AssertionError:
+            return True
+    return False
 
 
 def launch(config: TrainConfig, folder: Path) -> subprocess.Popen[str]:
