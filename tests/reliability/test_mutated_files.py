@@ -1,8 +1,10 @@
 """T9: files damaged in many ways are read, or refused with one line; nothing else happens."""
 
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
+from subprocess import CompletedProcess
 
 import pytest
 
@@ -107,14 +109,46 @@ def test_damaged_files_leave_the_good_one_beside_them(
         outcomes["read"] += BATCH - errors
         for path in files:
             with tally.trial(path.name):
-                assert len(lines_about(path, result)) == 1, f"said of it: {result.stderr}"
+                check_said(path, result)
         with tally.trial(f"{batch}: the good file"):
             assert lines_about(good, result) == [f"{good}: {text}"]
-        with tally.trial(f"{batch}: exit status"):
-            assert result.returncode == int(errors > 0)
-        with tally.trial(f"{batch}: stderr"):
-            strange = [line for line in result.stderr.splitlines() if not line.startswith(SAYS)]
-            assert not strange, f"lines that turnout did not write: {strange}"
+        with tally.trial(f"{batch}: exit status and stderr"):
+            check_end(result)
+        if batch == 0:
+            tally.controlled(faults_are_seen(result, files))
     with tally.trial("temporary files"):
         assert not list(temporary.iterdir()), "some were left behind"
     tally.measure(**outcomes)
+
+
+def check_said(path: Path, result: CompletedProcess[str]) -> None:
+    """One line, of its text or of what is wrong with it."""
+    assert len(lines_about(path, result)) == 1, f"said of it: {result.stderr}"
+
+
+def check_end(result: CompletedProcess[str]) -> None:
+    """The exit status says whether a file was refused; turnout alone wrote to stderr."""
+    strange = [line for line in result.stderr.splitlines() if not line.startswith(SAYS)]
+    assert not strange, f"lines that turnout did not write: {strange}"
+    assert result.returncode == int(SAYS[0] in result.stderr), f"status {result.returncode}"
+
+
+def faults_are_seen(result: CompletedProcess[str], files: list[Path]) -> bool:
+    """The negative control: the answers of a command that left files out, that ended in a
+    traceback, and that was killed."""
+    out, said, status = result.stdout, result.stderr, result.returncode
+    faults: list[tuple[Callable[..., None], tuple[object, ...]]] = [
+        *((check_said, (path, CompletedProcess([], status, "", ""))) for path in files),
+        (check_end, (CompletedProcess([], status, out, f"{said}Traceback:\n"),)),
+        (check_end, (CompletedProcess([], -11, out, said),)),
+    ]
+    return all(is_seen(check, given) for check, given in faults)
+
+
+def is_seen(check: Callable[..., None], given: tuple[object, ...]) -> bool:
+    """Whether the check fails."""
+    try:
+        check(*given)
+    except AssertionError:
+        return True
+    return False

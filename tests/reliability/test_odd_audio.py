@@ -18,6 +18,7 @@ from tests.reliability.odd_audio import (
     LAYOUTS,
     RATES,
     SUBTYPES,
+    Layout,
     in_form,
     of_length,
     resampled,
@@ -67,13 +68,40 @@ def test_rates_and_sample_formats(tally: Tally, channels: int) -> None:
 def test_lengths(tally: Tally) -> None:
     window = commands().backend.config.window_seconds
     for rate in RATES if tally.full else (FULL_BAND,):
-        edges = [round(seconds * rate) + step for seconds in (window, 30) for step in (-1, 0, 1)]
-        for length in (1, 159, 160, 399, 400, 401, *edges):
-            subtype = tally.random(rate, length).choice(SUBTYPES)
-            with tally.trial(f"{length} samples at {rate} Hz, {subtype}"):
-                data = encode(of_length(length, rate), rate, "WAV", subtype)
-                seconds = heard(data).duration_seconds
-                assert abs(seconds - length / rate) <= 1.5 / 16_000, f"{seconds} s were heard"
+        for length in (1, 159, 160, 399, 400, 401):
+            check_length(tally, length, rate)
+        for edge in (round(window * rate), round(30 * rate)):
+            texts = {step: check_length(tally, edge + step, rate) for step in (-1, 0, 1)}
+            for step in (-1, 1):
+                with tally.trial(f"text of {edge + step} samples at {rate} Hz"):
+                    assert texts[0], "nothing was heard"
+                    changed = error_rate([texts[0]], [texts[step]])
+                    assert changed <= MOST_CHANGE, f"WER changed by {changed:.2f}"
+    tally.controlled(not is_of_length(with_wav_rate(encode(of_length(800, 16_000)), 32_000), 0.05))
+
+
+def check_length(tally: Tally, length: int, rate: int) -> str:
+    """The text of so many samples, once their duration is what it must be."""
+    subtype = tally.random(rate, length).choice(SUBTYPES)
+    data = encode(of_length(length, rate), rate, "WAV", subtype)
+    with tally.trial(f"{length} samples at {rate} Hz, {subtype}"):
+        assert is_of_length(data, length / rate), f"{heard(data).duration_seconds} s were heard"
+        return heard(data).text
+    return ""
+
+
+def is_of_length(data: bytes, seconds: float) -> bool:
+    """To the sample at 16 kHz."""
+    return abs(heard(data).duration_seconds - seconds) <= 1.5 / 16_000
+
+
+SPOILT: dict[str, Layout] = {
+    "right channel dead": lambda channels: channels[:, 1],
+    "opposed channels": lambda channels: channels.mean(axis=1),
+    "nearly opposed channels": lambda channels: channels @ np.array([0.8, 1.0], np.float32),
+    "speech in one of six": lambda channels: channels[:, 0],
+}
+"""What a worse mixer would make of them."""
 
 
 @pytest.mark.counts("T11", "channels")
@@ -89,6 +117,8 @@ def test_channels_that_are_dead_or_opposed(tally: Tally, layout: str) -> None:
     for example, file in zip(chosen, files, strict=True):
         with tally.trial(f"channel {speaking} of {example.path.name}"):
             assert heard(file, channel=speaking).text == original(example)
+    spoilt = [encode(SPOILT[layout](arrange(example.samples))) for example in chosen]
+    tally.controlled(change(chosen, [heard(file).text for file in spoilt]) > MOST_CHANGE)
 
 
 @pytest.mark.counts("T11", "FLAC and WAV")
@@ -103,6 +133,8 @@ def test_flac_and_wav_give_the_same_text(tally: Tally) -> None:
             text = heard(wav).text
             assert text, "nothing was heard"
             assert text == heard(flac).text
+    one, other = (encode(example.samples, container="FLAC") for example in examples()[:2])
+    tally.controlled(heard(one).text != heard(other).text)
 
 
 @pytest.mark.counts("T11", "pipes")
@@ -126,6 +158,8 @@ def test_pipes_and_unknown_lengths(tally: Tally, tmp_path: Path) -> None:
         result = transcribe([Path("/dev/stdin")], tmp_path / "temporary", piped=file)
         assert (result.returncode, result.stderr) == (0, "")
         assert result.stdout.strip() == original(chosen[0])
+    cut = in_form(chosen[0].samples[: len(chosen[0].samples) // 3], 16_000, "PCM_16")
+    tally.controlled(heard(fifo(tmp_path, with_wav_size(cut, 0))).text != original(chosen[0]))
 
 
 def written(folder: Path, data: bytes) -> Path:
