@@ -35,6 +35,8 @@ MOST_PADDING = 100
 """Frames by which a batch is padded beyond its longest utterance."""
 NEAR_TIE = 1e-5
 """Two best router logits closer than this are a matter of rounding."""
+NOISE = 1e-5
+"""A tenth of what a log-probability may change by."""
 KINDS = ("silence", "noise", "longest", "same expert", "other language", "other task")
 
 
@@ -111,13 +113,10 @@ def put_among(
 
 
 @dataclass(frozen=True)
-class Padded:
-    """A Backend whose batches are padded by some more frames, and all padding filled with noise:
-    whoever looks at it answers something else."""
+class Around:
+    """A Backend that does what another does."""
 
     inner: Backend
-    more: int
-    seed: int
 
     @property
     def config(self) -> Any:
@@ -131,10 +130,7 @@ class Padded:
         guidance: Sequence[Guidance],
     ) -> Encoded:
         """See `Backend.encode`."""
-        mask = np.pad(frame_mask, ((0, 0), (0, self.more)))
-        noise = np.random.default_rng(self.seed).normal(size=(*mask.shape, log_mel.shape[2])) * 50
-        noise[mask] = log_mel[frame_mask]
-        return self.inner.encode(noise.astype(np.float32), mask, guidance)
+        return self.inner.encode(log_mel, frame_mask, guidance)
 
     def start(
         self, encoded: Encoded, rows: NDArray[np.int64], guidance: Sequence[Guidance]
@@ -151,6 +147,54 @@ class Padded:
     def select(self, state: DecoderState, rows: NDArray[np.int64]) -> DecoderState:
         """See `Backend.select`."""
         return self.inner.select(state, rows)
+
+
+@dataclass(frozen=True)
+class Padded(Around):
+    """Its batches are padded by some more frames, and all padding filled with noise: whoever looks
+    at it answers something else."""
+
+    more: int
+    seed: int
+
+    def encode(
+        self,
+        log_mel: NDArray[np.float32],
+        frame_mask: NDArray[np.bool_],
+        guidance: Sequence[Guidance],
+    ) -> Encoded:
+        """See `Backend.encode`."""
+        mask = np.pad(frame_mask, ((0, 0), (0, self.more)))
+        noise = np.random.default_rng(self.seed).normal(size=(*mask.shape, log_mel.shape[2])) * 50
+        noise[mask] = log_mel[frame_mask]
+        return self.inner.encode(noise.astype(np.float32), mask, guidance)
+
+
+@dataclass(frozen=True)
+class Leaking(Around):
+    """Every frame holds a little of all that is in the batch."""
+
+    def encode(
+        self,
+        log_mel: NDArray[np.float32],
+        frame_mask: NDArray[np.bool_],
+        guidance: Sequence[Guidance],
+    ) -> Encoded:
+        """See `Backend.encode`."""
+        return self.inner.encode(log_mel + log_mel.mean() / 10, frame_mask, guidance)
+
+
+@dataclass(frozen=True)
+class Noisy(Around):
+    """Its log-probabilities change by less than batches may change them, at random."""
+
+    def step(
+        self, state: DecoderState, tokens: NDArray[np.int64], counts: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float32], DecoderState]:
+        """See `Backend.step`."""
+        found, after = self.inner.step(state, tokens, counts)
+        noise = np.random.default_rng().normal(size=found.shape) * NOISE
+        return found + noise.astype(np.float32), after
 
 
 @dataclass(frozen=True)
@@ -191,6 +235,11 @@ def answer(
         np.array([hypothesis.log_prob for hypothesis in decoded.hypotheses]),
         np.zeros((0, 0), np.float32) if scores is None else batch.emissions(entry),
     )
+
+
+def banks(backend: TorchBackend) -> list[ExpertBank]:
+    """All experts of a model."""
+    return [module for module in backend.model.modules() if isinstance(module, ExpertBank)]
 
 
 @contextmanager

@@ -13,10 +13,11 @@ import pytest
 import soundfile
 
 import turnout
-from tests.reliability.mates import examples
+from tests.reliability.mates import Noisy, examples
 from tests.reliability.repeating import transcribed
 from tests.reliability.tally import Tally
 from turnout.audio.features import SAMPLE_RATE
+from turnout.transcription.transcriber import Transcriber
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_SECONDS = 300
@@ -62,12 +63,20 @@ def test_the_same_file_again_and_again(
     for restart, times in enumerate(sizes):
         lines = fresh("tests.reliability.repeating", backend, threads, times, recording)
         for number, line in enumerate(lines.splitlines()):
-            found = json.loads(line)
-            first = first or found
+            found: dict[str, Any] = json.loads(line)
+            first = found if first is None else first
             with tally.trial(f"restart {restart} time {number}"):
                 assert found["tokens"] == tokens
                 assert found["json"] == first["json"]
     assert tally.trials == sum(sizes)
+    tally.controlled(noise_is_noticed(here, recording))
+
+
+def noise_is_noticed(transcriber: Transcriber, recording: Path) -> bool:
+    """Whether log-probabilities that change a little each time make other files: the control."""
+    noisy = Transcriber(Noisy(transcriber.backend), transcriber.tokenizer, transcriber.folder)
+    one, other = (transcribed(noisy, str(recording)) for _ in range(2))
+    return one["json"] != other["json"]
 
 
 @pytest.mark.parametrize("threads", [1, 2])
