@@ -133,12 +133,21 @@ def same(source: str, *targets: str) -> Nodes:
 def graphs(whole: dict[str, bytes], canary: Canary) -> Iterator[tuple[str, str, bytes, str]]:
     """Graphs that are not turnout's: what is foreign, the file, its bytes, and what is said."""
     mask, boolean = "frame_mask", onnx.TensorProto.BOOL
-    names = dict.fromkeys(("hidden_mask", "ctc_log_probs", "cross_keys", "cross_values"), 2)
+    names: dict[str, int] = dict.fromkeys(
+        ("hidden_mask", "ctc_log_probs", "cross_keys", "cross_values"), 2
+    )
     yield "an input x", ENCODER, graph_of(same("x", "y"), ["x"], {"y": 2}), "the input 'x'"
     yield "a long input", DECODER, graph_of(same("x" * 9999, "y"), ["x" * 9999], {"y": 2}), "input"
     yield "no outputs", ENCODER, graph_of(same(mask, "y"), [mask], {"y": 2}, boolean), "lacks the"
     yield "no decoder", DECODER, graph_of(same("counts", "y"), ["counts"], {"y": 2}), "lacks the"
     yield "outputs alike", ENCODER, graph_of(same(mask, *names), [mask], names, boolean), "another"
+    shape = onnx.helper.make_tensor("shape", onnx.TensorProto.INT64, [2], [7, 12345])
+    fails = [
+        onnx.helper.make_node("Constant", [], ["shape"], value=shape),
+        onnx.helper.make_node("Reshape", [mask, "shape"], ["hidden_mask"]),
+        *same(mask, *list(names)[1:]),
+    ]
+    yield "a node that fails", ENCODER, graph_of(fails, [mask], names, boolean), "cannot be run"
     wrong = graph_of(same("log_mel", *names), ["log_mel"], names)
     yield "an input of two dimensions", ENCODER, wrong, "cannot be run"
     model = onnx.load_from_string(whole[ENCODER])

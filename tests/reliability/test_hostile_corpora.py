@@ -3,6 +3,7 @@ be used is refused in one line."""
 
 import gzip
 import json
+import os
 import time
 import tracemalloc
 from collections.abc import Callable
@@ -27,6 +28,7 @@ from turnout.data.clips import read_clips
 from turnout.data.grammar import read_grammar
 from turnout.data.manifest import prepare
 from turnout.data.store import StoreConfig, open_store
+from turnout.evaluation.references import clips_of
 
 CONFIG = StoreConfig(features=FeatureConfig(), telephone_variants=0, narrowband=False, trim=True)
 Cut = dict[str, Any]
@@ -69,6 +71,11 @@ def trained_on(cuts: Path) -> None:
     open_store(read_clips(cuts), CONFIG, cuts.parent / "cache")
 
 
+def evaluated(corpus: Path) -> None:
+    """What `turnout evaluate` reads."""
+    clips_of([corpus])
+
+
 def prepared(corpus: Path) -> None:
     """What `turnout prepare` reads."""
     prepare(corpus, corpus.parent / "out")
@@ -86,7 +93,7 @@ def test_cuts_with_code(tally: Tally, tmp_path: Path, monkeypatch: pytest.Monkey
     for name, cut in hostile_cuts(plain, canary, objects).items():
         file = tmp_path / "hostile.jsonl.gz"
         file.write_bytes(gzip.compress(json.dumps(cut).encode()))
-        for use in (trained_on, prepared):
+        for use in (trained_on, prepared, evaluated):
             with miners.down(f"{name}, {use.__name__}"):
                 refusal(use, file)  # or it is taken, where the hostile field is not used
     for kind, data in {**pickles, "nested deeply": NESTED}.items():
@@ -95,10 +102,20 @@ def test_cuts_with_code(tally: Tally, tmp_path: Path, monkeypatch: pytest.Monkey
             file.write_bytes(gzip.compress(data) if ending.endswith("gz") else data)
             miners.refuse(f"{ending} is {kind}, trained on", file.name, trained_on, file)
             miners.refuse(f"{ending} is {kind}, prepared", file.name, prepared, file)
+            miners.refuse(f"{ending} is {kind}, evaluated", file.name, evaluated, file)
             file.unlink()
+    file = tmp_path / "endless.jsonl.gz"
+    file.write_bytes(gzip.compress(b'{"' + bytes(2**28), 1))
+    for use in (trained_on, prepared, evaluated):
+        with miners.down(f"a line without an end, {use.__name__}"):
+            took: list[str | None] = []
+            _, megabytes = cost(lambda: took.append(refusal(use, file)))  # noqa: B023
+            assert "is longer than 16 MiB" in str(took[0]), took
+            assert megabytes < MOST_MB_OF_A_LINE, f"{megabytes:.0f} MB"
+    file.unlink()
     piped = Path(f"pipe:mkdir {canary.path.name} #.jsonl.gz")
     piped.write_bytes(good.read_bytes())
-    for use in (trained_on, prepared):
+    for use in (trained_on, prepared, evaluated):
         with miners.down(f"a name that is a command, {use.__name__}"):
             assert refusal(use, piped) is None
     miners.control(
@@ -137,6 +154,51 @@ def test_corpora_with_code_beside_them(tally: Tally, tmp_path: Path) -> None:
             path.write_bytes(data)
             miners.refuse(f"{ending} is {kind}", path.name, read_audio, path)
     miners.control(script=lambda: exec(evil))
+
+
+def kaldi(folder: Path, wav: str, **files: str) -> Path:
+    """A Kaldi data directory with one recording, `r`."""
+    folder.mkdir()
+    for name, text in {"wav.scp": f"r {wav}", "text": "r yes", "utt2lang": "r en", **files}.items():
+        (folder / name.replace("_", ".")).write_text(f"{text}\n", errors="surrogateescape")
+    return folder
+
+
+@pytest.mark.counts("T7", "Kaldi directories")
+def test_kaldi_directories_with_commands(tally: Tally, tmp_path: Path) -> None:
+    canary = Canary(tmp_path / "canary")
+    miners, run = Miners(tally, canary), f"mkdir {canary.path}"
+    good = str(EXAMPLES / "english-1.flac")
+    hostile: dict[str, tuple[str, dict[str, str]]] = {
+        "pipe": (f"{run} |", {}),
+        "pipe without a space": (f"{run}|", {}),
+        "pipe, then blanks": (f"{run} | \t ", {}),
+        "pipe first": (f"| {run}", {}),
+        "pipe and an offset": (f"{run} |:17", {}),
+        "two commands": (f"{good}; {run}", {}),
+        "substitution": (f"$({run})", {}),
+        "backquotes": (f"`{run}`", {}),
+        "range": (f"{good}[0:9]", {}),
+        "archive": (f"ark:{run} |", {}),
+        "standard input": ("-", {}),
+        "device": ("/dev/zero", {}),
+        "folder": (str(tmp_path), {}),
+        "NUL": ("a\0b.wav", {}),
+        "huge time": (good, {"segments": "r r 1e308 1e309"}),
+        "no number": (good, {"segments": "r r nan nan"}),
+        "command as time": (good, {"segments": f"r r $({run}) 1"}),
+        "command as a recording": (good, {"segments": f"r |{run} 0 1"}),
+        "command as a language": (good, {"utt2lang": f"r $({run})"}),
+        "no UTF-8": (good, {"text": "r \udcff"}),
+        "nothing": ("", {}),
+    }
+    for number, (name, (wav, files)) in enumerate(hostile.items()):
+        folder = kaldi(tmp_path / f"kaldi{number}", wav, **files)
+        for use in (prepared, evaluated):
+            miners.refuse(f"{name}, {use.__name__}", folder.name, use, folder)
+    with miners.down("a good one"):
+        assert refusal(prepared, kaldi(tmp_path / "good", good)) is None
+    miners.control(pipe=lambda: os.system(run), substitution=lambda: os.system(f"true $({run})"))
 
 
 def complaint(capsys: pytest.CaptureFixture[str], *words: str) -> str:
@@ -185,6 +247,7 @@ def test_recipes_and_grammars_with_code(
     miners.control(**calls)
 
 
+MOST_MB_OF_A_LINE = 100.0
 MOST_CPU_SECONDS = 0.5
 MOST_MB = 1.0
 LONGEST_MESSAGE = 400

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from turnout.audio.features import SAMPLE_RATE
 from turnout.audio.waveform import Waveform, read_audio
+from turnout.data.readers.lines import text_lines
 from turnout.errors import AudioError, ConfigError, ManifestError
 from turnout.guidance import Bandwidth
 
@@ -59,6 +60,10 @@ def read_clips(cuts: str | Path) -> list[Clip]:
     path = Path(cuts)
     if not path.is_file():
         raise ManifestError(str(cuts), None, None, "no such file: `turnout prepare` writes cuts")
+    for line in text_lines(path):  # before lhotse, which would read a line that never ends
+        if isinstance(line, ManifestError):
+            reason = f"not a lhotse manifest of cuts (line {line.line} {line.reason})"
+            raise ManifestError(str(path), None, None, reason)
     try:
         # Absolute: lhotse runs a relative path that begins with 'pipe:' as a command.
         found = CutSet.from_file(path.absolute())
