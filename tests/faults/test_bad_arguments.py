@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 from turnout.cli import main
 
@@ -34,6 +35,30 @@ UNUSABLE = [
     ["train", "--max-steps", "-"],
     ["train", "--optimizer.learning-rate", "0"],
     ["train", "words"],
+    ["train", "--max-steps", "0"],
+    ["train", "--max-epochs", "0"],
+    ["train", "--max-hours", "0"],
+    ["train", "--log-every", "0"],
+    ["train", "--seed", "-1"],
+    ["train", "--threads", "0"],
+    ["train", "--device", "foo"],
+    ["train", "--tie-experts-until", "-1"],
+    ["train", "--optimizer.betas", "2", "2"],
+    ["train", "--optimizer.warmup-steps", "-1"],
+    ["train", "--optimizer.learning-rate", "inf"],
+    ["train", "--objective.balance-weight", "-1"],
+    ["train", "--model.encoder.conv-kernel", "-3"],
+    ["train", "--model.encoder.left-context", "-1"],
+    ["train", "--model.encoder.d-feedforward", "0"],
+    ["train", "--model.decoder.max-tokens", "0"],
+    ["train", "--data.dev-utterances", "0"],
+    ["train", "--data.augment.time-masks", "-1"],
+    ["train", "--data.augment.telephone-variants", "-1"],
+    ["train", "--data.join.curriculum", "0.5", "0"],
+    pytest.param(
+        ["train", "--device", "cuda"],
+        marks=pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is at hand"),
+    ),
     ["no-such-verb"],
     ["--no-such-option"],
 ]

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from turnout.config.model import require
+from turnout.config.bounds import above_zero, at_least, require, share
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,7 +18,7 @@ class CorpusConfig:
     """Whether its clips are isolated words, to be joined into connected utterances."""
 
     def __post_init__(self) -> None:
-        require(self.weight >= 0, f"weight is {self.weight}: it must not be negative")
+        at_least(0, self, "", "weight")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +43,14 @@ class JoinConfig:
     def __post_init__(self) -> None:
         require(1 <= self.min_words <= self.max_words, "join: 1 <= min_words <= max_words")
         require(0 <= self.min_pause <= self.max_pause, "join: 0 <= min_pause <= max_pause")
+        share(self, "join.", "silent_pauses")
+        shares = [until for until, _ in self.curriculum]
+        require(
+            shares == sorted(shares)
+            and all(0 <= until <= 1 and words >= 1 for until, words in self.curriculum),
+            f"join.curriculum is {self.curriculum}: pairs of a share of the run, ascending from 0 "
+            "to 1, and a number of words are needed",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,8 +85,12 @@ class AugmentConfig:
     """SpecAugment: widest mask along frequency, in mel bands."""
 
     def __post_init__(self) -> None:
-        for name in ("narrowband", "noise", "empty", "sounds"):
-            require(0 <= getattr(self, name) <= 1, f"augment.{name} must lie between 0 and 1")
+        share(self, "augment.", "narrowband", "noise", "empty", "sounds")
+        at_least(1, self, "augment.", "telephone_variants")
+        at_least(0, self, "augment.", "equalizer_db", "time_masks", "time_mask_frames")
+        at_least(0, self, "augment.", "mel_masks", "mel_mask_bands")
+        low, high = self.noise_snr_db
+        require(low <= high, f"augment.noise_snr_db is {self.noise_snr_db}: (low, high) is needed")
         for name in ("speed", "warp"):
             low, high = getattr(self, name)
             require(0 < low <= high, f"augment.{name} must be (low, high) with 0 < low <= high")
@@ -113,6 +125,7 @@ class DataConfig:
     """Most utterances of each dev corpus, bandwidth and task."""
 
     def __post_init__(self) -> None:
-        require(self.batch_seconds > 0, "data.batch_seconds must be above 0")
-        require(self.workers >= 0, "data.workers must not be negative")
-        require(0 <= self.translate_weight <= 1, "data.translate_weight lies between 0 and 1")
+        above_zero(self, "data.", "batch_seconds", "epoch_hours")
+        at_least(0, self, "data.", "workers")
+        at_least(1, self, "data.", "dev_utterances")
+        share(self, "data.", "translate_weight")

@@ -3,16 +3,12 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from turnout.errors import ConfigError
+from turnout.config.bounds import at_least, require
 from turnout.guidance import ExpertMap, Guide
 
 FORMAT_VERSION = 1
-
-
-def require(condition: bool, message: str) -> None:
-    """Raise ConfigError with `message` unless `condition` holds."""
-    if not condition:
-        raise ConfigError(message)
+FEWEST_TOKENS = 8
+"""The decoder's prompt, a few of text, and the end."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,8 +127,9 @@ class EncoderConfig:
 
     def __post_init__(self) -> None:
         check_stack("encoder", self.num_layers, self.d_model, self.num_heads, self.routing)
-        require(self.num_layers >= 1, "encoder.num_layers must be at least 1")
-        require(self.subsampling_channels >= 1, "encoder.subsampling_channels must be at least 1")
+        at_least(1, self, "encoder.", "num_layers", "d_feedforward", "subsampling_channels")
+        at_least(1, self, "encoder.", "max_frames", "conv_kernel")
+        at_least(0, self, "encoder.", "left_context", "right_context")
         require(self.conv_kernel % 2 == 1, f"conv_kernel is {self.conv_kernel}: it must be odd")
         require(0 <= self.dropout < 1, f"dropout is {self.dropout}: from 0 to below 1")
 
@@ -166,7 +163,9 @@ class DecoderConfig:
     """How the decoder's tokens find their experts."""
 
     def __post_init__(self) -> None:
-        require(self.num_layers >= 0, "decoder.num_layers must not be negative")
+        at_least(0, self, "decoder.", "num_layers")
+        at_least(1, self, "decoder.", "d_feedforward")
+        at_least(FEWEST_TOKENS, self, "decoder.", "max_tokens")
         require(0 <= self.dropout < 1, f"dropout is {self.dropout}: from 0 to below 1")
 
 
@@ -250,7 +249,7 @@ def check_stack(
 ) -> None:
     """Raise ConfigError where width, heads and routed layers of a stack do not go together."""
     require(
-        num_heads > 0 and d_model % num_heads == 0,
+        num_heads > 0 and d_model > 0 and d_model % num_heads == 0,
         f"{name}: d_model {d_model} is not a multiple of num_heads {num_heads}",
     )
     require(

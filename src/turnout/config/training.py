@@ -3,8 +3,11 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from turnout.config.bounds import above_zero, at_least, require, share
 from turnout.config.data import DataConfig
-from turnout.config.model import ModelConfig, require
+from turnout.config.model import ModelConfig
+
+DEVICES = ("auto", "cpu", "cuda")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +22,8 @@ class ObjectiveConfig:
     """Switch's load-balance loss, per learned routing (arXiv 2101.03961, equation 4)."""
 
     def __post_init__(self) -> None:
-        require(0 <= self.ctc_weight <= 1, "objective.ctc_weight must lie between 0 and 1")
+        share(self, "objective.", "ctc_weight")
+        at_least(0, self, "objective.", "balance_weight")
         require(0 <= self.label_smoothing < 1, "objective.label_smoothing: from 0 to below 1")
 
 
@@ -45,9 +49,14 @@ class OptimizerConfig:
     """Batches whose gradients are added before a step."""
 
     def __post_init__(self) -> None:
-        require(self.learning_rate > 0, "optimizer.learning_rate must be above 0")
-        require(self.accumulate >= 1, "optimizer.accumulate must be at least 1")
-        require(self.clip_norm > 0, "optimizer.clip_norm must be above 0")
+        above_zero(self, "optimizer.", "learning_rate", "clip_norm")
+        at_least(1, self, "optimizer.", "accumulate")
+        at_least(0, self, "optimizer.", "warmup_steps", "weight_decay")
+        share(self, "optimizer.", "final_share")
+        require(
+            all(0 <= beta < 1 for beta in self.betas),
+            f"optimizer.betas are {self.betas}: each must lie from 0 to below 1",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,5 +108,11 @@ class TrainConfig:
         require(
             any(limit is not None for limit in limits), "set max_steps, max_epochs or max_hours"
         )
-        for name in ("validate_every", "checkpoint_every", "keep_checkpoints", "average_last"):
-            require(getattr(self, name) >= 1, f"{name} must be at least 1")
+        at_least(1, self, "", "max_steps", "max_epochs", "threads", "log_every")
+        at_least(1, self, "", "validate_every", "checkpoint_every", "keep_checkpoints")
+        at_least(1, self, "", "average_last")
+        at_least(0, self, "", "tie_experts_until", "seed")
+        above_zero(self, "", "max_hours")
+        require(
+            self.device in DEVICES, f"device is '{self.device}': it must be {', '.join(DEVICES)}"
+        )

@@ -17,7 +17,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from turnout.config import TrainConfig
-from turnout.errors import TrainingError
+from turnout.errors import ConfigError, TrainingError
 
 BUCKET_ELEMENTS = 8 * 1024 * 1024
 
@@ -112,6 +112,8 @@ def open_fabric(config: TrainConfig) -> Fabric:
     """Device, precision and processes as the configuration and the launcher say."""
     # Fabric tells of every rank that it begins.
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+    if config.device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("no device 'cuda': PyTorch sees no GPU; leave device 'auto' or say 'cpu'")
     processes = int(os.environ.get("WORLD_SIZE", "1"))
     local = int(os.environ.get("LOCAL_WORLD_SIZE", str(processes)))
     fabric = Fabric(

@@ -1,0 +1,38 @@
+"""What numbers of a configuration may be; messages name the field and its value."""
+
+from math import isfinite
+
+from turnout.errors import ConfigError
+
+
+def require(condition: bool, message: str) -> None:
+    """Raise ConfigError with this message unless the condition holds."""
+    if not condition:
+        raise ConfigError(message)
+
+
+def at_least(least: float, config: object, section: str, *names: str) -> None:
+    """Raise ConfigError where one of these fields is below; None is no number and passes."""
+    for name in names:
+        value = getattr(config, name)
+        require(
+            value is None or (isfinite(value) and value >= least),
+            f"{section}{name} is {value}: it must be at least {least:g}",
+        )
+
+
+def above_zero(config: object, section: str, *names: str) -> None:
+    """Raise ConfigError where one of these fields is not above 0; None passes."""
+    for name in names:
+        value = getattr(config, name)
+        require(
+            value is None or (isfinite(value) and value > 0),
+            f"{section}{name} is {value}: it must be above 0",
+        )
+
+
+def share(config: object, section: str, *names: str) -> None:
+    """Raise ConfigError where one of these fields does not lie between 0 and 1."""
+    for name in names:
+        value = getattr(config, name)
+        require(0 <= value <= 1, f"{section}{name} is {value}: it must lie between 0 and 1")
