@@ -272,24 +272,21 @@ def unreadable(folder: Path, name: str, error: OSError) -> ModelFolderError:
 
 
 def write_folder(path: str | Path, files: Mapping[str, bytes]) -> None:
-    """Write a model folder whole or not at all, digests included; another model gives way to it.
+    """Write a model folder whole or not at all, digests included; another model gives way to it,
+    and what lies beside that model's files stays.
 
-    Raises StorageError, and leaves what was there, where there is no space or no permission.
+    Raises StorageError, and leaves what was there, where there is no space or no permission, or
+    something that is no model.
     """
     path = Path(path).resolve()
-    if (
-        path.exists()
-        and not (path / DIGESTS).is_file()
-        and (not path.is_dir() or any(path.iterdir()))
-    ):
-        raise StorageError(f"{path}: exists and is not a model folder: choose another path")
+    old = files_of_model(path)
     partial = path.with_name(f".{path.name}.{uuid4().hex[:8]}.partial")
     try:
         partial.mkdir(parents=True)
         for name, data in {**files, DIGESTS: digest_lines(files)}.items():
             write_file(partial / name, data)
         sync_folder(partial)
-        replace_folder(partial, path)
+        replace_folder(partial, path, old)
         sync_folder(path.parent)
     except OSError as error:
         raise StorageError(
@@ -299,11 +296,21 @@ def write_folder(path: str | Path, files: Mapping[str, bytes]) -> None:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def replaceable(path: Path) -> bool:
-    """Whether a model may be written there: nothing, an empty folder, or another model."""
-    if not path.is_dir():
-        return not path.exists()
-    return (path / DIGESTS).is_file() or not any(path.iterdir())
+def files_of_model(path: Path) -> frozenset[str]:
+    """Names of the files of the model at `path`; none where there is nothing.
+
+    Raises StorageError where something else is there: it would be lost.
+    """
+    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+        return frozenset()
+    try:
+        listed = read_digests(path)
+        parse_config(read_bytes(path, CONFIG), path)
+    except (ModelFolderError, OSError) as error:
+        raise StorageError(
+            f"{path}: exists and is not a model folder: choose another path"
+        ) from error
+    return frozenset({*listed, CARD, DIGESTS})
 
 
 def digest_lines(files: Mapping[str, bytes]) -> bytes:
@@ -324,8 +331,9 @@ def write_file(path: Path, data: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def replace_folder(new: Path, path: Path) -> None:
-    """Move `new` to `path`; what was there is moved back where that fails, else deleted."""
+def replace_folder(new: Path, path: Path, files: frozenset[str]) -> None:
+    """Move `new` to `path`; what was there is moved back where that fails. Else its `files` are
+    deleted, and others move along."""
     if not path.exists() or not any(path.iterdir()):
         new.replace(path)
         return
@@ -336,6 +344,9 @@ def replace_folder(new: Path, path: Path) -> None:
     except OSError:
         old.replace(path)
         raise
+    for entry in old.iterdir():
+        if entry.name not in files and not (path / entry.name).exists():
+            entry.replace(path / entry.name)
     shutil.rmtree(old)
 
 

@@ -84,6 +84,30 @@ def test_what_is_no_model_is_never_replaced(tmp_path: Path, name: str) -> None:
     assert (tmp_path / "file").read_text() == "mine"
 
 
+def test_a_stranger_s_digests_make_no_model(tmp_path: Path) -> None:
+    folder = tmp_path / "downloads"
+    folder.mkdir()
+    (folder / "SHA256SUMS").write_text(f"{'0' * 64}  debian.iso\n")
+    (folder / "thesis.tex").write_text("words")
+    with pytest.raises(StorageError, match="is not a model folder: choose another path"):
+        write_folder(folder, files())
+    assert names(folder) == ["SHA256SUMS", "thesis.tex"]
+
+
+def test_what_lies_beside_a_model_stays_when_it_is_replaced(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    write_folder(folder, {**files(), "encoder.onnx": b"graph"})
+    (folder / "notes.txt").write_text("mine")
+    (folder / ".git").mkdir()
+    (folder / ".git" / "HEAD").write_text("main")
+    write_folder(folder, files(b"others"))
+    assert (folder / "notes.txt").read_text() == "mine"
+    assert (folder / ".git" / "HEAD").read_text() == "main"
+    assert "encoder.onnx" not in names(folder), "a graph of other weights"
+    assert ModelFolder.open(folder).read(WEIGHTS) == b"others"
+    assert names(tmp_path) == ["model"]
+
+
 @pytest.mark.parametrize("fails_at", [0, 2, 4])
 @pytest.mark.parametrize("exists", [False, True])
 def test_no_space_leaves_what_was_there(
