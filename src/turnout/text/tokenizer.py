@@ -52,7 +52,7 @@ class Tokenizer:
         tokenizer = cls(data, vocabulary)
         try:
             missing = [c for c in vocabulary.all_languages if tokenizer._id_of(c) is None]
-        except RuntimeError as error:
+        except (RuntimeError, UnicodeError) as error:
             raise ModelFolderError(f"the tokenizer is no sentencepiece model: {error}") from error
         if missing:
             raise ModelFolderError(
