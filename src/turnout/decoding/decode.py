@@ -138,5 +138,5 @@ def timed(batch: Batch, row: Row, written: Written) -> Hypothesis:
         spikes = Spikes(written.tokens, *found)
     if transcript and batch.options.word_timestamps:
         result = replace(result, words=words_of(log_mel, spikes, factor, tokenizer))
-    start, end = speech_span(log_mel, spikes, factor) or (None, None)
+    start, end = speech_span(log_mel, spikes, factor, tokenizer) or (None, None)
     return replace(result, start=start, end=end)

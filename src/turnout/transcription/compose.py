@@ -78,7 +78,8 @@ def segment_of(number: int, stretch: Stretch, hypothesis: Hypothesis) -> Segment
     """Times from the recording's start; the whole stretch where CTC gives none."""
     begin = stretch.start
     words = (
-        replace(word, start=begin + word.start, end=begin + word.end) for word in hypothesis.words
+        replace(word, start=begin + word.start, end=min(begin + word.end, stretch.end))
+        for word in hypothesis.words
     )
     return Segment(
         id=number,

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -46,7 +48,7 @@ def test_a_far_noise_belongs_to_no_word() -> None:
     log_mel = loud((0.1, 0.2), (4.0, 4.4), (7.0, 7.1), seconds=8)
     (word,) = words_of(log_mel, spikes("one", 4.2), FACTOR, tokenizer())
     assert (word.start, word.end) == (pytest.approx(4.0, abs=0.04), pytest.approx(4.4, abs=0.04))
-    assert speech_span(log_mel, spikes("one", 4.2), FACTOR) == (word.start, word.end)
+    assert speech_span(log_mel, spikes("one", 4.2), FACTOR, tokenizer()) == (word.start, word.end)
 
 
 def test_words_of_several_tokens() -> None:
@@ -59,7 +61,7 @@ def test_words_of_several_tokens() -> None:
 
 def test_no_text_has_no_times() -> None:
     empty = Spikes((), np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64))
-    assert speech_span(loud(), empty, FACTOR) is None
+    assert speech_span(loud(), empty, FACTOR, tokenizer()) is None
     assert words_of(loud(), empty, FACTOR, tokenizer()) == ()
 
 
@@ -75,3 +77,41 @@ def test_times_are_ordered_whatever_the_signal(frames: int, flat: bool) -> None:
     assert (begins[1:] >= begins[:-1]).all()
     assert begins.min() >= 0
     assert ends.max() <= frames
+
+
+def test_spikes_behind_their_words_do_not_move_the_words() -> None:
+    sounds = [(0.5, 0.9), (1.2, 1.6), (2.0, 2.5)]
+    words = words_of(loud(*sounds), spikes("one two no", 1.0, 1.75, 2.6), FACTOR, tokenizer())
+    for word, (begin, end) in zip(words, sounds, strict=True):
+        assert (word.start, word.end) == (
+            pytest.approx(begin, abs=0.04), pytest.approx(end, abs=0.04),
+        )  # fmt: skip
+
+
+def test_a_spike_behind_two_words_without_a_pause_leaves_both_a_part() -> None:
+    log_mel = loud((0.5, 1.0), (1.03, 1.5))
+    words = words_of(log_mel, spikes("one two", 0.9, 1.6), FACTOR, tokenizer())
+    assert words[0].start == pytest.approx(0.5, abs=0.04)
+    assert 0.9 <= words[0].end <= words[1].start <= 1.4
+    assert words[1].end == pytest.approx(1.5, abs=0.04)
+
+
+def test_a_word_too_soft_to_be_heard_takes_nothing_of_the_one_before_it() -> None:
+    sounds = [(0.2, 0.8), (4.0, 4.5)]
+    log_mel = loud(*sounds, seconds=5)
+    words = words_of(log_mel, spikes("one two no", 0.4, 2.9, 4.6), FACTOR, tokenizer())
+    assert words[0].end == pytest.approx(0.8, abs=0.04)
+    assert words[0].end <= words[1].start < words[1].end <= words[2].start
+    assert words[1].start == pytest.approx(2.9, abs=0.1)
+
+
+def test_speech_spans_its_words() -> None:
+    rng = np.random.default_rng(3)
+    for _ in range(50):
+        log_mel = rng.standard_normal((300, 80)).cumsum(axis=0).astype(np.float32)
+        where = np.sort(rng.choice(70, 3, replace=False)) * FACTOR / 100
+        found = spikes("one two no", *where)
+        words = words_of(log_mel, found, FACTOR, tokenizer())
+        assert speech_span(log_mel, found, FACTOR, tokenizer()) == (words[0].start, words[-1].end)
+        assert all(a.end <= b.start for a, b in pairwise(words))
+        assert all(word.start < word.end for word in words)

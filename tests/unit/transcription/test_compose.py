@@ -7,7 +7,8 @@ import pytest
 
 from turnout.decoding.request import Decoded, Hypothesis, most_characters
 from turnout.guidance import Bandwidth, Task
-from turnout.transcription.compose import Heard, compose
+from turnout.text.transcript import Word
+from turnout.transcription.compose import Heard, compose, segment_of
 from turnout.transcription.hearing import Stretch
 
 
@@ -52,3 +53,13 @@ def test_a_short_stretch_has_what_the_others_leave(short: str) -> None:
     transcript = compose(heard([0.0, 4.0, 7.0, 7.2], texts))
     assert [segment.text for segment in transcript.segments] == texts
     assert transcript.text == " ".join(texts)
+
+
+def test_no_word_ends_behind_its_segment() -> None:
+    word = Word(start=0.1, end=1.01, word="one")
+    hypothesis = Hypothesis(
+        task=Task.TRANSCRIBE, language="en", tokens=(400,), text="one", log_prob=-1.0,
+        words=(word,), start=0.1, end=1.01,
+    )  # fmt: skip
+    segment = segment_of(0, Stretch(3.0, 4.005, None), hypothesis)
+    assert (segment.end, segment.words[0].end) == (4.005, 4.005)
