@@ -34,6 +34,7 @@ UNUSABLE = [
     ["train", "--config", "missing.yaml"],
     ["train", "--max-steps", "-"],
     ["train", "--optimizer.learning-rate", "0"],
+    ["train"],
     ["train", "words"],
     ["train", "--max-steps", "0"],
     ["train", "--max-epochs", "0"],

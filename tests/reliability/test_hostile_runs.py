@@ -25,8 +25,9 @@ from turnout.training.checkpoints import (
     read_checkpoint,
     sha256_of,
 )
+from turnout.training.claim import RUN, TOKENIZER, claim, note
 from turnout.training.distributed import Ranks, open_fabric
-from turnout.training.train import RUN, TOKENIZER, claim, note, run_tokenizer, silent, start_from
+from turnout.training.train import run_tokenizer, silent, start_from
 
 
 @pytest.mark.counts("T7", "checkpoints")

@@ -28,6 +28,7 @@ from turnout.training.checkpoints import (
     sha256_of,
     write_whole,
 )
+from turnout.training.claim import CHECKPOINTS
 from turnout.training.log import RunLog, add_to_window
 from turnout.training.objective import routed_feed_forwards
 from turnout.training.scoring import Validation
@@ -91,7 +92,7 @@ class Trainer:
         self.stop = stop
         self.state = RunState()
         self.folder = Path(config.output)
-        self.checkpoints = Checkpoints(self.folder / "checkpoints", self.ranks)
+        self.checkpoints = Checkpoints(self.folder / CHECKPOINTS, self.ranks)
         self.saved_step = -1
         self.log: RunLog | None = None
         self._planned: tuple[tuple[int, float], int] | None = None

@@ -1,24 +1,20 @@
 """`train`: from a configuration to a model folder, begun or gone on with."""
 
 import dataclasses
-import fcntl
-import json
 import logging
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from turnout.backends.torch import load_weights
 from turnout.config import DataConfig, ModelConfig, TrainConfig
-from turnout.config.plain import to_plain
 from turnout.data.clips import read_clips, training_clips
 from turnout.data.loader import Loader
 from turnout.data.workers import death_noticed
-from turnout.errors import ConfigError, StorageError
+from turnout.errors import ConfigError
 from turnout.export.save import save_model
 from turnout.folder import DIGESTS, ModelFolder, resolve
 from turnout.model.build import build_model
@@ -27,6 +23,7 @@ from turnout.model.speech_model import SpeechModel
 from turnout.text.tokenizer import Tokenizer
 from turnout.training import log
 from turnout.training.checkpoints import Checkpoint, sha256_of, write_whole
+from turnout.training.claim import MODEL, RUN, TOKENIZER, claim, locked, note, noted
 from turnout.training.distributed import Ranks, open_fabric
 from turnout.training.finish import finish
 from turnout.training.log import RunLog
@@ -36,13 +33,6 @@ from turnout.training.step import Stepper
 from turnout.training.stopping import StopSignals
 from turnout.training.validate import Validator
 
-RUN, TOKENIZER, MODEL, LOCK = "run.json", "tokenizer.model", "model", ".lock"
-NOT_A_RUN = "{}: holds no configuration of a run: choose another output"
-FREE = frozenset({"output", "log_every", "keep_checkpoints"})
-"""Fields that change nothing of what is learned."""
-WARNED = frozenset({"data.workers", "data.cache", "threads", "device"})
-"""Fields that may change, at the price of the last bits."""
-
 
 def train(config: TrainConfig) -> Path:
     """Train, or go on with the run in `config.output`, and return its model folder.
@@ -51,6 +41,11 @@ def train(config: TrainConfig) -> Path:
     SIGUSR1 or the launcher's end, and TrainingError, CheckpointError or StorageError where the run
     cannot go on.
     """
+    if not config.data.train:
+        raise ConfigError(
+            "data.train names no corpus: name the cuts that `turnout prepare` wrote in a recipe "
+            "(--config FILE), or here (--data.train FILE)"
+        )
     folder = Path(config.output)
     ranks = Ranks(open_fabric(config))
     say = log.say if ranks.first else silent
@@ -220,85 +215,6 @@ def with_vocabulary_of(model: ModelConfig, tokenizer: Tokenizer) -> ModelConfig:
     """The model's shape with as many rows as the tokenizer has ids."""
     vocabulary = dataclasses.replace(model.vocabulary, size=tokenizer.size)
     return dataclasses.replace(model, vocabulary=vocabulary)
-
-
-def claim(config: TrainConfig, folder: Path, ranks: Ranks, say: Callable[[str], None]) -> None:
-    """Note the configuration in the run's folder, or compare it with the one noted there.
-
-    Raises ConfigError, naming the fields that changed.
-    """
-    path = folder / RUN
-    now = to_plain(config)
-    if path.exists():
-        before = noted(path)["config"]
-        changed = changed_fields(before, now) - FREE
-        for name in sorted(changed & WARNED):
-            say(f"warning: {name} changed since the run began: the last bits may differ")
-        refused = sorted(changed - WARNED)
-        if refused:
-            raise ConfigError(
-                f"{folder}: the configuration changed since this run began: {', '.join(refused)}: "
-                "put back what was there to go on, or choose another output"
-            )
-    elif ranks.first:
-        note(path, {"config": now})
-    ranks.barrier()
-
-
-def note(path: Path, run: dict[str, Any]) -> None:
-    """Write a run's `run.json`; raises StorageError."""
-    write_whole(path, json.dumps(run, indent=1, ensure_ascii=False).encode())
-
-
-def noted(path: Path) -> dict[str, Any]:
-    """A run's `run.json`: its configuration, and the digest of its tokenizer once there is one.
-
-    Raises ConfigError where no configuration is in it.
-    """
-    try:
-        run = json.loads(path.read_text("utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(NOT_A_RUN.format(path)) from error
-    if not isinstance(run, dict) or "config" not in run:
-        raise ConfigError(NOT_A_RUN.format(path))
-    return run
-
-
-def changed_fields(before: Any, now: Any, name: str = "") -> set[str]:
-    """Dotted names of the values that differ between two nested dictionaries."""
-    if isinstance(before, dict) and isinstance(now, dict):
-        return {
-            field
-            for key in before.keys() | now.keys()
-            for field in changed_fields(
-                before.get(key), now.get(key), f"{name}.{key}" if name else str(key)
-            )
-        }
-    return set() if before == now else {name}
-
-
-@contextmanager
-def locked(folder: Path, ranks: Ranks) -> Iterator[None]:
-    """Keep other processes out of the run's folder; the lock goes with the process."""
-    problem: str | None = None
-    file = None
-    if ranks.first:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            file = (folder / LOCK).open("w")
-            # A POSIX lock: unlike flock's, the processes that prepare batches do not inherit it.
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            problem = "another process trains in it: wait for it, or choose another output"
-        except OSError as error:
-            problem = f"cannot be written ({error.strerror}): choose another output"
-    try:
-        if ranks.largest(int(problem is not None)):
-            raise StorageError(f"{folder}: {problem or 'cannot be used by the first rank'}")
-        yield
-    finally:
-        if file is not None:
-            file.close()
 
 
 @contextmanager

@@ -23,11 +23,12 @@ from turnout.config import (
     RoutingConfig,
     TrainConfig,
 )
-from turnout.errors import ConfigError, ModelFolderError, StorageError
+from turnout.errors import ConfigError, ModelFolderError, StorageError, TurnoutError
 from turnout.folder import ModelFolder
+from turnout.training.claim import changed_fields, locked
 from turnout.training.distributed import Ranks, open_fabric
 from turnout.training.state import named_weights
-from turnout.training.train import changed_fields, locked, train
+from turnout.training.train import train
 
 HOLDER = """
 import fcntl, sys, time
@@ -132,6 +133,23 @@ def test_a_changed_configuration_is_refused_its_fields_named(trained: TrainConfi
     changed = dataclasses.replace(trained, data=data, seed=1, log_every=7)
     with pytest.raises(ConfigError, match=r"since this run began: data.batch_seconds, seed: put"):
         train(changed)
+
+
+def test_a_mistake_before_the_first_step_may_be_mended(cuts: Path, tmp_path: Path) -> None:
+    config = config_of(cuts, tmp_path / "run", max_steps=2)
+    wrong = dataclasses.replace(config.data, train=(CorpusConfig(cuts=str(tmp_path / "no.gz")),))
+    with pytest.raises(TurnoutError, match=r"no.gz"):
+        train(dataclasses.replace(config, data=wrong))
+    # A tokenizer is there, of other texts than those of the next attempt.
+    vocabulary = dataclasses.replace(config.model.vocabulary, languages=("en", "fr"))
+    model = dataclasses.replace(config.model, vocabulary=vocabulary)
+    train(dataclasses.replace(config, model=model))
+
+
+def test_a_run_without_a_corpus_begins_nothing(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="data.train names no corpus"):
+        train(TrainConfig(output=str(tmp_path / "run")))
+    assert not list(tmp_path.iterdir())
 
 
 def test_another_number_of_workers_is_a_warning(trained: TrainConfig, capsys) -> None:

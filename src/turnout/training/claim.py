@@ -1,0 +1,112 @@
+"""Whose a run's folder is: its configuration, noted when it begins and compared ever after, and a
+lock that keeps other processes out."""
+
+import fcntl
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from turnout.config import TrainConfig
+from turnout.config.plain import to_plain
+from turnout.errors import ConfigError, StorageError
+from turnout.training.checkpoints import write_whole
+from turnout.training.distributed import Ranks
+
+RUN, TOKENIZER, MODEL, LOCK = "run.json", "tokenizer.model", "model", ".lock"
+CHECKPOINTS = "checkpoints"
+NOT_A_RUN = "{}: holds no configuration of a run: choose another output"
+FREE = frozenset({"output", "log_every", "keep_checkpoints"})
+"""Fields that change nothing of what is learned."""
+WARNED = frozenset({"data.workers", "data.cache", "threads", "device"})
+"""Fields that may change, at the price of the last bits."""
+
+
+def claim(config: TrainConfig, folder: Path, ranks: Ranks, say: Callable[[str], None]) -> None:
+    """Note the configuration in the run's folder, or compare it with the one noted there.
+
+    Raises ConfigError, naming the fields that changed; before the first checkpoint they may.
+    """
+    path = folder / RUN
+    now = to_plain(config)
+    if path.exists():
+        before = noted(path)["config"]
+        changed = changed_fields(before, now) - FREE
+        for name in sorted(changed & WARNED):
+            say(f"warning: {name} changed since the run began: the last bits may differ")
+        refused = sorted(changed - WARNED)
+        if refused and has_begun(folder):
+            raise ConfigError(
+                f"{folder}: the configuration changed since this run began: {', '.join(refused)}: "
+                "put back what was there to go on, or choose another output"
+            )
+        afresh = bool(refused)
+    else:
+        afresh = True
+    ranks.barrier()
+    if afresh and ranks.first:
+        (folder / TOKENIZER).unlink(missing_ok=True)
+        note(path, {"config": now})
+    ranks.barrier()
+
+
+def has_begun(folder: Path) -> bool:
+    """Whether there is anything in a run's folder to go on with."""
+    return (folder / MODEL).exists() or any((folder / CHECKPOINTS).glob("step-*"))
+
+
+def note(path: Path, run: dict[str, Any]) -> None:
+    """Write a run's `run.json`; raises StorageError."""
+    write_whole(path, json.dumps(run, indent=1, ensure_ascii=False).encode())
+
+
+def noted(path: Path) -> dict[str, Any]:
+    """A run's `run.json`: its configuration, and the digest of its tokenizer once there is one.
+
+    Raises ConfigError where no configuration is in it.
+    """
+    try:
+        run = json.loads(path.read_text("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(NOT_A_RUN.format(path)) from error
+    if not isinstance(run, dict) or "config" not in run:
+        raise ConfigError(NOT_A_RUN.format(path))
+    return run
+
+
+def changed_fields(before: Any, now: Any, name: str = "") -> set[str]:
+    """Dotted names of the values that differ between two nested dictionaries."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        return {
+            field
+            for key in before.keys() | now.keys()
+            for field in changed_fields(
+                before.get(key), now.get(key), f"{name}.{key}" if name else str(key)
+            )
+        }
+    return set() if before == now else {name}
+
+
+@contextmanager
+def locked(folder: Path, ranks: Ranks) -> Iterator[None]:
+    """Keep other processes out of the run's folder; the lock goes with the process."""
+    problem: str | None = None
+    file = None
+    if ranks.first:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            file = (folder / LOCK).open("w")
+            # A POSIX lock: unlike flock's, the processes that prepare batches do not inherit it.
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            problem = "another process trains in it: wait for it, or choose another output"
+        except OSError as error:
+            problem = f"cannot be written ({error.strerror}): choose another output"
+    try:
+        if ranks.largest(int(problem is not None)):
+            raise StorageError(f"{folder}: {problem or 'cannot be used by the first rank'}")
+        yield
+    finally:
+        if file is not None:
+            file.close()
