@@ -1,6 +1,7 @@
 """Options that several verbs share, as dataclasses whose docstrings are the help."""
 
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -64,8 +65,10 @@ class SpeechOptions:
                 raise UsageError(f"--{option} is {value}: it must be at least 1")
         if self.channel is not None and self.channel < 0:
             raise UsageError(f"--channel is {self.channel}: channels are counted from 0")
-        if not self.max_duration > 0:
-            raise UsageError(f"--max-duration is {self.max_duration:g}: it must be above 0 seconds")
+        if not 0 < self.max_duration < inf:
+            raise UsageError(
+                f"--max-duration is {self.max_duration:g}: it must be above 0 seconds, and finite"
+            )
 
 
 MODEL = ModelOptions()

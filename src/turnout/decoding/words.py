@@ -1,9 +1,9 @@
 """When words are spoken: CTC alignment says in which order and roughly where, loudness where a word
 begins and ends.
 
-CTC marks a token by a spike of a frame or two, inside its sound or in the silence behind it. So each
-spike is moved back into sound, neighbouring words are parted at the quietest frame between their
-spikes, and each takes what is loud in its part. Nothing here knows of tasks or decoders.
+CTC marks a token by a spike of a frame or two, inside its sound or in the silence behind it. So
+each spike is moved back into sound, neighbouring words are parted at the quietest frame between
+their spikes, and each takes what is loud in its part. Nothing here knows of tasks or decoders.
 """
 
 from collections.abc import Sequence

@@ -1,6 +1,7 @@
 """What a caller asks of a recording, in words, checked before anything is read."""
 
 from dataclasses import dataclass
+from math import inf
 from typing import Literal, TypedDict
 
 from turnout.audio.waveform import MAX_DURATION_SECONDS
@@ -63,8 +64,10 @@ class Wishes:
         if self.bandwidth not in known:
             choices = ", ".join((AUTO, *Bandwidth))
             raise GuidanceError(f"no bandwidth '{self.bandwidth}': choose one of {choices}")
-        if not self.max_duration > 0:
-            raise UsageError(f"max_duration is {self.max_duration}: it must be above 0 seconds")
+        if not 0 < self.max_duration < inf:
+            raise UsageError(
+                f"max_duration is {self.max_duration}: it must be above 0 seconds, and finite"
+            )
         if self.batch_size < 1:
             raise UsageError(f"batch_size is {self.batch_size}: it must be at least 1")
 

@@ -171,3 +171,10 @@ def test_a_failed_write_leaves_nothing_half_written(model, tmp_path, monkeypatch
     assert "a.txt: cannot be written: No space left on device" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
     assert (tmp_path / "a.txt").read_text() == "old"
+
+
+@pytest.mark.parametrize("given", ["inf", "1e400", "nan", "0"])
+def test_a_longest_duration_that_is_none_is_refused(model, capsys, given):
+    assert main(["transcribe", "a.wav", "--max_duration", given]) == 2
+    assert "--max-duration is " in capsys.readouterr().err
+    assert model.loaded == {}

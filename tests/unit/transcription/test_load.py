@@ -86,6 +86,7 @@ def test_pytorch_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> No
         ({"batch_size": 0}, UsageError, "batch_size is 0"),
         ({"max_duration": 0.0}, UsageError, "max_duration is 0"),
         ({"max_duration": float("nan")}, UsageError, "max_duration is nan"),
+        ({"max_duration": float("inf")}, UsageError, "max_duration is inf: .* and finite"),
         ({"channel": -1}, UsageError, "channel is -1"),
     ],
 )
