@@ -212,7 +212,7 @@ def test_on_a_small_disk_a_run_fails_in_one_line_and_goes_on_with_more_room(
     folder, rng = tmp_path / "small", tally.random("sizes")
     needed = sum(blocks_of(path) for path in (whole / "run").rglob("*") if path.is_file())
     reached: list[int] = []
-    for share in sorted(rng.uniform(0.02, 0.6) for _ in range(tally.size(3, 24))):
+    for share in sorted(rng.uniform(0.02, 0.95) for _ in range(tally.size(3, 24))):
         size = round(share * needed)
         with tally.trial(f"{size} bytes of {needed}"):
             disk(size)
