@@ -1,10 +1,16 @@
 """Every command of the README that works on recordings is run, word for word, in a folder that has
-what its reader has: the checkout's recipes and examples, a CSV of recordings, a call."""
+what its reader has: the checkout's recipes and examples, a CSV of recordings, a call.
 
+The recordings are real ones where they are at hand, and else the English examples.
+"""
+
+import csv
 import json
+import re
 import shlex
 import shutil
 import tarfile
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pytest
@@ -14,9 +20,7 @@ from turnout.cli import main
 
 ROOT = Path(__file__).resolve().parents[2]
 ARCHIVE = ROOT / "../shared/data/fsdd.tar"
-SHORT = [
-    *("--max-steps", "3"),
-    *("--validate-every", "3"),
+SMALL = [
     *("--model.encoder.num-layers", "1"),
     *("--model.encoder.d-model", "32"),
     *("--model.decoder.num-layers", "1"),
@@ -24,6 +28,10 @@ SHORT = [
     *("--threads", "1"),
 ]
 """What a test changes of a training: its size."""
+THREE_STEPS = [*SMALL, "--max-steps", "3", "--validate-every", "3"]
+ONE_STEP = [*SMALL, "--max-steps", "1", "--validate-every", "1"]
+FEW_VOICES = ["--speakers", "6", "--sentences-per-speaker", "3"]
+COLUMNS = ("path", "text", "translation", "language", "target_language", "speaker")
 
 
 def blocks(language: str) -> list[str]:
@@ -49,28 +57,63 @@ def commands() -> list[list[str]]:
     return [shlex.split(line)[1:] for line in lines if line.startswith("turnout ")]
 
 
+def command(verb: str) -> list[str]:
+    """The first command of this verb."""
+    return next(words for words in commands() if words[0] == verb)
+
+
 @pytest.fixture
 def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder of somebody who follows the README."""
-    if not ARCHIVE.is_file():
-        pytest.skip("real recordings are needed: fsdd.tar in ../shared/data")
     monkeypatch.chdir(tmp_path)
     for name in ("recipes", "examples"):
         shutil.copytree(ROOT / name, tmp_path / name)
+    rows = real_recordings(tmp_path) if ARCHIVE.is_file() else example_recordings()
+    write_table(tmp_path / "recordings.csv", COLUMNS, rows)
+    samples, rate = soundfile.read(tmp_path / rows[0]["path"])
+    soundfile.write(tmp_path / "call.wav", samples, rate)
+    return tmp_path
+
+
+def real_recordings(folder: Path) -> list[dict[str, str]]:
+    """Some of the spoken digits, unpacked into the folder: a row for each."""
     with tarfile.open(ARCHIVE) as tar:
         manifest = tar.extractfile("fsdd/manifest.jsonl")
         assert manifest is not None
-        rows = [json.loads(line) for line in manifest]
-        lines = ["path,text,translation,language,target_language,speaker"]
-        for number, row in enumerate(rows[::41]):
+        rows = [json.loads(line) for line in manifest][::41]
+        for row in rows:
+            row["path"] = Path(row["audio_filepath"]).name
             file = tar.extractfile(f"fsdd/{row['audio_filepath']}")
             assert file is not None
-            (tmp_path / f"{number}.flac").write_bytes(file.read())
-            lines.append(f"{number}.flac,{row['text']},{row['translation']},en,de,{row['speaker']}")
-    (tmp_path / "recordings.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    samples, rate = soundfile.read(tmp_path / "0.flac")
-    soundfile.write(tmp_path / "call.wav", samples, rate)
-    return tmp_path
+            (folder / row["path"]).write_bytes(file.read())
+    return [{**row, "language": "en", "target_language": "de"} for row in rows]
+
+
+def example_recordings() -> list[dict[str, str]]:
+    """A row for each of the English examples; its voice is its speaker."""
+    said = json.loads((ROOT / "examples/references.json").read_text(encoding="utf-8"))
+    return [
+        {**row, "path": f"examples/{name}", "speaker": row["voice"]}
+        for name, row in said.items()
+        if row["language"] == "en"
+    ]
+
+
+def write_table(path: Path, columns: Sequence[str], rows: Iterable[dict[str, str]]) -> None:
+    """A CSV of these columns of the rows."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        table = csv.DictWriter(file, columns, extrasaction="ignore")
+        table.writeheader()
+        table.writerows(rows)
+
+
+def succeed(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    """Run a command that must not fail; what it printed."""
+    status = main(words)
+    printed = capsys.readouterr()
+    assert status == 0, f"{shlex.join(words)}: {printed.err}"
+    assert "Traceback" not in printed.err
+    return printed.out
 
 
 def expanded(words: list[str], folder: Path) -> list[str]:
@@ -87,14 +130,12 @@ def test_from_a_csv_to_a_model_that_transcribes(
 ) -> None:
     run = commands()
     assert {words[0] for words in run} == {
-        "transcribe", "prepare", "train", "evaluate", "export", "inspect",
+        "transcribe", "prepare", "train", "evaluate", "export", "inspect", "synthesize",
     }  # fmt: skip
     for words in run:
-        short = SHORT if words[0] == "train" else []
-        status = main([*expanded(words, reader), *short])
-        printed = capsys.readouterr()
-        assert status == 0, f"{shlex.join(words)}: {printed.err}"
-        assert "Traceback" not in printed.err
+        if words[0] != "synthesize":
+            short = THREE_STEPS if words[0] == "train" else []
+            succeed([*expanded(words, reader), *short], capsys)
     assert len(list((reader / "out").iterdir())) > 10
     assert (reader / "runs/quickstart/model/encoder.onnx").is_file()
     assert (reader / "call.png").is_file() or list(reader.glob("call*.png"))
@@ -106,7 +147,33 @@ def test_the_python_example(reader: Path, capsys: pytest.CaptureFixture[str]) ->
     assert capsys.readouterr().out.startswith("Transcript(ar, ")
 
 
-def test_the_words_that_synthesis_is_shown_with(reader: Path) -> None:
+def test_another_routing_takes_one_word(reader: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert "`turnout synthesize recipes/words_en.yaml --output corpus`" in text
-    assert (reader / "recipes/words_en.yaml").is_file()
+    (option,) = re.findall(r"takes one word, `([^`]+)`", text)
+    succeed(command("prepare"), capsys)
+    succeed([*command("train"), *option.split(), *ONE_STEP], capsys)
+    config = json.loads((reader / "runs/quickstart/model/config.json").read_text())
+    assert config["model"]["encoder"]["routing"]["kind"] == option.split()[-1] == "omni"
+
+
+def test_two_columns_are_enough(reader: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with (reader / "recordings.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    write_table(reader / "recordings.csv", ("path", "text"), rows)
+    printed = succeed(command("prepare"), capsys)
+    assert "dealt by recording" in printed
+    made = {path.name for path in (reader / "corpus").iterdir()}
+    assert made == {f"{name}.jsonl.gz" for name in ("train", "dev", "test")}
+
+
+@pytest.mark.skipif(shutil.which("espeak-ng") is None, reason="espeak-ng is not installed")
+def test_words_that_nobody_recorded_are_joined_and_trained_on(
+    reader: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    succeed([*command("synthesize"), *FEW_VOICES], capsys)
+    recipe = reader / "recipes/quickstart.yaml"
+    text, places = re.subn(r"(cuts: [^},]+)", r"\1, join: true", recipe.read_text("utf-8"))
+    assert places == 2
+    recipe.write_text(text, "utf-8")
+    succeed([*command("train"), *ONE_STEP], capsys)
+    assert (reader / "runs/quickstart/model/model.safetensors").is_file()

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from turnout.config.model import require
+from turnout.config.bounds import require
 
 ManifestKind = Literal[
     "auto",
@@ -30,7 +30,8 @@ class PrepareConfig:
     target_language: str | None = None
     """The language of translations, where the source does not state one."""
     split: str | None = None
-    """Shares such as 'train=0.8,dev=0.1,test=0.1': speakers are dealt out to these splits."""
+    """Shares such as 'train=0.8,dev=0.1,test=0.1': speakers (recordings, where no speaker is
+    stated) are dealt out to these splits."""
     seed: int = 0
     """Of the speakers' draw."""
     skip_bad: bool = False

@@ -51,6 +51,9 @@ class Entry:
     duration: float | None = None
     channel: int | None = None
     audio_field: str = "audio_filepath"
+    """What the source calls the audio, to be cited; as the next two."""
+    language_field: str = "language"
+    target_field: str = "target_language"
 
 
 Read = Iterator[Entry | ManifestError]
@@ -73,6 +76,10 @@ class Record:
                 raise self.place.error(name, f"is {shown(value)}: a string was expected")
             return value
         return None
+
+    def given(self, *names: str) -> str:
+        """Which of these fields is there, to be cited; the first where none is."""
+        return next((name for name in names if self.fields.get(name) is not None), names[0])
 
     def needed(self, *names: str) -> str:
         """As `text`, but one of the fields must be there and not be empty."""
@@ -109,7 +116,8 @@ class Record:
         value = self.word(*names) or default
         if value is not None and not LANGUAGE_CODE.fullmatch(value):
             raise self.place.error(
-                names[0], f"is {shown(value)}: a language code such as 'en' was expected"
+                self.given(*names),
+                f"is {shown(value)}: a language code such as 'en' was expected",
             )
         return value
 

@@ -17,12 +17,16 @@ from turnout.data.entry import Entry
 from turnout.data.measure import Measured, Measurer, settle_bandwidths
 from turnout.data.progress import progress
 from turnout.data.readers.detect import reader_of
-from turnout.data.split import split_speakers
+from turnout.data.split import deal
 from turnout.data.summary import SplitSummary, Summary
 from turnout.errors import ManifestError, UsageError
 
 Pair = tuple[Entry, Measured]
 T = TypeVar("T")
+BY_RECORDING = (
+    "no line has a speaker: the splits are dealt by recording, so a speaker may be in several of "
+    "them, and scores may be better than for new speakers"
+)
 
 
 def prepare(source: Path, output: Path, config: PrepareConfig | None = None) -> Summary:
@@ -40,7 +44,11 @@ def prepare(source: Path, output: Path, config: PrepareConfig | None = None) -> 
     pairs = list(bad.without(_measured(entries, config)))
     if not pairs:
         raise ManifestError(str(source), None, None, _nothing(bad))
-    splits = write_splits(split(list(settle_bandwidths(pairs)), config), output)
+    pairs = list(settle_bandwidths(pairs))
+    if config.shares is not None:
+        pairs, more = dealt(pairs, config.shares, config.seed)
+        notes += more
+    splits = write_splits(split(pairs), output)
     return Summary(splits=splits, skipped=tuple(bad.skipped), notes=tuple(notes))
 
 
@@ -130,13 +138,16 @@ def _checked(entry: Entry) -> Entry | ManifestError:
     """The entry, if it holds all that training needs of it."""
     if entry.language is None:
         return entry.place.error(
-            "lang", "is missing: the spoken language was expected here, or for all by --language"
+            entry.language_field,
+            "is missing: the spoken language was expected, here or for all lines by an option "
+            "such as --language en",
         )
     if entry.text is None:
         return entry.place.error("text", "is missing: the words that are spoken were expected")
     if entry.language in entry.translations:
         return entry.place.error(
-            "target_lang", f"is '{entry.language}', the spoken language: another was expected"
+            entry.target_field,
+            f"is '{entry.language}', the spoken language: another was expected",
         )
     return entry
 
@@ -151,12 +162,10 @@ def _measured(entries: list[Entry], config: PrepareConfig) -> Iterator[Pair | Ma
             yield error
 
 
-def split(pairs: list[Pair], config: PrepareConfig) -> dict[str, list[Cut]]:
-    """The cuts of each split: the corpus's own, or by speaker, or 'cuts' alone."""
+def split(pairs: list[Pair]) -> dict[str, list[Cut]]:
+    """The cuts of each split that the entries name, or 'cuts' alone."""
     stated = [entry.split is not None for entry, _ in pairs]
-    if config.shares is not None:
-        pairs = _dealt(pairs, config, any(stated))
-    elif any(stated) and not all(stated):
+    if any(stated) and not all(stated):
         entry, _ = pairs[stated.index(False)]
         raise entry.place.error("split", "is missing here, and other lines have one")
     splits: dict[str, list[Cut]] = {}
@@ -165,17 +174,30 @@ def split(pairs: list[Pair], config: PrepareConfig) -> dict[str, list[Cut]]:
     return splits
 
 
-def _dealt(pairs: list[Pair], config: PrepareConfig, stated: bool) -> list[Pair]:
-    """The entries with splits by speaker."""
-    if stated:
+def dealt(
+    pairs: list[Pair], shares: Mapping[str, float], seed: int
+) -> tuple[list[Pair], list[str]]:
+    """The entries with splits by speaker, or by recording where no speaker is stated; notes."""
+    if any(entry.split is not None for entry, _ in pairs):
         raise UsageError("the corpus has splits of its own: leave --split out")
+    unknown = [entry for entry, _ in pairs if entry.speaker is None]
+    by_recording = len(unknown) == len(pairs)
+    if unknown and not by_recording:
+        raise unknown[0].place.error(
+            "speaker", "is missing here, and other lines have one: --split deals out by speaker"
+        )
     seconds: defaultdict[str, float] = defaultdict(float)
-    for entry, measured in pairs:
-        if entry.speaker is None:
-            raise entry.place.error("speaker", "is missing: --split deals out by speaker")
-        seconds[entry.speaker] += measured.duration
-    splits = split_speakers(seconds, config.shares or {}, config.seed)
-    return [(replace(entry, split=splits[str(entry.speaker)]), found) for entry, found in pairs]
+    owners = [
+        str(entry.audio.absolute()) if by_recording else str(entry.speaker) for entry, _ in pairs
+    ]
+    for owner, (_, measured) in zip(owners, pairs, strict=True):
+        seconds[owner] += measured.duration
+    splits = deal(seconds, shares, seed, "recording" if by_recording else "speaker")
+    found = [
+        (replace(entry, split=splits[owner]), measured)
+        for owner, (entry, measured) in zip(owners, pairs, strict=True)
+    ]
+    return found, [BY_RECORDING] if by_recording else []
 
 
 def write_splits(splits: Mapping[str, list[Cut]], output: Path) -> dict[str, SplitSummary]:

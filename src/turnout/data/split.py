@@ -3,24 +3,33 @@
 import random
 from collections import defaultdict
 from collections.abc import Mapping
+from typing import Literal
 
 from turnout.errors import UsageError
 
+ADVICE = {
+    "speaker": "name fewer splits, or leave the speakers out: then recordings are dealt",
+    "recording": "name fewer splits",
+}
 
-def split_speakers(
-    seconds: Mapping[str, float], shares: Mapping[str, float], seed: int
+
+def deal(
+    seconds: Mapping[str, float],
+    shares: Mapping[str, float],
+    seed: int,
+    unit: Literal["speaker", "recording"] = "speaker",
 ) -> dict[str, str]:
     """The split of each speaker: the shares of the audio as nearly as whole speakers allow.
 
-    `seconds` is each speaker's audio. Every split gets at least one speaker. The same speakers,
-    shares and seed give the same splits, in whatever order they come. Raises UsageError where
-    there are fewer speakers than splits.
+    `seconds` is each speaker's audio (or each recording's, where `unit` says so). Every split gets
+    at least one of them. The same speakers, shares and seed give the same splits, in whatever
+    order they come. Raises UsageError where there are fewer speakers than splits.
     """
     if len(seconds) < len(shares):
         raise UsageError(
             f"--split names {len(shares)} splits and the corpus has {len(seconds)} "
-            f"speaker{'s' * (len(seconds) != 1)}: no speaker may stand in two splits, so name "
-            "fewer splits, or give the speakers in the manifest"
+            f"{unit}{'s' * (len(seconds) != 1)}: no {unit} may stand in two splits, so "
+            f"{ADVICE[unit]}"
         )
     order = sorted(seconds)
     random.Random(seed).shuffle(order)

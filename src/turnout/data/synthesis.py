@@ -24,7 +24,7 @@ from turnout.data.manifest import write_splits
 from turnout.data.measure import Measured
 from turnout.data.progress import progress
 from turnout.data.speaking import Synthesiser, Voice
-from turnout.data.split import split_speakers
+from turnout.data.split import deal
 from turnout.data.summary import Summary
 from turnout.errors import StorageError, UsageError
 from turnout.guidance import Bandwidth
@@ -116,7 +116,7 @@ def _splits(sayings: list[Saying], config: SynthesisConfig) -> dict[str, str]:
     if config.shares is None:
         return {}
     counts = Counter(saying.voice.speaker for saying in sayings)
-    return split_speakers(dict(counts), config.shares, config.seed)
+    return deal(dict(counts), config.shares, config.seed)
 
 
 def _spoken(

@@ -106,6 +106,45 @@ def test_split_by_speaker_is_seeded_and_never_divides_a_speaker(tmp_path: Path) 
     assert (len(found[0]["train"]), len(found[0]["dev"])) == (4, 2)
 
 
+def test_without_speakers_recordings_are_dealt_and_a_note_says_so(tmp_path: Path) -> None:
+    rows = []
+    for number in range(6):
+        noise(tmp_path / f"{number}.wav", seconds=0.4)
+        rows += [line(f"{number}.wav", speaker=None, offset=at, duration=0.2) for at in (0, 0.2)]
+    manifest = write_lines(tmp_path / "m.jsonl", *rows)
+    summary = prepare(manifest, tmp_path / "out", PrepareConfig(split="train=0.5,dev=0.5"))
+    assert ["dealt by recording, so a speaker may be in several" in n for n in summary.notes] == [
+        True
+    ]
+    files = {name: cuts_of(tmp_path / f"out/{name}.jsonl.gz") for name in ("train", "dev")}
+    heard = {
+        name: {cut.recording.sources[0].source for cut in cuts} for name, cuts in files.items()
+    }
+    assert {name: len(cuts) for name, cuts in files.items()} == {"train": 6, "dev": 6}
+    assert not heard["train"] & heard["dev"]
+
+
+@pytest.mark.parametrize(
+    ("speakers", "message"),
+    [
+        (("anna", None), "m.jsonl:2: field 'speaker': is missing here, and other lines have one"),
+        (("anna", "anna"), "has 1 speaker: .*or leave the speakers out: then recordings are dealt"),
+        ((None,), "has 1 recording: no recording may stand in two splits, so name fewer splits"),
+    ],
+)
+def test_speakers_that_cannot_be_dealt(
+    tmp_path: Path, speakers: tuple[str | None, ...], message: str
+) -> None:
+    rows = []
+    for number, speaker in enumerate(speakers):
+        noise(tmp_path / f"{number}.wav", seconds=0.2)
+        rows.append(line(f"{number}.wav", speaker=speaker))
+    manifest = write_lines(tmp_path / "m.jsonl", *rows)
+    with pytest.raises((ManifestError, UsageError), match=message):
+        prepare(manifest, tmp_path / "out", PrepareConfig(split="train=0.5,dev=0.5"))
+    assert not (tmp_path / "out").exists()
+
+
 def test_split_is_refused_where_the_corpus_has_its_own(tmp_path: Path) -> None:
     noise(tmp_path / "a.wav")
     manifest = write_lines(tmp_path / "m.jsonl", line("a.wav", split="train"))

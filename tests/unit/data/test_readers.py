@@ -69,6 +69,50 @@ def test_a_wrong_table_is_cited(tmp_path: Path, text: str, message: str) -> None
         prepare(table(tmp_path, text), tmp_path / "out", ENGLISH)
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "field"),
+    [
+        ("data.csv", "path,text\na.wav,x\n", "language"),
+        ("data.csv", "path,text,language\na.wav,x,\n", "language"),
+        ("data.jsonl", '{"audio_filepath": "a.wav", "text": "x"}\n', "lang"),
+        ("metadata.csv", "file_name,text\na.wav,x\n", "language"),
+        ("metadata.csv", "file_name,text,locale\na.wav,x,\n", "locale"),
+    ],
+)
+def test_a_language_that_is_missing_is_asked_for_by_the_sources_own_name(
+    tmp_path: Path, name: str, text: str, field: str
+) -> None:
+    source = table(tmp_path, text, name)
+    source = tmp_path if name.startswith("metadata") else source
+    with pytest.raises(ManifestError, match=rf"field '{field}': is missing: .* --language en$"):
+        prepare(source, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "field"),
+    [
+        ("data.csv", "path,text,translation,target_language\na.wav,x,y,en\n", "target_language"),
+        (
+            "data.jsonl",
+            '{"audio_filepath": "a.wav", "text": "x", "target_language": "?"}\n',
+            "target_language",
+        ),
+        (
+            "data.jsonl",
+            '{"audio_filepath": "a.wav", "text": "x", "answer": "y", "target_lang": "?"}\n',
+            "target_lang",
+        ),
+        ("data.jsonl", '{"audio_filepath": "a.wav", "text": "x", "source_lang": "?"}\n',
+         "source_lang"),
+    ],
+)  # fmt: skip
+def test_a_wrong_language_is_cited_by_the_sources_own_name(
+    tmp_path: Path, name: str, text: str, field: str
+) -> None:
+    with pytest.raises(ManifestError, match=rf"field '{field}': is "):
+        prepare(table(tmp_path, text, name), tmp_path / "out", ENGLISH)
+
+
 def kaldi(folder: Path, **files: str) -> Path:
     noise(folder / "call.wav", seconds=4.0)
     content = {"wav.scp": "u1 call.wav\n", "text": "u1 good  morning\n", **files}

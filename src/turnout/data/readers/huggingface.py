@@ -9,7 +9,7 @@ from pathlib import Path
 from turnout.config.preparation import PrepareConfig
 from turnout.data.entry import SPLIT_ALIASES, Entry, Place, Read, Record, beside, utterance_id
 from turnout.data.readers.lines import json_lines
-from turnout.data.readers.table import table_rows, translation
+from turnout.data.readers.table import TARGETS, table_rows, translation
 from turnout.errors import ManifestError
 
 TEXTS = ("text", "transcription", "transcript", "sentence", "normalized_text")
@@ -63,6 +63,8 @@ def _entry(record: Record, file: Path, source: Path, config: PrepareConfig) -> E
         split=record.split() or _split_of(file, name, source),
         bandwidth=record.bandwidth(),
         audio_field="file_name",
+        language_field=record.given(*LANGUAGES),
+        target_field=record.given(*TARGETS),
     )
 
 

@@ -86,6 +86,7 @@ def _entry(
         offset=offset,
         duration=duration,
         audio_field="wav.scp",
+        language_field="utt2lang",
     )
 
 

@@ -86,6 +86,7 @@ def supervised_entry(  # noqa: PLR0913
         duration=stretch[1],
         channel=channel,
         audio_field="recording.sources",
+        target_field="translations",
     )
 
 

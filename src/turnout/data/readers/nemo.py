@@ -9,6 +9,9 @@ from turnout.errors import ManifestError
 
 TRANSLATION_TASKS = {"ast", "translate", "s2t_translation", "st"}
 
+LANGUAGES = ("lang", "source_lang", "language")
+TARGETS = ("target_lang", "target_language")
+
 
 def read_nemo(source: Path, config: PrepareConfig) -> Read:
     """Entries of a NeMo manifest; audio paths are relative to its folder."""
@@ -25,7 +28,7 @@ def read_nemo(source: Path, config: PrepareConfig) -> Read:
 def _entry(record: Record, folder: Path, config: PrepareConfig) -> Entry:
     path = record.needed("audio_filepath")
     offset = record.seconds("offset") or 0.0
-    language = record.language("lang", "source_lang", "language", default=config.language)
+    language = record.language(*LANGUAGES, default=config.language)
     text, translations = _texts(record, language, config)
     return Entry(
         id=record.word("id", "utt_id") or utterance_id(path, offset),
@@ -40,6 +43,8 @@ def _entry(record: Record, folder: Path, config: PrepareConfig) -> Entry:
         offset=offset,
         duration=record.seconds("duration"),
         channel=record.channel(),
+        language_field=record.given(*LANGUAGES),
+        target_field=record.given(*TARGETS),
     )
 
 
@@ -52,14 +57,14 @@ def _texts(
     and a target language that tell whether it is a translation.
     """
     text, answer = record.text("text"), record.text("answer")
-    target = record.language("target_lang", "target_language", default=config.target_language)
+    target = record.language(*TARGETS, default=config.target_language)
     task = (record.word("taskname", "task") or "").lower()
     translates = target is not None and target != language
     translation = record.text("translation")
     if not translates:
         if translation is not None or task in TRANSLATION_TASKS:
             raise record.place.error(
-                "target_lang",
+                record.given(*TARGETS),
                 "is missing: a translation's language was expected, other than "
                 f"the spoken one ({language})",
             )

@@ -25,6 +25,7 @@ OTHER_WORDS = {
     "speaker_id": "speaker", "client_id": "speaker",
 }  # fmt: skip
 """What others call these columns."""
+TARGETS = ("target_language", "target_lang")
 
 
 def read_table(source: Path, config: PrepareConfig) -> Read:
@@ -134,13 +135,13 @@ def _entry(record: Record, folder: Path, config: PrepareConfig) -> Entry:
 def translation(record: Record, config: PrepareConfig) -> dict[str, str]:
     """The translation by its language, or nothing; an empty cell is no translation."""
     text = record.word("translation")
-    target = record.language("target_language", "target_lang", default=config.target_language)
+    target = record.language(*TARGETS, default=config.target_language)
     if text is None:
         return {}
     if target is None:
         raise record.place.error(
             "target_language",
-            "is missing: the translation's language was expected, here or for "
-            "all by --target-language",
+            "is missing: the translation's language was expected, here or for all lines by an "
+            "option such as --target-language de",
         )
     return {target: text}
