@@ -40,7 +40,7 @@ def evaluate(
         limit=limit,
         watched=lambda answers, total: track(answers, total, "scoring"),
     )
-    show(report.to_table())
+    show(report)
     for line in report.failed:
         complain(f"error: {line}")
     if report.left_out:

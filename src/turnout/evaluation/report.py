@@ -5,10 +5,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from rich.console import Group, RenderableType
 from rich.table import Table
+from rich.text import Text
 
 from turnout.evaluation.scores import Score, bleu, character_errors, chrf, word_errors
 from turnout.guidance import Bandwidth, Task
+
+HEADINGS = {"wer": "WER", "cer": "CER", "bleu": "BLEU", "chrf": "chrF"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +94,11 @@ class Report:
             "utterances": [asdict(outcome) for outcome in self.outcomes],
         }
         return json.dumps(content, ensure_ascii=False, indent=1) + "\n"
+
+    def __rich__(self) -> RenderableType:
+        """The table, and under it what each metric was computed with."""
+        lines = [f"{HEADINGS[metric]}: {used}" for metric, used in self.signatures.items()]
+        return Group(self.to_table(), *(Text(line, style="dim") for line in lines))
 
     def to_table(self) -> Table:
         """The rows, each figure with its 95 % interval."""

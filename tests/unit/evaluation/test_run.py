@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import soundfile
+from rich.console import Console
 
 from turnout.config import DecoderConfig, ModelConfig, VocabularyConfig
 from turnout.data.clips import Clip
@@ -155,7 +156,25 @@ def test_the_report_is_json_and_names_what_made_its_figures(score):
     assert content["utterances"][0]["hypothesis"] == "text a"
 
 
-def test_the_table_has_a_row_for_each():
+def test_what_made_the_figures_stands_under_the_table(score):
+    console = Console(width=220, file=io.StringIO())
+    report = score([clip("a"), clip("b")])
+    with console.capture() as captured:
+        console.print(report)
+    printed = captured.get().splitlines()
+    assert "WER %" in printed[0]
+    assert len(printed) == 1 + len(report.rows) + 4
+    assert [line.strip() for line in printed[-4:]] == [
+        f"WER: {report.signatures['wer']}",
+        f"CER: {report.signatures['cer']}",
+        f"BLEU: {report.signatures['bleu']}",
+        f"chrF: {report.signatures['chrf']}",
+    ]
+    assert "whisper-normalizer" in printed[-4]
+    assert "version:" in printed[-1]
+
+
+def test_nothing_that_was_asked_for_gives_no_row():
     assert rows_of([]) == ()
 
 
