@@ -14,9 +14,9 @@ from turnout.cli.options import (
     transcriber_of,
     words_of,
 )
+from turnout.cli.targets import check_targets
 from turnout.cli.terminal import about, complain, note, show, status_of, track, write_file
-from turnout.cli.transcribe import check_names
-from turnout.errors import TurnoutError
+from turnout.errors import StorageError, TurnoutError
 
 if TYPE_CHECKING:
     from turnout.config import FeatureConfig
@@ -41,7 +41,7 @@ def inspect(
     output
         Folder for the files.
     """
-    check_names(audio, output, (".routing.png",))
+    check_targets(audio, output, (".routing.png", ".routing.json"), (SUMMARY,))
     from turnout.inspection.record import Layout
     from turnout.inspection.report import statistics_json, statistics_table
     from turnout.inspection.run import inspect_files
@@ -58,8 +58,12 @@ def inspect(
             complain(f"error: {about(path, result)}")
             failures.append(result)
             continue
-        _write(path, result, layout, config.features, output)
         records.append(result)
+        try:
+            _write(path, result, layout, config.features, output)
+        except StorageError as error:
+            complain(f"error: {error}")
+            failures.append(error)
     if records:
         statistics = statistics_of(records, layout)
         show(statistics_table(statistics))

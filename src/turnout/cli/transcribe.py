@@ -1,6 +1,5 @@
 """`turnout transcribe`."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, get_args
@@ -17,8 +16,9 @@ from turnout.cli.options import (
     transcriber_of,
     words_of,
 )
+from turnout.cli.targets import check_targets
 from turnout.cli.terminal import about, complain, note, say, status_of, track, write_file
-from turnout.errors import TurnoutError, UsageError
+from turnout.errors import StorageError, TurnoutError
 
 if TYPE_CHECKING:
     from turnout.text.transcript import Transcript
@@ -74,9 +74,7 @@ def transcribe(
         'both' reads each recording once and writes transcript and translation.
     """
     if output.formats:
-        kind = output.formats[0]
-        both = (f".{kind}", f".translation.{kind}")
-        check_names(audio, output.folder, both if task == "both" else both[:1])
+        check_targets(audio, output.folder, endings_of(output, task))
     options: Options = {
         **words_of(speech), "task": task, "word_timestamps": output.word_timestamps,
     }  # fmt: skip
@@ -90,24 +88,23 @@ def transcribe(
                 continue
             for warning in result.warnings:
                 complain(f"warning: {path}: {warning}")
-            if output.formats:
-                _write(path, result, output)
-            else:
+            if not output.formats:
                 _print(path, result, several=len(audio) > 1)
+                continue
+            try:
+                _write(path, result, output)
+            except StorageError as error:
+                complain(f"error: {error}")
+                failures.append(error)
     return status_of(failures, len(audio))
 
 
-def check_names(audio: Sequence[Path], folder: Path, endings: Sequence[str]) -> None:
-    """Raise UsageError where two recordings would be written to one file of `folder`."""
-    owners: dict[str, Path] = {}
-    for path in audio:
-        for name in (f"{path.stem}{ending}" for ending in endings):
-            if name in owners:
-                raise UsageError(
-                    f"{owners[name]} and {path} would both be written to {folder / name}: "
-                    "rename one, or run them apart"
-                )
-            owners[name] = path
+def endings_of(output: OutputOptions, task: TaskName) -> list[str]:
+    """Of all files that are written for a recording."""
+    endings = [f".{kind}" for kind in output.formats]
+    if task == "both":
+        endings += [f".translation.{kind}" for kind in output.formats if kind != "json"]
+    return endings
 
 
 def _print(path: Path, transcript: "Transcript", several: bool) -> None:

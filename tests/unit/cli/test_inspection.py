@@ -84,3 +84,19 @@ def test_two_recordings_of_one_name_are_refused(model, tmp_path, capsys):
 def test_nothing_taken_leaves_nothing(model, tmp_path):
     assert main(["inspect", "bad.wav", "-o", str(tmp_path)]) == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_picture_that_cannot_be_written_does_not_stop_the_others(model, tmp_path, capsys):
+    (tmp_path / "a.routing.json").mkdir()
+    assert main(["inspect", "a.wav", "b.wav", "-o", str(tmp_path)]) == 1
+    assert (tmp_path / "b.routing.png").is_file()
+    assert "a.routing.json: cannot be written" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["routing.json", "a.routing.png"])
+def test_a_recording_is_never_written_over(model, tmp_path, monkeypatch, capsys, name):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name).write_text("sound")
+    assert main(["inspect", "a.wav", name]) == 2
+    assert f"{name} is one of the recordings" in capsys.readouterr().err
+    assert (tmp_path / name).read_text() == "sound"

@@ -153,12 +153,53 @@ def test_printing_takes_two_of_one_name(model):
     assert main(["transcribe", "x/a.wav", "y/a.wav"]) == 0
 
 
-def test_a_file_in_the_way_of_the_folder_is_one_line(model, tmp_path, capsys):
-    (tmp_path / "out").write_text("")
-    assert main(["transcribe", "a.wav", "-o", str(tmp_path / "out")]) == 1
+@pytest.mark.parametrize("folder", ["text.wav", "text.wav/deep/er"])
+def test_a_file_in_the_way_of_the_folder_is_refused_before_any_work(
+    model, tmp_path, monkeypatch, capsys, folder
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "text.wav").write_text("")
+    assert main(["transcribe", "a.wav", "-o", folder]) == 2
+    said = "turnout: error: text.wav is a file: a folder is needed\n"
+    assert capsys.readouterr().err == said
+    assert model.loaded == {}
+
+
+def test_a_text_that_cannot_be_written_does_not_stop_the_others(model, tmp_path, capsys):
+    (tmp_path / "a.txt").mkdir()
+    assert main(["transcribe", "a.wav", "b.wav", "-o", str(tmp_path)]) == 1
+    assert (tmp_path / "b.txt").read_text() == "text of b.wav\n"
+    assert "a.txt: cannot be written" in capsys.readouterr().err
+    assert main(["transcribe", "a.wav", "-o", str(tmp_path)]) == 1
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["notes.txt"],
+        ["other.wav", "notes.txt", "-o", "."],
+        ["notes.wav", "notes.txt", "-f", "txt"],
+        ["notes.wav", "notes.translation.vtt", "--task", "both", "-f", "all"],
+    ],
+)
+def test_a_recording_is_never_written_over(model, tmp_path, monkeypatch, capsys, words):
+    monkeypatch.chdir(tmp_path)
+    names = [word for word in words if "." in word and word != "."]
+    for name in names:
+        (tmp_path / name).write_text("sound")
+    extra = [] if {"-o", "-f"} & set(words) else ["-f", "txt"]
+    assert main(["transcribe", *words, *extra]) == 2
     message = capsys.readouterr().err
-    assert "cannot be written" in message
-    assert message.count("\n") == 1
+    assert "written over" in message or "both be written to" in message
+    assert model.loaded == {}
+    assert {name: (tmp_path / name).read_text() for name in names} == dict.fromkeys(names, "sound")
+
+
+def test_a_recording_of_the_name_of_its_text_may_lie_elsewhere(model, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "notes.txt").write_text("sound")
+    assert main(["transcribe", "notes.txt", "-o", "out"]) == 0
+    assert (tmp_path / "out" / "notes.txt").read_text() == "text of notes.txt\n"
 
 
 def test_a_failed_write_leaves_nothing_half_written(model, tmp_path, monkeypatch, capsys):
