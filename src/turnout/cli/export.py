@@ -4,12 +4,12 @@ from turnout.cli.terminal import say
 
 
 def export(*, model: str, half: bool = False) -> int:
-    """Write a model folder's ONNX graphs and check them against PyTorch.
+    """Write a model folder's ONNX graphs and check them against PyTorch, which takes a minute.
 
     Parameters
     ----------
     model
-        Model folder, as training writes it.
+        Model folder, as training writes it. It is changed, so there is no default.
     half
         Round the weights to float16 first, in the folder too: half the size.
     """

@@ -101,7 +101,8 @@ class DataConfig:
     """The data of a run."""
 
     train: tuple[CorpusConfig, ...] = ()
-    """Corpora to learn from."""
+    """Corpora to learn from: each a file of cuts, or JSON as in '{"cuts": FILE, "weight": 2,
+    "join": true}'."""
     dev: tuple[CorpusConfig, ...] = ()
     """Corpora to validate on; never augmented, joined with a fixed seed where they are words."""
     tasks: Literal["draw", "all"] = "all"
