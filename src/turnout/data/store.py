@@ -90,10 +90,6 @@ class FeatureStore:
         first = self.offsets[clip, variant]
         return self.frames[first : first + self.counts[clip]]
 
-    def num_variants(self, clip: int) -> int:
-        """How many versions of this clip there are."""
-        return int((self.offsets[clip] >= 0).sum())
-
     def of(self, clips: Sequence[int]) -> "FeatureStore":
         """The store of some of its clips."""
         kept = np.array(clips, np.int64)

@@ -133,10 +133,6 @@ class Tokenizer:
             raise GuidanceError(f"{given}: choose one of {', '.join(self.language_ids)}")
         return self.language_ids[code]
 
-    def language_of(self, token: int) -> str | None:
-        """The language that this id names, or None."""
-        return next((code for code, i in self.language_ids.items() if i == token), None)
-
     @cached_property
     def text_mask(self) -> NDArray[np.bool_]:
         """[size]: True where an id stands for text."""
@@ -146,10 +142,6 @@ class Tokenizer:
     def word_start_mask(self) -> NDArray[np.bool_]:
         """[size]: True where an id begins with a space."""
         return np.array([text.startswith(b" ") for text in self._bytes_of])
-
-    def is_text(self, token: int) -> bool:
-        """Whether this id stands for text rather than for a language, a task or a boundary."""
-        return 0 <= token < self.size and bool(self._bytes_of[token])
 
     def encode(self, text: str) -> list[int]:
         """Ids of the text, none of them reserved; `decode` gives the text back."""

@@ -96,7 +96,7 @@ def test_what_one_lacks_or_has_otherwise_all_leave_out(folders: list[Path]) -> N
     kept = ids(one).index("cuatro-1-0")
     np.testing.assert_array_equal(one.log_power(kept, 1), stores[0].log_power(place, 1))
     np.testing.assert_array_equal(one.floors[kept], stores[0].floors[place])
-    assert one.num_variants(kept) == 2
+    assert (one.offsets[kept] >= 0).sum() == 2
 
 
 def test_the_first_ranks_order_is_everybodys(folders: list[Path]) -> None:
