@@ -113,43 +113,6 @@ def put_among(
 
 
 @dataclass(frozen=True)
-class Around:
-    """A Backend that does what another does."""
-
-    inner: Backend
-
-    @property
-    def config(self) -> Any:
-        """See `Backend.config`."""
-        return self.inner.config
-
-    def encode(
-        self,
-        log_mel: NDArray[np.float32],
-        frame_mask: NDArray[np.bool_],
-        guidance: Sequence[Guidance],
-    ) -> Encoded:
-        """See `Backend.encode`."""
-        return self.inner.encode(log_mel, frame_mask, guidance)
-
-    def start(
-        self, encoded: Encoded, rows: NDArray[np.int64], guidance: Sequence[Guidance]
-    ) -> DecoderState:
-        """See `Backend.start`."""
-        return self.inner.start(encoded, rows, guidance)
-
-    def step(
-        self, state: DecoderState, tokens: NDArray[np.int64], counts: NDArray[np.int64]
-    ) -> tuple[NDArray[np.float32], DecoderState]:
-        """See `Backend.step`."""
-        return self.inner.step(state, tokens, counts)
-
-    def select(self, state: DecoderState, rows: NDArray[np.int64]) -> DecoderState:
-        """See `Backend.select`."""
-        return self.inner.select(state, rows)
-
-
-@dataclass(frozen=True)
 class Padded(Around):
     """Its batches are padded by some more frames, and all padding filled with noise: whoever looks
     at it answers something else."""

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.containers import encode
-from tests.reliability.counting import CountingBackend
+from tests.reliability.around import Asked, Counting
 from tests.reliability.examples import commands, error_rate, examples, heard
 from tests.reliability.noises import LEVELS_DBFS, SILENCES, SOUNDS, at_level
 from tests.reliability.tally import Tally
@@ -53,7 +53,7 @@ def test_digital_silence_is_empty(tally: Tally, kind: str) -> None:
 
 @pytest.mark.counts("T12", "sounds")
 def test_sounds_are_empty_and_cost_no_more_than_their_length(tally: Tally) -> None:
-    backend = CountingBackend(commands().backend)
+    backend = Counting(commands().backend)
     transcriber = Transcriber(backend, commands().tokenizer)
     clips: Counter[str] = Counter()
     empty: Counter[str] = Counter()
@@ -61,14 +61,15 @@ def test_sounds_are_empty_and_cost_no_more_than_their_length(tally: Tally) -> No
     for number in range(tally.size(24, 150)):
         kind = list(SOUNDS)[number % len(SOUNDS)]
         data, seconds = clip(kind, tally.random(number))
-        backend.entries = backend.steps = 0
+        asked = backend.asked
+        asked.entries = asked.steps = 0
         with tally.trial(f"{number}: {seconds:.2f} s of {kind}"):
             text = heard(data, transcriber).text
             clips[kind] += 1
             empty[kind] += not text
             densest = max(densest, len(text) / seconds)
             check_length(text, seconds)
-            check_steps(backend, seconds)
+            check_steps(asked, seconds)
     with tally.trial("share that is empty"):
         share = empty.total() / clips.total()
         check_share(empty.total(), clips.total())
@@ -97,11 +98,11 @@ def check_length(text: str, seconds: float) -> None:
     assert len(text) <= MOST_CHARACTERS_PER_SECOND * seconds, f"{len(text)} characters: {text}"
 
 
-def check_steps(backend: CountingBackend, seconds: float) -> None:
+def check_steps(asked: Asked, seconds: float) -> None:
     """No more steps of the decoder than the audio is long."""
     share = DecodingOptions().max_tokens_per_second * seconds
-    most = share + SPARE_STEPS * backend.entries
-    assert backend.steps <= most, f"{backend.steps} steps of the decoder, {most:.0f} are allowed"
+    most = share + SPARE_STEPS * asked.entries
+    assert asked.steps <= most, f"{asked.steps} steps of the decoder, {most:.0f} are allowed"
 
 
 Quiet = Callable[[int, Random], Floats]
