@@ -8,7 +8,7 @@ from cyclopts import App, CycloptsError, UnusedCliTokensError
 
 from turnout.cli.app import build_app
 from turnout.cli.extra import require_extra
-from turnout.cli.terminal import complain, forgive_encoding
+from turnout.cli.terminal import complain, forgive_encoding, open_closed_streams
 from turnout.errors import TurnoutError, UsageError
 
 INTERRUPTED = 130
@@ -19,6 +19,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb. 0: done; 1: some inputs failed, or the work could not go on; 2: unusable
     arguments; 130: interrupted."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    open_closed_streams()
     forgive_encoding()
     try:
         status = _run(build_app(), words)

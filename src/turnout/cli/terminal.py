@@ -79,6 +79,16 @@ def one_line(text: str) -> str:
     )
 
 
+def open_closed_streams() -> None:
+    """Let what goes to a stream that was closed (`>&-`) go nowhere.
+
+    Python has None in its place, and the next file that is opened would take its number.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115
+
+
 def forgive_encoding() -> None:
     """Let letters that the terminal cannot show become escapes, not errors."""
     for stream in (sys.stdout, sys.stderr):

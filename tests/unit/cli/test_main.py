@@ -130,3 +130,50 @@ def test_help_imports_no_room():
     imported = {line.rpartition("|")[2].strip() for line in done.splitlines()}
     assert "turnout.cli.app" in imported
     assert not imported.intersection(heavy)
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", ">&- 2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize("words", ["--help", "no-such-verb"])
+def test_a_closed_stream_is_no_error(closed, words, tmp_path):
+    done = subprocess.run(
+        ["sh", "-c", f'exec "$0" -m turnout {words} {closed}', sys.executable],
+        capture_output=True, text=True, check=False, cwd=tmp_path, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == (0 if words == "--help" else 2)
+    assert "Traceback" not in done.stderr
+    shown = {"--help": done.stdout, "no-such-verb": done.stderr}[words]
+    open_still = {"--help": " >&-", "no-such-verb": " 2>&-"}[words] not in f" {closed}"
+    assert bool(shown) == open_still
+
+
+@pytest.mark.parametrize("module", ["turnout.cli", "cyclopts", "turnout.cli.transcribe"])
+def test_an_interruption_while_importing_is_quiet(module, tmp_path):
+    program = f"""
+import sys
+class Interrupts:
+    def find_spec(self, name, path=None, target=None):
+        if name == {module!r}:
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Interrupts())
+sys.argv = ["turnout", "transcribe", "a.wav"]
+from turnout.__main__ import main
+sys.exit(main())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False,
+        cwd=tmp_path, timeout=60,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
+def test_an_interruption_that_a_module_turned_into_another_error_is_one(monkeypatch):
+    from turnout.__main__ import main as command
+
+    stopped = ImportError("initialization failed")
+    stopped.__cause__ = KeyboardInterrupt()
+    fails_with(monkeypatch, stopped)
+    monkeypatch.setattr(sys, "argv", ["turnout", "transcribe", "a.wav"])
+    assert command() == 130
+    fails_with(monkeypatch, ImportError("ours"))
+    with pytest.raises(ImportError, match="ours"):
+        command()
