@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from tests.reliability.around import Around
 from turnout.audio.features import SAMPLE_RATE, log_mel
 from turnout.audio.waveform import read_audio
 from turnout.backends.torch import TorchBackend
