@@ -48,6 +48,11 @@ BROKEN_LINES = [
     (line(lang="English"), "field 'lang': is 'English': a language code such as 'en'"),
     (line(translation="ja"), "field 'target_lang': is missing: a translation's language"),
     (line(translation="ja", target_lang="en"), "field 'target_lang': is missing"),
+    (
+        line(task="dance"),
+        "field 'task': is 'dance': one of asr, transcribe, ast, translate, s2t_translation, st was",
+    ),
+    (line(taskname=3), "field 'taskname': is '3': one of asr, transcribe"),
     (line(duration="soon"), "field 'duration': is 'soon': seconds"),
     (line(duration=-1), "field 'duration': is -1: seconds"),
     (line(duration=float("nan")), "field 'duration': is nan: seconds"),

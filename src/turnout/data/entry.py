@@ -1,7 +1,7 @@
 """One utterance as a manifest states it, before anybody looked at its audio.
 
 Readers yield an `Entry`, or the `ManifestError` that stands in its line's place: whoever reads
-them decides whether to stop there. This file knows no manifest format.
+them decides whether to stop there. A `Note` is of no line. This file knows no manifest format.
 """
 
 import os
@@ -56,7 +56,14 @@ class Entry:
     target_field: str = "target_language"
 
 
-Read = Iterator[Entry | ManifestError]
+@dataclass(frozen=True)
+class Note:
+    """What a reader of the summary should know of the source as a whole."""
+
+    text: str
+
+
+Read = Iterator[Entry | ManifestError | Note]
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from lhotse.cut import Cut
 
 from turnout.config.preparation import PrepareConfig
 from turnout.data.cuts import cut_of, write_cuts
-from turnout.data.entry import Entry
+from turnout.data.entry import Entry, Note, Read
 from turnout.data.measure import Measured, Measurer, settle_bandwidths
 from turnout.data.progress import progress
 from turnout.data.readers.detect import reader_of
@@ -38,8 +38,10 @@ def prepare(source: Path, output: Path, config: PrepareConfig | None = None) -> 
     """
     config = config or PrepareConfig()
     bad = Bad(config.skip_bad)
-    entries = list(bad.without(reader_of(source, config)(source, config)))
-    entries, notes = merge(entries, bad)
+    notes: list[str] = []
+    entries = list(bad.without(_without(notes, reader_of(source, config)(source, config))))
+    entries, more = merge(entries, bad)
+    notes += more
     entries = list(bad.without(_checked(entry) for entry in entries))
     pairs = list(bad.without(_measured(entries, config)))
     if not pairs:
@@ -50,6 +52,15 @@ def prepare(source: Path, output: Path, config: PrepareConfig | None = None) -> 
         notes += more
     splits = write_splits(split(pairs), output)
     return Summary(splits=splits, skipped=tuple(bad.skipped), notes=tuple(notes))
+
+
+def _without(notes: list[str], items: Read) -> Iterator[Entry | ManifestError]:
+    """The items that are no notes; the others are added to `notes`."""
+    for item in items:
+        if isinstance(item, Note):
+            notes.append(item.text)
+        else:
+            yield item
 
 
 @dataclass(frozen=True)

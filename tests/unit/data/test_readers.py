@@ -46,13 +46,44 @@ def test_tsv_has_tabs(tmp_path: Path) -> None:
     assert said(tmp_path / "cuts.jsonl.gz") == [("a", "yes, please", "en", None, {})]
 
 
+def test_columns_of_other_things_are_left_out_and_named_once(tmp_path: Path) -> None:
+    source = table(
+        tmp_path, "gender,path,text,mood,sentence\nf,a.wav,yes,glad,no\nm,b.wav,no,sad,yes\n"
+    )
+    summary = prepare(source, tmp_path, ENGLISH)
+    assert summary.notes == ("columns left out: gender, mood, sentence",)
+    assert said(tmp_path / "cuts.jsonl.gz") == [
+        ("a", "yes", "en", None, {}), ("b", "no", "en", None, {}),
+    ]  # fmt: skip
+
+
+def test_very_many_columns_of_other_things_make_a_short_note_that_can_be_printed(
+    tmp_path: Path,
+) -> None:
+    names = ["\x1b[2J", "x" * 5000, *(f"column number {n}" for n in range(200))]
+    source = table(tmp_path, f"path,text,{','.join(names)}\na.wav,yes{',' * 202}\n")
+    (note,) = prepare(source, tmp_path, ENGLISH).notes
+    assert note.isprintable()
+    assert len(note) < 400
+    assert note.endswith(" and 192 more")
+
+
+def test_a_gzipped_tsv_has_tabs_too(tmp_path: Path) -> None:
+    noise(tmp_path / "a.wav")
+    with gzip.open(tmp_path / "data.tsv.gz", "wt") as file:
+        file.write("path\ttext\na.wav\tyes, please\n")
+    assert prepare(tmp_path / "data.tsv.gz", tmp_path, ENGLISH).utterances == 1
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("paht,text\na.wav,x\n", "data.csv:1: field 'paht': is an unknown column: did you mean "
          "'path'"),
         ("path,sentence\na.wav,x\n", "field 'sentence': is an unknown column: did you mean 'text'"),
-        ("path,text,mood\na.wav,x,y\n", "field 'mood': is an unknown column: known are path, text"),
+        ("path;text;language\na.wav;x;en\n", r"data.csv:1: has one cell, 'path;text;language': "
+         r"cells are parted by commas \(by tabs in a .tsv\)"),
+        ("path\ttext\na.wav\tyes, please\n", r"data.csv:1: has one cell, 'path.*parted by commas"),
         ("path,text,translaton\na.wav,x,y\n", r"'translaton': is an unknown column: did you mean "
          "'translation'"),
         ("path,speaker\na.wav,x\n", "data.csv:1: field 'text': is missing in the header"),

@@ -5,9 +5,11 @@ from pathlib import Path
 from turnout.config.preparation import PrepareConfig
 from turnout.data.entry import Entry, Read, Record, beside, utterance_id
 from turnout.data.readers.lines import json_lines
-from turnout.errors import ManifestError
+from turnout.errors import ManifestError, shown
 
-TRANSLATION_TASKS = {"ast", "translate", "s2t_translation", "st"}
+TRANSCRIPTION_TASKS = ("asr", "transcribe")
+TRANSLATION_TASKS = ("ast", "translate", "s2t_translation", "st")
+TASKS = ("taskname", "task")
 
 LANGUAGES = ("lang", "source_lang", "language")
 TARGETS = ("target_lang", "target_language")
@@ -58,7 +60,7 @@ def _texts(
     """
     text, answer = record.text("text"), record.text("answer")
     target = record.language(*TARGETS, default=config.target_language)
-    task = (record.word("taskname", "task") or "").lower()
+    task = _task(record)
     translates = target is not None and target != language
     translation = record.text("translation")
     if not translates:
@@ -74,3 +76,14 @@ def _texts(
     if translation is None and task in TRANSLATION_TASKS:
         text, translation = None, text
     return text, {} if translation is None or target is None else {target: translation}
+
+
+def _task(record: Record) -> str | None:
+    """NeMo's word for what is asked of the line."""
+    task = record.word(*TASKS)
+    known = TRANSCRIPTION_TASKS + TRANSLATION_TASKS
+    if task is not None and task.lower() not in known:
+        raise record.place.error(
+            record.given(*TASKS), f"is {shown(task)}: one of {', '.join(known)} was expected"
+        )
+    return task and task.lower()

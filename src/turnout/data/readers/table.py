@@ -1,7 +1,7 @@
 """CSV and TSV: `path,text[,translation,language,target_language,speaker]`, and a few more columns.
 
-The columns are found by the header's names, in any order; an unknown one is refused, since a
-misspelled one would silently be left out.
+The columns are found by the header's names, in any order. One whose name is near to a known one is
+refused, since a misspelled one would be left out; any other unknown one is left out, with a note.
 """
 
 import csv
@@ -10,9 +10,9 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from turnout.config.preparation import PrepareConfig
-from turnout.data.entry import Entry, Place, Read, Record, beside, utterance_id
+from turnout.data.entry import Entry, Note, Place, Read, Record, beside, utterance_id
 from turnout.data.readers.lines import text_lines
-from turnout.errors import ManifestError
+from turnout.errors import ManifestError, shown
 
 COLUMNS = (
     "path", "text", "translation", "language", "target_language", "speaker",
@@ -25,6 +25,9 @@ OTHER_WORDS = {
     "speaker_id": "speaker", "client_id": "speaker",
 }  # fmt: skip
 """What others call these columns."""
+SEPARATORS = ",;|\t"
+"""What parts the cells of tables; a column's name holds none of them."""
+MOST_LISTED = 10
 TARGETS = ("target_language", "target_lang")
 
 
@@ -37,8 +40,10 @@ def read_table(source: Path, config: PrepareConfig) -> Read:
             continue
         try:
             if not checked:
-                check_header(record, Place(str(source), 1))
+                unknown = check_header(record, Place(str(source), 1))
                 checked = True
+                if unknown:
+                    yield Note(f"columns left out: {_listed(unknown)}")
             yield _entry(record, source.parent, config)
         except ManifestError as error:
             yield error
@@ -48,7 +53,7 @@ def read_table(source: Path, config: PrepareConfig) -> Read:
 
 def table_rows(source: Path) -> Iterator[Record | ManifestError]:
     """The rows below the header, each cell under its column's name."""
-    delimiter = "\t" if source.suffix == ".tsv" else ","
+    delimiter = "\t" if source.name.removesuffix(".gz").endswith(".tsv") else ","
     errors: list[ManifestError] = []
     numbers: list[int] = []
     reader = csv.reader(_plain(source, errors, numbers), delimiter=delimiter, strict=True)
@@ -73,6 +78,13 @@ def table_rows(source: Path) -> Iterator[Record | ManifestError]:
             if len(set(header)) < len(header):
                 yield place.error(None, "names a column twice")
                 return
+            if len(header) == 1 and set(header[0]) & set(SEPARATORS):
+                yield place.error(
+                    None,
+                    f"has one cell, {shown(header[0])}: cells are parted by commas (by tabs in "
+                    "a .tsv)",
+                )
+                return
         elif len(cells) != len(header):
             yield place.error(
                 None,
@@ -93,22 +105,30 @@ def _plain(source: Path, errors: list[ManifestError], numbers: list[int]) -> Ite
             yield line[1] + "\n"
 
 
-def check_header(record: Record, place: Place) -> None:
-    """Raise ManifestError where a needed column is missing or one is unknown."""
+def check_header(record: Record, place: Place) -> list[str]:
+    """The columns that are left out; raises ManifestError where a needed one is missing, or one
+    has nearly the name of another."""
     names = list(record.fields)
     missing = [name for name in ("path", "text") if name not in names]
-    for name in names:
-        if name not in COLUMNS:
-            free = [column for column in COLUMNS if column not in names]
-            word = OTHER_WORDS.get(name.lower(), name.lower())
-            near = get_close_matches(word, free, 1, 0.6)
-            hint = f"did you mean '{near[0]}'?" if near else f"known are {', '.join(COLUMNS)}"
-            raise place.error(name, f"is an unknown column: {hint}")
+    unknown = [name for name in names if name not in COLUMNS]
+    free = [column for column in COLUMNS if column not in names]
+    for name in unknown:
+        word = OTHER_WORDS.get(name.lower(), name.lower())
+        near = get_close_matches(word, free, 1, 0.6)
+        if near:
+            raise place.error(name, f"is an unknown column: did you mean '{near[0]}'?")
     if missing:
         raise place.error(
             missing[0],
             f"is missing in the header '{', '.join(names)}': a column of this name was expected",
         )
+    return unknown
+
+
+def _listed(names: list[str]) -> str:
+    """Some names, for a message: a hostile table may have very many, or very long ones."""
+    some = ", ".join(shown(name).strip("'\"") or "''" for name in names[:MOST_LISTED])
+    return some if len(names) <= MOST_LISTED else f"{some} and {len(names) - MOST_LISTED:,} more"
 
 
 def _entry(record: Record, folder: Path, config: PrepareConfig) -> Entry:
