@@ -10,7 +10,9 @@
     ├── AudioError             one recording cannot be taken (the others go on; exit status 1)
     │   └── AudioTooLong       it decodes to more than the allowed duration
     ├── ManifestError          a line of a manifest is wrong: file, line and field are named
-    ├── ModelFolderError       a model folder is missing, incomplete, damaged or of another version
+    │   └── MissingManifest    it is not there: a UsageError as well (exit status 2)
+    ├── ModelFolderError       a model folder is incomplete, damaged or of another version
+    │   └── MissingModel       it is not there: a UsageError as well (exit status 2)
     ├── CheckpointError        no usable checkpoint, or one of another run
     ├── TrainingError          a run cannot go on: no data, or a loss that is not finite
     ├── RunStopped             a run was asked to stop and saved itself (exit status 128 + signal)
@@ -86,8 +88,16 @@ class ManifestError(TurnoutError):
         self.reason = reason
 
 
+class MissingManifest(ManifestError, UsageError):
+    """A manifest, cuts or a grammar that was named is not there."""
+
+
 class ModelFolderError(TurnoutError):
     """A model folder is missing, incomplete, damaged or of a version this turnout cannot read."""
+
+
+class MissingModel(ModelFolderError, UsageError):
+    """No model has the name, and no folder the path, that was given."""
 
 
 class CheckpointError(TurnoutError):

@@ -21,7 +21,7 @@ from uuid import uuid4
 
 from turnout.config import FORMAT_VERSION, ModelConfig
 from turnout.config.plain import from_plain, nearest, to_plain
-from turnout.errors import ConfigError, ModelFolderError, StorageError
+from turnout.errors import ConfigError, MissingModel, ModelFolderError, StorageError
 from turnout.guidance import Task
 from turnout.text.tokenizer import Tokenizer
 
@@ -149,7 +149,7 @@ class ModelFolder:
 def resolve(name: str | Path | None = None) -> Path:
     """The folder of a model that ships with turnout, or of a path; the default one for None.
 
-    Raises ModelFolderError, naming the models that ship.
+    Raises MissingModel, naming the models that ship.
     """
     if name is None:
         name = DEFAULT_MODEL
@@ -159,7 +159,7 @@ def resolve(name: str | Path | None = None) -> Path:
     if Path(name).exists():
         return Path(name)
     names = ", ".join(shipped) or "none in this installation"
-    raise ModelFolderError(
+    raise MissingModel(
         f"no model '{name}': give the path of a model folder, or the name of one that ships "
         f"({names})"
     )

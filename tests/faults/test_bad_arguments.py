@@ -31,6 +31,13 @@ UNUSABLE = [
     ["prepare", ".", "-o", "out", "--kind", "wav"],
     ["prepare", ".", "-o", "out", "--split", "train=2"],
     ["synthesize", "a.yaml"],
+    ["synthesize", "missing.yaml", "-o", "out"],
+    ["evaluate", "missing.jsonl.gz"],
+    ["evaluate", "missing.csv"],
+    ["transcribe", "a.wav", "--model", "missing"],
+    ["inspect", "a.wav", "--model", "missing"],
+    ["evaluate", "a.jsonl.gz", "--model", "missing"],
+    ["export", "--model", "missing"],
     ["train", "--config", "missing.yaml"],
     ["train", "--max-steps", "-"],
     ["train", "--optimizer.learning-rate", "0"],
@@ -86,7 +93,7 @@ def test_a_model_that_is_none_is_one_line(words, place, tmp_path, monkeypatch, c
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").write_text("")
-    assert main([*words, "--model", place]) in (1, 2)
+    assert main([*words, "--model", place]) == (2 if place == "missing" else 1)
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.startswith("turnout: error: ")
@@ -99,5 +106,16 @@ def test_a_process_shows_no_traceback_either(tmp_path):
         [sys.executable, "-m", "turnout", "transcribe", "a.wav", "--model", "none"],
         capture_output=True, text=True, check=False, cwd=tmp_path, timeout=60,
     )  # fmt: skip
-    assert done.returncode in (1, 2)
+    assert done.returncode == 2
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("verb", ["transcribe", "inspect"])
+def test_a_recording_that_is_missing_is_an_input_that_failed(verb, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main([verb, "a.wav"]) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("turnout: error: a.wav: ")
+    assert "no such file" in captured.err
+    assert captured.err.count("\n") == 1

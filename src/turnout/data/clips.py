@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from turnout.audio.features import SAMPLE_RATE
 from turnout.audio.waveform import Waveform, read_audio
 from turnout.data.readers.lines import text_lines
-from turnout.errors import AudioError, ConfigError, ManifestError
+from turnout.errors import AudioError, ConfigError, ManifestError, MissingManifest
 from turnout.guidance import Bandwidth
 
 MOST_MISSING_SECONDS = 0.1
@@ -59,7 +59,7 @@ def read_clips(cuts: str | Path) -> list[Clip]:
     """
     path = Path(cuts)
     if not path.is_file():
-        raise ManifestError(str(cuts), None, None, "no such file: `turnout prepare` writes cuts")
+        raise MissingManifest(str(cuts), None, None, "no such file: `turnout prepare` writes cuts")
     for line in text_lines(path):  # before lhotse, which would read a line that never ends
         if isinstance(line, ManifestError):
             reason = f"not a lhotse manifest of cuts (line {line.line} {line.reason})"

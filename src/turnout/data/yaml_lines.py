@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from turnout.config.yaml_text import YamlError, parse_yaml
-from turnout.errors import ManifestError, shown
+from turnout.errors import ManifestError, MissingManifest, shown
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,8 @@ def read_yaml(path: Path) -> Lined:
     except UnicodeDecodeError as error:
         raise ManifestError(str(path), None, None, "is not UTF-8 text") from error
     except OSError as error:
-        raise ManifestError(
+        kind = MissingManifest if isinstance(error, FileNotFoundError) else ManifestError
+        raise kind(
             str(path), None, None, f"cannot be read ({error.strerror}): a YAML file was expected"
         ) from error
     except YamlError as error:
