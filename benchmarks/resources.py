@@ -41,11 +41,11 @@ import resource, sys, torch
 from turnout import load
 from turnout.model.build import build_model
 batch = int(sys.argv[1])
-model = build_model(load("commands").config)
+model = build_model(load("commands").backend.config)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 mask = torch.ones(batch, 3000, dtype=torch.bool)
 zeros = torch.zeros(batch, dtype=torch.int64)
-encoded = model.encoder(torch.randn(batch, 3000, 80), mask, zeros, zeros)
+encoded = model.encode(torch.randn(batch, 3000, 80), mask, zeros, zeros)
 encoded.hidden.sum().backward()
 print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
 """
