@@ -10,7 +10,8 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from io import BytesIO
+from io import BytesIO, TextIOBase
+from os import PathLike
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, cast
@@ -22,10 +23,10 @@ from numpy.typing import NDArray
 from turnout.audio.decoders import Decoder, open_decoder
 from turnout.audio.features import SAMPLE_RATE
 from turnout.audio.mixing import Mixer
-from turnout.errors import AudioError, AudioTooLong
+from turnout.errors import AudioError, AudioTooLong, UsageError
 
 Floats = NDArray[np.float32]
-Source = str | Path | bytes | BinaryIO
+Source = str | Path | bytes | bytearray | memoryview | BinaryIO
 
 LOWEST_RATE = 8_000
 HIGHEST_RATE = 192_000
@@ -66,7 +67,8 @@ class Recording:
         self.native_rate = decoder.rate
         self._decoder = decoder
         self._file = file
-        self._limit = round(max_duration * SAMPLE_RATE)
+        # Half a sample more: a product of fractions may fall short. Rounding it may overflow.
+        self._limit = max_duration * SAMPLE_RATE + 0.5
         self._max_duration = max_duration
         self._mixer = Mixer(decoder.channels, channel)
         self._read = False
@@ -164,10 +166,10 @@ def open_recording(
 ) -> Recording:
     """Open a file, bytes or a binary stream; `channel` picks one (from 0) instead of mixing all.
 
-    Raises AudioError where it cannot be taken, MissingExtra where its container needs the extra
-    `av`.
+    Raises AudioError where it cannot be taken, UsageError for what is no recording, MissingExtra
+    where its container needs the extra `av`.
     """
-    name = name or (str(source) if isinstance(source, str | Path) else "recording")
+    name = name or (os.fsdecode(source) if isinstance(source, str | PathLike) else "recording")
     file = _open(source, name)
     try:
         decoder = open_decoder(file, name)
@@ -211,16 +213,27 @@ def _check(decoder: Decoder, name: str, channel: int | None) -> None:
 
 def _open(source: Source, name: str) -> BinaryIO:
     """The source as a seekable binary file, which is ours to close."""
-    if isinstance(source, bytes):
-        return BytesIO(source)
+    if isinstance(source, bytes | bytearray | memoryview):
+        return BytesIO(bytes(source))
     try:
-        if not isinstance(source, str | Path):
-            return _seekable(source, name, owned=False)
-        return _seekable(Path(source).open("rb"), name, owned=True)
+        if isinstance(source, str | PathLike):
+            return _seekable(Path(source).open("rb"), name, owned=True)
+        if isinstance(source, TextIOBase) or not callable(getattr(source, "read", None)):
+            raise _no_recording(source)
+        return _seekable(source, name, owned=False)
     except OSError as error:
         raise AudioError(name, _refusal(error)) from error
-    except ValueError as error:  # a NUL in the path
+    except ValueError as error:  # a NUL in the path, a file that is closed
+        if not isinstance(source, str | PathLike):
+            raise AudioError(name, f"cannot be read ({error}): check the file") from error
         raise AudioError(name, f"not a path ({error}): give the path of a recording") from error
+
+
+def _no_recording(source: object) -> UsageError:
+    return UsageError(
+        f"a recording cannot be of type {type(source).__name__}: give the path of a file, its "
+        "bytes, or a file that is open for reading bytes"
+    )
 
 
 def _seekable(file: BinaryIO, name: str, *, owned: bool) -> BinaryIO:
@@ -243,6 +256,8 @@ def _seekable(file: BinaryIO, name: str, *, owned: bool) -> BinaryIO:
 def _copy(file: BinaryIO, copy: BinaryIO, name: str) -> None:
     """All of it, unless it does not come to an end."""
     while block := file.read(COPY_BYTES):
+        if not isinstance(block, bytes | bytearray | memoryview):
+            raise _no_recording(file)
         if copy.tell() + len(block) > MOST_PIPED_BYTES:
             raise AudioError(
                 name,

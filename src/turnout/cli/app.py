@@ -2,6 +2,8 @@
 
 from cyclopts import App, Parameter
 
+from turnout.cli.whole import refuse_fractions
+
 VERBS = {
     "transcribe": ("transcribe", "Write down what is said in recordings, or its translation."),
     "prepare": ("corpora", "Turn a corpus into cuts to train on, and say what it holds."),
@@ -21,6 +23,7 @@ def build_app() -> App:
         help="Speech to text with routed experts.",
         help_format="plaintext",
         version=_version,
+        config=refuse_fractions,
         # Without this every list gets an option `--empty-...`.
         default_parameter=Parameter(negative_iterable=()),
     )

@@ -10,6 +10,7 @@ from cyclopts.config import Dict
 
 from turnout.cli.configuration import read_config
 from turnout.cli.terminal import note, say
+from turnout.cli.whole import refuse_fractions
 from turnout.config import ModelConfig, TrainConfig
 from turnout.config import preset as model_preset
 from turnout.config.plain import to_plain
@@ -83,7 +84,7 @@ def _given(arguments: ArgumentCollection, name: str) -> str | None:
 
 app = App(
     name="train",
-    config=read_training_config,
+    config=(read_training_config, refuse_fractions),
     # Markdown reflows the long field docstrings.
     help_format="markdown",
     default_parameter=Parameter(negative_iterable=()),

@@ -1,13 +1,17 @@
 """Name or folder -> Transcriber: the model that is meant, on the backend that can run it."""
 
 from importlib.util import find_spec
+from numbers import Integral
+from os import PathLike
 from pathlib import Path
+from types import NoneType
 from typing import Literal
 
 from turnout.decoding.backend import Backend
 from turnout.errors import MissingExtra, ModelFolderError, UsageError
 from turnout.folder import WEIGHTS, ModelFolder, resolve
 from turnout.transcription.transcriber import Transcriber
+from turnout.transcription.wishes import check_kind
 
 BackendName = Literal["auto", "onnx", "torch"]
 
@@ -24,10 +28,13 @@ def load(
     `backend="auto"` takes ONNX Runtime, and PyTorch where the folder has no graphs or `device` is
     not the CPU. Raises ModelFolderError, UsageError and MissingExtra.
     """
-    folder = ModelFolder.open(resolve(name_or_folder))
-    chosen = choose_backend(folder, backend, device)
+    check_kind("model", name_or_folder, (str, PathLike, NoneType), "a name, a folder or None")
+    check_kind("device", device, (str,), "a word")
+    check_kind("threads", threads, (Integral, NoneType), "a whole number or None")
     if threads is not None and threads < 1:
         raise UsageError(f"threads is {threads}: it must be at least 1")
+    folder = ModelFolder.open(resolve(name_or_folder))
+    chosen = choose_backend(folder, backend, device)
     runs = open_torch(folder, device, threads) if chosen == "torch" else open_onnx(folder, threads)
     return Transcriber(runs, folder.tokenizer, folder)
 

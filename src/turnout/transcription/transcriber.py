@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from os import PathLike
 from pathlib import Path
 from typing import Literal, Unpack, overload
 
@@ -11,7 +12,7 @@ from turnout.audio.waveform import Source, open_recording
 from turnout.decoding.backend import Backend
 from turnout.decoding.decode import decode
 from turnout.decoding.request import Decoded, DecodingOptions, Utterance
-from turnout.errors import TurnoutError, UsageError
+from turnout.errors import TurnoutError, UsageError, shown
 from turnout.folder import ModelFolder, write_folder
 from turnout.text.tokenizer import Tokenizer
 from turnout.text.transcript import Transcript
@@ -49,7 +50,7 @@ class Transcriber:
 
         `task="both"` reads once and gives the translation inside the transcript; what is left out
         is measured or found. Raises AudioError for a recording that cannot be taken,
-        GuidanceError for what this model cannot do.
+        GuidanceError for what this model cannot do, UsageError for what is no recording or option.
         """
         if not isinstance(source, list | tuple):
             (transcript,) = self.transcribe([source], **options)
@@ -73,7 +74,8 @@ class Transcriber:
         Raises, before anything is read, GuidanceError or UsageError for options that no recording
         could be served with; Cancelled where `cancelled` says so.
         """
-        wishes = Wishes(**options)
+        check_sources(sources)
+        wishes = Wishes.of(options)
         wishes.check(self.backend.config)
         queue = Queue(sources, wishes, self.backend.config)
         return queue.results(lambda utterances: self.decode(utterances, wishes.decoding, cancelled))
@@ -83,7 +85,7 @@ class Transcriber:
 
         Raises AudioError.
         """
-        wishes = Wishes(**options)
+        wishes = Wishes.of(options)
         recording = open_recording(source, max_duration=wishes.max_duration, channel=wishes.channel)
         return Hearing(recording, self.backend.config, wishes.said_bandwidth)
 
@@ -123,3 +125,15 @@ class Transcriber:
         if self.folder is None:
             raise UsageError("this Transcriber was not made from a model folder: save its model")
         write_folder(folder, self.folder.files())
+
+
+def check_sources(sources: object) -> None:
+    """Raise UsageError where this is one recording, whose bytes could be taken for recordings, or
+    nothing that holds any."""
+    one = isinstance(sources, str | bytes | bytearray | memoryview | PathLike)
+    if one or hasattr(sources, "read"):
+        raise UsageError(
+            f"sources is {shown(sources)}, a single recording: give a list, or call transcribe"
+        )
+    if not isinstance(sources, Iterable):
+        raise UsageError(f"sources is {shown(sources)}: it must be a list of recordings")

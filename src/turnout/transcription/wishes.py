@@ -1,14 +1,18 @@
 """What a caller asks of a recording, in words, checked before anything is read."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import inf
-from typing import Literal, TypedDict
+from numbers import Integral, Real
+from types import NoneType
+from typing import Any, Literal, TypedDict
 
 from turnout.audio.waveform import MAX_DURATION_SECONDS
 from turnout.config import ModelConfig
+from turnout.config.plain import nearest
 from turnout.decoding.plan import check_request
 from turnout.decoding.request import DecodingOptions, Request
-from turnout.errors import GuidanceError, UsageError
+from turnout.errors import GuidanceError, UsageError, shown
 from turnout.guidance import Bandwidth, Task
 
 TaskName = Literal["transcribe", "translate", "both"]
@@ -34,6 +38,28 @@ class Options(TypedDict, total=False):
     batch_size: int
 
 
+WORD = "a word or None"
+WHOLE = "a whole number"
+ACCEPTED: dict[str, tuple[tuple[type, ...], str]] = {
+    "task": ((str,), "a word"),
+    "language": ((str, NoneType), WORD),
+    "target_language": ((str, NoneType), WORD),
+    "bandwidth": ((str, NoneType), WORD),
+    "beam_size": ((Integral,), WHOLE),
+    "word_timestamps": ((bool,), "True or False"),
+    "max_duration": ((Real,), "a number of seconds"),
+    "channel": ((Integral, NoneType), f"{WHOLE} or None"),
+    "batch_size": ((Integral,), WHOLE),
+}
+"""Option -> the types it may have, and those in words."""
+
+
+def check_kind(name: str, value: object, kinds: tuple[type, ...], accepted: str) -> None:
+    """Raise UsageError where the value is of no type that is accepted; True is no number."""
+    if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+        raise UsageError(f"{name} is {shown(value)}: it must be {accepted}")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Wishes:
     """The arguments of `Transcriber.transcribe`; None and 'auto' are to be found out."""
@@ -57,7 +83,17 @@ class Wishes:
     batch_size: int = 8
     """Stretches of audio that are decoded at once."""
 
+    @classmethod
+    def of(cls, options: Mapping[str, Any]) -> "Wishes":
+        """From keyword arguments; raises UsageError for a name that none of them has."""
+        for name in options:
+            if name not in ACCEPTED:
+                raise UsageError(f"unknown option {shown(name)}{nearest(name, ACCEPTED)}")
+        return cls(**options)
+
     def __post_init__(self) -> None:
+        for name, (kinds, accepted) in ACCEPTED.items():
+            check_kind(name, getattr(self, name), kinds, accepted)
         if self.task not in TASKS:
             raise GuidanceError(f"no task '{self.task}': choose one of {', '.join(TASKS)}")
         known = (None, AUTO, *Bandwidth)

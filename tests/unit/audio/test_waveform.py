@@ -23,7 +23,7 @@ from tests.containers import (
 )
 from turnout.audio import decoders, waveform
 from turnout.audio.waveform import Waveform, open_recording, read_audio
-from turnout.errors import AudioError, AudioTooLong, MissingExtra
+from turnout.errors import AudioError, AudioTooLong, MissingExtra, UsageError
 
 
 def tone(seconds: float = 1.0, rate: int = 16_000, hz: float = 440.0) -> np.ndarray:
@@ -77,6 +77,36 @@ def test_a_path_a_string_bytes_and_a_stream_are_the_same(tmp_path: Path) -> None
         assert not stream.closed
     for wave in waves:
         np.testing.assert_array_equal(wave.samples, waves[0].samples)
+
+
+def test_whatever_holds_bytes_is_taken() -> None:
+    data = encode(tone())
+    expected = read_audio(data).samples
+    spread = memoryview(bytes(byte for pair in zip(data, data, strict=True) for byte in pair))[::2]
+    for source in (bytearray(data), memoryview(data), spread):
+        assert (read_audio(source).samples == expected).all()
+
+
+def test_a_closed_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.wav"
+    path.write_bytes(encode(tone()))
+    with path.open("rb") as file:
+        pass
+    with pytest.raises(AudioError, match="recording: cannot be read .*closed file"):
+        open_recording(file)
+
+
+def test_a_file_that_gives_letters_is_no_recording() -> None:
+    class Letters:
+        def read(self, _size: int) -> str:
+            return "RIFF"
+
+    with pytest.raises(UsageError, match="of type Letters: give the path"):
+        open_recording(Letters())  # type: ignore[arg-type]
+
+
+def test_a_limit_of_any_size_is_one() -> None:
+    assert len(read_audio(encode(tone(2.0)), max_duration=1e308).samples) == 32_000
 
 
 def test_the_name_is_the_path_and_files_are_closed(tmp_path: Path) -> None:

@@ -177,3 +177,26 @@ def test_an_interruption_that_a_module_turned_into_another_error_is_one(monkeypa
     fails_with(monkeypatch, ImportError("ours"))
     with pytest.raises(ImportError, match="ours"):
         command()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["transcribe", "a.wav", "--beam-size", "1.9"],
+        ["transcribe", "a.wav", "--threads", "1.5"],
+        ["transcribe", "a.wav", "--channel", "0.4"],
+        ["train", "--max-steps", "2.5"],
+        ["train", "--model.encoder.num-layers", "1.2"],
+        ["evaluate", "cuts", "--limit", "0.9"],
+    ],
+    ids=" ".join,
+)
+def test_a_fraction_is_never_rounded(words, capsys):
+    assert main(words) == 2
+    message = capsys.readouterr().err
+    assert message == f"turnout: error: {words[-2]} is {words[-1]}: it must be a whole number\n"
+
+
+def test_fractions_of_other_options_are_taken(tmp_path, capsys):
+    main(["transcribe", str(tmp_path / "a.wav"), "--max-duration", "1.5", "--beam-size", "2.0"])
+    assert "a.wav: there is no such file" in capsys.readouterr().err

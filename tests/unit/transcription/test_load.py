@@ -1,5 +1,8 @@
+import io
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 import turnout
@@ -88,6 +91,15 @@ def test_pytorch_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> No
         ({"max_duration": float("nan")}, UsageError, "max_duration is nan"),
         ({"max_duration": float("inf")}, UsageError, "max_duration is inf: .* and finite"),
         ({"channel": -1}, UsageError, "channel is -1"),
+        ({"task": ["both"]}, UsageError, r"task is \['both'\]: it must be a word"),
+        ({"language": 5}, UsageError, "language is 5: it must be a word or None"),
+        ({"beam_size": 2.5}, UsageError, "beam_size is 2.5: it must be a whole number"),
+        ({"beam_size": True}, UsageError, "beam_size is True: it must be a whole number"),
+        ({"batch_size": "8"}, UsageError, "batch_size is '8': it must be a whole number"),
+        ({"max_duration": "5"}, UsageError, "max_duration is '5': it must be a number of seconds"),
+        ({"channel": 0.5}, UsageError, "channel is 0.5: it must be a whole number or None"),
+        ({"word_timestamps": "no"}, UsageError, "word_timestamps is 'no': it must be True or Fa"),
+        ({"beam": 2}, UsageError, "unknown option 'beam': did you mean 'beam_size'"),
     ],
 )
 def test_options_that_cannot_be_are_refused_before_anything_is_read(
@@ -121,3 +133,39 @@ def test_the_public_names_are_sorted_and_all_there() -> None:
     assert turnout.load is load
     with pytest.raises(AttributeError, match="no attribute 'loud'"):
         _ = turnout.loud  # type: ignore[attr-defined]
+
+
+def no_model() -> Transcriber:
+    return Transcriber(ScriptedBackend([Script()]), tokenizer())
+
+
+@pytest.mark.parametrize(
+    "source",
+    [np.zeros(16_000), None, 5, (byte for byte in b"RIFF"), io.StringIO("RIFF"), ["a.wav"]],
+    ids=lambda source: type(source).__name__,
+)
+def test_what_is_no_recording_is_refused_with_what_is(source: Any) -> None:
+    kind = type(source).__name__
+    with pytest.raises(UsageError, match=f"cannot be of type {kind}: give the path of a file"):
+        no_model().transcribe([source])
+    with pytest.raises(UsageError, match=f"cannot be of type {kind}: give the path of a file"):
+        no_model().listen(source)
+
+
+@pytest.mark.parametrize("sources", ["nope", b"RIFF", Path("a.wav"), io.BytesIO(b"RIFF"), 5, None])
+def test_one_recording_is_no_list_of_them(sources: Any) -> None:
+    with pytest.raises(UsageError, match="sources is .*: (give|it must be) a list"):
+        no_model().transcribe_files(sources)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"name_or_folder": 5}, "model is 5: it must be a name, a folder or None"),
+        ({"threads": 1.5}, "threads is 1.5: it must be a whole number or None"),
+        ({"device": None}, "device is None: it must be a word"),
+    ],
+)
+def test_a_model_is_loaded_from_words(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        load(**options)
