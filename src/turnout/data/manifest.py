@@ -48,7 +48,7 @@ def prepare(source: Path, output: Path, config: PrepareConfig | None = None) -> 
         raise ManifestError(str(source), None, None, _nothing(bad))
     pairs = list(settle_bandwidths(pairs))
     if config.shares is not None:
-        pairs, more = dealt(pairs, config.shares, config.seed)
+        pairs, more = dealt(list(bad.without(_attributed(pairs))), config.shares, config.seed)
         notes += more
     splits = write_splits(split(pairs), output)
     return Summary(splits=splits, skipped=tuple(bad.skipped), notes=tuple(notes))
@@ -185,18 +185,25 @@ def split(pairs: list[Pair]) -> dict[str, list[Cut]]:
     return splits
 
 
+def _attributed(pairs: list[Pair]) -> Iterator[Pair | ManifestError]:
+    """The pairs that have a speaker; all of them where none has."""
+    some = any(entry.speaker is not None for entry, _ in pairs)
+    for entry, measured in pairs:
+        if some and entry.speaker is None:
+            yield entry.place.error(
+                "speaker", "is missing here, and other lines have one: --split deals out by speaker"
+            )
+        else:
+            yield entry, measured
+
+
 def dealt(
     pairs: list[Pair], shares: Mapping[str, float], seed: int
 ) -> tuple[list[Pair], list[str]]:
     """The entries with splits by speaker, or by recording where no speaker is stated; notes."""
     if any(entry.split is not None for entry, _ in pairs):
         raise UsageError("the corpus has splits of its own: leave --split out")
-    unknown = [entry for entry, _ in pairs if entry.speaker is None]
-    by_recording = len(unknown) == len(pairs)
-    if unknown and not by_recording:
-        raise unknown[0].place.error(
-            "speaker", "is missing here, and other lines have one: --split deals out by speaker"
-        )
+    by_recording = all(entry.speaker is None for entry, _ in pairs)
     seconds: defaultdict[str, float] = defaultdict(float)
     owners = [
         str(entry.audio.absolute()) if by_recording else str(entry.speaker) for entry, _ in pairs

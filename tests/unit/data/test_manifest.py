@@ -124,6 +124,17 @@ def test_without_speakers_recordings_are_dealt_and_a_note_says_so(tmp_path: Path
     assert not heard["train"] & heard["dev"]
 
 
+def test_a_line_without_a_speaker_among_others_can_be_left_out(tmp_path: Path) -> None:
+    noise(tmp_path / "a.wav", seconds=0.2)
+    noise(tmp_path / "b.wav", seconds=0.2)
+    manifest = write_lines(tmp_path / "m.jsonl", line("a.wav"), line("b.wav", speaker=None))
+    summary = prepare(manifest, tmp_path, PrepareConfig(split="train=1", skip_bad=True))
+    assert summary.utterances == 1
+    assert [text.partition("m.jsonl:")[2][:20] for text in summary.skipped] == [
+        "2: field 'speaker': "
+    ]
+
+
 @pytest.mark.parametrize(
     ("speakers", "message"),
     [
