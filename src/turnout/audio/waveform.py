@@ -169,6 +169,8 @@ def open_recording(
     Raises AudioError where it cannot be taken, UsageError for what is no recording, MissingExtra
     where its container needs the extra `av`.
     """
+    if isinstance(source, str) and not source:
+        raise UsageError("the name of a recording is empty: give its path")
     name = name or (os.fsdecode(source) if isinstance(source, str | PathLike) else "recording")
     file = _open(source, name)
     try:

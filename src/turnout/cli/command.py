@@ -13,6 +13,7 @@ from turnout.errors import TurnoutError, UsageError
 
 INTERRUPTED = 130
 BROKEN_PIPE = 141
+STDIN = "/dev/stdin"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -22,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     open_closed_streams()
     forgive_encoding()
     try:
-        status = _run(build_app(), words)
+        status = _run(build_app(), named_stdin(words))
         sys.stdout.flush()
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -31,6 +32,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
     return status
+
+
+def named_stdin(words: list[str]) -> list[str]:
+    """The words of `transcribe` with `-`, which the parser takes for an option, as a path."""
+    if words[:1] != ["transcribe"]:
+        return words
+    return [STDIN if word == "-" else word for word in words]
 
 
 def _run(app: App, words: list[str]) -> int:

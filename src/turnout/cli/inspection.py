@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from turnout.cli.options import (
+    HEARING,
     MODEL,
-    SPEECH,
+    HearingOptions,
     ModelOptions,
     Recording,
-    SpeechOptions,
     transcriber_of,
     words_of,
 )
@@ -28,7 +28,7 @@ SUMMARY = "routing.json"
 def inspect(
     *audio: Recording,
     output: Annotated[Path, Parameter(name=("--output-dir", "-o"))] = Path(),
-    speech: SpeechOptions = SPEECH,
+    speech: HearingOptions = HEARING,
     model: ModelOptions = MODEL,
 ) -> int:
     """Show which expert each frame took, layer by layer, under the spectrogram and the words.

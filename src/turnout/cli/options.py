@@ -1,11 +1,12 @@
 """Options that several verbs share, as dataclasses whose docstrings are the help."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from cyclopts import Parameter
+from cyclopts import Parameter, Token
 
 from turnout.errors import UsageError
 
@@ -13,8 +14,18 @@ if TYPE_CHECKING:
     from turnout.transcription.transcriber import Transcriber
     from turnout.transcription.wishes import Options
 
+
+def recording_of(_kind: type, tokens: Sequence[Token]) -> Path:
+    """A recording's path; an empty one would be the current folder."""
+    if not tokens[0].value:
+        raise UsageError("the name of a recording is empty: give its path")
+    return Path(tokens[0].value)
+
+
 RECORDINGS = "Recordings: WAV, FLAC, OGG, MP3, AIFF, ..."
-Recording = Annotated[Path, Parameter(name="AUDIO", help=RECORDINGS, required=True)]
+Recording = Annotated[
+    Path, Parameter(name="AUDIO", help=RECORDINGS, required=True, converter=recording_of)
+]
 """One of `*audio`: unlike a list, it may stand behind options too."""
 
 
@@ -39,13 +50,11 @@ class ModelOptions:
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class SpeechOptions:
+class HearingOptions:
     """What is known of the recordings and how they are decoded; what is left out is found."""
 
     language: str = "auto"
     """Spoken language, such as 'ar'; 'auto' finds it."""
-    target_language: str | None = None
-    """Language of the translation; by default the only one that the model has."""
     bandwidth: Literal["auto", "narrowband", "wideband"] = "auto"
     """'auto' measures it."""
     beam_size: int = 1
@@ -71,7 +80,17 @@ class SpeechOptions:
             )
 
 
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class SpeechOptions(HearingOptions):
+    """The same, where there may be a translation."""
+
+    target_language: str | None = None
+    """Language of the translation; by default the only one that the model has."""
+
+
 MODEL = ModelOptions()
+HEARING = HearingOptions()
 SPEECH = SpeechOptions()
 
 
@@ -84,14 +103,16 @@ def transcriber_of(options: ModelOptions) -> "Transcriber":
     )
 
 
-def words_of(speech: SpeechOptions) -> "Options":
+def words_of(speech: HearingOptions) -> "Options":
     """The options as `Transcriber.transcribe` takes them."""
-    return {
+    options: Options = {
         "language": speech.language,
-        "target_language": speech.target_language,
         "bandwidth": speech.bandwidth,
         "beam_size": speech.beam_size,
         "batch_size": speech.batch_size,
         "max_duration": speech.max_duration,
         "channel": speech.channel,
     }
+    if isinstance(speech, SpeechOptions):
+        options["target_language"] = speech.target_language
+    return options

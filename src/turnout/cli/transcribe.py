@@ -9,6 +9,7 @@ from cyclopts import Parameter
 from turnout.cli.hush import hushed_libraries
 from turnout.cli.options import (
     MODEL,
+    RECORDINGS,
     SPEECH,
     ModelOptions,
     Recording,
@@ -60,7 +61,7 @@ OUTPUT = OutputOptions()
 
 
 def transcribe(
-    *audio: Recording,
+    *audio: Annotated[Recording, Parameter(help=f"{RECORDINGS} '-' is stdin.")],
     task: TaskName = "transcribe",
     output: OutputOptions = OUTPUT,
     speech: SpeechOptions = SPEECH,

@@ -75,8 +75,7 @@ class Transcriber:
         could be served with; Cancelled where `cancelled` says so.
         """
         check_sources(sources)
-        wishes = Wishes.of(options)
-        wishes.check(self.backend.config)
+        wishes = Wishes.of(options).for_model(self.backend.config)
         queue = Queue(sources, wishes, self.backend.config)
         return queue.results(lambda utterances: self.decode(utterances, wishes.decoding, cancelled))
 

@@ -1,7 +1,7 @@
 """What a caller asks of a recording, in words, checked before anything is read."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from math import inf
 from numbers import Integral, Real
 from types import NoneType
@@ -10,7 +10,7 @@ from typing import Any, Literal, TypedDict
 from turnout.audio.waveform import MAX_DURATION_SECONDS
 from turnout.config import ModelConfig
 from turnout.config.plain import nearest
-from turnout.decoding.plan import check_request
+from turnout.decoding.plan import check_request, check_translation
 from turnout.decoding.request import DecodingOptions, Request
 from turnout.errors import GuidanceError, UsageError, shown
 from turnout.guidance import Bandwidth, Task
@@ -58,6 +58,14 @@ def check_kind(name: str, value: object, kinds: tuple[type, ...], accepted: str)
     """Raise UsageError where the value is of no type that is accepted; True is no number."""
     if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
         raise UsageError(f"{name} is {shown(value)}: it must be {accepted}")
+
+
+def spelled(language: str | None, known: Sequence[str]) -> str | None:
+    """The one known language that differs from this one in capitals alone, if any."""
+    if language is None or language in known:
+        return language
+    same = [name for name in known if name.casefold() == language.casefold()]
+    return same[0] if len(same) == 1 else language
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,9 +139,22 @@ class Wishes:
         """None where it is to be found."""
         return None if self.language == AUTO else self.language
 
-    def check(self, config: ModelConfig) -> None:
-        """Raise GuidanceError where this model can never do what is asked."""
-        check_request(self.request(Bandwidth.WIDEBAND, self.said_language), config)
+    def for_model(self, config: ModelConfig) -> "Wishes":
+        """The same with languages spelled as this model spells them.
+
+        Raises GuidanceError where it can never do what is asked.
+        """
+        vocabulary = config.vocabulary
+        wishes = replace(
+            self,
+            language=spelled(self.language, (AUTO, *vocabulary.languages)),
+            target_language=spelled(self.target_language, vocabulary.all_languages),
+        )
+        request = wishes.request(Bandwidth.WIDEBAND, wishes.said_language)
+        check_request(request, config)
+        if wishes.target_language is not None and Task.TRANSLATE not in wishes.tasks:
+            check_translation(replace(request, language=None), config)
+        return wishes
 
     def request(self, bandwidth: Bandwidth, language: str | None) -> Request:
         """The request of a stretch, with what has been found since."""

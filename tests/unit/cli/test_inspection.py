@@ -100,3 +100,8 @@ def test_a_recording_is_never_written_over(model, tmp_path, monkeypatch, capsys,
     assert main(["inspect", "a.wav", name]) == 2
     assert f"{name} is one of the recordings" in capsys.readouterr().err
     assert (tmp_path / name).read_text() == "sound"
+
+
+def test_what_nothing_comes_of_is_no_option(model, capsys):
+    assert main(["inspect", "a.wav", "--target-language", "en"]) == 2
+    assert "unexpected" in (message := capsys.readouterr().err) or "Unknown option" in message

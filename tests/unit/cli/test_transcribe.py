@@ -219,3 +219,17 @@ def test_a_longest_duration_that_is_none_is_refused(model, capsys, given):
     assert main(["transcribe", "a.wav", "--max_duration", given]) == 2
     assert "--max-duration is " in capsys.readouterr().err
     assert model.loaded == {}
+
+
+def test_a_hyphen_is_stdin(model, tmp_path, capsys):
+    assert main(["transcribe", "-", "--task", "transcribe"]) == 0
+    assert [str(source) for source in model.sources] == ["/dev/stdin"]
+    assert main(["transcribe", "a.wav", "-", "-o", str(tmp_path)]) == 0
+    assert (tmp_path / "stdin.txt").is_file()
+
+
+def test_an_empty_name_is_said_to_be_one(model, capsys):
+    assert main(["transcribe", "a.wav", ""]) == 2
+    message = "turnout: error: the name of a recording is empty: give its path\n"
+    assert capsys.readouterr().err == message
+    assert model.loaded == {}

@@ -13,6 +13,7 @@ from turnout.folder import ModelFolder
 from turnout.transcription import load as load_room
 from turnout.transcription.load import choose_backend, load
 from turnout.transcription.transcriber import Transcriber
+from turnout.transcription.wishes import Wishes, spelled
 
 
 def test_a_folder_without_graphs_runs_on_pytorch() -> None:
@@ -85,6 +86,8 @@ def test_pytorch_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> No
             GuidanceError,
             "does not translate to 'fr': choose one of en, de",
         ),
+        ({"target_language": "fr"}, GuidanceError, "does not translate to 'fr': choose one of"),
+        ({"language": "Ar-EG"}, GuidanceError, "the language 'Ar-EG' is unknown to this model"),
         ({"beam_size": 0}, ConfigError, "beam_size is 0"),
         ({"batch_size": 0}, UsageError, "batch_size is 0"),
         ({"max_duration": 0.0}, UsageError, "max_duration is 0"),
@@ -169,3 +172,20 @@ def test_one_recording_is_no_list_of_them(sources: Any) -> None:
 def test_a_model_is_loaded_from_words(options: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         load(**options)
+
+
+def test_languages_may_be_written_in_capitals() -> None:
+    config = no_model().backend.config
+    wishes = Wishes(language="AR", target_language="En", task="both").for_model(config)
+    assert (wishes.language, wishes.target_language) == ("ar", "en")
+    assert Wishes(language="Auto").for_model(config).said_language is None
+
+
+def test_capitals_are_kept_apart_where_they_tell_languages_apart() -> None:
+    assert spelled("AR", ("ar", "Ar")) == "AR"
+    assert spelled("Ar", ("ar", "Ar")) == "Ar"
+
+
+def test_an_empty_name_is_said_to_be_one() -> None:
+    with pytest.raises(UsageError, match="the name of a recording is empty"):
+        no_model().transcribe("")
