@@ -25,6 +25,17 @@ def pytest_report_header(config: pytest.Config) -> str:
 
 
 @pytest.fixture(autouse=True, scope="session")
+def models_are_shared(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> None:
+    """With several test processes, one makes a model and all use it."""
+    # Not before the hook above: it builds models.
+    from tests import models
+
+    base = tmp_path_factory.getbasetemp()
+    models.shared = (base if worker_id == "master" else base.parent) / "models"
+    models.shared.mkdir(exist_ok=True)
+
+
+@pytest.fixture(autouse=True, scope="session")
 def exports_are_unchecked() -> Iterator[None]:
     original = torch.onnx.export
 

@@ -1,6 +1,7 @@
 """Small models with random weights, as folders with graphs; made once per test session."""
 
-import atexit
+import fcntl
+import os
 import shutil
 import tempfile
 from functools import cache
@@ -21,6 +22,8 @@ from turnout.export.save import save_model
 from turnout.guidance import Guide
 from turnout.model.build import build_model
 
+shared: Path | None = None
+"""The folder of a test run, once it has one."""
 SMALL = {"num_layers": 1, "d_model": 16, "num_heads": 2, "d_feedforward": 24, "conv_kernel": 5}
 
 
@@ -97,16 +100,14 @@ SHAPES: dict[str, ModelConfig] = {
 
 @cache
 def root() -> Path:
-    """Where the folders lie; deleted at the end."""
-    path = Path(tempfile.mkdtemp(prefix="turnout-models-"))
-    atexit.register(shutil.rmtree, path, ignore_errors=True)
-    return path
+    """Where the folders lie: the test processes of one run share it, and pytest removes it."""
+    return Path(tempfile.mkdtemp(prefix="turnout-models-")) if shared is None else shared
 
 
 @cache
 def saved(shape: str, *, half: bool = True) -> Path:
     """The folder of a model with random weights, without graphs; not to be changed."""
-    path = root() / f"{shape}-{'half' if half else 'full'}"
+    path = root() / f"{shape}-{'half' if half else 'full'}-{os.getpid()}"
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(7)
         model = build_model(SHAPES[shape])
@@ -123,7 +124,13 @@ def saved(shape: str, *, half: bool = True) -> Path:
 
 @cache
 def exported(shape: str) -> Path:
-    """The same with graphs; not to be changed."""
+    """The same with graphs; not to be changed. Exported once for all test processes."""
     path = root() / shape
-    shutil.copytree(saved(shape), path)
-    return export_folder(path)
+    with (root() / f".{shape}.lock").open("w") as lock:
+        fcntl.lockf(lock, fcntl.LOCK_EX)
+        if not path.exists():
+            partial = root() / f".{shape}"
+            shutil.copytree(saved(shape), partial)
+            export_folder(partial)
+            partial.rename(path)
+    return path
