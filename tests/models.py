@@ -107,7 +107,7 @@ def root() -> Path:
 @cache
 def saved(shape: str, *, half: bool = True) -> Path:
     """The folder of a model with random weights, without graphs; not to be changed."""
-    path = root() / f"{shape}-{'half' if half else 'full'}-{os.getpid()}"
+    path = root() / str(os.getpid()) / f"{shape}-{'half' if half else 'full'}"
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(7)
         model = build_model(SHAPES[shape])

@@ -7,6 +7,7 @@ language is then forced on the others.
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
 
 from turnout.audio.waveform import Source, open_recording
 from turnout.config import ModelConfig
@@ -67,7 +68,8 @@ class Job:
         if decoded.error is not None:
             self.fail(decoded.error)
             return
-        self._pieces.append((stretch, decoded))
+        # Without its features: of hours they would be gigabytes.
+        self._pieces.append((replace(stretch, log_mel=None), decoded))
         if any(hypothesis.text.strip() for hypothesis in decoded.hypotheses):
             self.language = self.language or decoded.language
 

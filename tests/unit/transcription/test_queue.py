@@ -1,6 +1,7 @@
 """Recordings through batches, with a decoder that notes what it was asked."""
 
 import io
+import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -224,3 +225,20 @@ def test_stopping_early_releases_the_recordings() -> None:
     results.close()  # type: ignore[attr-defined]
     assert hearings
     assert all(hearing is not None and hearing.recording._file.closed for hearing in hearings)
+
+
+def test_hours_do_not_gather_in_memory() -> None:
+    alive: list[weakref.ref[np.ndarray]] = []
+
+    @dataclass
+    class Watching(Decoder):
+        def __call__(self, utterances: Sequence[Utterance]) -> list[Decoded]:
+            most.append(sum(reference() is not None for reference in alive))
+            alive.extend(weakref.ref(utterance.log_mel) for utterance in utterances)
+            return super().__call__(utterances)
+
+    most: list[int] = []
+    queue = Queue([wav(tone(40.0))], Wishes(batch_size=2, language="en"), CONFIG)
+    list(queue.results(Watching()))
+    assert len(most) > 5
+    assert max(most) <= 4, "features of stretches that are done"
