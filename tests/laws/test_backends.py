@@ -33,9 +33,6 @@ def onnx_backend(shape: str) -> OnnxBackend:
     return OnnxBackend.open(ModelFolder.open(exported(shape)), threads=1)
 
 
-BACKENDS = {"torch": torch_backend, "onnx": onnx_backend}
-
-
 def features(frames: int, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=(frames, 80)).astype(np.float32)
 

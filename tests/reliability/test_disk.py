@@ -38,8 +38,6 @@ from turnout.training.checkpoints import Checkpoints, verify
 AFTER = 4
 """The step whose save meets the full disk; that of two steps before has been saved."""
 RANKS = 2
-NEEDED = 1.1
-"""Share of a whole run's bytes that is always enough."""
 
 
 @pytest.fixture(scope="module")

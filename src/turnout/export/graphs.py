@@ -17,6 +17,7 @@ import torch.onnx.errors
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from turnout.backends.onnx import DECODER_OUTPUTS
 from turnout.config import ModelConfig
 from turnout.errors import ExportError
 from turnout.model.decoder import DecoderCache, Memory
@@ -75,9 +76,6 @@ class DecoderGraph(nn.Module):
         cache = DecoderCache(past_keys, past_values, past_mask)
         decoded = self.model.decode(tokens, counts, guide, memory, cache)
         return (decoded.logits.log_softmax(dim=-1), *decoded.cache)
-
-
-DECODER_OUTPUTS = ("log_probs", "keys", "values", "mask")
 
 
 def encoder_outputs(config: ModelConfig) -> tuple[str, ...]:

@@ -99,6 +99,8 @@ def connected() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
+        if "DataLoader worker" in str(error):  # its death is told of at any moment
+            raise
         # Without the place in a library's source that it begins with, and its advice.
         first = (str(error).splitlines() or [type(error).__name__])[0]
         reason = re.sub(r"^\[[^]]*\] ", "", first).partition(". ")[0]
