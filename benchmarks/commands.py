@@ -27,7 +27,8 @@ from turnout.audio.features import SAMPLE_RATE
 from turnout.audio.telephone import TELEPHONE_RATE, random_channel
 from turnout.config import JoinConfig
 from turnout.config.preparation import PrepareConfig
-from turnout.data.clips import Clip, ClipReader, read_clips
+from turnout.corpora.clips import Clip, ClipReader, read_clips
+from turnout.corpora.prepare import prepare
 from turnout.data.joining import (
     draw_joining,
     join_waveforms,
@@ -35,7 +36,6 @@ from turnout.data.joining import (
     joined_translations,
     speakers_of,
 )
-from turnout.data.manifest import prepare
 from turnout.evaluation.report import Report
 from turnout.evaluation.run import evaluate
 

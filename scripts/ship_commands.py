@@ -18,7 +18,14 @@ from typing import Any
 from safetensors.torch import load, save
 
 from turnout.export import export_folder
-from turnout.folder import CARD, CONFIG, WEIGHTS, ModelFolder, config_bytes, write_folder
+from turnout.model_folder.folder import (
+    CARD,
+    CONFIG,
+    WEIGHTS,
+    ModelFolder,
+    config_bytes,
+    write_folder,
+)
 from turnout.training.state import average
 
 ROOT = Path(__file__).parents[1]

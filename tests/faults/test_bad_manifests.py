@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from tests.unit.data.recordings import noise, write_lines
+from tests.unit.corpora.recordings import noise, write_lines
 from turnout.config.preparation import PrepareConfig
-from turnout.data.manifest import prepare
+from turnout.corpora.prepare import prepare
 from turnout.errors import ManifestError
 
 GOOD = {"audio_filepath": "good.wav", "text": "yes", "lang": "en"}

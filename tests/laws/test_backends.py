@@ -18,8 +18,8 @@ from turnout.decoding.plan import check_findable
 from turnout.decoding.request import DecodingOptions, Hypothesis, Request, Utterance
 from turnout.errors import GuidanceError
 from turnout.export.parity import check_parity, every_guidance
-from turnout.folder import ModelFolder
 from turnout.guidance import Bandwidth, Guidance, Task
+from turnout.model_folder.folder import ModelFolder
 from turnout.transcription.transcriber import Transcriber
 
 TOLERANCE = 1e-4

@@ -12,7 +12,7 @@ from lhotse.cut import MonoCut
 from tests.unit.training.toy import toy_config, toy_model
 from turnout.config import AugmentConfig, CorpusConfig, DataConfig, OptimizerConfig, TrainConfig
 from turnout.config.preparation import PrepareConfig
-from turnout.data.manifest import prepare
+from turnout.corpora.prepare import prepare
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SHORTEST, LONGEST = 0.4, 0.7

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 from torch import Tensor
 
-import turnout.folder
+import turnout.model_folder.folder
 from turnout.training import checkpoints, loop
 from turnout.training.checkpoints import MANIFEST, NAME, Checkpoints
 from turnout.training.loop import Trainer
@@ -141,7 +141,7 @@ def while_validated_weights_are_written(after: int) -> None:
 
 def while_the_model_is_written(after: int) -> None:
     """Some of its files are there."""
-    original = turnout.folder.write_file
+    original = turnout.model_folder.folder.write_file
     written: list[Path] = []
 
     def write_file(path: Path, data: bytes) -> None:
@@ -150,7 +150,7 @@ def while_the_model_is_written(after: int) -> None:
         written.append(path)
         original(path, data)
 
-    turnout.folder.write_file = write_file
+    turnout.model_folder.folder.write_file = write_file
 
 
 POINTS: dict[str, Callable[[int], None]] = {

@@ -45,8 +45,8 @@ from turnout.decoding.backend import Backend
 from turnout.decoding.request import DecodingOptions, Request, Utterance
 from turnout.errors import ModelFolderError
 from turnout.experts.bank import ExpertBank
-from turnout.folder import CONFIG, ModelFolder, write_folder
 from turnout.guidance import Bandwidth, Guide, Task
+from turnout.model_folder.folder import CONFIG, ModelFolder, write_folder
 from turnout.text.tokenizer import Tokenizer
 from turnout.transcription.transcriber import Transcriber
 from turnout.transcription.wishes import Options

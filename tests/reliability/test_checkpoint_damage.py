@@ -17,7 +17,7 @@ from tests.reliability.runs import checkpoints_of, error_lines, outcome, same, s
 from tests.reliability.tally import Tally
 from tests.unit.training.toy import toy_config
 from turnout.config import TrainConfig
-from turnout.data.clips import read_clips
+from turnout.corpora.clips import read_clips
 from turnout.data.store import StoreConfig, open_store
 from turnout.errors import TurnoutError
 from turnout.text.tokenizer import Tokenizer

@@ -24,11 +24,11 @@ from turnout.cli import main
 from turnout.cli.configuration import read_config
 from turnout.cli.train import OWN
 from turnout.config import FeatureConfig, TrainConfig
-from turnout.data.clips import read_clips
-from turnout.data.grammar import read_grammar
-from turnout.data.manifest import prepare
+from turnout.corpora.clips import read_clips
+from turnout.corpora.prepare import prepare
 from turnout.data.store import StoreConfig, open_store
 from turnout.evaluation.references import clips_of
+from turnout.synthesis.grammar import read_grammar
 
 CONFIG = StoreConfig(features=FeatureConfig(), telephone_variants=0, narrowband=False, trim=True)
 Cut = dict[str, Any]

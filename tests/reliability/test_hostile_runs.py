@@ -14,10 +14,10 @@ from tests.reliability.tally import Tally
 from tests.unit.data.words import write_words
 from tests.unit.training.toy import toy_config
 from turnout.config import FeatureConfig
-from turnout.data.clips import read_clips
+from turnout.corpora.clips import read_clips
 from turnout.data.store import FeatureStore, StoreConfig, open_store
-from turnout.folder import WEIGHTS, ModelFolder, resolve, write_folder
 from turnout.model.build import build_model
+from turnout.model_folder.folder import WEIGHTS, ModelFolder, resolve, write_folder
 from turnout.training.checkpoints import (
     MANIFEST,
     Checkpoints,

@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "src" / "turnout"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 WORKSHOP_PACKAGES = ("torch", "lightning", "lightning_fabric", "lhotse", "scipy", "matplotlib")
-RUNTIME_ROOMS = ("audio", "text", "decoding", "folder", "transcription", "config", "backends")
+RUNTIME_ROOMS = ("audio", "text", "decoding", "model_folder", "transcription", "config", "backends")
 
 
 def pins() -> dict[str, str]:

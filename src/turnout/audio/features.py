@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from turnout.config import FeatureConfig
+from turnout.config import FeatureConfig, ModelConfig
 
 Floats = NDArray[np.float32]
 
@@ -56,6 +56,20 @@ def num_frames(num_samples: int, config: FeatureConfig) -> int:
 def log_mel(samples: Floats, config: FeatureConfig) -> Floats:
     """Log-mel frames, [frames, mels], of samples in -1..1 at 16 kHz."""
     return log_mel_of(mel_power(samples, config), config)
+
+
+def model_features(samples: Floats, model: ModelConfig) -> Floats:
+    """Log-mel frames, [frames, mels], as this model takes them: where its features are padded, of
+    the samples and silence up to its window, which the normalisation sees as well."""
+    return log_mel(window_padded(samples, model), model.features)
+
+
+def window_padded(samples: Floats, model: ModelConfig) -> Floats:
+    """The samples, with silence up to the model's window where its features are padded."""
+    missing = round(model.window_seconds * SAMPLE_RATE) - len(samples)
+    if model.features.padding == "none" or missing <= 0:
+        return samples
+    return np.pad(samples, (0, missing))
 
 
 def mel_power(samples: Floats, config: FeatureConfig) -> Floats:

@@ -20,13 +20,12 @@ import numpy as np
 import soxr
 from numpy.typing import NDArray
 
-from turnout.audio.decoders import Decoder, open_decoder
+from turnout.audio.decoders import BLOCK_SECONDS, Decoder, open_decoder
 from turnout.audio.features import SAMPLE_RATE
 from turnout.audio.mixing import Mixer
 from turnout.errors import AudioError, AudioTooLong, UsageError
 
 Floats = NDArray[np.float32]
-Source = str | Path | bytes | bytearray | memoryview | BinaryIO
 
 LOWEST_RATE = 8_000
 HIGHEST_RATE = 192_000
@@ -57,6 +56,34 @@ class Waveform:
         return len(self.samples) / SAMPLE_RATE
 
 
+Source = str | Path | bytes | bytearray | memoryview | BinaryIO | Waveform
+"""What a recording may be given as."""
+
+
+class _Decoded:
+    """A Waveform as a Decoder: nothing is left to decode."""
+
+    channels = 1
+    rate = SAMPLE_RATE
+
+    def __init__(self, waveform: Waveform) -> None:
+        self.native_rate = waveform.native_rate
+        self._waveform = waveform
+
+    def blocks(self) -> Iterator[Floats]:
+        """Views of the samples; whoever changes them changes the caller's, so they are copied."""
+        size = BLOCK_SECONDS * SAMPLE_RATE
+        for start in range(0, len(self._waveform.samples), size):
+            yield self._waveform.samples[start : start + size, None].copy()
+
+    def warnings(self) -> list[str]:
+        """Those it was decoded with."""
+        return list(self._waveform.warnings)
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
 class Recording:
     """An open recording, read once, from its beginning to its end."""
 
@@ -64,7 +91,7 @@ class Recording:
         self, decoder: Decoder, file: BinaryIO, name: str, max_duration: float, channel: int | None
     ) -> None:
         self.name = name
-        self.native_rate = decoder.rate
+        self.native_rate = decoder.native_rate if isinstance(decoder, _Decoded) else decoder.rate
         self._decoder = decoder
         self._file = file
         # Half a sample more: a product of fractions may fall short. Rounding it may overflow.
@@ -117,7 +144,7 @@ class Recording:
         self.close()
 
     def _resampled(self) -> Iterator[Floats]:
-        if self.native_rate == SAMPLE_RATE:
+        if self._decoder.rate == SAMPLE_RATE:
             yield from self._mono()
             return
         stream = soxr.ResampleStream(self.native_rate, SAMPLE_RATE, 1, dtype="float32")
@@ -164,7 +191,7 @@ def open_recording(
     max_duration: float = MAX_DURATION_SECONDS,
     channel: int | None = None,
 ) -> Recording:
-    """Open a file, bytes or a binary stream; `channel` picks one (from 0) instead of mixing all.
+    """Open a file, bytes, a stream or samples; `channel` picks one (from 0) instead of mixing all.
 
     Raises AudioError where it cannot be taken, UsageError for what is no recording, MissingExtra
     where its container needs the extra `av`.
@@ -174,7 +201,7 @@ def open_recording(
     name = name or (os.fsdecode(source) if isinstance(source, str | PathLike) else "recording")
     file = _open(source, name)
     try:
-        decoder = open_decoder(file, name)
+        decoder = _Decoded(source) if isinstance(source, Waveform) else open_decoder(file, name)
         try:
             _check(decoder, name, channel)
         except AudioError:
@@ -214,7 +241,9 @@ def _check(decoder: Decoder, name: str, channel: int | None) -> None:
 
 
 def _open(source: Source, name: str) -> BinaryIO:
-    """The source as a seekable binary file, which is ours to close."""
+    """The source as a seekable binary file, which is ours to close; empty for a Waveform."""
+    if isinstance(source, Waveform):
+        return BytesIO()
     if isinstance(source, bytes | bytearray | memoryview):
         return BytesIO(bytes(source))
     try:

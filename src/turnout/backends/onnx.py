@@ -14,8 +14,8 @@ from turnout.backends.guides import bandwidths, expert_guides
 from turnout.config import ModelConfig
 from turnout.decoding.backend import DecoderState, Encoded
 from turnout.errors import ModelFolderError, shown
-from turnout.folder import DECODER, ENCODER, ModelFolder
 from turnout.guidance import Guidance
+from turnout.model_folder.folder import DECODER, ENCODER, ModelFolder
 
 Floats = NDArray[np.float32]
 PAST_NAMES = ("past_keys", "past_values", "past_mask")

@@ -15,12 +15,12 @@ from turnout.backends.guides import bandwidths, expert_guides
 from turnout.config import ModelConfig
 from turnout.decoding.backend import DecoderState, Encoded
 from turnout.errors import ModelFolderError, UsageError
-from turnout.folder import CONFIG, WEIGHTS, ModelFolder
 from turnout.guidance import Guidance
 from turnout.model.build import build_model
 from turnout.model.convert import fit_state
 from turnout.model.decoder import DecoderCache, Memory
 from turnout.model.speech_model import SpeechModel
+from turnout.model_folder.folder import CONFIG, WEIGHTS, ModelFolder
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from turnout.cli.terminal import complain, show
 from turnout.config.preparation import PrepareConfig, SynthesisConfig
 
 if TYPE_CHECKING:
-    from turnout.data.summary import Summary
+    from turnout.corpora.summary import Summary
 
 Output = Annotated[Path, Parameter(name=("--output", "--output-dir", "-o"))]
 PREPARE = PrepareConfig()
@@ -34,7 +34,7 @@ def prepare(
     output
         Folder for the cuts, a `*.jsonl.gz` for each split.
     """
-    from turnout.data.manifest import prepare as prepare_corpus
+    from turnout.corpora.prepare import prepare as prepare_corpus
 
     return _print(prepare_corpus(source, output, options))
 
@@ -55,7 +55,7 @@ def synthesize(
     output
         Folder for the recordings and their cuts.
     """
-    from turnout.data.synthesis import synthesize as synthesize_corpus
+    from turnout.synthesis.synthesize import synthesize as synthesize_corpus
 
     return _print(synthesize_corpus(grammar, output, options))
 

@@ -24,6 +24,9 @@ class FeatureConfig:
     invariant; 'whisper': Whisper's clamp and scale; 'none': the natural logarithm as it is."""
     dynamic_range_db: float = 80.0
     """'peak' only: what lies further below the loudest value is raised to this distance."""
+    padding: Literal["none", "window"] = "none"
+    """'none': as many frames as the audio has; 'window': always those of the model's whole window,
+    the rest silence, as Whisper hears it."""
 
     def __post_init__(self) -> None:
         require(self.num_mels > 0, f"num_mels is {self.num_mels}: it must be at least 1")

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from turnout.audio.features import SAMPLE_RATE
 from turnout.config import JoinConfig
-from turnout.data.clips import Clip
+from turnout.corpora.clips import Clip
 from turnout.data.trimming import word_span
 
 LONGEST_EDGE = 0.6

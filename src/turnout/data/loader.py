@@ -3,8 +3,6 @@
 What a batch holds never depends on the process that makes it, nor on what was made before it.
 """
 
-import json
-import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass
 from hashlib import sha256
@@ -14,11 +12,10 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from turnout.config import DataConfig, ModelConfig
+from turnout.corpora.clips import Clip, check_languages, read_clips, training_clips
 from turnout.data.agreement import Gather, agreed, alone
 from turnout.data.augment import FRAMES_PER_SECOND, Augmenter
 from turnout.data.batch import Batch, Collator, Example, row_guidance
-from turnout.data.clips import Clip, check_languages, read_clips, training_clips
-from turnout.data.dev import DevUtterance, dev_utterances
 from turnout.data.joining import joined_text, joined_translations
 from turnout.data.plan import (
     CorpusSource,
@@ -36,10 +33,6 @@ from turnout.errors import TrainingError
 from turnout.guidance import Bandwidth, Guidance
 from turnout.text.tokenizer import Tokenizer
 
-__all__ = ["DevUtterance", "Loader"]
-
-logger = logging.getLogger(__name__)
-
 PREFETCHED = 4
 """Batches that each worker makes ahead."""
 
@@ -48,7 +41,7 @@ Plan = list[list[Recipe]]
 
 @dataclass
 class Loader:
-    """The training data of one rank, and the dev utterances.
+    """The training data of one rank.
 
     Making one opens, and where needed builds, the stores of the training corpora. Raises
     ManifestError, ConfigError, TrainingError or StorageError.
@@ -123,16 +116,6 @@ class Loader:
             # Its own generator: the global one belongs to the run and must not move.
             generator=torch.Generator(),
         )
-
-    def dev_utterances(self) -> list[DevUtterance]:
-        """What the run validates on; always the same, and the same on every rank."""
-        found = dev_utterances(self.config, self.model)
-        told = self.gather(json.dumps([item.id for item in found]))
-        read = [set(json.loads(ids)) for ids in told]
-        shared, missing = set.intersection(*read), len(set.union(*read) - set.intersection(*read))
-        if missing:
-            logger.warning("%d dev utterances are left out: not every rank has them", missing)
-        return [item for item in found if item.id in shared]
 
     def _plan(self, epoch: int, most_words: int) -> Plan:
         sizes = epoch_sizes(self._sources, self.config.epoch_hours, most_words)

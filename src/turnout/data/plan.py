@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from turnout.config import DataConfig, JoinConfig
+from turnout.corpora.clips import Clip
 from turnout.data.augment import FRAMES_PER_SECOND, Shape, draw_shape
-from turnout.data.clips import Clip
 from turnout.data.joining import (
     Joining,
     Speaker,

@@ -26,12 +26,12 @@ from numpy.typing import NDArray
 from turnout.audio.features import mel_power
 from turnout.audio.telephone import random_channel
 from turnout.config import FeatureConfig
-from turnout.data.clips import Clip, ClipReader
-from turnout.data.progress import progress
+from turnout.corpora.clips import Clip, ClipReader
 from turnout.data.trimming import quietest, word_span
 from turnout.data.workers import end_with_parent
 from turnout.errors import AudioError, StorageError, TrainingError
 from turnout.guidance import Bandwidth
+from turnout.progress import progress
 
 FORMAT = 2
 LOWEST_LOG = -30.0

@@ -12,8 +12,8 @@ from tempfile import TemporaryDirectory
 
 from turnout.config import VocabularyConfig
 from turnout.config.preparation import PrepareConfig
-from turnout.data.clips import Clip, read_clips
-from turnout.data.manifest import prepare
+from turnout.corpora.clips import Clip, read_clips
+from turnout.corpora.prepare import prepare
 from turnout.errors import GuidanceError, UsageError
 from turnout.guidance import Task
 

@@ -14,7 +14,7 @@ import soxr
 from turnout.audio.features import SAMPLE_RATE
 from turnout.audio.waveform import Waveform, read_audio
 from turnout.config import VocabularyConfig
-from turnout.data.clips import Clip
+from turnout.corpora.clips import Clip
 from turnout.errors import AudioError, TurnoutError
 from turnout.evaluation.references import Wanted, clips_of, require_some, wanted_of
 from turnout.evaluation.report import Outcome, Report, rows_of

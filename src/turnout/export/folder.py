@@ -6,8 +6,15 @@ from turnout.backends.onnx import OnnxBackend
 from turnout.backends.torch import TorchBackend, load_model
 from turnout.export.parity import check_parity
 from turnout.export.save import weights_bytes
-from turnout.folder import DECODER, ENCODER, WEIGHTS, ModelFolder, resolve, write_folder
 from turnout.model.speech_model import SpeechModel
+from turnout.model_folder.folder import (
+    DECODER,
+    ENCODER,
+    WEIGHTS,
+    ModelFolder,
+    resolve,
+    write_folder,
+)
 
 
 def export_folder(path: str | Path, *, half: bool = False) -> Path:

@@ -4,10 +4,10 @@ from dataclasses import asdict
 from typing import Any
 
 from turnout.config.plain import to_plain
+from turnout.evaluation.validation_scores import Validation
 from turnout.training.log import RunLog
 from turnout.training.loop import Trainer, best
 from turnout.training.plot import plot_run
-from turnout.training.scoring import Validation
 from turnout.training.state import average, load_weights
 
 

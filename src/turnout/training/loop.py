@@ -20,6 +20,7 @@ from turnout.config import TrainConfig
 from turnout.config.plain import to_plain
 from turnout.data.batch import Batch
 from turnout.errors import CheckpointError, ConfigError, RunStopped, TrainingError
+from turnout.evaluation.validation_scores import Validation
 from turnout.model.speech_model import SpeechModel
 from turnout.training.checkpoints import (
     Checkpoint,
@@ -31,7 +32,6 @@ from turnout.training.checkpoints import (
 from turnout.training.claim import CHECKPOINTS
 from turnout.training.log import RunLog, add_to_window
 from turnout.training.objective import routed_feed_forwards
-from turnout.training.scoring import Validation
 from turnout.training.state import (
     RunState,
     Validated,

@@ -11,15 +11,17 @@ import torch
 
 from turnout.backends.torch import load_weights
 from turnout.config import DataConfig, ModelConfig, TrainConfig
-from turnout.data.clips import read_clips, training_clips
+from turnout.corpora.clips import read_clips, training_clips
 from turnout.data.loader import Loader
 from turnout.data.workers import death_noticed
 from turnout.errors import ConfigError
+from turnout.evaluation.dev_set import shared_dev_utterances
+from turnout.evaluation.validation import Validator
 from turnout.export.save import save_model
-from turnout.folder import DIGESTS, ModelFolder, resolve
 from turnout.model.build import build_model
 from turnout.model.convert import fit_state
 from turnout.model.speech_model import SpeechModel
+from turnout.model_folder.folder import DIGESTS, ModelFolder, resolve
 from turnout.text.tokenizer import Tokenizer
 from turnout.training import log
 from turnout.training.checkpoints import Checkpoint, sha256_of, write_whole
@@ -31,7 +33,6 @@ from turnout.training.loop import Trainer
 from turnout.training.state import seed_step
 from turnout.training.step import Stepper
 from turnout.training.stopping import StopSignals
-from turnout.training.validate import Validator
 
 
 def train(config: TrainConfig) -> Path:
@@ -99,7 +100,8 @@ def build_trainer(
         say(f"warning: left out: {line}")
     if loader.left_out:
         say(f"warning: {len(loader.left_out)} recordings are left out")
-    validator = Validator(loader.dev_utterances(), tokenizer, ranks)
+    dev = shared_dev_utterances(config.data, shape, ranks.gather_text)
+    validator = Validator(dev, tokenizer, ranks)
     seed_step(config.seed, -1, 0, 0)
     model = build_model(shape).to(ranks.device)
     return Trainer(config, Stepper(config, model, ranks), loader, validator, StopSignals())

@@ -1,13 +1,22 @@
 """Log-mel frames: equal to their two references, and a known function of the samples."""
 
+from dataclasses import replace
+
 import kaldi_native_fbank
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from turnout.audio.features import SAMPLE_RATE, log_mel, log_mel_of, mel_power, num_frames
-from turnout.config import FeatureConfig
+from turnout.audio.features import (
+    SAMPLE_RATE,
+    log_mel,
+    log_mel_of,
+    mel_power,
+    model_features,
+    num_frames,
+)
+from turnout.config import FeatureConfig, ModelConfig
 
 KALDI = FeatureConfig(normalization="none")
 PEAK = FeatureConfig()
@@ -102,3 +111,15 @@ def test_utterance_normalisation_has_mean_0_and_variance_1_per_band() -> None:
 def test_samples_of_two_channels_are_refused() -> None:
     with pytest.raises(ValueError, match=r"shape \(10, 2\)"):
         mel_power(np.zeros((10, 2), np.float32), KALDI)
+
+
+def test_padded_features_are_those_of_the_audio_and_silence_up_to_the_window() -> None:
+    model = ModelConfig(features=replace(WHISPER, padding="window"), window_seconds=3.0)
+    samples = noise(16_000)
+    silence = np.zeros(32_000, dtype=np.float32)
+    expected = log_mel(np.concatenate([samples, silence]), WHISPER)
+    assert expected.shape == (300, 80)
+    assert np.array_equal(model_features(samples, model), expected)
+    # Longer than the window they never are, and without padding they are as long as the audio.
+    assert len(model_features(noise(64_000), model)) == 400
+    assert len(model_features(samples, replace(model, features=WHISPER))) == 100

@@ -365,3 +365,16 @@ def test_a_stream_of_just_so_many_bytes_is_taken(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(waveform, "MOST_PIPED_BYTES", len(data) - 1)
     with pytest.raises(AudioError, match="bytes that are taken from a pipe"):
         read_audio(BytesIO(data))
+
+
+def test_samples_are_a_recording_of_their_native_rate() -> None:
+    samples = np.linspace(0, 0.5, 100_000, dtype=np.float32)
+    given = Waveform(samples, 8000, ("cut",))
+    before = samples.copy()
+    read = read_audio(given)
+    assert np.array_equal(read.samples, samples) and np.array_equal(samples, before)
+    assert (read.native_rate, read.warnings) == (8000, ("cut",))
+    with pytest.raises(AudioTooLong):
+        read_audio(given, max_duration=6.0)
+    with pytest.raises(AudioError, match="holds no samples"):
+        read_audio(Waveform(samples[:0], 8000))

@@ -11,8 +11,8 @@ import soundfile
 
 from tests.unit.data.words import word, write_words
 from turnout.config import FeatureConfig
+from turnout.corpora.clips import Clip, read_clips
 from turnout.data.agreement import Gather, agreed, alone
-from turnout.data.clips import Clip, read_clips
 from turnout.data.store import FeatureStore, StoreConfig, open_store
 
 CONFIG = StoreConfig(features=FeatureConfig(), telephone_variants=1, narrowband=True, trim=True)

@@ -6,8 +6,8 @@ import pytest
 from tests.unit.data.words import PLAIN, write_words
 from turnout.audio.features import log_mel
 from turnout.config import AugmentConfig, FeatureConfig
+from turnout.corpora.clips import ClipReader, read_clips
 from turnout.data.augment import Augmenter, draw_shape, masked, stretched, warp_matrix
-from turnout.data.clips import ClipReader, read_clips
 from turnout.data.joining import Joining, join_waveforms
 from turnout.data.noise import noise_bank
 from turnout.data.store import StoreConfig, Variant, variants_of

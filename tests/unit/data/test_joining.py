@@ -6,7 +6,7 @@ import pytest
 
 from tests.unit.data.words import word, write_words
 from turnout.config import JoinConfig
-from turnout.data.clips import read_clips
+from turnout.corpora.clips import read_clips
 from turnout.data.joining import (
     Joining,
     Speaker,

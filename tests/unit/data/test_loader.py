@@ -1,5 +1,5 @@
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from tests.unit.data.words import TEXTS, data_of, small_model, small_tokenizer, write_words
-from turnout.config import AugmentConfig, CorpusConfig, JoinConfig, ModelConfig, VocabularyConfig
+from turnout.config import AugmentConfig, CorpusConfig, ModelConfig, VocabularyConfig
 from turnout.data.batch import Batch
 from turnout.data.loader import Loader
 from turnout.errors import ConfigError, TrainingError
@@ -169,46 +169,3 @@ def test_the_fingerprint_follows_the_texts(cuts: str, tmp_path: Path) -> None:
     other = write_words(tmp_path, takes=2)
     assert loader(cuts).fingerprint == loader(cuts, seed=9).fingerprint
     assert loader(cuts).fingerprint != loader(other).fingerprint
-
-
-def test_dev_utterances_never_change(cuts: str) -> None:
-    first, again = loader(cuts).dev_utterances(), loader(cuts, seed=5, rank=1, world=2)
-    for one, other in zip(first, again.dev_utterances(), strict=True):
-        assert (one.id, one.references) == (other.id, other.references)
-        assert (one.utterance.log_mel == other.utterance.log_mel).all()
-
-
-def test_dev_utterances_come_in_both_bandwidths_and_tasks(cuts: str) -> None:
-    found = loader(cuts).dev_utterances()
-    assert [item.utterance.request.bandwidth.value for item in found] == [
-        "wideband", "narrowband",
-    ] * 3  # fmt: skip
-    for item in found:
-        assert item.utterance.request.tasks == (Task.TRANSCRIBE, Task.TRANSLATE)
-        spoken, translated = item.references
-        assert 2 <= len(spoken.split()) <= 6
-        assert " ".join(TEXTS[word] for word in spoken.split()) == translated
-    wide, narrow = (item.utterance.log_mel[:, 70:] for item in found[:2])
-    assert narrow.mean() < wide.mean() - 0.2 and narrow.mean() < -1.95
-
-
-def test_dev_utterances_may_be_whole_and_narrow(tmp_path: Path) -> None:
-    narrow = write_words(tmp_path, rate=8000)
-    made = loader(narrow, dev=(CorpusConfig(cuts=narrow),), join=JoinConfig(max_words=1))
-    found = made.dev_utterances()
-    assert len(found) == 3
-    assert {len(item.utterance.log_mel) for item in found} == {100}
-    assert {item.utterance.request.bandwidth.value for item in found} == {"narrowband"}
-
-
-def test_a_dev_clip_that_cannot_be_read_is_left_out(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    broken = write_words(tmp_path, takes=1)
-    config = replace(data_of(broken), dev=(CorpusConfig(cuts=broken),), dev_utterances=10)
-    made = Loader(
-        config, small_model(), TOKENIZER, seed=0, rank=0, world_size=1, cache_dir=tmp_path / "c"
-    )
-    (tmp_path / "dos-1-0.wav").write_bytes(b"")
-    assert len(made.dev_utterances()) == 2 * 7
-    assert "1 dev utterances" in caplog.text and "dos-1-0.wav" in caplog.text

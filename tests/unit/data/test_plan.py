@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from tests.unit.data.words import PLAIN, data_of, write_words
 from turnout.config import AugmentConfig, CorpusConfig, FeatureConfig, JoinConfig
-from turnout.data.clips import read_clips
+from turnout.corpora.clips import read_clips
 from turnout.data.plan import CorpusSource, deal, epoch_sizes, pack, words_at
 from turnout.data.store import StoreConfig, open_store
 from turnout.errors import TrainingError

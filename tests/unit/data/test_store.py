@@ -7,8 +7,8 @@ import pytest
 from tests.unit.data.words import write_words
 from turnout.audio.features import mel_power
 from turnout.config import FeatureConfig
+from turnout.corpora.clips import Clip, ClipReader, read_clips
 from turnout.data import store as store_module
-from turnout.data.clips import Clip, ClipReader, read_clips
 from turnout.data.store import FeatureStore, StoreConfig, digest_of, open_store
 from turnout.data.trimming import word_span
 from turnout.errors import StorageError, TrainingError

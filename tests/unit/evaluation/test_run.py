@@ -9,7 +9,7 @@ import soundfile
 from rich.console import Console
 
 from turnout.config import DecoderConfig, ModelConfig, VocabularyConfig
-from turnout.data.clips import Clip
+from turnout.corpora.clips import Clip
 from turnout.errors import AudioError, GuidanceError
 from turnout.evaluation import run
 from turnout.evaluation.references import wanted_of

@@ -12,7 +12,7 @@ from turnout.backends.onnx import OnnxBackend
 from turnout.errors import ExportError, ModelFolderError
 from turnout.export import folder as export_room
 from turnout.export.folder import export_folder
-from turnout.folder import DECODER, ENCODER, WEIGHTS, ModelFolder, write_folder
+from turnout.model_folder.folder import DECODER, ENCODER, WEIGHTS, ModelFolder, write_folder
 from turnout.transcription.load import load
 
 pytestmark = pytest.mark.slow

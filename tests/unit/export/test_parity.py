@@ -11,8 +11,8 @@ from turnout.backends.torch import TorchBackend, load_model
 from turnout.decoding.backend import DecoderState, Encoded
 from turnout.errors import ExportError
 from turnout.export.parity import cases, check_parity
-from turnout.folder import ModelFolder
 from turnout.guidance import Guidance
+from turnout.model_folder.folder import ModelFolder
 
 
 def backend(shape: str = "supervised") -> TorchBackend:

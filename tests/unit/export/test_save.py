@@ -9,8 +9,15 @@ from tests.models import SHAPES, saved
 from turnout.backends.torch import load_model, load_weights
 from turnout.errors import ExportError, ModelFolderError
 from turnout.export.save import save_model
-from turnout.folder import CARD, ENCODER, WEIGHTS, ModelFolder, config_bytes, write_folder
 from turnout.model.build import build_model
+from turnout.model_folder.folder import (
+    CARD,
+    ENCODER,
+    WEIGHTS,
+    ModelFolder,
+    config_bytes,
+    write_folder,
+)
 
 
 @pytest.mark.parametrize("shape", SHAPES)

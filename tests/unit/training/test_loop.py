@@ -12,11 +12,11 @@ import torch
 from tests.unit.training.toy import BATCHES, ToySource, run_toy, toy_batch, toy_config, toy_trainer
 from turnout.data.batch import Batch
 from turnout.errors import CheckpointError, ConfigError, RunStopped, TrainingError
+from turnout.evaluation.validation_scores import Pair, Validation, score
 from turnout.model.speech_model import SpeechModel
 from turnout.training.checkpoints import sha256_of, write_whole
 from turnout.training.finish import finish
 from turnout.training.loop import best
-from turnout.training.scoring import Pair, Validation, score
 from turnout.training.state import RunState, Validated, average, named_weights
 from turnout.training.train import open_log
 

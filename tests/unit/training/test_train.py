@@ -24,7 +24,7 @@ from turnout.config import (
     TrainConfig,
 )
 from turnout.errors import ConfigError, ModelFolderError, StorageError, TurnoutError
-from turnout.folder import ModelFolder
+from turnout.model_folder.folder import ModelFolder
 from turnout.training.claim import changed_fields, locked
 from turnout.training.distributed import Ranks, open_fabric
 from turnout.training.state import named_weights

@@ -21,13 +21,13 @@ from turnout.config import (
     VocabularyConfig,
 )
 from turnout.data.batch import IGNORED, Batch, padded_frames, padded_ids
+from turnout.evaluation.validation_scores import Validation
 from turnout.guidance import Guide
 from turnout.model.build import build_model
 from turnout.model.speech_model import SpeechModel
 from turnout.training import step
 from turnout.training.distributed import Ranks, open_fabric
 from turnout.training.loop import Trainer
-from turnout.training.scoring import Validation
 from turnout.training.state import seed_step
 from turnout.training.step import Stepper
 from turnout.training.stopping import StopSignals

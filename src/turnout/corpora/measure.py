@@ -1,0 +1,130 @@
+"""What only the audio itself can tell: how long it is, and how wide its band.
+
+Everything is decoded to its end: a header's length is never believed.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from turnout.audio.bandwidth import measure_bandwidth
+from turnout.audio.features import SAMPLE_RATE
+from turnout.audio.waveform import Waveform, read_audio
+from turnout.corpora.entry import Entry
+from turnout.errors import AudioError
+from turnout.guidance import Bandwidth
+
+TOLERANCE = 0.1
+"""Seconds by which a stated end may miss the recording's, and then is the recording's."""
+SHORT = 2.0
+"""Seconds below which one clip alone may mislead about its bandwidth."""
+CLEAR = 0.8
+"""Share of a speaker's audio that must have one bandwidth for short clips to follow it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """An entry's audio: the whole file's, then that of the stretch that the entry means."""
+
+    native_rate: int
+    """Hz."""
+    num_samples: int
+    """Of the whole file, at its native rate."""
+    start: float
+    """Seconds into the file."""
+    duration: float
+    """Seconds."""
+    bandwidth: Bandwidth
+    """As stated, or else measured."""
+
+
+class Measurer:
+    """Measures entries; the last file stays decoded, since its segments follow each other."""
+
+    def __init__(self, max_duration: float) -> None:
+        self._max_duration = max_duration
+        self._last: tuple[tuple[str, int | None], Waveform] | None = None
+
+    def measure(self, entry: Entry) -> Measured:
+        """The figures of one entry; raises ManifestError, citing its line."""
+        waveform = self._read(entry)
+        stop = _stop(entry, len(waveform.samples))
+        start = round(entry.offset * SAMPLE_RATE)
+        samples = waveform.samples[start:stop]
+        rate = waveform.native_rate
+        return Measured(
+            native_rate=rate,
+            num_samples=max(1, round(len(waveform.samples) * rate / SAMPLE_RATE)),
+            start=start / SAMPLE_RATE,
+            duration=len(samples) / SAMPLE_RATE,
+            bandwidth=entry.bandwidth or measure_bandwidth(samples, rate),
+        )
+
+    def _read(self, entry: Entry) -> Waveform:
+        key = (str(entry.audio), entry.channel)
+        if self._last is not None and self._last[0] == key:
+            return self._last[1]
+        self._last = None
+        try:
+            waveform = read_audio(
+                entry.audio, max_duration=self._max_duration, channel=entry.channel
+            )
+        except AudioError as error:
+            raise entry.place.error(
+                entry.audio_field, f"'{entry.audio}' cannot be taken: {error.reason}"
+            ) from error
+        self._last = (key, waveform)
+        return waveform
+
+
+def _stop(entry: Entry, length: int) -> int:
+    """The sample after the stretch's last."""
+    seconds = length / SAMPLE_RATE
+    if entry.offset >= seconds:
+        raise entry.place.error(
+            "offset", f"is {entry.offset:g}: the audio ends at {seconds:g} seconds"
+        )
+    if entry.duration is None:
+        return length
+    end = entry.offset + entry.duration
+    if end > seconds + TOLERANCE:
+        raise entry.place.error(
+            "duration",
+            f"is {entry.duration:g}: the audio ends at {seconds:g} seconds"
+            + (f", {end - seconds:.2f} before the stretch does" if entry.offset else ""),
+        )
+    if abs(end - seconds) <= TOLERANCE:
+        return length
+    return max(round(end * SAMPLE_RATE), round(entry.offset * SAMPLE_RATE) + 1)
+
+
+def settle_bandwidths(
+    pairs: Sequence[tuple[Entry, Measured]],
+) -> Iterator[tuple[Entry, Measured]]:
+    """Short clips take the bandwidth that nearly all of their speaker's audio has.
+
+    One word of a wideband voice may have no sound above 4 kHz. What a manifest states stays.
+    """
+    usual = _usual_bandwidths(pairs)
+    for entry, measured in pairs:
+        found = usual.get((entry.speaker, measured.native_rate))
+        if entry.bandwidth is None and measured.duration < SHORT and found is not None:
+            yield entry, replace(measured, bandwidth=found)
+        else:
+            yield entry, measured
+
+
+def _usual_bandwidths(
+    pairs: Sequence[tuple[Entry, Measured]],
+) -> dict[tuple[str | None, int], Bandwidth]:
+    """The bandwidth of most audio of each speaker and native rate, where it is clear."""
+    seconds: dict[tuple[str | None, int], dict[Bandwidth, float]] = {}
+    for entry, measured in pairs:
+        if entry.speaker is not None:
+            of = seconds.setdefault((entry.speaker, measured.native_rate), {})
+            of[measured.bandwidth] = of.get(measured.bandwidth, 0.0) + measured.duration
+    usual: dict[tuple[str | None, int], Bandwidth] = {}
+    for key, of in seconds.items():
+        most = max(of, key=of.__getitem__)
+        if of[most] >= CLEAR * sum(of.values()):
+            usual[key] = most
+    return usual

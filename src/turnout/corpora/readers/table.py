@@ -1,0 +1,167 @@
+"""CSV and TSV: `path,text[,translation,language,target_language,speaker]`, and a few more columns.
+
+The columns are found by the header's names, in any order. One whose name is near to a known one is
+refused, since a misspelled one would be left out; any other unknown one is left out, with a note.
+"""
+
+import csv
+from collections.abc import Iterator
+from difflib import get_close_matches
+from pathlib import Path
+
+from turnout.config.preparation import PrepareConfig
+from turnout.corpora.entry import Entry, Note, Place, Read, Record, beside, utterance_id
+from turnout.corpora.readers.lines import text_lines
+from turnout.errors import ManifestError, shown
+
+COLUMNS = (
+    "path", "text", "translation", "language", "target_language", "speaker",
+    "split", "bandwidth", "offset", "duration", "channel", "id",
+)  # fmt: skip
+OTHER_WORDS = {
+    "audio": "path", "audio_filepath": "path", "file": "path", "file_name": "path",
+    "filename": "path", "wav": "path", "sentence": "text", "transcript": "text",
+    "transcription": "text", "lang": "language", "target_lang": "target_language",
+    "speaker_id": "speaker", "client_id": "speaker",
+}  # fmt: skip
+"""What others call these columns."""
+SEPARATORS = ",;|\t"
+"""What parts the cells of tables; a column's name holds none of them."""
+MOST_LISTED = 10
+TARGETS = ("target_language", "target_lang")
+
+
+def read_table(source: Path, config: PrepareConfig) -> Read:
+    """Entries of a CSV or TSV file; audio paths are relative to its folder."""
+    checked = False
+    for record in table_rows(source):
+        if isinstance(record, ManifestError):
+            yield record
+            continue
+        try:
+            if not checked:
+                unknown = check_header(record, Place(str(source), 1))
+                checked = True
+                if unknown:
+                    yield Note(f"columns left out: {_listed(unknown)}")
+            yield _entry(record, source.parent, config)
+        except ManifestError as error:
+            yield error
+            if not checked:
+                return  # with a wrong header, every line is wrong in the same way
+
+
+def table_rows(source: Path) -> Iterator[Record | ManifestError]:
+    """The rows below the header, each cell under its column's name."""
+    delimiter = "\t" if source.name.removesuffix(".gz").endswith(".tsv") else ","
+    errors: list[ManifestError] = []
+    numbers: list[int] = []
+    reader = csv.reader(_plain(source, errors, numbers), delimiter=delimiter, strict=True)
+    header: list[str] | None = None
+    while True:
+        first = len(numbers)
+        try:
+            cells = next(reader, None)
+        except csv.Error as error:
+            yield Place(str(source), numbers[-1] if numbers else 1).error(
+                None, f"is not {'TSV' if delimiter == '	' else 'CSV'} ({error})"
+            )
+            return
+        yield from errors
+        errors.clear()
+        if cells is None:
+            return
+        # a quoted cell may span lines: its row is cited by the first of them
+        place = Place(str(source), numbers[first] if first < len(numbers) else None)
+        if header is None:
+            header = [cell.strip() for cell in cells]
+            if len(set(header)) < len(header):
+                yield place.error(None, "names a column twice")
+                return
+            if len(header) == 1 and set(header[0]) & set(SEPARATORS):
+                yield place.error(
+                    None,
+                    f"has one cell, {shown(header[0])}: cells are parted by commas (by tabs in "
+                    "a .tsv)",
+                )
+                return
+        elif len(cells) != len(header):
+            yield place.error(
+                None,
+                f"has {len(cells)} cells and the header {len(header)}: quote a cell that holds "
+                f"{'a tab' if delimiter == '	' else 'a comma'}",
+            )
+        else:
+            yield Record(dict(zip(header, cells, strict=True)), place)
+
+
+def _plain(source: Path, errors: list[ManifestError], numbers: list[int]) -> Iterator[str]:
+    """The lines that can be read; the others become errors."""
+    for line in text_lines(source):
+        if isinstance(line, ManifestError):
+            errors.append(line)
+        else:
+            numbers.append(line[0].line or 0)
+            yield line[1] + "\n"
+
+
+def check_header(record: Record, place: Place) -> list[str]:
+    """The columns that are left out; raises ManifestError where a needed one is missing, or one
+    has nearly the name of another."""
+    names = list(record.fields)
+    missing = [name for name in ("path", "text") if name not in names]
+    unknown = [name for name in names if name not in COLUMNS]
+    free = [column for column in COLUMNS if column not in names]
+    for name in unknown:
+        word = OTHER_WORDS.get(name.lower(), name.lower())
+        near = get_close_matches(word, free, 1, 0.6)
+        if near:
+            raise place.error(name, f"is an unknown column: did you mean '{near[0]}'?")
+    if missing:
+        raise place.error(
+            missing[0],
+            f"is missing in the header '{', '.join(names)}': a column of this name was expected",
+        )
+    return unknown
+
+
+def _listed(names: list[str]) -> str:
+    """Some names, for a message: a hostile table may have very many, or very long ones."""
+    some = ", ".join(shown(name).strip("'\"") or "''" for name in names[:MOST_LISTED])
+    return some if len(names) <= MOST_LISTED else f"{some} and {len(names) - MOST_LISTED:,} more"
+
+
+def _entry(record: Record, folder: Path, config: PrepareConfig) -> Entry:
+    path = record.needed("path")
+    offset = record.seconds("offset") or 0.0
+    language = record.language("language", default=config.language)
+    return Entry(
+        id=record.word("id") or utterance_id(path, offset),
+        audio=beside(folder, path),
+        place=record.place,
+        text=record.text("text"),
+        language=language,
+        speaker=record.word("speaker"),
+        translations=translation(record, config),
+        split=record.split(),
+        bandwidth=record.bandwidth(),
+        offset=offset,
+        duration=record.seconds("duration"),
+        channel=record.channel(),
+        audio_field="path",
+    )
+
+
+def translation(record: Record, config: PrepareConfig) -> dict[str, str]:
+    """The translation by its language, or nothing; an empty cell is no translation."""
+    text = record.word("translation")
+    target = record.language(*TARGETS, default=config.target_language)
+    if text is None:
+        return {}
+    if target is None:
+        raise record.place.error(
+            "target_language",
+            "is missing: the translation's language was expected, here or for all lines by an "
+            "option such as --target-language de",
+        )
+    return {target: text}

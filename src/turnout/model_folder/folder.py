@@ -1,0 +1,361 @@
+"""A model folder: its files, verified by digest before a byte is used, written whole or not at all.
+
+No checkpoint format notices a flipped bit by itself, so SHA256SUMS covers every file but the model
+card, which people edit. Files are read into memory, never mapped: one that is swapped or cut while
+it serves cannot bring the process down. Nothing here knows what the weights or graphs compute.
+"""
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import stat
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, BinaryIO
+from uuid import uuid4
+
+from turnout.config import FORMAT_VERSION, ModelConfig
+from turnout.config.plain import from_plain, nearest, to_plain
+from turnout.errors import ConfigError, MissingModel, ModelFolderError, StorageError
+from turnout.guidance import Task
+from turnout.text.tokenizer import Tokenizer
+
+CONFIG = "config.json"
+TOKENIZER = "tokenizer.model"
+WEIGHTS = "model.safetensors"
+ENCODER = "encoder.onnx"
+DECODER = "decoder.onnx"
+CARD = "README.md"
+DIGESTS = "SHA256SUMS"
+MODEL_TYPE = "turnout"
+SHIPPED = Path(__file__).parent.parent / "models"
+DEFAULT_MODEL = "commands"
+HASH_BLOCK = 2**20
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """A folder whose files were found to be what was once written; made by `open`."""
+
+    path: Path
+    digests: Mapping[str, str]
+    """File name -> SHA-256, in hexadecimal."""
+
+    @classmethod
+    def open(cls, path: str | Path) -> "ModelFolder":
+        """Check that nothing is missing or damaged; raises ModelFolderError, naming the file."""
+        path = Path(path)
+        if not path.is_dir():
+            what = "is a file" if path.exists() else "does not exist"
+            raise ModelFolderError(f"model folder {path}: {what}: a folder with {CONFIG} is needed")
+        folder = cls(path, read_digests(path))
+        for name in (CONFIG, TOKENIZER):
+            folder.require(name)
+        if not (folder.has(WEIGHTS) or folder.has(ENCODER)):
+            raise ModelFolderError(
+                f"model folder {path}: holds neither {WEIGHTS} nor {ENCODER}: one of them is needed"
+            )
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(folder.verify, folder.digests))
+        return folder
+
+    def has(self, name: str) -> bool:
+        """Whether the file belongs to the model."""
+        return name in self.digests
+
+    def require(self, name: str) -> None:
+        """Raise ModelFolderError where the model has no such file."""
+        if not self.has(name):
+            raise ModelFolderError(
+                f"model folder {self.path}: {name} is not listed in {DIGESTS}: the folder is not "
+                "complete, fetch or save it again"
+            )
+
+    def verify(self, name: str) -> None:
+        """Raise ModelFolderError where a file is missing or is not what was written."""
+        digest = hashlib.sha256()
+        try:
+            with open_regular(self.path / name) as file:
+                while block := file.read(HASH_BLOCK):
+                    digest.update(block)
+        except OSError as error:
+            raise unreadable(self.path, name, error) from error
+        self._compare(name, digest.hexdigest())
+
+    def read(self, name: str) -> bytes:
+        """The file's bytes, verified themselves: the file may have changed since `open`."""
+        self.require(name)
+        data = read_bytes(self.path, name)
+        self._compare(name, hashlib.sha256(data).hexdigest())
+        return data
+
+    def _compare(self, name: str, digest: str) -> None:
+        if digest != self.digests[name]:
+            raise ModelFolderError(
+                f"model folder {self.path}: {name} is damaged (its SHA-256 is not the one in "
+                f"{DIGESTS}): fetch or save the model again"
+            )
+
+    @cached_property
+    def _content(self) -> dict[str, Any]:
+        return parse_config(self.read(CONFIG), self.path)
+
+    @cached_property
+    def config(self) -> ModelConfig:
+        """The model's shape; raises ModelFolderError, naming the key, where it cannot be."""
+        try:
+            return from_plain(ModelConfig, self._content["model"], "model")
+        except ConfigError as error:
+            raise ModelFolderError(f"model folder {self.path}: {CONFIG}: {error}") from error
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        """Raises ModelFolderError where its ids are not those that the weights were trained on."""
+        try:
+            tokenizer = Tokenizer.from_bytes(self.tokenizer_bytes, self.config.vocabulary)
+        except ModelFolderError as error:
+            raise ModelFolderError(f"model folder {self.path}: {TOKENIZER}: {error}") from error
+        recorded = self._content["reserved_ids"]
+        if recorded != reserved_ids(tokenizer) or tokenizer.size > self.config.vocabulary.size:
+            raise ModelFolderError(
+                f"model folder {self.path}: {TOKENIZER} has other ids than {CONFIG} says: the two "
+                "files belong to different models"
+            )
+        return tokenizer
+
+    @property
+    def tokenizer_bytes(self) -> bytes:
+        """The sentencepiece model."""
+        return self.read(TOKENIZER)
+
+    @property
+    def has_graphs(self) -> bool:
+        """Whether ONNX Runtime can run this model."""
+        return self.has(ENCODER) and (self.has(DECODER) or not self.config.decoder.num_layers)
+
+    def files(self) -> dict[str, bytes]:
+        """Every file with its bytes, the card included: what `write_folder` takes."""
+        files = {name: self.read(name) for name in self.digests}
+        if (self.path / CARD).is_file():
+            files[CARD] = read_bytes(self.path, CARD)
+        return files
+
+
+def resolve(name: str | Path | None = None) -> Path:
+    """The folder of a model that ships with turnout, or of a path; the default one for None.
+
+    Raises MissingModel, naming the models that ship.
+    """
+    if name is None:
+        name = DEFAULT_MODEL
+    shipped = shipped_models()
+    if str(name) in shipped:
+        return SHIPPED / str(name)
+    if Path(name).exists():
+        return Path(name)
+    names = ", ".join(shipped) or "none in this installation"
+    raise MissingModel(
+        f"no model '{name}': give the path of a model folder, or the name of one that ships "
+        f"({names})"
+    )
+
+
+def shipped_models() -> tuple[str, ...]:
+    """Names of the models inside the package."""
+    if not SHIPPED.is_dir():
+        return ()
+    return tuple(sorted(entry.name for entry in SHIPPED.iterdir() if (entry / DIGESTS).is_file()))
+
+
+def config_bytes(config: ModelConfig, tokenizer: Tokenizer) -> bytes:
+    """The content of `config.json`."""
+    content = {
+        "model_type": MODEL_TYPE,
+        "format_version": FORMAT_VERSION,
+        "model": to_plain(config),
+        "reserved_ids": reserved_ids(tokenizer),
+    }
+    return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def reserved_ids(tokenizer: Tokenizer) -> dict[str, Any]:
+    """The ids that stand for no text, by name."""
+    tasks = {str(task): tokenizer.task(task) for task in Task}
+    return {
+        "blank": tokenizer.blank,
+        "start": tokenizer.start,
+        "end": tokenizer.end,
+        **tasks,
+        "no_task": tokenizer.task(None),
+        "languages": dict(tokenizer.language_ids),
+    }
+
+
+def parse_config(data: bytes, folder: Path) -> dict[str, Any]:
+    """The top level of `config.json`, its keys and its format version checked."""
+    place = f"model folder {folder}: {CONFIG}"
+    known: dict[str, None] = dict.fromkeys(
+        ("model_type", "format_version", "model", "reserved_ids")
+    )
+    try:
+        content = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise ModelFolderError(f"{place}: is not JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise ModelFolderError(f"{place}: must hold an object with {', '.join(known)}")
+    version = content.get("format_version")
+    if version != FORMAT_VERSION:
+        raise ModelFolderError(
+            f"{place}: format_version is {version!r}: this turnout reads version {FORMAT_VERSION}; "
+            "install the turnout that wrote the model, or a newer one"
+        )
+    for key in content:
+        if key not in known:
+            raise ModelFolderError(f"{place}: unknown key '{key}'{nearest(key, known)}")
+    for key in known:
+        if key not in content:
+            raise ModelFolderError(f"{place}: key '{key}' is missing")
+    if content["model_type"] != MODEL_TYPE:
+        found = content["model_type"]
+        raise ModelFolderError(f"{place}: model_type is {found!r}: '{MODEL_TYPE}' is read here")
+    return content
+
+
+def read_digests(path: Path) -> dict[str, str]:
+    """The content of SHA256SUMS; raises ModelFolderError for a line that is none."""
+    digests: dict[str, str] = {}
+    text = read_bytes(path, DIGESTS).decode("utf-8", "replace")
+    for number, line in enumerate(text.splitlines(), start=1):
+        digest, _, name = line.partition("  ")
+        if len(digest) != 64 or not name or Path(name).name != name:
+            raise ModelFolderError(
+                f"model folder {path}: {DIGESTS} line {number} is not 'SHA-256  file name': the "
+                "file is damaged, fetch or save the model again"
+            )
+        digests[name] = digest
+    return digests
+
+
+def read_bytes(folder: Path, name: str) -> bytes:
+    """A file's bytes; raises ModelFolderError."""
+    try:
+        with open_regular(folder / name) as file:
+            return file.read()
+    except OSError as error:
+        raise unreadable(folder, name, error) from error
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """A file to be read; raises OSError for what might never end or never begin, such as a pipe."""
+    # A pipe that nobody writes to must not hold up opening either; Windows has neither flag's need.
+    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    mode = os.fstat(handle).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(handle)
+        what = "is a directory" if stat.S_ISDIR(mode) else "is a pipe or device"
+        raise OSError(errno.EINVAL, f"{what}: a regular file is needed")
+    return os.fdopen(handle, "rb")
+
+
+def unreadable(folder: Path, name: str, error: OSError) -> ModelFolderError:
+    """The error for a file that is not there or cannot be read."""
+    if isinstance(error, FileNotFoundError):
+        reason = "is missing: the folder is no model or not complete, fetch or save it again"
+    else:
+        reason = f"cannot be read: {(error.strerror or str(error)).lower()}"
+    return ModelFolderError(f"model folder {folder}: {name} {reason}")
+
+
+def write_folder(path: str | Path, files: Mapping[str, bytes]) -> None:
+    """Write a model folder whole or not at all, digests included; another model gives way to it,
+    and what lies beside that model's files stays.
+
+    Raises StorageError, and leaves what was there, where there is no space or no permission, or
+    something that is no model.
+    """
+    path = Path(path).resolve()
+    old = files_of_model(path)
+    partial = path.with_name(f".{path.name}.{uuid4().hex[:8]}.partial")
+    try:
+        partial.mkdir(parents=True)
+        for name, data in {**files, DIGESTS: digest_lines(files)}.items():
+            write_file(partial / name, data)
+        sync_folder(partial)
+        replace_folder(partial, path, old)
+        sync_folder(path.parent)
+    except OSError as error:
+        raise StorageError(
+            f"{path}: the model cannot be written: {(error.strerror or str(error)).lower()}"
+        ) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def files_of_model(path: Path) -> frozenset[str]:
+    """Names of the files of the model at `path`; none where there is nothing.
+
+    Raises StorageError where something else is there: it would be lost.
+    """
+    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+        return frozenset()
+    try:
+        listed = read_digests(path)
+        parse_config(read_bytes(path, CONFIG), path)
+    except (ModelFolderError, OSError) as error:
+        raise StorageError(
+            f"{path}: exists and is not a model folder: choose another path"
+        ) from error
+    return frozenset({*listed, CARD, DIGESTS})
+
+
+def digest_lines(files: Mapping[str, bytes]) -> bytes:
+    """The content of SHA256SUMS, as sha256sum writes it."""
+    lines = [
+        f"{hashlib.sha256(data).hexdigest()}  {name}\n"
+        for name, data in sorted(files.items())
+        if name != CARD
+    ]
+    return "".join(lines).encode()
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write a file and wait until it lies on the disk."""
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def replace_folder(new: Path, path: Path, files: frozenset[str]) -> None:
+    """Move `new` to `path`; what was there is moved back where that fails. Else its `files` are
+    deleted, and others move along."""
+    if not path.exists() or not any(path.iterdir()):
+        new.replace(path)
+        return
+    old = new.with_suffix(".old")
+    path.replace(old)
+    try:
+        new.replace(path)
+    except OSError:
+        old.replace(path)
+        raise
+    for entry in old.iterdir():
+        if entry.name not in files and not (path / entry.name).exists():
+            entry.replace(path / entry.name)
+    shutil.rmtree(old)
+
+
+def sync_folder(path: Path) -> None:
+    """Wait until the folder's entries lie on the disk; Windows cannot, and need not."""
+    if os.name != "posix":
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

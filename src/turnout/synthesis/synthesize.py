@@ -1,0 +1,159 @@
+"""`turnout synthesize`: a grammar spoken by many voices -> a corpus with its cuts.
+
+Everything drawn derives from the seed: the same grammar, seed and synthesiser give the same corpus.
+"""
+
+import random
+from collections import Counter
+from dataclasses import dataclass, replace
+from itertools import cycle
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from lhotse.cut import Cut
+
+from turnout.audio.features import SAMPLE_RATE
+from turnout.config.preparation import SynthesisConfig
+from turnout.corpora.cuts import cut_of
+from turnout.corpora.entry import Entry, Place
+from turnout.corpora.measure import Measured
+from turnout.corpora.prepare import write_splits
+from turnout.corpora.splits import deal
+from turnout.corpora.summary import Summary
+from turnout.errors import StorageError, UsageError
+from turnout.guidance import Bandwidth
+from turnout.progress import progress
+from turnout.synthesis.espeak import Espeak
+from turnout.synthesis.flite import Flite
+from turnout.synthesis.grammar import Grammar, Phrase, read_grammar
+from turnout.synthesis.voices import Synthesiser, Voice
+
+TEMPO = (0.9, 1.1)
+"""A clip's speed, relative to its speaker's."""
+LOUDEST = 0.95
+"""Louder clips are turned down to this peak, so that none is clipped."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Saying:
+    """One sentence to be spoken by one voice."""
+
+    id: str
+    phrase: Phrase
+    voice: Voice
+
+
+def synthesize(grammar: Path, output: Path, config: SynthesisConfig | None = None) -> Summary:
+    """Speak the grammar into FLAC files under `output/audio`, and write their cuts.
+
+    The cuts are `output/cuts.jsonl.gz`, or one file for each split. Raises ManifestError for a
+    grammar that cannot be read, UsageError where the synthesiser or a voice is missing, and
+    StorageError.
+    """
+    config = config or SynthesisConfig()
+    read = read_grammar(grammar)
+    synthesiser: Synthesiser = Flite.find() if read.engine == "flite" else Espeak.find()
+    synthesiser.check("voice", read.voices)
+    synthesiser.check("variant", read.variants)
+    sayings = plan(read, config)
+    cuts: dict[str, list[Cut]] = {}
+    splits = _splits(sayings, config)
+    for saying in progress(sayings, "speaking", len(sayings)):
+        split = splits.get(saying.voice.speaker)
+        cut = _spoken(saying, read, synthesiser, output, split)
+        cuts.setdefault(split or "cuts", []).append(cut)
+    return Summary(splits=write_splits(cuts, output), notes=_notes(read, sayings))
+
+
+def plan(grammar: Grammar, config: SynthesisConfig) -> list[Saying]:
+    """Who says what, drawn from the seed; speaks nothing yet."""
+    each = config.sentences_per_speaker or grammar.sentences_per_speaker or grammar.size
+    sayings: list[Saying] = []
+    for voice in _voices(grammar, config):
+        rng = random.Random(f"{config.seed}/{voice.speaker}")
+        for number, phrase in enumerate(grammar.draw(each, rng)):
+            speed = round(voice.speed * rng.uniform(*TEMPO))
+            speed = min(max(speed, grammar.speed[0]), grammar.speed[1])
+            sayings.append(
+                Saying(
+                    id=f"{voice.speaker}-{number:04d}",
+                    phrase=phrase,
+                    voice=replace(voice, speed=speed),
+                )
+            )
+    return sayings
+
+
+def _voices(grammar: Grammar, config: SynthesisConfig) -> list[Voice]:
+    """The speakers: all timbres in turn, each time with another pitch."""
+    rng = random.Random(config.seed)
+    count = config.speakers or grammar.speakers
+    timbres = [
+        (name, variant) for name in grammar.voices for variant in grammar.variants or (None,)
+    ]
+    rng.shuffle(timbres)
+    pitches = range(grammar.pitch[0], grammar.pitch[1] + 1)
+    if count > len(timbres) * len(pitches):
+        raise UsageError(
+            f"{count} speakers were asked for, and the grammar's voices, variants and pitches "
+            f"give {len(timbres) * len(pitches)}: add some, or ask for fewer"
+        )
+    left = {timbre: rng.sample(pitches, len(pitches)) for timbre in timbres}
+    turns = cycle(timbres)
+    return [
+        Voice(
+            name=timbre[0],
+            variant=timbre[1],
+            pitch=left[timbre].pop(),
+            speed=rng.randint(*grammar.speed),
+        )
+        for timbre, _ in zip(turns, range(count), strict=False)
+    ]
+
+
+def _splits(sayings: list[Saying], config: SynthesisConfig) -> dict[str, str]:
+    if config.shares is None:
+        return {}
+    counts = Counter(saying.voice.speaker for saying in sayings)
+    return deal(dict(counts), config.shares, config.seed)
+
+
+def _spoken(
+    saying: Saying, grammar: Grammar, synthesiser: Synthesiser, output: Path, split: str | None
+) -> Cut:
+    """Speak one sentence into its file, and describe it."""
+    samples = synthesiser.speak(saying.phrase.spoken, saying.voice)
+    peak = float(np.abs(samples).max(initial=0.0))
+    if peak > LOUDEST:
+        samples = samples * np.float32(LOUDEST / peak)
+    path = output / "audio" / saying.voice.speaker / f"{saying.id}.flac"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(path, samples, SAMPLE_RATE, subtype="PCM_16")
+    except (OSError, soundfile.LibsndfileError) as error:
+        raise StorageError(f"{path}: cannot be written ({error})") from error
+    entry = Entry(
+        id=saying.id,
+        audio=path,
+        place=Place(str(path)),
+        text=saying.phrase.text,
+        language=grammar.language,
+        speaker=saying.voice.speaker,
+        translations=saying.phrase.translations,
+        split=split,
+    )
+    measured = Measured(
+        native_rate=SAMPLE_RATE,
+        num_samples=len(samples),
+        start=0.0,
+        duration=len(samples) / SAMPLE_RATE,
+        # both synthesise at 16 kHz or more: the band is known, whatever one short word shows of it
+        bandwidth=Bandwidth.WIDEBAND,
+    )
+    return cut_of(entry, measured)
+
+
+def _notes(grammar: Grammar, sayings: list[Saying]) -> tuple[str, ...]:
+    said = len({saying.phrase.text for saying in sayings})
+    return (f"{said} of the grammar's {grammar.size} sentences are spoken",)

@@ -1,0 +1,127 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from lhotse import CutSet
+
+from tests.unit.data.words import cut_of, write_words
+from turnout.corpora.clips import (
+    ClipReader,
+    check_languages,
+    development_clips,
+    read_clips,
+    training_clips,
+)
+from turnout.errors import AudioError, ConfigError, ManifestError
+from turnout.guidance import Bandwidth
+
+
+def test_cuts_become_clips(tmp_path: Path) -> None:
+    clips = read_clips(write_words(tmp_path, split="train"))
+    assert len(clips) == 24
+    first = clips[0]
+    assert (first.text, first.language, first.speaker, first.split) == ("uno", "es", "s0", "train")
+    assert first.translations == {"en": "one"}
+    assert first.bandwidth is Bandwidth.WIDEBAND
+
+
+def test_eight_kilohertz_is_narrowband(tmp_path: Path) -> None:
+    clips = read_clips(write_words(tmp_path, rate=8000))
+    assert {clip.bandwidth for clip in clips} == {Bandwidth.NARROWBAND}
+
+
+def test_the_stated_bandwidth_counts(tmp_path: Path) -> None:
+    cut = cut_of(tmp_path / "a.wav", "uno", "s", 16_000, bandwidth="narrowband")
+    CutSet.from_cuts([cut]).to_file(tmp_path / "c.jsonl.gz")
+    assert read_clips(tmp_path / "c.jsonl.gz")[0].bandwidth is Bandwidth.NARROWBAND
+
+
+def test_sources_that_run_a_shell_are_refused(tmp_path: Path) -> None:
+    cut = cut_of(tmp_path / "a.wav", "uno", "s", 16_000)
+    cut.recording.sources[0].type = "command"
+    cut.recording.sources[0].source = f"touch {tmp_path / 'canary'}"
+    CutSet.from_cuts([cut]).to_file(tmp_path / "c.jsonl.gz")
+    with pytest.raises(ManifestError, match=r"c\.jsonl\.gz:1: field 'recording\.sources'.*command"):
+        read_clips(tmp_path / "c.jsonl.gz")
+    assert not (tmp_path / "canary").exists()
+
+
+@pytest.mark.parametrize("field", ["text", "language"])
+def test_a_missing_field_is_named(tmp_path: Path, field: str) -> None:
+    cut = cut_of(tmp_path / "a.wav", "uno", "s", 16_000)
+    setattr(cut.supervisions[0], field, None)
+    CutSet.from_cuts([cut]).to_file(tmp_path / "c.jsonl.gz")
+    with pytest.raises(ManifestError, match=f":1: field '{field}': missing in cut 'a'"):
+        read_clips(tmp_path / "c.jsonl.gz")
+
+
+def test_missing_and_broken_files_are_one_line(tmp_path: Path) -> None:
+    with pytest.raises(ManifestError, match="no such file"):
+        read_clips(tmp_path / "none.jsonl.gz")
+    (tmp_path / "bad.jsonl.gz").write_bytes(b"no gzip at all")
+    with pytest.raises(ManifestError, match=r"bad\.jsonl\.gz: not a lhotse manifest") as caught:
+        read_clips(tmp_path / "bad.jsonl.gz")
+    assert "\n" not in str(caught.value)
+
+
+def test_held_out_splits_are_never_trained_on(tmp_path: Path) -> None:
+    kept = read_clips(write_words(tmp_path / "a", split="train-clean"))
+    dev = read_clips(write_words(tmp_path / "b", split="dev"))
+    test = read_clips(write_words(tmp_path / "c", split="test"))
+    assert training_clips([*kept, *dev, *test]) == kept
+    assert development_clips([*kept, *dev, *test]) == dev
+    assert development_clips(test) == test
+
+
+def test_a_stretch_of_a_recording_is_read(tmp_path: Path) -> None:
+    write_words(tmp_path)
+    cut = cut_of(tmp_path / "uno-0-0.wav", "uno", "s", 16_000)
+    part = cut.truncate(offset=0.25, duration=0.5, preserve_id=True)
+    CutSet.from_cuts([part]).to_file(tmp_path / "c.jsonl.gz")
+    reader = ClipReader()
+    whole = reader.read(read_clips(tmp_path / "cuts.jsonl.gz")[0])
+    samples = reader.read(read_clips(tmp_path / "c.jsonl.gz")[0])
+    np.testing.assert_array_equal(samples, whole[4000:12000])
+
+
+def test_a_cut_behind_the_end_is_an_audio_error(tmp_path: Path) -> None:
+    cuts = write_words(tmp_path)
+    clip = read_clips(cuts)[0]
+    late = type(clip)(**{**vars(clip), "start": 5.0})
+    with pytest.raises(AudioError, match="ends before 5.00 s"):
+        ClipReader().read(late)
+
+
+def test_a_recording_that_lacks_its_end_is_an_audio_error(tmp_path: Path) -> None:
+    clip = read_clips(write_words(tmp_path))[0]
+    samples, rate = soundfile.read(clip.path)
+    soundfile.write(clip.path, samples[:15_000], rate)
+    assert len(ClipReader().read(clip)) == 15_000
+    soundfile.write(clip.path, samples[:12_000], rate)
+    with pytest.raises(AudioError, match="it is cut short: its last 0.25 s are missing"):
+        ClipReader().read(clip)
+
+
+def test_a_recording_at_another_rate_than_its_cut_says_is_an_audio_error(tmp_path: Path) -> None:
+    """Its header changed, its size and its number of samples did not."""
+    clip = read_clips(write_words(tmp_path))[0]
+    samples, rate = soundfile.read(clip.path)
+    soundfile.write(clip.path, samples, rate // 2)
+    with pytest.raises(AudioError, match="its sampling rate is 8000 Hz, that of its cut 16000 Hz"):
+        ClipReader().read(clip)
+
+
+def test_a_cut_that_lhotse_would_resample_is_read_as_it_is(tmp_path: Path) -> None:
+    write_words(tmp_path, rate=8000)
+    cut = cut_of(tmp_path / "uno-0-0.wav", "uno", "s", 8000)
+    CutSet.from_cuts([cut.resample(16_000)]).to_file(tmp_path / "c.jsonl.gz")
+    assert len(ClipReader().read(read_clips(tmp_path / "c.jsonl.gz")[0])) == 16_000
+
+
+def test_unknown_languages_are_named(tmp_path: Path) -> None:
+    clips = read_clips(write_words(tmp_path))
+    with pytest.raises(
+        ConfigError, match="spoken in es, and model.vocabulary.languages has ar, en"
+    ):
+        check_languages(clips, "cuts", ("ar", "en"))

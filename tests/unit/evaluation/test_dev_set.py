@@ -1,0 +1,59 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.unit.data.words import TEXTS, data_of, small_model, write_words
+from turnout.config import CorpusConfig, JoinConfig
+from turnout.data.agreement import alone
+from turnout.evaluation.dev_set import DevUtterance, shared_dev_utterances
+from turnout.guidance import Task
+
+
+@pytest.fixture(scope="module")
+def cuts(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return write_words(tmp_path_factory.mktemp("audio"), takes=8)
+
+
+def dev_of(cuts: str, **changes) -> list[DevUtterance]:
+    return shared_dev_utterances(data_of(cuts, **changes), small_model(), alone)
+
+
+def test_dev_utterances_never_change(cuts: str) -> None:
+    first, again = dev_of(cuts), dev_of(cuts)
+    for one, other in zip(first, again, strict=True):
+        assert (one.id, one.references) == (other.id, other.references)
+        assert (one.utterance.log_mel == other.utterance.log_mel).all()
+
+
+def test_dev_utterances_come_in_both_bandwidths_and_tasks(cuts: str) -> None:
+    found = dev_of(cuts)
+    assert [item.utterance.request.bandwidth.value for item in found] == [
+        "wideband", "narrowband",
+    ] * 3  # fmt: skip
+    for item in found:
+        assert item.utterance.request.tasks == (Task.TRANSCRIBE, Task.TRANSLATE)
+        spoken, translated = item.references
+        assert 2 <= len(spoken.split()) <= 6
+        assert " ".join(TEXTS[word] for word in spoken.split()) == translated
+    wide, narrow = (item.utterance.log_mel[:, 70:] for item in found[:2])
+    assert narrow.mean() < wide.mean() - 0.2 and narrow.mean() < -1.95
+
+
+def test_dev_utterances_may_be_whole_and_narrow(tmp_path: Path) -> None:
+    narrow = write_words(tmp_path, rate=8000)
+    dev = (CorpusConfig(cuts=narrow),)
+    found = dev_of(narrow, dev=dev, join=JoinConfig(max_words=1))
+    assert len(found) == 3
+    assert {len(item.utterance.log_mel) for item in found} == {100}
+    assert {item.utterance.request.bandwidth.value for item in found} == {"narrowband"}
+
+
+def test_a_dev_clip_that_cannot_be_read_is_left_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    broken = write_words(tmp_path, takes=1)
+    config = replace(data_of(broken), dev=(CorpusConfig(cuts=broken),), dev_utterances=10)
+    (tmp_path / "dos-1-0.wav").write_bytes(b"")
+    assert len(shared_dev_utterances(config, small_model(), alone)) == 2 * 7
+    assert "1 dev utterances" in caplog.text and "dos-1-0.wav" in caplog.text

@@ -1,0 +1,199 @@
+import errno
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.doubles import tokenizer
+from turnout.config import ModelConfig, VocabularyConfig
+from turnout.errors import ModelFolderError, StorageError
+from turnout.model_folder import folder as rooms
+from turnout.model_folder.folder import (
+    CARD,
+    CONFIG,
+    DIGESTS,
+    TOKENIZER,
+    WEIGHTS,
+    ModelFolder,
+    config_bytes,
+    read_digests,
+    resolve,
+    write_folder,
+)
+
+
+def config() -> ModelConfig:
+    return ModelConfig(vocabulary=VocabularyConfig(size=tokenizer().size), window_seconds=12.5)
+
+
+def files(weights: bytes = b"weights") -> dict[str, bytes]:
+    return {
+        CONFIG: config_bytes(config(), tokenizer()),
+        TOKENIZER: tokenizer().to_bytes(),
+        WEIGHTS: weights,
+        CARD: b"# A model\n",
+    }
+
+
+def names(path: Path) -> list[str]:
+    return sorted(entry.name for entry in path.iterdir())
+
+
+def test_what_is_written_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "model"
+    write_folder(path, files())
+    folder = ModelFolder.open(path)
+    assert folder.config == config()
+    assert folder.tokenizer.encode("stop") == tokenizer().encode("stop")
+    assert folder.read(WEIGHTS) == b"weights"
+    assert folder.files() == files()
+    assert not folder.has_graphs
+    assert names(path.parent) == ["model"]
+
+
+def test_the_digests_are_those_of_sha256sum(tmp_path: Path) -> None:
+    write_folder(tmp_path / "model", files(b"abc"))
+    line = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad  model.safetensors\n"
+    assert line in (tmp_path / "model" / DIGESTS).read_text()
+    assert CARD not in read_digests(tmp_path / "model")
+
+
+def test_the_card_may_be_edited(tmp_path: Path) -> None:
+    write_folder(tmp_path / "model", files())
+    (tmp_path / "model" / CARD).write_text("# Better words\n")
+    assert ModelFolder.open(tmp_path / "model").files()[CARD] == b"# Better words\n"
+
+
+def test_a_model_gives_way_to_its_successor(tmp_path: Path) -> None:
+    write_folder(tmp_path / "model", files(b"old"))
+    write_folder(tmp_path / "model", files(b"new"))
+    assert ModelFolder.open(tmp_path / "model").read(WEIGHTS) == b"new"
+    assert names(tmp_path) == ["model"]
+
+
+@pytest.mark.parametrize("name", ["full", "file"])
+def test_what_is_no_model_is_never_replaced(tmp_path: Path, name: str) -> None:
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "precious.txt").write_text("mine")
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(StorageError, match="exists and is not a model folder: choose another"):
+        write_folder(tmp_path / name, files())
+    assert (tmp_path / "full" / "precious.txt").read_text() == "mine"
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_stranger_s_digests_make_no_model(tmp_path: Path) -> None:
+    folder = tmp_path / "downloads"
+    folder.mkdir()
+    (folder / "SHA256SUMS").write_text(f"{'0' * 64}  debian.iso\n")
+    (folder / "thesis.tex").write_text("words")
+    with pytest.raises(StorageError, match="is not a model folder: choose another path"):
+        write_folder(folder, files())
+    assert names(folder) == ["SHA256SUMS", "thesis.tex"]
+
+
+def test_what_lies_beside_a_model_stays_when_it_is_replaced(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    write_folder(folder, {**files(), "encoder.onnx": b"graph"})
+    (folder / "notes.txt").write_text("mine")
+    (folder / ".git").mkdir()
+    (folder / ".git" / "HEAD").write_text("main")
+    write_folder(folder, files(b"others"))
+    assert (folder / "notes.txt").read_text() == "mine"
+    assert (folder / ".git" / "HEAD").read_text() == "main"
+    assert "encoder.onnx" not in names(folder), "a graph of other weights"
+    assert ModelFolder.open(folder).read(WEIGHTS) == b"others"
+    assert names(tmp_path) == ["model"]
+
+
+@pytest.mark.parametrize("fails_at", [0, 2, 4])
+@pytest.mark.parametrize("exists", [False, True])
+def test_no_space_leaves_what_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails_at: int, exists: bool
+) -> None:
+    if exists:
+        write_folder(tmp_path / "model", files(b"old"))
+    before = names(tmp_path)
+    write_file, calls = rooms.write_file, []
+
+    def full(path: Path, data: bytes) -> None:
+        calls.append(path)
+        if len(calls) > fails_at:
+            path.write_bytes(data[:3])
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        write_file(path, data)
+
+    monkeypatch.setattr(rooms, "write_file", full)
+    with pytest.raises(StorageError, match="the model cannot be written: no space left on device"):
+        write_folder(tmp_path / "model", files(b"new"))
+    assert names(tmp_path) == before
+    if exists:
+        assert ModelFolder.open(tmp_path / "model").read(WEIGHTS) == b"old"
+
+
+def test_a_failed_exchange_brings_the_old_model_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_folder(tmp_path / "model", files(b"old"))
+    replace_path = Path.replace
+
+    def refuse(self: Path, target: Path) -> Path:
+        if self.suffix == ".partial":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return replace_path(self, target)
+
+    monkeypatch.setattr(Path, "replace", refuse)
+    with pytest.raises(StorageError, match="permission denied"):
+        write_folder(tmp_path / "model", files(b"new"))
+    assert ModelFolder.open(tmp_path / "model").read(WEIGHTS) == b"old"
+    assert names(tmp_path) == ["model"]
+
+
+def rewritten(path: Path, change: dict[str, object]) -> Path:
+    """A folder whose config.json was changed, digests and all."""
+    content = json.loads(config_bytes(config(), tokenizer()))
+    write_folder(path, {**files(), CONFIG: json.dumps({**content, **change}).encode()})
+    return path
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"format_version": 2}, "format_version is 2: this turnout reads version 1"),
+        ({"format_version": None}, "format_version is None"),
+        ({"modle": {}}, "unknown key 'modle': did you mean 'model'?"),
+        ({"model": {"windw_seconds": 3.0}}, "unknown key 'model.windw_seconds': did you mean"),
+        ({"model": []}, "model is []: an object with keys is needed"),
+        ({"reserved_ids": {"blank": 9}}, "the two files belong to different models"),
+    ],
+)
+def test_a_config_that_cannot_be_is_refused(
+    tmp_path: Path, change: dict[str, object], message: str
+) -> None:
+    folder = ModelFolder.open(rewritten(tmp_path / "model", change))
+    with pytest.raises(ModelFolderError) as caught:
+        assert folder.config and folder.tokenizer
+    assert message in str(caught.value)
+    assert str(caught.value).startswith(f"model folder {tmp_path / 'model'}: ")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_tokenizer_with_more_ids_than_rows_is_refused(tmp_path: Path) -> None:
+    small = replace(config(), vocabulary=VocabularyConfig(size=tokenizer().size - 1))
+    write_folder(tmp_path / "model", {**files(), CONFIG: config_bytes(small, tokenizer())})
+    with pytest.raises(ModelFolderError, match="belong to different models"):
+        _ = ModelFolder.open(tmp_path / "model").tokenizer
+
+
+def test_names_paths_and_what_ships(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rooms, "SHIPPED", tmp_path / "models")
+    assert rooms.shipped_models() == ()
+    with pytest.raises(ModelFolderError, match=r"no model 'commands': .* \(none in this inst"):
+        resolve()
+    write_folder(tmp_path / "models" / "commands", files())
+    assert resolve() == resolve("commands") == tmp_path / "models" / "commands"
+    assert resolve(str(tmp_path)) == tmp_path
+    with pytest.raises(ModelFolderError, match=r"no model 'comands': .* that ships \(commands\)"):
+        resolve("comands")
