@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     __version__: str
+    from turnout.config.transcription import TranscriptionOptions
     from turnout.errors import (
         AudioError,
         AudioTooLong,
@@ -50,6 +51,7 @@ __all__ = [
     "TrainingError",
     "Transcriber",
     "Transcript",
+    "TranscriptionOptions",
     "TurnoutError",
     "UsageError",
     "Word",
@@ -65,6 +67,7 @@ _HOMES = {
     "Task": "guidance",
     "Transcriber": "transcription.transcriber",
     "Transcript": "text.transcript",
+    "TranscriptionOptions": "config.transcription",
     "Word": "text.transcript",
     "export_folder": "export.folder",
     "load": "transcription.load",

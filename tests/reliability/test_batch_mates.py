@@ -40,7 +40,7 @@ from tests.reliability.tally import Tally
 from turnout.audio.features import log_mel
 from turnout.backends.onnx import OnnxBackend
 from turnout.backends.torch import TorchBackend, load_model
-from turnout.config import ModelConfig
+from turnout.config import ModelConfig, TranscriptionOptions
 from turnout.decoding.backend import Backend
 from turnout.decoding.request import DecodingOptions, Request, Utterance
 from turnout.errors import ModelFolderError
@@ -49,7 +49,6 @@ from turnout.guidance import Bandwidth, Guide, Task
 from turnout.model_folder.folder import CONFIG, ModelFolder, write_folder
 from turnout.text.tokenizer import Tokenizer
 from turnout.transcription.transcriber import Transcriber
-from turnout.transcription.wishes import Options
 
 TOLERANCE = 1e-4
 CAPACITY = 1.25
@@ -288,7 +287,7 @@ def test_inference_has_no_capacity_to_be_set(tmp_path: Path, tally: Tally) -> No
     offered = {
         "model": names_in(ModelConfig),
         "decoding": names_in(DecodingOptions),
-        "transcribe": Options.__annotations__,
+        "transcribe": names_in(TranscriptionOptions),
         "load": signature(turnout.load).parameters,
     }
     for what, names in offered.items():

@@ -1,17 +1,15 @@
 """Name or folder -> Transcriber: the model that is meant, on the backend that can run it."""
 
 from importlib.util import find_spec
-from numbers import Integral
 from os import PathLike
 from pathlib import Path
-from types import NoneType
 from typing import Literal
 
+from turnout.config.plain import read_value
 from turnout.decoding.backend import Backend
-from turnout.errors import MissingExtra, ModelFolderError, UsageError
+from turnout.errors import MissingExtra, ModelFolderError, UsageError, shown
 from turnout.model_folder.folder import WEIGHTS, ModelFolder, resolve
 from turnout.transcription.transcriber import Transcriber
-from turnout.transcription.wishes import check_kind
 
 BackendName = Literal["auto", "onnx", "torch"]
 
@@ -28,9 +26,10 @@ def load(
     `backend="auto"` takes ONNX Runtime, and PyTorch where the folder has no graphs or `device` is
     not the CPU. Raises ModelFolderError, UsageError and MissingExtra.
     """
-    check_kind("model", name_or_folder, (str, PathLike, NoneType), "a name, a folder or None")
-    check_kind("device", device, (str,), "a word")
-    check_kind("threads", threads, (Integral, NoneType), "a whole number or None")
+    if not isinstance(name_or_folder, str | PathLike | None):
+        raise UsageError(f"model is {shown(name_or_folder)}: it must be a name, a folder or None")
+    read_value(str, device, "device")
+    read_value(int | None, threads, "threads")
     if threads is not None and threads < 1:
         raise UsageError(f"threads is {threads}: it must be at least 1")
     folder = ModelFolder.open(resolve(name_or_folder))

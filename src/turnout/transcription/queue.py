@@ -10,13 +10,13 @@ from contextlib import closing
 from dataclasses import replace
 
 from turnout.audio.waveform import Source, open_recording
-from turnout.config import ModelConfig
+from turnout.config import ModelConfig, TranscriptionOptions
 from turnout.decoding.request import Decoded, Request, Utterance
 from turnout.errors import TurnoutError
 from turnout.text.transcript import Transcript
 from turnout.transcription.compose import Heard, compose
 from turnout.transcription.hearing import Hearing, Stretch
-from turnout.transcription.wishes import Wishes
+from turnout.transcription.options import request_of
 
 Decode = Callable[[Sequence[Utterance]], list[Decoded]]
 
@@ -24,9 +24,9 @@ Decode = Callable[[Sequence[Utterance]], list[Decoded]]
 class Job:
     """One recording on its way; `result` is set once it is through or has failed."""
 
-    def __init__(self, source: Source, wishes: Wishes, config: ModelConfig) -> None:
-        self.wishes = wishes
-        self.language = wishes.said_language
+    def __init__(self, source: Source, options: TranscriptionOptions, config: ModelConfig) -> None:
+        self.options = options
+        self.language = options.stated_language
         self.result: Transcript | TurnoutError | None = None
         self._findable = config.decoder.num_layers > 0 and len(config.vocabulary.languages) > 1
         self._pieces: list[tuple[Stretch, Decoded]] = []
@@ -35,12 +35,12 @@ class Job:
         self._stretches: Iterator[Stretch] = iter(())
         try:
             recording = open_recording(
-                source, max_duration=wishes.max_duration, channel=wishes.channel
+                source, max_duration=options.max_duration, channel=options.channel
             )
         except TurnoutError as error:
             self.result = error
             return
-        self._hearing = Hearing(recording, config, wishes.said_bandwidth)
+        self._hearing = Hearing(recording, config, options.stated_bandwidth)
         self._stretches = iter(self._hearing)
 
     def take(self) -> tuple[Stretch, Request] | None:
@@ -58,7 +58,7 @@ class Job:
             self._finish()
             return None
         self._waiting += 1
-        return stretch, self.wishes.request(self._hearing.bandwidth, self.language)
+        return stretch, request_of(self.options, self._hearing.bandwidth, self.language)
 
     def give(self, stretch: Stretch, decoded: Decoded) -> None:
         """The answer for a stretch that was taken."""
@@ -91,9 +91,9 @@ class Job:
         self.result = compose(
             Heard(
                 pieces=self._pieces,
-                tasks=self.wishes.tasks,
+                tasks=self.options.tasks,
                 language=self.language,
-                target_language=self.wishes.target_language,
+                target_language=self.options.target_language,
                 duration_seconds=hearing.duration_seconds,
                 bandwidth=hearing.bandwidth,
                 warnings=hearing.recording.warnings,
@@ -104,9 +104,11 @@ class Job:
 class Queue:
     """Recordings in the order of their sources, a batch's worth of them open at a time."""
 
-    def __init__(self, sources: Iterable[Source], wishes: Wishes, config: ModelConfig) -> None:
+    def __init__(
+        self, sources: Iterable[Source], options: TranscriptionOptions, config: ModelConfig
+    ) -> None:
         self._sources = iter(sources)
-        self._wishes = wishes
+        self._options = options
         self._config = config
         self._jobs: deque[Job] = deque()
 
@@ -133,9 +135,9 @@ class Queue:
         """Stretches of as many recordings as it takes to fill a batch."""
         batch: list[tuple[Job, Stretch, Request]] = []
         for job in self._open_jobs():
-            while len(batch) < self._wishes.batch_size and (taken := job.take()):
+            while len(batch) < self._options.batch_size and (taken := job.take()):
                 batch.append((job, *taken))
-            if len(batch) == self._wishes.batch_size:
+            if len(batch) == self._options.batch_size:
                 break
         return batch
 
@@ -143,7 +145,7 @@ class Queue:
         """Those that are open, then new ones."""
         yield from list(self._jobs)
         for source in self._sources:
-            job = Job(source, self._wishes, self._config)
+            job = Job(source, self._options, self._config)
             self._jobs.append(job)
             yield job
 

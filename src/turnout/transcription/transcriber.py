@@ -6,9 +6,10 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Literal, Unpack, overload
+from typing import Any, Literal, overload
 
 from turnout.audio.waveform import Source, open_recording
+from turnout.config.transcription import TranscriptionOptions
 from turnout.decoding.backend import Backend
 from turnout.decoding.decode import decode
 from turnout.decoding.request import Decoded, DecodingOptions, Utterance
@@ -18,8 +19,8 @@ from turnout.text.tokenizer import Tokenizer
 from turnout.text.transcript import Transcript
 from turnout.transcription.compose import Heard, compose
 from turnout.transcription.hearing import Hearing
+from turnout.transcription.options import decoding_of, options_for_model, options_of
 from turnout.transcription.queue import Queue
-from turnout.transcription.wishes import Options, Wishes
 
 Sources = list[Source] | list[str] | list[Path] | tuple[Source, ...]
 
@@ -40,23 +41,28 @@ class Transcriber:
         return f"Transcriber({place}{type(self.backend).__name__})"
 
     @overload
-    def transcribe(self, source: Sources, **options: Unpack[Options]) -> list[Transcript]: ...
-    @overload
-    def transcribe(self, source: Source, **options: Unpack[Options]) -> Transcript: ...
     def transcribe(
-        self, source: Source | Sources, **options: Unpack[Options]
+        self, source: Sources, options: TranscriptionOptions | None = None, **changes: Any
+    ) -> list[Transcript]: ...
+    @overload
+    def transcribe(
+        self, source: Source, options: TranscriptionOptions | None = None, **changes: Any
+    ) -> Transcript: ...
+    def transcribe(
+        self, source: Source | Sources, options: TranscriptionOptions | None = None, **changes: Any
     ) -> Transcript | list[Transcript]:
         """The text of a recording (path, bytes or binary file), or of each of a list of them.
 
+        `options` may be given whole, or one by one as keyword arguments, which win.
         `task="both"` reads once and gives the translation inside the transcript; what is left out
         is measured or found. Raises AudioError for a recording that cannot be taken,
         GuidanceError for what this model cannot do, UsageError for what is no recording or option.
         """
         if not isinstance(source, list | tuple):
-            (transcript,) = self.transcribe([source], **options)
+            (transcript,) = self.transcribe([source], options, **changes)
             return transcript
         transcripts: list[Transcript] = []
-        for result in self.transcribe_files(source, **options):
+        for result in self.transcribe_files(source, options, **changes):
             if isinstance(result, TurnoutError):
                 raise result
             transcripts.append(result)
@@ -65,9 +71,10 @@ class Transcriber:
     def transcribe_files(
         self,
         sources: Iterable[Source],
+        options: TranscriptionOptions | None = None,
         *,
         cancelled: Callable[[], bool] | None = None,
-        **options: Unpack[Options],
+        **changes: Any,
     ) -> Iterator[Transcript | TurnoutError]:
         """What became of each recording, in order: an error of one does not stop the others.
 
@@ -75,18 +82,21 @@ class Transcriber:
         could be served with; Cancelled where `cancelled` says so.
         """
         check_sources(sources)
-        wishes = Wishes.of(options).for_model(self.backend.config)
-        queue = Queue(sources, wishes, self.backend.config)
-        return queue.results(lambda utterances: self.decode(utterances, wishes.decoding, cancelled))
+        asked = options_for_model(options_of(options, changes), self.backend.config)
+        queue = Queue(sources, asked, self.backend.config)
+        search = decoding_of(asked)
+        return queue.results(lambda utterances: self.decode(utterances, search, cancelled))
 
-    def listen(self, source: Source, **options: Unpack[Options]) -> Hearing:
+    def listen(
+        self, source: Source, options: TranscriptionOptions | None = None, **changes: Any
+    ) -> Hearing:
         """The first step: a recording's stretches with features, read as they are asked for.
 
         Raises AudioError.
         """
-        wishes = Wishes.of(options)
-        recording = open_recording(source, max_duration=wishes.max_duration, channel=wishes.channel)
-        return Hearing(recording, self.backend.config, wishes.said_bandwidth)
+        asked = options_of(options, changes)
+        recording = open_recording(source, max_duration=asked.max_duration, channel=asked.channel)
+        return Hearing(recording, self.backend.config, asked.stated_bandwidth)
 
     def decode(
         self,

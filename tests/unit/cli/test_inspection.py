@@ -25,7 +25,8 @@ class StandIn:
         self.backend = self
         self.guidance = []
 
-    def transcribe_files(self, sources, **_options):
+    def transcribe_files(self, sources, options):
+        assert (options.task, options.word_timestamps) == ("transcribe", True)
         words = (Word(start=0.1, end=0.3, word="يمين"),)
         for source in sources:
             if source.stem == "bad":
@@ -37,8 +38,8 @@ class StandIn:
                 segments=(Segment(id=0, start=0.0, end=0.4, text="يمين", words=words),),
             )  # fmt: skip
 
-    def listen(self, _source, **options):
-        assert options["bandwidth"] == "narrowband"
+    def listen(self, _source, _options, bandwidth):
+        assert bandwidth == "narrowband"
         yield Stretch(0.0, 0.4, np.ones((40, 80), np.float32))
         yield Stretch(0.4, 0.5, None)
 

@@ -11,14 +11,13 @@ import pytest
 import soundfile
 
 from tests.doubles import model_config, tone
-from turnout.config import DecoderConfig, ModelConfig
+from turnout.config import DecoderConfig, ModelConfig, TranscriptionOptions
 from turnout.decoding.request import Decoded, Hypothesis, Request, Utterance
 from turnout.errors import AudioError, AudioTooLong, GuidanceError, TurnoutError
 from turnout.guidance import Bandwidth, Task
 from turnout.text.transcript import Transcript, Word
 from turnout.transcription import hearing as hearing_room
 from turnout.transcription.queue import Queue
-from turnout.transcription.wishes import Wishes
 
 CONFIG = model_config(window_seconds=2.0)
 
@@ -65,14 +64,14 @@ def wav(samples: np.ndarray, rate: int = 16_000) -> bytes:
 
 
 def run(
-    sources: Sequence[object], decoder: Decoder, config: ModelConfig = CONFIG, **wishes: object
+    sources: Sequence[object], decoder: Decoder, config: ModelConfig = CONFIG, **options: object
 ) -> list[Transcript | TurnoutError]:
-    queue = Queue(sources, Wishes(**wishes), config)  # type: ignore[arg-type]
+    queue = Queue(sources, TranscriptionOptions(**options), config)  # type: ignore[arg-type]
     return list(queue.results(decoder))
 
 
-def one(source: bytes, decoder: Decoder, **wishes: object) -> Transcript:
-    (result,) = run([source], decoder, **wishes)
+def one(source: bytes, decoder: Decoder, **options: object) -> Transcript:
+    (result,) = run([source], decoder, **options)
     assert isinstance(result, Transcript), result
     return result
 
@@ -212,13 +211,13 @@ def test_results_come_as_soon_as_they_are_known() -> None:
             opened.append(number)
             yield wav(tone(0.5))
 
-    results = Queue(sources(), Wishes(batch_size=2), CONFIG).results(Decoder())
+    results = Queue(sources(), TranscriptionOptions(batch_size=2), CONFIG).results(Decoder())
     next(results)
     assert len(opened) <= 4
 
 
 def test_stopping_early_releases_the_recordings() -> None:
-    queue = Queue([wav(tone(0.5)), wav(tone(9.0))], Wishes(batch_size=2), CONFIG)
+    queue = Queue([wav(tone(0.5)), wav(tone(9.0))], TranscriptionOptions(batch_size=2), CONFIG)
     results = queue.results(Decoder())
     next(results)
     hearings = [job._hearing for job in queue._jobs]
@@ -238,7 +237,7 @@ def test_hours_do_not_gather_in_memory() -> None:
             return super().__call__(utterances)
 
     most: list[int] = []
-    queue = Queue([wav(tone(40.0))], Wishes(batch_size=2, language="en"), CONFIG)
+    queue = Queue([wav(tone(40.0))], TranscriptionOptions(batch_size=2, language="en"), CONFIG)
     list(queue.results(Watching()))
     assert len(most) > 5
     assert max(most) <= 4, "features of stretches that are done"
