@@ -30,8 +30,7 @@ if TYPE_CHECKING:
     from turnout.guidance import Bandwidth, Task
     from turnout.text.transcript import Segment, Transcript, Word
     from turnout.training.train import train
-    from turnout.transcription.load import load
-    from turnout.transcription.transcriber import Transcriber
+    from turnout.transcription.transcriber import Transcriber, load
 
 __all__ = [
     "AudioError",
@@ -70,7 +69,7 @@ _HOMES = {
     "TranscriptionOptions": "config.transcription",
     "Word": "text.transcript",
     "export_folder": "export.folder",
-    "load": "transcription.load",
+    "load": "transcription.transcriber",
     "train": "training.train",
 }
 _WORKSHOP = ("export_folder", "train")

@@ -51,7 +51,7 @@ MODEL = ModelOptions()
 
 def transcriber_of(options: ModelOptions) -> "Transcriber":
     """The model that is asked for, ready."""
-    from turnout.transcription.load import load
+    from turnout.transcription.transcriber import load
 
     return load(
         options.model, backend=options.backend, device=options.device, threads=options.threads

@@ -1,11 +1,13 @@
 """What is asked of a recording: by the command line, by Python and by a server alike."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
 from math import inf
-from typing import Literal
+from typing import Any, Literal
 
 from turnout.config.bounds import at_least, require
-from turnout.config.plain import check_types
+from turnout.config.plain import check_types, nearest
+from turnout.errors import UsageError, shown
 from turnout.guidance import Bandwidth, Task
 
 TaskName = Literal["transcribe", "translate", "both"]
@@ -34,7 +36,7 @@ class TranscriptionOptions:
     channel: int | None = None
     """The one that is heard, from 0; all of them, mixed, by default."""
     batch_size: int = 8
-    """Stretches of audio decoded at once."""
+    """Segments of audio decoded at once."""
 
     def __post_init__(self) -> None:
         # Python's callers reach this without a parser before them, so types are checked too.
@@ -60,3 +62,20 @@ class TranscriptionOptions:
     def stated_bandwidth(self) -> Bandwidth | None:
         """None where it is to be measured."""
         return None if self.bandwidth in (None, AUTO) else Bandwidth(self.bandwidth)
+
+
+def options_of(options: TranscriptionOptions, changes: Mapping[str, Any]) -> TranscriptionOptions:
+    """The options with these in place of their own.
+
+    Raises UsageError for a name that none of them has, and ConfigError for a bad value.
+    """
+    if not isinstance(options, TranscriptionOptions):
+        raise UsageError(
+            f"options is {shown(options)}: it must be TranscriptionOptions; single ones are given "
+            'by name, as in task="both"'
+        )
+    known = {field.name: field for field in fields(TranscriptionOptions)}
+    for name in changes:
+        if name not in known:
+            raise UsageError(f"unknown option {shown(name)}{nearest(name, known)}")
+    return replace(options, **changes)

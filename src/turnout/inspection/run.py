@@ -36,9 +36,11 @@ def _record(
     transcriber: Transcriber, source: Path, transcript: Transcript, options: TranscriptionOptions
 ) -> RoutingRecord:
     """Raises AudioError, GuidanceError."""
-    hearing = transcriber.listen(source, options, bandwidth=str(transcript.bandwidth))
+    segments = transcriber.listen(source, options, bandwidth=str(transcript.bandwidth))
     windows = [
-        Window(stretch.start, stretch.log_mel) for stretch in hearing if stretch.log_mel is not None
+        Window(segment.start, segment.log_mel)
+        for segment in segments
+        if segment.log_mel is not None
     ]
     guidance = Guidance(
         bandwidth=transcript.bandwidth,

@@ -9,7 +9,7 @@ from turnout.decoding.backend import Encoded
 from turnout.errors import AudioError
 from turnout.guidance import Bandwidth, Task
 from turnout.text.transcript import Segment, Transcript, Word
-from turnout.transcription.hearing import Stretch
+from turnout.transcription.segments import AudioSegment
 
 from tests.doubles import model_config  # isort: skip
 
@@ -40,8 +40,8 @@ class StandIn:
 
     def listen(self, _source, _options, bandwidth):
         assert bandwidth == "narrowband"
-        yield Stretch(0.0, 0.4, np.ones((40, 80), np.float32))
-        yield Stretch(0.4, 0.5, None)
+        yield AudioSegment(0.0, 0.4, np.ones((40, 80), np.float32), 40)
+        yield AudioSegment(0.4, 0.5, None, 10)
 
     def encode(self, log_mel, _frame_mask, guidance):
         self.guidance += guidance
@@ -54,7 +54,7 @@ class StandIn:
 @pytest.fixture
 def model(monkeypatch):
     stand_in = StandIn()
-    monkeypatch.setattr("turnout.transcription.load.load", lambda *_, **__: stand_in)
+    monkeypatch.setattr("turnout.transcription.transcriber.load", lambda *_, **__: stand_in)
     return stand_in
 
 

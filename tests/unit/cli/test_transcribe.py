@@ -48,7 +48,7 @@ class StandIn:
 @pytest.fixture
 def model(monkeypatch):
     stand_in = StandIn()
-    monkeypatch.setattr("turnout.transcription.load.load", stand_in.load)
+    monkeypatch.setattr("turnout.transcription.transcriber.load", stand_in.load)
     return stand_in
 
 

@@ -9,12 +9,12 @@ import turnout
 from tests.doubles import Script, ScriptedBackend, tokenizer
 from tests.models import saved
 from turnout.config import TranscriptionOptions
+from turnout.config.transcription import options_of
+from turnout.decoding.requests import options_for_model, spelled
 from turnout.errors import ConfigError, GuidanceError, ModelFolderError, UsageError
 from turnout.model_folder.folder import ModelFolder
-from turnout.transcription import load as load_room
-from turnout.transcription.load import choose_backend, load
-from turnout.transcription.options import options_for_model, options_of, spelled
-from turnout.transcription.transcriber import Transcriber
+from turnout.transcription import transcriber as transcriber_room
+from turnout.transcription.transcriber import Transcriber, choose_backend, load
 
 
 def test_a_folder_without_graphs_runs_on_pytorch() -> None:
@@ -69,7 +69,7 @@ def saved_with(files: str) -> ModelFolder:
 
 
 def test_pytorch_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(load_room, "find_spec", lambda _: None)
+    monkeypatch.setattr(transcriber_room, "find_spec", lambda _: None)
     with pytest.raises(
         UsageError, match=r"needs the extra 'train': pip install 'turnout\[train\]'"
     ):
