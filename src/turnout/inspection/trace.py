@@ -1,14 +1,22 @@
-"""Windows of a recording through the encoder -> the expert of every frame, on one time line."""
+"""A recording through a transcriber, once for its words and once for the expert of every frame.
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+Reads `Encoded.expert_index`, so any backend will do.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float32, Int64
 
+from turnout.config.transcription import TranscriptionOptions
 from turnout.decoding.backend import Backend
-from turnout.guidance import Guidance
-from turnout.inspection.record import HOP_SECONDS, Layout
+from turnout.errors import TurnoutError
+from turnout.guidance import Guidance, Task
+from turnout.inspection.record import HOP_SECONDS, Layout, RoutingRecord
+from turnout.text.transcript import Transcript
+from turnout.transcription.transcriber import Transcriber
 
 
 @dataclass(frozen=True)
@@ -28,6 +36,49 @@ class Trace:
     """Between windows, the least value there is."""
     expert_index: Int64[np.ndarray, "feed_forwards hidden"]
     """-1 between windows."""
+
+
+def inspect_files(
+    transcriber: Transcriber, sources: Sequence[Path], options: TranscriptionOptions
+) -> Iterator[RoutingRecord | TurnoutError]:
+    """The routing of each recording, in order, or why it could not be taken.
+
+    The task is to transcribe, with word times, whatever `options` say. Raises GuidanceError and
+    UsageError for options that no recording could be served with.
+    """
+    asked = replace(options, task="transcribe", word_timestamps=True)
+    for source, result in zip(sources, transcriber.transcribe_files(sources, asked), strict=True):
+        if isinstance(result, TurnoutError):
+            yield result
+            continue
+        try:
+            yield _record(transcriber, source, result, asked)
+        except TurnoutError as error:
+            yield error
+
+
+def _record(
+    transcriber: Transcriber, source: Path, transcript: Transcript, options: TranscriptionOptions
+) -> RoutingRecord:
+    """Raises AudioError, GuidanceError."""
+    hearing = transcriber.listen(source, options, bandwidth=str(transcript.bandwidth))
+    windows = [
+        Window(stretch.start, stretch.log_mel) for stretch in hearing if stretch.log_mel is not None
+    ]
+    guidance = Guidance(
+        bandwidth=transcript.bandwidth,
+        task=Task.TRANSCRIBE,
+        language=transcript.language,
+        target_language=transcript.language,
+    )
+    found = trace(transcriber.backend, windows, guidance)
+    return RoutingRecord(
+        name=source.name,
+        log_mel=found.log_mel,
+        expert_index=found.expert_index,
+        guidance=guidance,
+        transcript=transcript,
+    )
 
 
 def trace(backend: Backend, windows: Sequence[Window], guidance: Guidance) -> Trace:

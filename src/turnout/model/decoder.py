@@ -14,8 +14,7 @@ from torch import Tensor, nn
 from turnout.config import DecoderConfig
 from turnout.experts import Dropout, FeedForward, Route, Routing
 from turnout.model.encoder import Stack, routes_of
-from turnout.model.layers import Attention
-from turnout.model.positions import sinusoids
+from turnout.model.layers import Attention, sinusoids
 
 
 class Memory(NamedTuple):

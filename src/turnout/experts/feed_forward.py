@@ -5,8 +5,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from turnout.experts.bank import ExpertBank
-from turnout.experts.routers import Learned, Route, Supervised
-from turnout.experts.routing import Routing
+from turnout.experts.routing import Learned, Route, Routing, Supervised
 
 
 class FeedForward(nn.Module):
