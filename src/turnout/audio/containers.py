@@ -27,6 +27,7 @@ Box = tuple[bytes, int, int]
 UNKNOWN = b"\xff" * 4
 """The size that libsndfile takes to mean: to the end of the file."""
 MOST_CHUNKS = 1000
+"""Lest a file of empty chunks be walked for ever."""
 
 
 class AbsurdError(Exception):
@@ -107,6 +108,7 @@ def _boxes(file: BinaryIO, start: int, end: int, depth: int) -> Iterator[Box]:
     """Boxes from here to there and those inside them: whichever may hold others is taken to."""
     while end - start >= 8:
         head = _content(file, start, min(end, start + 16))
+        # A size of 1 stands in 64 bits behind the kind; one of 0 means to the end of the file.
         size, kind, begin = int.from_bytes(head[:4], "big"), head[4:8], start + 8
         if size == 1 and len(head) == 16:
             size, begin = int.from_bytes(head[8:], "big"), start + 16
@@ -202,7 +204,7 @@ def _data_of_no_size(file: BinaryIO, end: int) -> int | None:
         kind, size = _chunk(file, start)
         if kind == b"data":
             return start + 4 if size == 0 else None
-        start += 8 + size + size % 2
+        start += 8 + size + size % 2  # chunks begin at even places
         if start + 8 > end:
             break
     return None

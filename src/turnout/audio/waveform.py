@@ -202,7 +202,7 @@ class Recording:
                     f"to {LARGEST_SAMPLE:g} (full scale is 1); write the file again",
                 )
             mono = self._mixer.mix(block)
-            if leading:
+            if leading:  # no sample differed yet
                 constant = mono[0] if constant is None else constant
                 changes = np.flatnonzero(mono != constant)
                 leading = len(changes) == 0

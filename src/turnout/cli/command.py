@@ -24,6 +24,7 @@ VERBS = {
     "export": "Write a model folder's ONNX graphs, checked against PyTorch.",
 }
 """Verb (a file of this folder, and its function there) -> its line in the help."""
+# The others need the workshop.
 RUNTIME_VERBS = ("transcribe",)
 WORKSHOP_MODULES = (
     "torch", "lightning_fabric", "safetensors", "lhotse", "jiwer", "sacrebleu",
@@ -64,7 +65,7 @@ def build_app() -> App:
         default_parameter=Parameter(negative_iterable=()),
     )
     for position, (verb, line) in enumerate(VERBS.items()):
-        # `train` is an App of its own: it reads --config.
+        # `train` is an App of its own, since it alone reads --config. A name is imported on use.
         name = f"turnout.cli.{verb}:{'app' if verb == 'train' else verb}"
         app.command(name, name=verb, help=line, sort_key=position)
     return app

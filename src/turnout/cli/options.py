@@ -53,6 +53,7 @@ MODEL = ModelOptions()
 
 def transcriber_of(options: ModelOptions) -> "Transcriber":
     """The model that is asked for, ready."""
+    # Here, not above: ONNX Runtime takes longer to import than help to answer.
     from turnout.transcription.load import load
 
     return load(
@@ -75,6 +76,7 @@ def refuse_fractions(_app: App, _commands: tuple[str, ...], arguments: ArgumentC
 
 def counts(hint: Any) -> bool:
     """Whether whole numbers are the only numbers of a type."""
+    # Two levels deep, for `int | None` and `tuple[tuple[float, int], ...]` alike.
     kinds = {kind for inner in get_args(hint) for kind in (inner, *get_args(inner))} or {hint}
     return int in kinds and float not in kinds
 

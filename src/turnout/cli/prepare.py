@@ -40,6 +40,7 @@ def prepare(
 
 def show_corpus(summary: "Summary") -> int:
     """What was made on stdout, what was left out on stderr; 1 where something was."""
+    # Whoever pipes the table elsewhere still sees what is missing from it.
     show(replace(summary, skipped=()))
     for line in summary.skipped:
         complain(f"left out: {line}")

@@ -54,6 +54,7 @@ class Router(nn.Module):
         self.experts_per_group = experts_per_group
         self.jitter = jitter
         self.linear = nn.Linear(d_model, num_groups * experts_per_group, bias=bias)
+        # Of normed frames, logits of about unit variance: no expert is preferred at first.
         nn.init.normal_(self.linear.weight, std=d_model**-0.5)
 
     def forward(
@@ -69,6 +70,8 @@ class Router(nn.Module):
                 logits = logits + self.jitter * torch.randn_like(logits)
             if self.num_groups == 1:
                 return logits.softmax(dim=-1)
+            # One linear map for all groups, masked after it: a map for each would be a gather that
+            # does not export.
             owner = torch.arange(logits.shape[-1], device=logits.device) // self.experts_per_group
             outside = (owner.unsqueeze(0) != group.unsqueeze(1)).unsqueeze(1)
             return logits.masked_fill(outside, float("-inf")).softmax(dim=-1)
@@ -156,6 +159,7 @@ def balance_loss(
     """
     grouped = frames.view(-1, group_size)
     total = grouped.sum(dim=1, keepdim=True)
+    # A group without frames has a share of 0, not of 0 / 0.
     share = grouped / total.clamp(min=1)
     mean = probabilities.view(-1, group_size) / total.clamp(min=1)
     per_group = group_size * (share * mean).sum(dim=1)

@@ -61,9 +61,9 @@ def _record(
     transcriber: Transcriber, source: Path, transcript: Transcript, options: TranscriptionOptions
 ) -> RoutingRecord:
     """Raises AudioError, GuidanceError."""
-    hearing = transcriber.listen(source, options, bandwidth=str(transcript.bandwidth))
+    heard = transcriber.listen(source, options, bandwidth=str(transcript.bandwidth))
     windows = [
-        Window(stretch.start, stretch.log_mel) for stretch in hearing if stretch.log_mel is not None
+        Window(stretch.start, stretch.log_mel) for stretch in heard if stretch.log_mel is not None
     ]
     guidance = Guidance(
         bandwidth=transcript.bandwidth,
@@ -97,6 +97,7 @@ def trace(backend: Backend, windows: Sequence[Window], guidance: Guidance) -> Tr
             continue
         joined[first : first + len(window.log_mel)] = window.log_mel
         found = encode_alone(backend, window, guidance)
+        # A window may begin between two hidden frames: it is laid at the nearer, and cut to fit.
         place = index[:, round(first / factor) :][:, : found.shape[1]]
         place[:] = found[:, : place.shape[1]]
     return Trace(joined, index)

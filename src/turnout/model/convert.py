@@ -20,6 +20,7 @@ RULES: tuple[tuple[str, str], ...] = (
     (r"^decoder\.embed_tokens\.", "decoder.embedding."),
     (r"^decoder\.embed_positions\.", "decoder.positions."),
     (r"\.layers\.(\d+)\.", r".blocks.\1."),
+    # The norms first, since their names begin with those of what they stand before.
     (r"^(encoder\.blocks\.\d+)\.self_attn_layer_norm\.", r"\1.attention_norm."),
     (r"^(encoder\.blocks\.\d+)\.self_attn\.", r"\1.attention."),
     (r"\.self_attn_layer_norm\.", ".self_norm."),
@@ -78,6 +79,7 @@ def fit_state(model: nn.Module, state: Mapping[str, Tensor]) -> Fitted:
 
 def source_name(name: str, state: Mapping[str, Tensor]) -> str:
     """Where a tensor comes from: itself, or expert 0 of a source whose bank has only that one."""
+    # With a second expert the source is no dense model, and its experts keep their places.
     if EXPERT.search(name) and EXPERT.sub(".experts.1.", name) not in state:
         return EXPERT.sub(".experts.0.", name)
     return name

@@ -80,7 +80,8 @@ class Attention(nn.Module):
 
 
 class Convolution(nn.Module):
-    """Conformer's convolution module (arXiv 2005.08100) with LayerNorm in BatchNorm's place."""
+    """Conformer's convolution module (arXiv 2005.08100) with LayerNorm in BatchNorm's place, which
+    would let padding and batch-mates change a text."""
 
     def __init__(self, d_model: int, kernel: int, dropout: float) -> None:
         super().__init__()
@@ -143,6 +144,8 @@ class ConvolvedFrames(nn.Module):
         mixed = (log_mel * frame_mask.unsqueeze(-1)).transpose(1, 2)
         for convolution, stride in zip((self.first, self.second), self.strides, strict=True):
             mixed = nn.functional.gelu(convolution(mixed))
+            # A hidden frame is valid where the middle of its three is. The bias makes padding
+            # something again, so it is zeroed before the next convolution looks at it.
             frame_mask = frame_mask[:, ::stride]
             mixed = mixed * frame_mask.unsqueeze(1)
         return mixed.transpose(1, 2), frame_mask
@@ -187,6 +190,8 @@ def context_mask(
         near = near & (ahead >= -left)
     if right is not None:
         near = near & (ahead <= right)
+    # Padding far behind the last frame would have nothing to attend to, and a softmax of nothing
+    # is NaN: so each frame has at least itself.
     itself = ahead == 0
     return (mask & near) | itself
 
