@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from turnout.cli.options import MODEL, ModelOptions, Recording, transcriber_of
-from turnout.cli.targets import check_targets
+from turnout.cli.options import MODEL, ModelOptions, Recording, check_targets, transcriber_of
 from turnout.cli.terminal import about, complain, note, show, status_of, track, write_file
 from turnout.config.transcription import TaskName, TranscriptionOptions
 from turnout.errors import StorageError, TurnoutError
@@ -50,8 +49,8 @@ def inspect(
     check_targets(audio, output, (".routing.png", ".routing.json"), (SUMMARY,))
     from turnout.inspection.record import Layout
     from turnout.inspection.report import statistics_json, statistics_table
-    from turnout.inspection.run import inspect_files
     from turnout.inspection.statistics import statistics_of
+    from turnout.inspection.trace import inspect_files
 
     transcriber = transcriber_of(model)
     config = transcriber.backend.config
