@@ -6,8 +6,9 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from turnout.cli.options import MODEL, SPEECH, ModelOptions, SpeechOptions, transcriber_of, words_of
-from turnout.cli.terminal import complain, note, show, track, write_file
+from turnout.cli.terminal import complain, note, show, write_file
 from turnout.cli.transcribe import TaskName
+from turnout.progress import progress
 
 
 def evaluate(
@@ -38,7 +39,7 @@ def evaluate(
         data,
         {**words_of(speech), "task": task},
         limit=limit,
-        watched=lambda answers, total: track(answers, total, "scoring"),
+        watched=lambda answers, total: progress(answers, "scoring", total),
     )
     show(report)
     for line in report.failed:

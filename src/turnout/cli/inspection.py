@@ -15,8 +15,9 @@ from turnout.cli.options import (
     words_of,
 )
 from turnout.cli.targets import check_targets
-from turnout.cli.terminal import about, complain, note, show, status_of, track, write_file
+from turnout.cli.terminal import about, complain, note, show, status_of, write_file
 from turnout.errors import StorageError, TurnoutError
+from turnout.progress import progress
 
 if TYPE_CHECKING:
     from turnout.config import FeatureConfig
@@ -53,7 +54,7 @@ def inspect(
     results = inspect_files(transcriber, audio, **words_of(speech))
     records: list[RoutingRecord] = []
     failures: list[TurnoutError] = []
-    for path, result in zip(audio, track(results, len(audio), "inspecting"), strict=True):
+    for path, result in zip(audio, progress(results, "inspecting", len(audio)), strict=True):
         if isinstance(result, TurnoutError):
             complain(f"error: {about(path, result)}")
             failures.append(result)

@@ -18,8 +18,9 @@ from turnout.cli.options import (
     words_of,
 )
 from turnout.cli.targets import check_targets
-from turnout.cli.terminal import about, complain, note, say, status_of, track, write_file
+from turnout.cli.terminal import about, complain, note, say, status_of, write_file
 from turnout.errors import StorageError, TurnoutError
+from turnout.progress import progress
 
 if TYPE_CHECKING:
     from turnout.text.transcript import Transcript
@@ -82,7 +83,7 @@ def transcribe(
     results = transcriber_of(model).transcribe_files(audio, **options)
     failures: list[TurnoutError] = []
     with hushed_libraries():
-        for path, result in zip(audio, track(results, len(audio), "transcribing"), strict=True):
+        for path, result in zip(audio, progress(results, "transcribing", len(audio)), strict=True):
             if isinstance(result, TurnoutError):
                 complain(f"error: {about(path, result)}")
                 failures.append(result)
