@@ -75,6 +75,7 @@ def examples() -> tuple[Example, ...]:
             Example(
                 id=str(number),
                 log_mel=features,
+                num_frames=len(features),
                 bandwidth=bandwidth,
                 language=language,
                 transcript=row["text"],

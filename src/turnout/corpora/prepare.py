@@ -1,32 +1,24 @@
 """`turnout prepare`: a corpus as somebody has it -> lhotse cuts, one file a split.
 
-Knows the order of the work, not the formats (`readers`, `corpora`).
+Knows the order of the work, not the kinds of manifests (`readers`).
 """
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
-from lhotse.cut import Cut
-
 from turnout.config.preparation import PrepareConfig
-from turnout.corpora.cuts import cut_of, write_cuts
-from turnout.corpora.entry import Entry, Note, Read
-from turnout.corpora.measure import Measured, Measurer, settle_bandwidths
-from turnout.corpora.readers.detect import reader_of
-from turnout.corpora.splits import deal
-from turnout.corpora.summary import SplitSummary, Summary
-from turnout.errors import ManifestError, UsageError
+from turnout.corpora.entry import Entries, Entry, MeasuredEntry
+from turnout.corpora.measure import Measurer, settle_bandwidths
+from turnout.corpora.readers.kinds import reader_of
+from turnout.corpora.splits import by_split, split_by_speaker, with_speakers
+from turnout.corpora.summary import Summary
+from turnout.corpora.writing import write_splits
+from turnout.errors import ManifestError
 from turnout.progress import progress
 
-Pair = tuple[Entry, Measured]
 T = TypeVar("T")
-BY_RECORDING = (
-    "no line has a speaker: the splits are dealt by recording, so a speaker may be in several of "
-    "them, and scores may be better than for new speakers"
-)
 
 
 def prepare(source: Path, output: Path, config: PrepareConfig | None = None) -> Summary:
@@ -37,34 +29,35 @@ def prepare(source: Path, output: Path, config: PrepareConfig | None = None) -> 
     UsageError for a source that is nothing known, StorageError.
     """
     config = config or PrepareConfig()
-    bad = Bad(config.skip_bad)
-    notes: list[str] = []
-    entries = list(bad.without(_without(notes, reader_of(source, config)(source, config))))
+    bad = BadLines(config.skip_bad)
+    remarks: list[str] = []
+    entries = list(bad.without(_without(remarks, reader_of(source, config)(source, config))))
     entries, more = merge(entries, bad)
-    notes += more
-    entries = list(bad.without(_checked(entry) for entry in entries))
-    pairs = list(bad.without(_measured(entries, config)))
-    if not pairs:
+    remarks += more
+    entries = list(bad.without(map(_checked, entries)))
+    measured = list(bad.without(_measured(entries, config)))
+    if not measured:
         raise ManifestError(str(source), None, None, _nothing(bad))
-    pairs = list(settle_bandwidths(pairs))
+    measured = list(settle_bandwidths(measured))
     if config.shares is not None:
-        pairs, more = dealt(list(bad.without(_attributed(pairs))), config.shares, config.seed)
-        notes += more
-    splits = write_splits(split(pairs), output)
-    return Summary(splits=splits, skipped=tuple(bad.skipped), notes=tuple(notes))
+        attributed = list(bad.without(with_speakers(measured)))
+        measured, more = split_by_speaker(attributed, config.shares, config.seed)
+        remarks += more
+    splits = write_splits(by_split(measured), output)
+    return Summary(splits=splits, skipped=tuple(bad.skipped), notes=tuple(remarks))
 
 
-def _without(notes: list[str], items: Read) -> Iterator[Entry | ManifestError]:
-    """The items that are no notes; the others are added to `notes`."""
+def _without(remarks: list[str], items: Entries) -> Iterator[Entry | ManifestError]:
+    """The items that are no remarks; those are added to `remarks`."""
     for item in items:
-        if isinstance(item, Note):
-            notes.append(item.text)
+        if isinstance(item, str):
+            remarks.append(item)
         else:
             yield item
 
 
 @dataclass(frozen=True)
-class Bad:
+class BadLines:
     """What becomes of a line that cannot be used: it is raised, or left out and listed."""
 
     skip: bool
@@ -85,10 +78,10 @@ class Bad:
         self.skipped.append(str(error))
 
 
-def merge(entries: Iterable[Entry], bad: Bad) -> tuple[list[Entry], list[str]]:
-    """One entry for each stretch of audio, and notes.
+def merge(entries: Iterable[Entry], bad: BadLines) -> tuple[list[Entry], list[str]]:
+    """One entry for each utterance, and remarks.
 
-    Several lines may name the same stretch, each with another translation; ids become unique.
+    Several lines may name the same audio, each with another translation; ids become unique.
     """
     merged: dict[tuple[str, float, float, int], Entry] = {}
     lines = 0
@@ -163,72 +156,19 @@ def _checked(entry: Entry) -> Entry | ManifestError:
     return entry
 
 
-def _measured(entries: list[Entry], config: PrepareConfig) -> Iterator[Pair | ManifestError]:
-    """Each entry with its audio's figures; a progress bar on stderr."""
+def _measured(
+    entries: list[Entry], config: PrepareConfig
+) -> Iterator[MeasuredEntry | ManifestError]:
+    """Each entry with its audio's figures; a bar on stderr."""
     measurer = Measurer(config.max_duration)
     for entry in progress(entries, "measuring", len(entries)):
         try:
-            yield entry, measurer.measure(entry)
+            yield measurer.measure(entry)
         except ManifestError as error:
             yield error
 
 
-def split(pairs: list[Pair]) -> dict[str, list[Cut]]:
-    """The cuts of each split that the entries name, or 'cuts' alone."""
-    stated = [entry.split is not None for entry, _ in pairs]
-    if any(stated) and not all(stated):
-        entry, _ = pairs[stated.index(False)]
-        raise entry.place.error("split", "is missing here, and other lines have one")
-    splits: dict[str, list[Cut]] = {}
-    for entry, measured in pairs:
-        splits.setdefault(entry.split or "cuts", []).append(cut_of(entry, measured))
-    return splits
-
-
-def _attributed(pairs: list[Pair]) -> Iterator[Pair | ManifestError]:
-    """The pairs that have a speaker; all of them where none has."""
-    some = any(entry.speaker is not None for entry, _ in pairs)
-    for entry, measured in pairs:
-        if some and entry.speaker is None:
-            yield entry.place.error(
-                "speaker", "is missing here, and other lines have one: --split deals out by speaker"
-            )
-        else:
-            yield entry, measured
-
-
-def dealt(
-    pairs: list[Pair], shares: Mapping[str, float], seed: int
-) -> tuple[list[Pair], list[str]]:
-    """The entries with splits by speaker, or by recording where no speaker is stated; notes."""
-    if any(entry.split is not None for entry, _ in pairs):
-        raise UsageError("the corpus has splits of its own: leave --split out")
-    by_recording = all(entry.speaker is None for entry, _ in pairs)
-    seconds: defaultdict[str, float] = defaultdict(float)
-    owners = [
-        str(entry.audio.absolute()) if by_recording else str(entry.speaker) for entry, _ in pairs
-    ]
-    for owner, (_, measured) in zip(owners, pairs, strict=True):
-        seconds[owner] += measured.duration
-    splits = deal(seconds, shares, seed, "recording" if by_recording else "speaker")
-    found = [
-        (replace(entry, split=splits[owner]), measured)
-        for owner, (entry, measured) in zip(owners, pairs, strict=True)
-    ]
-    return found, [BY_RECORDING] if by_recording else []
-
-
-def write_splits(splits: Mapping[str, list[Cut]], output: Path) -> dict[str, SplitSummary]:
-    """Write a file for each split into `output`, and count what is in it."""
-    summaries: dict[str, SplitSummary] = {}
-    for name, cuts in splits.items():
-        path = output / f"{name}.jsonl.gz"
-        write_cuts(cuts, path)
-        summaries[name] = SplitSummary.of(path, cuts)
-    return summaries
-
-
-def _nothing(bad: Bad) -> str:
+def _nothing(bad: BadLines) -> str:
     if not bad.skipped:
         return "holds no utterance"
     return f"holds no usable utterance; the first of {len(bad.skipped)}: {bad.skipped[0]}"

@@ -26,6 +26,8 @@ class Example:
     id: str
     log_mel: NDArray[np.float32]
     """[frames, mels]"""
+    num_frames: int
+    """Of the utterance itself, without the silence that its features may be padded with."""
     bandwidth: Bandwidth
     language: str
     transcript: str
@@ -129,7 +131,7 @@ class Collator:
             utterance_ids=tuple(example.id for example in examples),
             texts=tuple(text for _, _, text in rows),
             guidance=tuple(guidance for _, guidance, _ in rows),
-            seconds=float(frame_mask.sum()) * FRAME_SECONDS,
+            seconds=sum(example.num_frames for example in examples) * FRAME_SECONDS,
         )
 
     def _tokens(

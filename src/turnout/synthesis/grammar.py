@@ -33,7 +33,7 @@ from math import prod
 from pathlib import Path
 from typing import Any, Literal
 
-from turnout.corpora.entry import LANGUAGE_CODE
+from turnout.corpora.manifest import LANGUAGE_CODE
 from turnout.errors import shown
 from turnout.synthesis.yaml_lines import Lined, read_yaml
 

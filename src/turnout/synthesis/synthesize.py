@@ -11,16 +11,14 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
-from lhotse.cut import Cut
 
 from turnout.audio.features import SAMPLE_RATE
 from turnout.config.preparation import SynthesisConfig
-from turnout.corpora.cuts import cut_of
-from turnout.corpora.entry import Entry, Place
-from turnout.corpora.measure import Measured
-from turnout.corpora.prepare import write_splits
-from turnout.corpora.splits import deal
+from turnout.corpora.entry import Entry, MeasuredEntry
+from turnout.corpora.manifest import Place
+from turnout.corpora.splits import assign_splits, by_split
 from turnout.corpora.summary import Summary
+from turnout.corpora.writing import write_splits
 from turnout.errors import StorageError, UsageError
 from turnout.guidance import Bandwidth
 from turnout.progress import progress
@@ -57,13 +55,12 @@ def synthesize(grammar: Path, output: Path, config: SynthesisConfig | None = Non
     synthesiser.check("voice", read.voices)
     synthesiser.check("variant", read.variants)
     sayings = plan(read, config)
-    cuts: dict[str, list[Cut]] = {}
     splits = _splits(sayings, config)
-    for saying in progress(sayings, "speaking", len(sayings)):
-        split = splits.get(saying.voice.speaker)
-        cut = _spoken(saying, read, synthesiser, output, split)
-        cuts.setdefault(split or "cuts", []).append(cut)
-    return Summary(splits=write_splits(cuts, output), notes=_notes(read, sayings))
+    spoken = [
+        _spoken(saying, read, synthesiser, output, splits.get(saying.voice.speaker))
+        for saying in progress(sayings, "speaking", len(sayings))
+    ]
+    return Summary(splits=write_splits(by_split(spoken), output), notes=_notes(read, sayings))
 
 
 def plan(grammar: Grammar, config: SynthesisConfig) -> list[Saying]:
@@ -116,12 +113,12 @@ def _splits(sayings: list[Saying], config: SynthesisConfig) -> dict[str, str]:
     if config.shares is None:
         return {}
     counts = Counter(saying.voice.speaker for saying in sayings)
-    return deal(dict(counts), config.shares, config.seed)
+    return assign_splits(dict(counts), config.shares, config.seed)
 
 
 def _spoken(
     saying: Saying, grammar: Grammar, synthesiser: Synthesiser, output: Path, split: str | None
-) -> Cut:
+) -> MeasuredEntry:
     """Speak one sentence into its file, and describe it."""
     samples = synthesiser.speak(saying.phrase.spoken, saying.voice)
     peak = float(np.abs(samples).max(initial=0.0))
@@ -143,7 +140,8 @@ def _spoken(
         translations=saying.phrase.translations,
         split=split,
     )
-    measured = Measured(
+    return MeasuredEntry(
+        entry=entry,
         native_rate=SAMPLE_RATE,
         num_samples=len(samples),
         start=0.0,
@@ -151,7 +149,6 @@ def _spoken(
         # both synthesise at 16 kHz or more: the band is known, whatever one short word shows of it
         bandwidth=Bandwidth.WIDEBAND,
     )
-    return cut_of(entry, measured)
 
 
 def _notes(grammar: Grammar, sayings: list[Saying]) -> tuple[str, ...]:

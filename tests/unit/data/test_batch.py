@@ -17,6 +17,7 @@ def example(frames: int, spoken: str, translated: str | None, bandwidth=Bandwidt
     return Example(
         id=f"u{frames}",
         log_mel=np.full((frames, 80), float(frames), np.float32),
+        num_frames=frames,
         bandwidth=bandwidth,
         language="es",
         transcript=spoken,

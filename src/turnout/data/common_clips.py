@@ -22,7 +22,7 @@ def alone(text: str) -> list[str]:
 
 
 @dataclass(frozen=True)
-class Told:
+class Inventory:
     """What a rank tells the others of its store."""
 
     digest: str
@@ -31,14 +31,14 @@ class Told:
     left_out: Sequence[str]
 
     @classmethod
-    def of(cls, store: FeatureStore) -> "Told":
-        """What is told of this one."""
+    def of(cls, store: FeatureStore) -> "Inventory":
+        """Of this one."""
         names = [clip.id for clip in store.clips]
         clips = list(zip(names, store.counts.tolist(), strict=True))
         return cls(store.digest, clips, store.left_out)
 
     @classmethod
-    def from_json(cls, text: str) -> "Told":
+    def from_json(cls, text: str) -> "Inventory":
         """The inverse of `to_json`."""
         digest, clips, left_out = json.loads(text)
         return cls(digest, [(name, frames) for name, frames in clips], left_out)
@@ -48,30 +48,31 @@ class Told:
         return json.dumps([self.digest, self.clips, self.left_out])
 
 
-def agreed(store: FeatureStore, gather: Gather) -> FeatureStore:
+def with_common_clips(store: FeatureStore, gather: Gather) -> FeatureStore:
     """The store without the clips that any rank lacks or has otherwise, in the first rank's order,
     and with everybody's reasons."""
-    own = Told.of(store)
+    own = Inventory.of(store)
+    # Nearly always all are alike, and a digest is all that the ranks exchange.
     if len(set(gather(sha256(own.to_json().encode()).hexdigest()))) == 1:
         return store
-    everybody = [Told.from_json(text) for text in gather(own.to_json())]
-    shared = set.intersection(*(set(told.clips) for told in everybody))
+    everybody = [Inventory.from_json(text) for text in gather(own.to_json())]
+    shared = set.intersection(*(set(one.clips) for one in everybody))
     places = {clip: place for place, clip in enumerate(own.clips)}
     return replace(
-        store.of([places[clip] for clip in everybody[0].clips if clip in shared]),
+        store.subset([places[clip] for clip in everybody[0].clips if clip in shared]),
         left_out=tuple(_reasons(everybody, shared)),
-        digest=sha256("".join(told.digest for told in everybody).encode()).hexdigest()[:24],
+        digest=sha256("".join(one.digest for one in everybody).encode()).hexdigest()[:24],
     )
 
 
-def _reasons(everybody: Sequence[Told], shared: set[tuple[str, int]]) -> list[str]:
+def _reasons(everybody: Sequence[Inventory], shared: set[tuple[str, int]]) -> list[str]:
     """One line for each clip that is left out, and rank that cannot read it; what other ranks say
     as the first does is said once."""
     first = everybody[0]
     lines = list(first.left_out)
-    for rank, told in enumerate(everybody[1:], start=1):
-        lines += [f"rank {rank}: {line}" for line in told.left_out if line not in first.left_out]
-    names = [{name for name, _ in told.clips} for told in everybody]
+    for rank, one in enumerate(everybody[1:], start=1):
+        lines += [f"rank {rank}: {line}" for line in one.left_out if line not in first.left_out]
+    names = [{name for name, _ in one.clips} for one in everybody]
     kept = {name for name, _ in shared}
     unlike = set.intersection(*names) - kept
     lines += [f"{name}: is not the same on every rank" for name in sorted(unlike)]

@@ -4,11 +4,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from turnout.config.preparation import PrepareConfig
-from turnout.corpora.entry import Read, Record
+from turnout.corpora.entry import Entries
+from turnout.corpora.manifest import Fields, json_lines
 from turnout.corpora.readers.huggingface import metadata_files, read_huggingface
 from turnout.corpora.readers.kaldi import read_kaldi
-from turnout.corpora.readers.lhotse_cuts import read_lhotse
-from turnout.corpora.readers.lines import json_lines
+from turnout.corpora.readers.lhotse import read_lhotse
 from turnout.corpora.readers.nemo import read_nemo
 from turnout.corpora.readers.published import (
     ARABIC_NAME,
@@ -21,7 +21,7 @@ from turnout.corpora.readers.published import (
 from turnout.corpora.readers.table import read_table
 from turnout.errors import UsageError
 
-Reader = Callable[[Path, PrepareConfig], Read]
+Reader = Callable[[Path, PrepareConfig], Entries]
 
 READERS: dict[str, Reader] = {
     "nemo": read_nemo,
@@ -67,8 +67,8 @@ def _kind_of_file(source: Path) -> str | None:
         return "table"
     if not name.endswith((".jsonl", ".json", ".ndjson")):
         return None
-    first = next((line for line in json_lines(source) if isinstance(line, Record)), None)
-    fields = set(first.fields) if first else set()
+    first = next((line for line in json_lines(source) if isinstance(line, Fields)), None)
+    fields = set(first.values) if first else set()
     lhotse = {"supervisions", "recording", "sources", "recording_id"}
     return "lhotse" if fields & lhotse else "nemo"
 
