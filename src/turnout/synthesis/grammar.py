@@ -35,7 +35,7 @@ from typing import Any, Literal
 
 from turnout.corpora.manifest import LANGUAGE_CODE
 from turnout.errors import shown
-from turnout.synthesis.yaml_lines import Lined, read_yaml
+from turnout.synthesis.yaml_lines import YamlValue, read_yaml
 
 SLOT = re.compile(r"\{(\w+)(#\w+)?\}")
 LISTED = 20_000
@@ -163,7 +163,7 @@ def read_grammar(path: Path) -> Grammar:
     )
 
 
-def _engine(file: Lined) -> Literal["espeak-ng", "flite"]:
+def _engine(file: YamlValue) -> Literal["espeak-ng", "flite"]:
     item = file.get("engine")
     match None if item is None else item.string():
         case None | "espeak-ng":
@@ -175,7 +175,7 @@ def _engine(file: Lined) -> Literal["espeak-ng", "flite"]:
             raise item.error(f"is {shown(other)}: espeak-ng or flite was expected")
 
 
-def _phrase(item: Lined) -> Phrase:
+def _phrase(item: YamlValue) -> Phrase:
     if isinstance(item.value, str):
         text = item.string()
         return Phrase(text=text, spoken=text)
@@ -189,7 +189,7 @@ def _phrase(item: Lined) -> Phrase:
     )
 
 
-def _check_slots(item: Lined, phrase: Phrase, slots: Mapping[str, tuple[Phrase, ...]]) -> None:
+def _check_slots(item: YamlValue, phrase: Phrase, slots: Mapping[str, tuple[Phrase, ...]]) -> None:
     """Every placeholder has its slot, and every translation all that it needs of its slots."""
     written = set(phrase.slots)
     for text in (phrase.text, phrase.spoken, *phrase.translations.values()):
@@ -209,7 +209,7 @@ def _check_slots(item: Lined, phrase: Phrase, slots: Mapping[str, tuple[Phrase, 
                 )
 
 
-def _chosen(file: Lined, kind: str) -> tuple[str, ...]:
+def _chosen(file: YamlValue, kind: str) -> tuple[str, ...]:
     """The names listed, without those excluded (in whatever letter case)."""
     listed, excluded = file.get(kind), file.get("exclude")
     if excluded is not None:
@@ -224,7 +224,7 @@ def _chosen(file: Lined, kind: str) -> tuple[str, ...]:
 
 
 def _range(
-    file: Lined, name: str, default: tuple[int, int], limits: tuple[int, int]
+    file: YamlValue, name: str, default: tuple[int, int], limits: tuple[int, int]
 ) -> tuple[int, int]:
     item = file.get(name)
     if item is None:

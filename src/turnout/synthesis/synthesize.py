@@ -22,10 +22,8 @@ from turnout.corpora.writing import write_splits
 from turnout.errors import StorageError, UsageError
 from turnout.guidance import Bandwidth
 from turnout.progress import progress
-from turnout.synthesis.espeak import Espeak
-from turnout.synthesis.flite import Flite
+from turnout.synthesis.engines import Engine, Espeak, Flite, Voice
 from turnout.synthesis.grammar import Grammar, Phrase, read_grammar
-from turnout.synthesis.voices import Synthesiser, Voice
 
 TEMPO = (0.9, 1.1)
 """A clip's speed, relative to its speaker's."""
@@ -51,19 +49,19 @@ def synthesize(grammar: Path, output: Path, config: SynthesisConfig | None = Non
     """
     config = config or SynthesisConfig()
     read = read_grammar(grammar)
-    synthesiser: Synthesiser = Flite.find() if read.engine == "flite" else Espeak.find()
-    synthesiser.check("voice", read.voices)
-    synthesiser.check("variant", read.variants)
-    sayings = plan(read, config)
+    engine: Engine = Flite.find() if read.engine == "flite" else Espeak.find()
+    engine.check("voice", read.voices)
+    engine.check("variant", read.variants)
+    sayings = draw_sayings(read, config)
     splits = _splits(sayings, config)
     spoken = [
-        _spoken(saying, read, synthesiser, output, splits.get(saying.voice.speaker))
+        _spoken(saying, read, engine, output, splits.get(saying.voice.speaker))
         for saying in progress(sayings, "speaking", len(sayings))
     ]
     return Summary(splits=write_splits(by_split(spoken), output), notes=_notes(read, sayings))
 
 
-def plan(grammar: Grammar, config: SynthesisConfig) -> list[Saying]:
+def draw_sayings(grammar: Grammar, config: SynthesisConfig) -> list[Saying]:
     """Who says what, drawn from the seed; speaks nothing yet."""
     each = config.sentences_per_speaker or grammar.sentences_per_speaker or grammar.size
     sayings: list[Saying] = []
@@ -117,10 +115,10 @@ def _splits(sayings: list[Saying], config: SynthesisConfig) -> dict[str, str]:
 
 
 def _spoken(
-    saying: Saying, grammar: Grammar, synthesiser: Synthesiser, output: Path, split: str | None
+    saying: Saying, grammar: Grammar, engine: Engine, output: Path, split: str | None
 ) -> MeasuredEntry:
     """Speak one sentence into its file, and describe it."""
-    samples = synthesiser.speak(saying.phrase.spoken, saying.voice)
+    samples = engine.speak(saying.phrase.spoken, saying.voice)
     peak = float(np.abs(samples).max(initial=0.0))
     if peak > LOUDEST:
         samples = samples * np.float32(LOUDEST / peak)
