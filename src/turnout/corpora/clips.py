@@ -128,14 +128,11 @@ def _clip(cut: Cut | ManifestError, file: Path) -> Clip:
         raise cut.place.error(None, f"{reason} (cut '{cut.id}')")
     (supervision,) = cut.supervisions
     text, language, speaker = map(supervision.fields.text, ("text", "language", "speaker"))
-    for name, value in (
-        ("text", text),
-        ("language", language),
-        ("recording.sampling_rate", cut.sampling_rate),
-    ):
+    rate = cut.sampling_rate
+    for name, value in (("text", text), ("language", language), ("recording.sampling_rate", rate)):
         if value is None:
             raise cut.place.error(name, f"missing in cut '{cut.id}'")
-    rate = cut.sampling_rate or 0
+    assert text is not None and language is not None and rate is not None
     stated = supervision.custom.bandwidth() or Bandwidth.WIDEBAND
     return Clip(
         id=cut.id,
@@ -143,8 +140,8 @@ def _clip(cut: Cut | ManifestError, file: Path) -> Clip:
         start=cut.start,
         duration=cut.duration,
         channel=cut.channel,
-        text=text or "",
-        language=language or "",
+        text=text,
+        language=language,
         speaker=speaker or "unknown",
         bandwidth=Bandwidth.NARROWBAND if rate <= TELEPHONE_RATE else stated,
         translations=dict(supervision.translations),

@@ -170,8 +170,8 @@ def padded_ids(ids: Sequence[Sequence[int]], padding: int) -> Int64[Tensor, "row
     return torch.from_numpy(padded)
 
 
-def row_guidance(bandwidth: Bandwidth, language: str, target_language: str | None) -> Guidance:
-    """Of one row; without a target it transcribes, and the target is the spoken language."""
+def text_guidance(bandwidth: Bandwidth, language: str, target_language: str | None) -> Guidance:
+    """Of one text; without a target it is the transcript, in the spoken language."""
     return Guidance(
         bandwidth=bandwidth,
         task=Task.TRANSCRIBE if target_language is None else Task.TRANSLATE,

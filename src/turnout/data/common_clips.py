@@ -7,8 +7,9 @@ waiting for each other.
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from hashlib import sha256
+from typing import NamedTuple
 
 from turnout.data.store import FeatureStore
 
@@ -21,43 +22,30 @@ def alone(text: str) -> list[str]:
     return [text]
 
 
-@dataclass(frozen=True)
-class Inventory:
+class Inventory(NamedTuple):
     """What a rank tells the others of its store."""
 
     digest: str
-    clips: Sequence[tuple[str, int]]
+    clips: list[tuple[str, int]]
     """Id and frames of each clip."""
     left_out: Sequence[str]
-
-    @classmethod
-    def of(cls, store: FeatureStore) -> "Inventory":
-        """Of this one."""
-        names = [clip.id for clip in store.clips]
-        clips = list(zip(names, store.counts.tolist(), strict=True))
-        return cls(store.digest, clips, store.left_out)
-
-    @classmethod
-    def from_json(cls, text: str) -> "Inventory":
-        """The inverse of `to_json`."""
-        digest, clips, left_out = json.loads(text)
-        return cls(digest, [(name, frames) for name, frames in clips], left_out)
-
-    def to_json(self) -> str:
-        """A line."""
-        return json.dumps([self.digest, self.clips, self.left_out])
 
 
 def with_common_clips(store: FeatureStore, gather: Gather) -> FeatureStore:
     """The store without the clips that any rank lacks or has otherwise, in the first rank's order,
     and with everybody's reasons."""
-    own = Inventory.of(store)
+    names = [clip.id for clip in store.clips]
+    clips = list(zip(names, store.counts.tolist(), strict=True))
+    own = json.dumps(Inventory(store.digest, clips, store.left_out))
     # Nearly always all are alike, and a digest is all that the ranks exchange.
-    if len(set(gather(sha256(own.to_json().encode()).hexdigest()))) == 1:
+    if len(set(gather(sha256(own.encode()).hexdigest()))) == 1:
         return store
-    everybody = [Inventory.from_json(text) for text in gather(own.to_json())]
+    everybody = [
+        Inventory(digest, [(name, frames) for name, frames in clips], left_out)
+        for digest, clips, left_out in map(json.loads, gather(own))
+    ]
     shared = set.intersection(*(set(one.clips) for one in everybody))
-    places = {clip: place for place, clip in enumerate(own.clips)}
+    places = {clip: place for place, clip in enumerate(clips)}
     return replace(
         store.subset([places[clip] for clip in everybody[0].clips if clip in shared]),
         left_out=tuple(_reasons(everybody, shared)),

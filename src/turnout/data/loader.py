@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 from turnout.config import CorpusConfig, DataConfig, ModelConfig
 from turnout.corpora.clips import Clip, check_languages, training_clips
 from turnout.data.augment import Augmenter
-from turnout.data.batch import Batch, Collator, Example, row_guidance
+from turnout.data.batch import Batch, Collator, Example, text_guidance
 from turnout.data.common_clips import Gather, alone, with_common_clips
 from turnout.data.epoch import EpochPlan, epoch_sizes, pack, rank_share, words_at
 from turnout.data.joining import joined_text, joined_translations
@@ -217,8 +217,8 @@ class ExampleMaker:
         language = clips[0].language
         spoken = joined_translations(clips)
         targets = [t for t in self._model.vocabulary.targets_of(language) if t in spoken]
-        texts = {row_guidance(bandwidth, language, None): transcript}
-        texts |= {row_guidance(bandwidth, language, t): spoken[t] for t in targets}
+        texts = {text_guidance(bandwidth, language, None): transcript}
+        texts |= {text_guidance(bandwidth, language, t): spoken[t] for t in targets}
         if self._tasks == "draw":
             drawn = list(texts.items())[min(planned.target, len(targets))]
             texts = dict([drawn])

@@ -48,17 +48,15 @@ def reader_of(source: Path, config: PrepareConfig) -> Reader:
     """
     if not source.exists():
         raise UsageError(f"{source}: there is no such file or folder to prepare")
-    kind = _kind(source) if config.kind == "auto" else config.kind
+    kind: str | None = config.kind
+    if kind == "auto":
+        kind = _kind_of_folder(source) if source.is_dir() else _kind_of_file(source)
     if kind is None:
         raise UsageError(f"{source}: is no corpus that is known: accepted are {ACCEPTED}")
     if source.is_dir() == (kind in OF_FILES):
         wanted = "a file" if kind in OF_FILES else "a folder"
         raise UsageError(f"{source}: '{kind}' is read from {wanted}, and this is not one")
     return READERS[kind]
-
-
-def _kind(source: Path) -> str | None:
-    return _kind_of_folder(source) if source.is_dir() else _kind_of_file(source)
 
 
 def _kind_of_file(source: Path) -> str | None:
