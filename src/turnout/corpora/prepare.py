@@ -3,7 +3,7 @@
 Knows the order of the work, not the kinds of manifests (`readers`).
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
@@ -29,77 +29,67 @@ def prepare(source: Path, output: Path, config: PrepareConfig | None = None) -> 
     UsageError for a source that is nothing known, StorageError.
     """
     config = config or PrepareConfig()
-    bad = BadLines(config.skip_bad)
-    remarks: list[str] = []
-    entries = list(bad.without(_without(remarks, reader_of(source, config)(source, config))))
-    entries, more = merge(entries, bad)
-    remarks += more
-    entries = list(bad.without(map(_checked, entries)))
-    measured = list(bad.without(_measured(entries, config)))
+    ledger = Ledger(config.skip_bad)
+    entries = ledger.good(reader_of(source, config)(source, config))
+    entries = ledger.good(merged(entries))
+    entries = ledger.good(map(_checked, entries))
+    measured = ledger.good(_measured(entries, config))
     if not measured:
-        raise ManifestError(str(source), None, None, _nothing(bad))
+        raise ManifestError(str(source), None, None, _nothing(ledger))
     measured = list(settle_bandwidths(measured))
     if config.shares is not None:
-        attributed = list(bad.without(with_speakers(measured)))
-        measured, more = split_by_speaker(attributed, config.shares, config.seed)
-        remarks += more
+        measured = ledger.good(with_speakers(measured))
+        measured = ledger.good(split_by_speaker(measured, config.shares, config.seed))
     splits = write_splits(by_split(measured), output)
-    return Summary(splits=splits, skipped=tuple(bad.skipped), notes=tuple(remarks))
-
-
-def _without(remarks: list[str], items: Entries) -> Iterator[Entry | ManifestError]:
-    """The items that are no remarks; those are added to `remarks`."""
-    for item in items:
-        if isinstance(item, str):
-            remarks.append(item)
-        else:
-            yield item
+    return Summary(splits=splits, skipped=tuple(ledger.skipped), notes=tuple(ledger.remarks))
 
 
 @dataclass(frozen=True)
-class BadLines:
-    """What becomes of a line that cannot be used: it is raised, or left out and listed."""
+class Ledger:
+    """What of a corpus cannot be used, and what is to be said of it."""
 
-    skip: bool
+    skip_bad: bool
     skipped: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
 
-    def without(self, items: Iterable[T | ManifestError]) -> Iterator[T]:
-        """The good items."""
+    def good(self, items: Iterable[T | ManifestError | str]) -> list[T]:
+        """The items that are neither errors nor remarks; the first error is raised, or else all
+        are listed."""
+        found: list[T] = []
         for item in items:
-            if isinstance(item, ManifestError):
-                self.take(item)
+            if isinstance(item, str):
+                self.remarks.append(item)
+            elif not isinstance(item, ManifestError):
+                found.append(item)
+            elif self.skip_bad:
+                self.skipped.append(str(item))
             else:
-                yield item
-
-    def take(self, error: ManifestError) -> None:
-        """Raise the error, or note it."""
-        if not self.skip:
-            raise error
-        self.skipped.append(str(error))
+                raise item
+        return found
 
 
-def merge(entries: Iterable[Entry], bad: BadLines) -> tuple[list[Entry], list[str]]:
-    """One entry for each utterance, and remarks.
+def merged(entries: Sequence[Entry]) -> Entries:
+    """One entry for each utterance.
 
     Several lines may name the same audio, each with another translation; ids become unique.
     """
-    merged: dict[tuple[str, float, float, int], Entry] = {}
-    lines = 0
+    found: dict[tuple[str, float, float, int], Entry] = {}
     for entry in entries:
-        lines += 1
         key = (
             str(entry.audio.absolute()),
+            # Times that differ by less were rounded by whoever wrote them.
             round(entry.offset, 3),
             round(entry.duration or 0.0, 2),
             entry.channel or 0,
         )
         try:
-            merged[key] = _joined(merged[key], entry) if key in merged else entry
+            found[key] = _joined(found[key], entry) if key in found else entry
         except ManifestError as error:
-            bad.take(error)
-    put = lines - len(merged)
-    notes = [f"{put} of {lines} lines named audio of an earlier line"] if put else []
-    return list(_unique(merged.values())), notes
+            yield error
+    if len(found) < len(entries):
+        put = len(entries) - len(found)
+        yield f"{put} of {len(entries)} lines named audio of an earlier line"
+    yield from _unique(found.values())
 
 
 def _joined(first: Entry, second: Entry) -> Entry:
@@ -168,7 +158,7 @@ def _measured(
             yield error
 
 
-def _nothing(bad: BadLines) -> str:
-    if not bad.skipped:
+def _nothing(ledger: Ledger) -> str:
+    if not ledger.skipped:
         return "holds no utterance"
-    return f"holds no usable utterance; the first of {len(bad.skipped)}: {bad.skipped[0]}"
+    return f"holds no usable utterance; the first of {len(ledger.skipped)}: {ledger.skipped[0]}"

@@ -48,8 +48,8 @@ def with_speakers(
 
 def split_by_speaker(
     entries: Sequence[MeasuredEntry], shares: Mapping[str, float], seed: int
-) -> tuple[list[MeasuredEntry], list[str]]:
-    """The entries with splits by speaker, or by recording where no speaker is stated; remarks."""
+) -> Iterator[MeasuredEntry | str]:
+    """The entries with splits by speaker, or with a remark by recording where none is stated."""
     if any(measured.entry.split is not None for measured in entries):
         raise UsageError("the corpus has splits of its own: leave --split out")
     by_recording = all(measured.entry.speaker is None for measured in entries)
@@ -61,11 +61,11 @@ def split_by_speaker(
     for measured in entries:
         seconds[owner(measured.entry)] += measured.duration
     splits = assign_splits(seconds, shares, seed, "recording" if by_recording else "speaker")
-    found = [
-        replace(measured, entry=replace(measured.entry, split=splits[owner(measured.entry)]))
-        for measured in entries
-    ]
-    return found, [BY_RECORDING] if by_recording else []
+    if by_recording:
+        yield BY_RECORDING
+    for measured in entries:
+        entry = replace(measured.entry, split=splits[owner(measured.entry)])
+        yield replace(measured, entry=entry)
 
 
 def assign_splits(

@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 
 from turnout.audio.features import HOP_SAMPLES, SAMPLE_RATE, log_mel_of, mel_power, num_frames
 from turnout.config import AugmentConfig, ModelConfig
-from turnout.data.joining import Joining
 from turnout.data.noise import TELEPHONE_HZ, NoiseBank, draw_sound, envelope, noise_bank
-from turnout.data.plan import WORD_WARP_JITTER, Shape
+from turnout.data.plan import WORD_WARP_JITTER, PlannedUtterance
 from turnout.data.variants import Variant
 
 Floats = NDArray[np.float32]
@@ -55,29 +54,24 @@ class Augmenter:
         return self.bank.band_hz < TELEPHONE_HZ
 
     def speech(
-        self,
-        words: Sequence[Variant],
-        shape: Shape,
-        joining: Joining,
-        narrow: bool,
-        rng: np.random.Generator,
+        self, words: Sequence[Variant], planned: PlannedUtterance, rng: np.random.Generator
     ) -> Floats:
         """The log-mel frames, [frames, mels], of one utterance."""
-        power = self._joined(words, shape, joining, narrow, rng)
+        power = self._joined(words, planned, rng)
         if rng.random() < self.config.noise:
             loud = power.sum(axis=1)
             level = float(loud[loud > loud.mean()].mean()) if loud.any() else 0.0
             snr_db = rng.uniform(*self.config.noise_snr_db)
             babble = power[int(rng.integers(len(power)))] + power.mean(axis=0)
-            noise = self._noise(len(power), babble, narrow, rng)
+            noise = self._noise(len(power), babble, planned.narrow, rng)
             total = max(float(noise.sum(axis=1).mean()), 1e-20)
             power += noise * np.float32(level * 10.0 ** (-snr_db / 10.0) / total)
         return self._finished(power, rng)
 
-    def empty(self, frames: int, narrow: bool, rng: np.random.Generator) -> Floats:
+    def empty(self, planned: PlannedUtterance, rng: np.random.Generator) -> Floats:
         """The log-mel frames of an utterance without words: noise, faint noise, digital zero, or
         (`AugmentConfig.sounds`) clicks, tones and hum."""
-        mels = len(self.bank.band_hz)
+        frames, narrow, mels = planned.num_frames, planned.narrow, len(self.bank.band_hz)
         if rng.random() < self.config.sounds:
             sound = draw_sound((frames + SPARE_FRAMES) * HOP_SAMPLES, rng)
             power = mel_power(sound, self.model.features)[:frames]
@@ -92,17 +86,13 @@ class Augmenter:
         return self._finished(noise, rng)
 
     def _joined(
-        self,
-        words: Sequence[Variant],
-        shape: Shape,
-        joining: Joining,
-        narrow: bool,
-        rng: np.random.Generator,
+        self, words: Sequence[Variant], planned: PlannedUtterance, rng: np.random.Generator
     ) -> Floats:
         """Mel power of the words and their gaps, coloured alike, [frames, mels]."""
+        shape, narrow = planned.shape, planned.narrow
         colour = self._colour(rng)
         floor = np.stack([word.floor for word in words]).astype(np.float32).mean(axis=0) + colour
-        if joining.silent:
+        if planned.joining.silent:
             power = np.zeros((shape.num_frames, len(colour)), np.float32)
         else:
             power = self.bank.stretch(shape.num_frames, rng) * np.exp(floor)

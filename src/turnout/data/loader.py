@@ -3,7 +3,7 @@
 What a batch holds never depends on the process that makes it, nor on what was made before it.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -85,25 +85,19 @@ class Loader:
         """One line for each clip that could not be read."""
         return tuple(line for store in self._stores for line in store.left_out)
 
-    def plan(self, epoch: int, progress: float | Callable[[int], float] = 1.0) -> EpochPlan:
+    def plan(self, epoch: int, progress: float = 1.0) -> EpochPlan:
         """This rank's batches of an epoch: the same number on every rank.
 
-        `progress` is as in `batches`.
+        `progress` is the share of the run done when the epoch *began*: the curriculum moves between
+        epochs, so that a run that goes on within one finds the same plan.
         """
-        share = progress(0) if callable(progress) else progress
-        most_words = words_at(self.config.join, share)
+        most_words = words_at(self.config.join, progress)
         if self._planned is None or self._planned[0] != (epoch, most_words):
             self._planned = ((epoch, most_words), self._plan(epoch, most_words))
         return self._planned[1]
 
-    def batches(
-        self, epoch: int, start: int = 0, progress: float | Callable[[int], float] = 1.0
-    ) -> Iterator[Batch]:
-        """The batches of an epoch from number `start` on, without making those before it.
-
-        `progress` is the share of the run done when the epoch *began* (the curriculum moves between
-        epochs), or a function that gives it for batch 0.
-        """
+    def batches(self, epoch: int, start: int = 0, progress: float = 1.0) -> Iterator[Batch]:
+        """The batches of this plan from number `start` on, without making those before it."""
         plan = self.plan(epoch, progress)
         batches = _Batches(plan, epoch, self._examples, self._collator)
         if self.config.workers == 0:
@@ -184,15 +178,13 @@ class ExampleMaker:
         rng = generator(Stream.AUGMENT, self._seed, epoch, planned.corpus, planned.index)
         store = self._stores[planned.corpus]
         if planned.empty:
-            log_mel = self._augmenter.empty(planned.num_frames, planned.narrow, rng)
+            log_mel = self._augmenter.empty(planned, rng)
         else:
             words = [
                 store.variant(clip, variant)
                 for clip, variant in zip(planned.joining.clips, planned.variants, strict=True)
             ]
-            log_mel = self._augmenter.speech(
-                words, planned.shape, planned.joining, planned.narrow, rng
-            )
+            log_mel = self._augmenter.speech(words, planned, rng)
         clips = [store.clips[clip] for clip in planned.joining.clips]
         transcript = joined_text([clip.text for clip in clips], clips[0].language)
         bandwidth = Bandwidth.NARROWBAND if planned.narrow else Bandwidth.WIDEBAND

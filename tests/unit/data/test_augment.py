@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tests.unit.data.words import PLAIN, write_words
+from tests.unit.data.words import PLAIN, planned, write_words
 from turnout.audio.features import log_mel
 from turnout.config import AugmentConfig, ModelConfig
 from turnout.corpora.clips import ClipReader, read_clips
@@ -32,13 +32,11 @@ def words(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[np.ndarray], l
 def speech(
     config: AugmentConfig, words: list[Variant], joining: Joining, *, seed: int, narrow=False
 ) -> np.ndarray:
-    shape = draw_shape(
-        [len(word.log_power) for word in words], joining, config, np.random.default_rng(1)
-    )
-    frames = Augmenter(config, MODEL).speech(
-        words, shape, joining, narrow, np.random.default_rng(seed)
-    )
-    assert len(frames) == shape.num_frames
+    counts = [len(word.log_power) for word in words]
+    shape = draw_shape(counts, joining, config, np.random.default_rng(1))
+    utterance = replace(planned(gaps=(), narrow=narrow), joining=joining, shape=shape)
+    frames = Augmenter(config, MODEL).speech(words, utterance, np.random.default_rng(seed))
+    assert len(frames) == utterance.num_frames
     return frames
 
 
@@ -92,8 +90,8 @@ def test_noise_has_the_ratio_that_was_asked_for(words) -> None:
 
 @pytest.mark.parametrize("narrow", [False, True])
 def test_empty_utterances_are_finite_and_loud_or_not(narrow: bool) -> None:
-    augmenter = Augmenter(STRONG, MODEL)
-    made = [augmenter.empty(120, narrow, np.random.default_rng(seed)) for seed in range(60)]
+    augmenter, utterance = Augmenter(STRONG, MODEL), planned(gaps=(120,), narrow=narrow)
+    made = [augmenter.empty(utterance, np.random.default_rng(seed)) for seed in range(60)]
     assert all(frames.shape == (120, 80) and np.isfinite(frames).all() for frames in made)
     silent = sum(bool((frames < -1.99).all()) for frames in made)
     assert 0 < silent < 40
@@ -103,7 +101,8 @@ def test_sounds_keep_to_the_telephone_s_band_where_it_is_narrow() -> None:
     above = noise_bank(FEATURES).band_hz > 4000
     for narrow in (False, True):
         augmenter = Augmenter(replace(PLAIN, sounds=1.0), MODEL)
-        made = [augmenter.empty(120, narrow, np.random.default_rng(seed)) for seed in range(20)]
+        utterance = planned(gaps=(120,), narrow=narrow)
+        made = [augmenter.empty(utterance, np.random.default_rng(seed)) for seed in range(20)]
         assert any((frames[:, above] > frames.min()).any() for frames in made) != narrow
 
 

@@ -5,14 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.unit.data.words import PLAIN, data_of, small_model, small_tokenizer, write_words
+from tests.unit.data.words import PLAIN, data_of, planned, small_model, small_tokenizer, write_words
 from turnout.audio.features import model_features, num_frames
 from turnout.config import CorpusConfig, FeatureConfig, ModelConfig
 from turnout.corpora.clips import Clip, read_clips
 from turnout.data.augment import Augmenter
-from turnout.data.joining import Joining
 from turnout.data.loader import Loader
-from turnout.data.plan import Shape
 from turnout.data.variants import VariantConfig, variants_of
 from turnout.guidance import Bandwidth
 
@@ -43,13 +41,8 @@ def trained_on(samples: np.ndarray, model: ModelConfig) -> tuple[np.ndarray, int
     )
     (stored,) = variants_of(clip(len(samples) / 16_000), samples, settings)
     count = len(stored.log_power)
-    return Augmenter(PLAIN, model).speech(
-        [stored],
-        Shape(warp=(1.0,), counts=(count,), gaps=(0, 0)),
-        Joining(clips=(0,), gaps=(0.0, 0.0), silent=True),
-        False,
-        np.random.default_rng(0),
-    ), count
+    alone = planned(counts=(count,), gaps=(0, 0))
+    return Augmenter(PLAIN, model).speech([stored], alone, np.random.default_rng(0)), count
 
 
 @pytest.mark.parametrize("features", [KALDI, WHISPER], ids=["kaldi", "whisper"])
@@ -81,10 +74,10 @@ def test_an_utterance_costs_a_window_and_counts_its_audio(
     )  # fmt: skip
     plan, batches = loader.plan(0), list(loader.batches(0))
     assert len(plan) == len(batches) > 2
-    for planned, batch in zip(plan, batches, strict=True):
-        assert batch.log_mel.shape == (len(planned), 300, 80)
+    for utterances, batch in zip(plan, batches, strict=True):
+        assert batch.log_mel.shape == (len(utterances), 300, 80)
         assert batch.frame_mask.all()
         # Twelve seconds hold four windows of three.
-        assert len(planned) <= 4
-        assert batch.seconds == pytest.approx(sum(one.num_frames for one in planned) / 100)
-    assert sum(len(planned) == 4 for planned in plan) >= len(plan) - 1
+        assert len(utterances) <= 4
+        assert batch.seconds == pytest.approx(sum(one.num_frames for one in utterances) / 100)
+    assert sum(len(utterances) == 4 for utterances in plan) >= len(plan) - 1
