@@ -49,6 +49,7 @@ class Measurer:
         key = (str(entry.audio), entry.channel)
         if self._last is not None and self._last[0] == key:
             return self._last[1]
+        # Let go of it first: two recordings of hours need twice the memory.
         self._last = None
         try:
             waveform = read_audio(
@@ -78,6 +79,7 @@ def _stop(entry: Entry, length: int) -> int:
             f"is {entry.duration:g}: the audio ends at {seconds:g} seconds"
             + (f", {end - seconds:.2f} before the utterance does" if entry.offset else ""),
         )
+    # Stated times are rounded: an end near the recording's is the recording's.
     if abs(end - seconds) <= TOLERANCE:
         return length
     return max(round(end * SAMPLE_RATE), round(entry.offset * SAMPLE_RATE) + 1)

@@ -86,6 +86,7 @@ def assign_splits(
             f"{unit}{'s' * (len(seconds) != 1)}: no {unit} may stand in two splits, so "
             f"{ADVICE[unit]}"
         )
+    # Sorted first: the draw must not depend on the order of the manifest's lines.
     order = sorted(seconds)
     random.Random(seed).shuffle(order)
     total = sum(seconds.values())
@@ -93,7 +94,7 @@ def assign_splits(
     result: dict[str, str] = {}
     for position, speaker in enumerate(order):
         empty = [name for name in shares if name not in result.values()]
-        # the last speakers are kept for splits that have none yet
+        # The last speakers are kept for splits that have none yet
         choices = empty if len(empty) >= len(order) - position else list(shares)
         result[speaker] = max(choices, key=lambda name: shares[name] * total - given[name])
         given[result[speaker]] += seconds[speaker]

@@ -59,9 +59,11 @@ class Augmenter:
         """The log-mel frames, [frames, mels], of one utterance."""
         power = self._joined(words, planned, rng)
         if rng.random() < self.config.noise:
+            # The ratio is that of the words: pauses, however long, do not change it.
             loud = power.sum(axis=1)
             level = float(loud[loud > loud.mean()].mean()) if loud.any() else 0.0
             snr_db = rng.uniform(*self.config.noise_snr_db)
+            # Somebody else talking has a spectrum like this speaker's.
             babble = power[int(rng.integers(len(power)))] + power.mean(axis=0)
             noise = self._noise(len(power), babble, planned.narrow, rng)
             total = max(float(noise.sum(axis=1).mean()), 1e-20)
@@ -78,6 +80,7 @@ class Augmenter:
             return self._finished(power * self.inside_telephone if narrow else power, rng)
         if rng.random() < 0.15:
             return self._finished(np.zeros((frames, mels), np.float32), rng)
+        # A room: more power the lower the frequency.
         fall = np.power(self.bank.band_hz / 1000.0 + 0.2, -1.5, dtype=np.float32)
         noise = self._noise(frames, self.bank.white_mean * fall, narrow, rng)
         noise = noise * np.float32(10.0 ** rng.uniform(2.0, 9.0))
@@ -96,10 +99,12 @@ class Augmenter:
             power = np.zeros((shape.num_frames, len(colour)), np.float32)
         else:
             power = self.bank.stretch(shape.num_frames, rng) * np.exp(floor)
+        # One word alone has no level to differ from: the normalisation takes it away again.
         gains = rng.uniform(-WORD_LEVEL_DB, WORD_LEVEL_DB, len(words)) * (len(words) > 1)
         first = shape.gaps[0]
         for number, word in enumerate(words):
             logs = stretched(word.log_power, shape.counts[number])
+            # Of logarithms, not of power: one loud band must not leak into its quiet neighbours.
             logs = logs @ self._warp_matrix(shape.warp[number], narrow)
             logs += colour + np.float32(gains[number] * NATS_PER_DB)
             last = first + len(logs)

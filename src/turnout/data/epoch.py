@@ -39,6 +39,7 @@ def pack(lengths: Sequence[int], most_frames: int, rng: np.random.Generator) -> 
 
     An utterance longer than that is a batch of its own. Shortest batches first.
     """
+    # Sorted, so that little is padded; blurred, so that an epoch's batches are not the last one's.
     exact = np.asarray(lengths)
     blurred = exact * rng.uniform(1 - LENGTH_JITTER, 1 + LENGTH_JITTER, len(exact))
     batches: list[list[int]] = []

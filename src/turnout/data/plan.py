@@ -16,6 +16,7 @@ from turnout.audio.features import HOP_SAMPLES, SAMPLE_RATE
 from turnout.config import AugmentConfig, CorpusConfig, DataConfig, ModelConfig
 from turnout.corpora.clips import Clip
 from turnout.data.joining import (
+    LONGEST_EDGE,
     Joining,
     Speaker,
     draw_joining,
@@ -154,7 +155,8 @@ class CorpusPlanner:
             return clip
         join = self.config.join
         words = (min(join.min_words, most_words) + most_words) / 2
-        pauses = (join.min_pause + join.max_pause) / 2 * (words - 1) + 0.6
+        # Two edges, each of half the longest on average.
+        pauses = (join.min_pause + join.max_pause) / 2 * (words - 1) + LONGEST_EDGE
         return clip * words + pauses * FRAMES_PER_SECOND
 
     def utterances(
@@ -165,11 +167,14 @@ class CorpusPlanner:
             return []
         rng = generator(Stream.ORDER, seed, epoch, self.number)
         if self.corpus.join:
+            # By their clips: a speaker of few words would be learned by heart.
             sizes = np.array([speaker.num_clips for speaker in self.speakers], float)
             picks = rng.choice(len(self.speakers), count, p=sizes / sizes.sum())
         else:
+            # Each clip comes once before any comes twice.
             passes = -(-count // len(self.usable))
             picks = np.concatenate([rng.permutation(self.usable) for _ in range(passes)])[:count]
+        # A generator for each: an utterance is the same however many there are before it.
         return [
             self._utterance(index, int(pick), most_words, generator(
                 Stream.UTTERANCE, seed, epoch, self.number, index
@@ -213,6 +218,7 @@ class CorpusPlanner:
             )
             clips = [self.clips[clip] for clip in joining.clips]
             text = joined_text([clip.text for clip in clips], clips[0].language)
+            # After it was cut to the window: what is left must not be excluded either.
             if text not in config.exclude:
                 return joining
         raise TrainingError(
@@ -239,6 +245,7 @@ class CorpusPlanner:
 
     def _fitting(self, joining: Joining) -> Joining:
         """As many of the words as the window holds at the slowest tempo, at least one."""
+        # A little slower than the slowest: words differ by WORD_TEMPO_JITTER.
         slowest = min(self.config.augment.speed[0], 1.0) * 0.95
         room = self.longest_frames - joining.gaps[0] * FRAMES_PER_SECOND
         kept = 0

@@ -138,6 +138,7 @@ def _all_variants(
     clips: Sequence[Clip], config: VariantConfig, workers: int
 ) -> Iterator[list[Variant] | str]:
     """In the order of the clips, whatever the number of workers."""
+    # Neighbours go to one process: they are often segments of one recording, decoded once there.
     chunks = [clips[first : first + 32] for first in range(0, len(clips), 32)]
     read = partial(_read_variants, config)
     if workers == 0:
@@ -186,6 +187,7 @@ def _write(
                 floors[index, number] = variant.floor
                 written += len(variant.log_power)
         file.flush()
+        # The folder is renamed next: without this, a crash could leave it whole but for its data.
         os.fsync(file.fileno())
     np.savez(folder / "index.npz", offsets=offsets, floors=floors, counts=counts)
     (folder / "left_out.json").write_text(json.dumps(left_out, ensure_ascii=False), "utf-8")
