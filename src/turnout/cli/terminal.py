@@ -5,10 +5,10 @@ Knows no verb.
 
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO, TypeVar
+from typing import TYPE_CHECKING, TextIO
 from uuid import uuid4
 
 from turnout.errors import StorageError, TurnoutError
@@ -16,7 +16,6 @@ from turnout.errors import StorageError, TurnoutError
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-T = TypeVar("T")
 WIDE = 220
 """Columns of a table that is written to a file or a pipe."""
 
@@ -34,18 +33,6 @@ def show(renderable: "RenderableType") -> None:
     if not console.is_terminal:
         console = Console(width=WIDE)
     console.print(renderable, highlight=False)
-
-
-def track(items: Iterable[T], total: int, what: str) -> Iterator[T]:
-    """The items, with a bar on stderr while they come, where that is a terminal."""
-    if not sys.stderr.isatty() or total < 2:
-        yield from items
-        return
-    from rich.console import Console
-    from rich.progress import track as bar
-
-    console = Console(stderr=True)
-    yield from bar(items, what, total=total, console=console, transient=True)
 
 
 def note(text: str) -> None:

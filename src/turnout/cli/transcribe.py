@@ -21,11 +21,11 @@ from turnout.cli.terminal import (
     note,
     say,
     status_of,
-    track,
     write_file,
 )
 from turnout.config.transcription import TaskName, TranscriptionOptions
 from turnout.errors import StorageError, TurnoutError
+from turnout.progress import progress
 from turnout.text.writers import FORMATS, Format, render
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def transcribe(
     results = transcriber_of(model).transcribe_files(audio, options)
     failures: list[TurnoutError] = []
     with hushed_libraries():
-        for path, result in zip(audio, track(results, len(audio), "transcribing"), strict=True):
+        for path, result in zip(audio, progress(results, "transcribing", len(audio)), strict=True):
             if isinstance(result, TurnoutError):
                 complain(f"error: {about(path, result)}")
                 failures.append(result)

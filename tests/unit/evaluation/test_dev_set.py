@@ -5,7 +5,7 @@ import pytest
 
 from tests.unit.data.words import TEXTS, data_of, small_model, write_words
 from turnout.config import CorpusConfig, JoinConfig
-from turnout.data.agreement import alone
+from turnout.data.common_clips import alone
 from turnout.evaluation.dev_set import DevUtterance, shared_dev_utterances
 from turnout.guidance import Task
 
