@@ -37,7 +37,7 @@ from turnout.data.joining import (
     speakers_of,
 )
 from turnout.evaluation.report import Report
-from turnout.evaluation.run import evaluate
+from turnout.evaluation.evaluate import evaluate
 
 SEED = 20_250_810
 FEWEST_WORDS, MOST_WORDS = 2, 6

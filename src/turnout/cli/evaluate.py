@@ -31,14 +31,14 @@ def evaluate(
     output
         JSON file for the report, each utterance's texts included.
     """
-    from turnout.evaluation.run import evaluate as evaluate_model
+    from turnout.evaluation.evaluate import evaluate as evaluate_model
 
     report = evaluate_model(
         transcriber_of(model),
         data,
         {**words_of(speech), "task": task},
         limit=limit,
-        watched=lambda answers, total: track(answers, total, "scoring"),
+        watched=lambda results, total: track(results, total, "scoring"),
     )
     show(report)
     for line in report.failed:

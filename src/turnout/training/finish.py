@@ -1,10 +1,9 @@
 """The end of a run: the better of best and average, its figures, its plot."""
 
-from dataclasses import asdict
 from typing import Any
 
 from turnout.config.plain import to_plain
-from turnout.evaluation.validation_scores import Validation
+from turnout.evaluation.validation import Validation
 from turnout.training.log import RunLog
 from turnout.training.loop import Trainer, best
 from turnout.training.plot import plot_run
@@ -56,7 +55,7 @@ def card_of(trainer: Trainer, found: Validation, name: str) -> dict[str, Any]:
         "epochs": state.epoch,
         "hours_of_audio": round(state.seconds / 3600, 3),
         "dev_average_wer": found.score,
-        "dev": [asdict(row) for row in found.rows],
+        "dev": found.to_plain(),
         "config": to_plain(trainer.config),
     }
 

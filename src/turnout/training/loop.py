@@ -8,7 +8,6 @@ import itertools
 import json
 import signal
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,7 +19,7 @@ from turnout.config import TrainConfig
 from turnout.config.plain import to_plain
 from turnout.data.batch import Batch
 from turnout.errors import CheckpointError, ConfigError, RunStopped, TrainingError
-from turnout.evaluation.validation_scores import Validation
+from turnout.evaluation.validation import Validation
 from turnout.model.speech_model import SpeechModel
 from turnout.training.checkpoints import (
     Checkpoint,
@@ -287,7 +286,7 @@ class Trainer:
         state.validated = [e for e in newest if e.step in kept]
         state.validated_step = state.step
         if self.log is not None:
-            self.log.validation(state, found.score, [asdict(row) for row in found.rows])
+            self.log.validation(state, found.score, found.to_plain())
 
     def _keep_weights(self, score: float | None) -> Validated:
         """Write the weights of this step into a file of their own."""

@@ -101,7 +101,7 @@ def build_trainer(
     if loader.left_out:
         say(f"warning: {len(loader.left_out)} recordings are left out")
     dev = shared_dev_utterances(config.data, shape, ranks.gather_text)
-    validator = Validator(dev, tokenizer, ranks)
+    validator = Validator(dev[ranks.rank :: ranks.size], tokenizer, ranks.gather_text)
     seed_step(config.seed, -1, 0, 0)
     model = build_model(shape).to(ranks.device)
     return Trainer(config, Stepper(config, model, ranks), loader, validator, StopSignals())

@@ -21,7 +21,7 @@ from turnout.config import (
     VocabularyConfig,
 )
 from turnout.data.batch import IGNORED, Batch, padded_frames, padded_ids
-from turnout.evaluation.validation_scores import Validation
+from turnout.evaluation.validation import Validation
 from turnout.guidance import Guide
 from turnout.model.build import build_model
 from turnout.model.speech_model import SpeechModel

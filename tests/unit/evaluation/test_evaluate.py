@@ -11,9 +11,9 @@ from rich.console import Console
 from turnout.config import DecoderConfig, ModelConfig, VocabularyConfig
 from turnout.corpora.clips import Clip
 from turnout.errors import AudioError, GuidanceError
-from turnout.evaluation import run
-from turnout.evaluation.references import wanted_of
-from turnout.evaluation.report import rows_of
+from turnout.evaluation import evaluate as evaluation
+from turnout.evaluation.references import references_of
+from turnout.evaluation.score_rows import score_rows
 from turnout.guidance import Bandwidth, Task
 from turnout.text.transcript import Transcript
 
@@ -60,9 +60,9 @@ class StandIn:
 @pytest.fixture
 def score(monkeypatch):
     def _score(clips, transcriber=None, **options):
-        monkeypatch.setattr(run, "clips_of", lambda *_: clips)
-        monkeypatch.setattr(run, "_source", lambda one: Path(one.path))
-        return run.evaluate(transcriber or StandIn(), [Path("x")], options)
+        monkeypatch.setattr(evaluation, "clips_of", lambda *_: clips)
+        monkeypatch.setattr(evaluation, "source_of", lambda one, _: Path(one.path))
+        return evaluation.evaluate(transcriber or StandIn(), [Path("x")], options)
 
     return _score
 
@@ -135,7 +135,7 @@ def test_data_in_languages_that_the_model_lacks_are_refused(score):
 def test_utterances_in_other_languages_are_counted_and_left_out(score):
     report = score([clip("a"), clip("b", "fr")])
     assert report.left_out == 1
-    assert {outcome.id for outcome in report.outcomes} == {"a"}
+    assert {text.id for text in report.texts} == {"a"}
 
 
 def test_several_targets_are_named_and_take_a_pass_each(score):
@@ -144,8 +144,10 @@ def test_several_targets_are_named_and_take_a_pass_each(score):
     score([clip("a", translations={"en": "x", "de": "y"})], transcriber)
     asked = [(options["task"], options["target_language"]) for options in transcriber.asked]
     assert asked == [("both", "en"), ("translate", "de")]
-    asked = wanted_of(clip("a", translations={"en": "x", "de": "y"}), BOTH, vocabulary, "de")
-    assert [text.target_language for text in asked] == ["ar", "de"]
+    asked = references_of(
+        clip("a", translations={"en": "x", "de": "y"}), BOTH, ModelConfig(vocabulary=vocabulary), "de"
+    )
+    assert [text.language for text in asked] == ["ar", "de"]
 
 
 def test_the_report_is_json_and_names_what_made_its_figures(score):
@@ -175,7 +177,7 @@ def test_what_made_the_figures_stands_under_the_table(score):
 
 
 def test_nothing_that_was_asked_for_gives_no_row():
-    assert rows_of([]) == ()
+    assert score_rows([]) == ()
 
 
 def test_a_stretch_keeps_its_native_rate_and_its_place(tmp_path):

@@ -20,6 +20,8 @@ from whisper_normalizer.basic import BasicTextNormalizer
 
 Metric = Literal["wer", "cer", "bleu", "chrf"]
 RESAMPLES = 1000
+SEED = 0
+"""Of the intervals of error rates: the same texts always have the same."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +68,6 @@ def word_errors(
     hypotheses: Sequence[str],
     *,
     resamples: int = RESAMPLES,
-    seed: int = 0,
 ) -> Score:
     """Word error rate. Where no reference has a word, 100 for each word inserted.
 
@@ -75,7 +76,7 @@ def word_errors(
     _check(references, hypotheses)
     texts = [normalized(text) for text in references], [normalized(text) for text in hypotheses]
     output = jiwer.process_words(*texts) if references else None
-    return _error_score("wer", output, resamples, seed)
+    return _error_score("wer", output, resamples)
 
 
 def character_errors(
@@ -83,13 +84,12 @@ def character_errors(
     hypotheses: Sequence[str],
     *,
     resamples: int = RESAMPLES,
-    seed: int = 0,
 ) -> Score:
     """Character error rate, spaces between words included; otherwise as `word_errors`."""
     _check(references, hypotheses)
     texts = [normalized(text) for text in references], [normalized(text) for text in hypotheses]
     output = jiwer.process_characters(*texts) if references else None
-    return _error_score("cer", output, resamples, seed)
+    return _error_score("cer", output, resamples)
 
 
 def bleu(
@@ -117,16 +117,15 @@ def _error_score(
     metric: Metric,
     output: jiwer.WordOutput | jiwer.CharacterOutput | None,
     resamples: int,
-    seed: int,
 ) -> Score:
     errors, units = _errors_and_units(output)
     value = _rate(errors.sum(), units.sum())
-    low, high = _interval(errors, units, resamples, seed)
+    low, high = _interval(errors, units, resamples) if resamples and len(units) else (value, value)
     return Score(
         metric=metric,
         value=value,
-        low=low if resamples else value,
-        high=high if resamples else value,
+        low=low,
+        high=high,
         utterances=len(units),
         units=int(units.sum()),
         errors=int(errors.sum()),
@@ -160,13 +159,11 @@ def _rate(errors: float, units: float) -> float:
 
 
 def _interval(
-    errors: NDArray[np.int64], units: NDArray[np.int64], resamples: int, seed: int
+    errors: NDArray[np.int64], units: NDArray[np.int64], resamples: int
 ) -> tuple[float, float]:
     """The 2.5 and 97.5 percentiles of the rate over utterances drawn with replacement."""
     count = len(units)
-    if count == 0 or resamples == 0:
-        return 0.0, 0.0
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(SEED)
     rates = np.empty(resamples)
     for sample in range(resamples):
         drawn = rng.integers(count, size=count)
