@@ -104,13 +104,13 @@ def _spoken(
     count = 0
     failed: list[str] = []
     for item in _joined(clips, data, number) if corpus.join else _whole(clips, data, number):
-        if count == data.dev_utterances:
-            break
         if isinstance(item, AudioError):
             failed.append(str(item))
         elif len(item[1]) <= model.window_seconds * SAMPLE_RATE:
-            count += 1
             yield item
+            count += 1
+            if count == data.dev_utterances:
+                break
     if failed:
         logger.warning(
             "%d dev utterances of %s could not be read and are left out: %s",
@@ -170,7 +170,7 @@ class _Reader:
         self._clips = clips
         self._reader = ClipReader()
         self._read: dict[int, Floats | AudioError] = {}
-        for index in sorted(set(first), key=lambda one: (clips[one].path, clips[one].channel or 0, one)):
+        for index in sorted(set(first), key=lambda one: (clips[one].path, clips[one].channel or 0)):
             try:
                 # A copy: a view would keep the whole recording in memory.
                 self._read[index] = self._reader.read(clips[index]).copy()

@@ -1,10 +1,17 @@
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import soundfile
 
-from tests.unit.data.words import TEXTS, data_of, small_model, write_words
+from tests.unit.corpora.recordings import write_lines
+from tests.unit.data.words import TEXTS, data_of, small_model, word, write_words
+from turnout.audio.waveform import Waveform, read_audio
 from turnout.config import CorpusConfig, JoinConfig
+from turnout.config.preparation import PrepareConfig
+from turnout.corpora import clips
+from turnout.corpora.prepare import prepare
 from turnout.data.agreement import alone
 from turnout.evaluation.dev_set import DevUtterance, shared_dev_utterances
 from turnout.guidance import Task
@@ -57,3 +64,29 @@ def test_a_dev_clip_that_cannot_be_read_is_left_out(
     (tmp_path / "dos-1-0.wav").write_bytes(b"")
     assert len(shared_dev_utterances(config, small_model(), alone)) == 2 * 7
     assert "1 dev utterances" in caplog.text and "dos-1-0.wav" in caplog.text
+
+
+@pytest.mark.parametrize("join", [False, True])
+def test_a_recording_is_decoded_once_however_its_clips_are_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, join: bool
+) -> None:
+    manifest = []
+    for name in "abcd":
+        soundfile.write(tmp_path / f"{name}.wav", word("uno", 110.0, 64_000), 16_000)
+        line = {"audio_filepath": f"{name}.wav", "text": "uno", "lang": "es", "speaker": name}
+        manifest += [{**line, "offset": start, "duration": 1.0} for start in range(4)]
+    cuts = prepare(
+        write_lines(tmp_path / "m.jsonl", *manifest), tmp_path / "cuts", PrepareConfig(kind="nemo")
+    ).splits["cuts"]
+    decoded: Counter[str] = Counter()
+
+    def counted(path: str, **options: object) -> Waveform:
+        decoded[Path(path).name] += 1
+        return read_audio(path, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(clips, "read_audio", counted)
+    corpus = CorpusConfig(cuts=str(cuts.path), join=join)
+    found = dev_of(str(cuts.path), dev=(corpus,), dev_utterances=8)
+    assert len({item.clip.id for item in found}) == 16
+    assert set(decoded) == {"a.wav", "b.wav", "c.wav", "d.wav"}
+    assert set(decoded.values()) == {1}
