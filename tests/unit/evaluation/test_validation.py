@@ -59,6 +59,19 @@ def test_the_order_of_the_texts_changes_nothing() -> None:
         assert Validation.of([TEXTS[index] for index in order]) == found
 
 
+def test_rows_are_logged_by_bandwidth_first() -> None:
+    more = [
+        text("narrowband", "en", "de", "eins", "eins"),
+        text("wideband", "en", "en", "one", "one"),
+    ]
+    rows = Validation.of([*TEXTS, *more]).to_plain()
+    assert [(row["bandwidth"], row["task"]) for row in rows] == [
+        (bandwidth, task)
+        for bandwidth in ("narrowband", "wideband")
+        for task in ("transcribe", "translate")
+    ]
+
+
 def test_languages_translated_into_one_share_a_row() -> None:
     both = [
         text("wideband", "en", "de", "eins zwei", "eins zwei"),
