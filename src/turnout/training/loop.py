@@ -29,6 +29,7 @@ from turnout.training.checkpoints import (
     write_whole,
 )
 from turnout.training.claim import CHECKPOINTS
+from turnout.training.distributed import StopSignals
 from turnout.training.log import RunLog, add_to_window
 from turnout.training.objective import routed_feed_forwards
 from turnout.training.state import (
@@ -40,7 +41,6 @@ from turnout.training.state import (
     share_done,
 )
 from turnout.training.step import Stepper
-from turnout.training.stopping import StopSignals
 
 MOST_SKIPPED = 10
 

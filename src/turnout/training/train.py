@@ -26,13 +26,12 @@ from turnout.text.tokenizer import Tokenizer
 from turnout.training import log
 from turnout.training.checkpoints import Checkpoint, sha256_of, write_whole
 from turnout.training.claim import MODEL, RUN, TOKENIZER, claim, locked, note, noted
-from turnout.training.distributed import Ranks, open_fabric
+from turnout.training.distributed import Ranks, StopSignals, open_fabric
 from turnout.training.finish import finish
 from turnout.training.log import RunLog
 from turnout.training.loop import Trainer
 from turnout.training.state import seed_step
 from turnout.training.step import Stepper
-from turnout.training.stopping import StopSignals
 
 
 def train(config: TrainConfig) -> Path:
@@ -49,7 +48,7 @@ def train(config: TrainConfig) -> Path:
         )
     folder = Path(config.output)
     ranks = Ranks(open_fabric(config))
-    say = log.say if ranks.first else silent
+    say = log.say if ranks.first else log.silent
     if not ranks.first:
         # One rank talks: it hears of what the others could not read.
         logging.getLogger("turnout").setLevel(logging.ERROR)
@@ -231,7 +230,3 @@ def deterministic(config: TrainConfig, ranks: Ranks) -> Iterator[None]:
     finally:
         torch.set_num_threads(threads)
         torch.use_deterministic_algorithms(before)
-
-
-def silent(_: str) -> None:
-    """What the other ranks say."""
