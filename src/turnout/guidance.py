@@ -99,6 +99,10 @@ class ExpertMap:
             index = index * len(values) + values.index(value)
         return index
 
+    def indices(self, guidance: Sequence[Guidance]) -> list[int]:
+        """The index of each; zeros where nothing guides. Raises GuidanceError."""
+        return [self.index(known) for known in guidance]
+
     def name(self, index: int) -> str:
         """The words behind an index, such as 'narrowband' or 'narrowband+translate'."""
         words: list[str] = []
@@ -106,3 +110,19 @@ class ExpertMap:
             index, position = divmod(index, len(values))
             words.append(values[position])
         return "+".join(reversed(words)) or "all"
+
+
+def bandwidth_indices(guidance: Sequence[Guidance], *, needed: bool) -> list[int]:
+    """The position of each one's bandwidth in `Bandwidth`, for a model that has a token for it;
+    zeros where it is not `needed`.
+
+    Raises GuidanceError, naming the choices, where one is missing.
+    """
+    if not needed:
+        return [0] * len(guidance)
+    choices = list(Bandwidth)
+    if any(known.bandwidth is None for known in guidance):
+        raise GuidanceError(
+            f"this model needs the bandwidth of every utterance: one of {', '.join(choices)}"
+        )
+    return [choices.index(known.bandwidth) for known in guidance if known.bandwidth]

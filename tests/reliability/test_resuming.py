@@ -15,7 +15,7 @@ from tests.reliability.tally import Tally
 from turnout.config import TrainConfig
 from turnout.data.batch import Batch
 from turnout.data.loader import Loader
-from turnout.text.tokenizer import Tokenizer
+from turnout.text.sentencepieces import SentencePieceTokenizer
 from turnout.training.distributed import Ranks, open_fabric
 from turnout.training.loop import Trainer
 from turnout.training.state import RunState
@@ -38,8 +38,8 @@ def trainer_of(config: TrainConfig) -> Trainer:
     """A trainer at step 0."""
     ranks = Ranks(open_fabric(config))
     vocabulary = config.model.vocabulary
-    data = Tokenizer.train(training_texts(config.data), vocabulary).to_bytes()
-    return build_trainer(config, Tokenizer.from_bytes(data, vocabulary), ranks, silent)
+    data = SentencePieceTokenizer.train(training_texts(config.data), vocabulary).to_bytes()
+    return build_trainer(config, SentencePieceTokenizer.from_bytes(data, vocabulary), ranks, silent)
 
 
 def plant(config: TrainConfig, step: int, *, late: bool) -> int:

@@ -23,13 +23,13 @@ from numpy.typing import NDArray
 from turnout.audio.decoders import BLOCK_SECONDS, Decoder, open_decoder
 from turnout.audio.features import SAMPLE_RATE
 from turnout.audio.mixing import Mixer
+from turnout.config.transcription import MAX_DURATION_SECONDS
 from turnout.errors import AudioError, AudioTooLong, UsageError
 
 Floats = NDArray[np.float32]
 
 LOWEST_RATE = 8_000
 HIGHEST_RATE = 192_000
-MAX_DURATION_SECONDS = 14_400.0
 LARGEST_SAMPLE = 1e6
 """Full scale is 1, and some programs write 16-bit values as floats; beyond it, powers overflow."""
 SPOOL_BYTES = 2**24

@@ -1,21 +1,15 @@
 """`turnout inspect`."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from turnout.cli.options import (
-    HEARING,
-    MODEL,
-    HearingOptions,
-    ModelOptions,
-    Recording,
-    transcriber_of,
-    words_of,
-)
+from turnout.cli.options import MODEL, ModelOptions, Recording, transcriber_of
 from turnout.cli.targets import check_targets
 from turnout.cli.terminal import about, complain, note, show, status_of, track, write_file
+from turnout.config.transcription import TaskName, TranscriptionOptions
 from turnout.errors import StorageError, TurnoutError
 
 if TYPE_CHECKING:
@@ -25,10 +19,22 @@ if TYPE_CHECKING:
 SUMMARY = "routing.json"
 
 
+@dataclass(frozen=True, kw_only=True)
+class InspectionOptions(TranscriptionOptions):
+    """Of a transcript with word times, which the pictures show."""
+
+    task: Annotated[TaskName, Parameter(parse=False)] = "transcribe"
+    target_language: Annotated[str | None, Parameter(parse=False)] = None
+    word_timestamps: Annotated[bool, Parameter(parse=False)] = True
+
+
+OPTIONS = InspectionOptions()
+
+
 def inspect(
     *audio: Recording,
+    options: Annotated[InspectionOptions, Parameter(name="*")] = OPTIONS,
     output: Annotated[Path, Parameter(name=("--output-dir", "-o"))] = Path(),
-    speech: HearingOptions = HEARING,
     model: ModelOptions = MODEL,
 ) -> int:
     """Show which expert each frame took, layer by layer, under the spectrogram and the words.
@@ -50,7 +56,7 @@ def inspect(
     transcriber = transcriber_of(model)
     config = transcriber.backend.config
     layout = Layout.of(config)
-    results = inspect_files(transcriber, audio, **words_of(speech))
+    results = inspect_files(transcriber, audio, options)
     records: list[RoutingRecord] = []
     failures: list[TurnoutError] = []
     for path, result in zip(audio, track(results, len(audio), "inspecting"), strict=True):

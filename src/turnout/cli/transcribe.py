@@ -7,27 +7,17 @@ from typing import TYPE_CHECKING, Annotated, Literal, get_args
 from cyclopts import Parameter
 
 from turnout.cli.hush import hushed_libraries
-from turnout.cli.options import (
-    MODEL,
-    RECORDINGS,
-    SPEECH,
-    ModelOptions,
-    Recording,
-    SpeechOptions,
-    transcriber_of,
-    words_of,
-)
+from turnout.cli.options import MODEL, RECORDINGS, ModelOptions, Recording, transcriber_of
 from turnout.cli.targets import check_targets
 from turnout.cli.terminal import about, complain, note, say, status_of, track, write_file
+from turnout.config.transcription import TaskName, TranscriptionOptions
 from turnout.errors import StorageError, TurnoutError
 
 if TYPE_CHECKING:
     from turnout.text.transcript import Transcript
-    from turnout.transcription.wishes import Options
 
 Format = Literal["txt", "vtt", "srt", "tsv", "json"]
 FORMATS: tuple[Format, ...] = get_args(Format)
-TaskName = Literal["transcribe", "translate", "both"]
 
 
 @Parameter(name="*")
@@ -41,8 +31,6 @@ class OutputOptions:
         Literal["txt", "vtt", "srt", "tsv", "json", "all"] | None, Parameter(alias="-f")
     ] = None
     """Of the files; txt where only a folder is given."""
-    word_timestamps: bool = False
-    """Give the transcript's words times, in json also where they are."""
 
     @property
     def formats(self) -> tuple[Format, ...]:
@@ -58,28 +46,19 @@ class OutputOptions:
 
 
 OUTPUT = OutputOptions()
+OPTIONS = TranscriptionOptions()
 
 
 def transcribe(
     *audio: Annotated[Recording, Parameter(help=f"{RECORDINGS} '-' is stdin.")],
-    task: TaskName = "transcribe",
+    options: Annotated[TranscriptionOptions, Parameter(name="*")] = OPTIONS,
     output: OutputOptions = OUTPUT,
-    speech: SpeechOptions = SPEECH,
     model: ModelOptions = MODEL,
 ) -> int:
-    """Write down what is said in recordings, or its translation, or both.
-
-    Parameters
-    ----------
-    task
-        'both' reads each recording once and writes transcript and translation.
-    """
+    """Write down what is said in recordings, or its translation, or both."""
     if output.formats:
-        check_targets(audio, output.folder, endings_of(output, task))
-    options: Options = {
-        **words_of(speech), "task": task, "word_timestamps": output.word_timestamps,
-    }  # fmt: skip
-    results = transcriber_of(model).transcribe_files(audio, **options)
+        check_targets(audio, output.folder, endings_of(output, options.task))
+    results = transcriber_of(model).transcribe_files(audio, options)
     failures: list[TurnoutError] = []
     with hushed_libraries():
         for path, result in zip(audio, track(results, len(audio), "transcribing"), strict=True):

@@ -5,12 +5,14 @@ What the data say of language and bandwidth is never told to the model unless th
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from turnout.audio.features import SAMPLE_RATE
 from turnout.audio.waveform import Waveform
-from turnout.config import VocabularyConfig
+from turnout.config import TranscriptionOptions, VocabularyConfig
+from turnout.config.plain import to_plain
+from turnout.config.transcription import TaskName
 from turnout.corpora.clips import Clip, ClipReader
 from turnout.errors import AudioError, GuidanceError, TurnoutError
 from turnout.evaluation.references import (
@@ -25,7 +27,6 @@ from turnout.evaluation.score_rows import ScoredText, score_rows
 from turnout.guidance import Task
 from turnout.text.transcript import Transcript
 from turnout.transcription.transcriber import Transcriber
-from turnout.transcription.wishes import TASKS, Options, TaskName
 
 
 @dataclass(frozen=True)
@@ -61,21 +62,22 @@ Result = tuple[ClipPass, Transcript | TurnoutError]
 def evaluate(
     transcriber: Transcriber,
     sources: Sequence[Path],
-    options: Options,
+    options: TranscriptionOptions,
     *,
     limit: int | None = None,
     watched: Callable[[Iterable[Result], int], Iterable[Result]] = lambda results, _: results,
 ) -> Report:
-    """Score a model on data; `options` are those of `Transcriber.transcribe`, where the task says
-    which references are used ('both', the default, is all that there are).
+    """Score a model on data; the task of `options` says which references are used ('both' is all
+    that there are).
 
     `watched` is handed the results and their number as they come, to show progress. Raises
     UsageError, ManifestError, GuidanceError.
     """
     model = transcriber.backend.config
     clips = clips_of(sources, limit)
-    tasks, target = TASKS[options.get("task", "both")], options.get("target_language")
-    references = [references_of(clip, tasks, model, target) for clip in clips]
+    references = [
+        references_of(clip, options.tasks, model, options.target_language) for clip in clips
+    ]
     require_some(references, clips, model.vocabulary)
     passes = [
         ClipPass(clip, texts)
@@ -92,7 +94,7 @@ def evaluate(
     return Report(
         model=transcriber.folder.path.name if transcriber.folder else "unnamed",
         data=tuple(str(source) for source in sources),
-        options={"limit": limit, **options},
+        options={"limit": limit, **to_plain(options)},
         rows=score_rows(texts),
         texts=tuple(texts),
         failed=tuple(failed),
@@ -101,7 +103,7 @@ def evaluate(
 
 
 def results_of(
-    transcriber: Transcriber, passes: Iterable[ClipPass], options: Options
+    transcriber: Transcriber, passes: Iterable[ClipPass], options: TranscriptionOptions
 ) -> Iterator[Result]:
     """What became of every pass, those of one kind together.
 
@@ -112,12 +114,12 @@ def results_of(
     for one in passes:
         groups.setdefault((one.task, one.target(vocabulary)), []).append(one)
     for (task, target), group in groups.items():
-        asked: Options = {**options, "task": task, "target_language": target}
+        asked = replace(options, task=task, target_language=target)
         # One for each channel: the sides of a call take turns.
         readers: defaultdict[int | None, ClipReader] = defaultdict(ClipReader)
         # A generator: a recording is read when its turn comes, not before.
         sources = (source_of(one.clip, readers[one.clip.channel]) for one in group)
-        yield from zip(group, transcriber.transcribe_files(sources, **asked), strict=True)
+        yield from zip(group, transcriber.transcribe_files(sources, asked), strict=True)
 
 
 def scored_texts(asked: ClipPass, result: Transcript | TurnoutError) -> list[ScoredText]:

@@ -9,7 +9,6 @@ from turnout.backends.torch import TorchBackend
 from turnout.config.plain import from_plain, to_plain
 from turnout.data.agreement import Gather
 from turnout.decoding.decode import decode
-from turnout.decoding.request import DecodingOptions
 from turnout.evaluation.dev_set import DevUtterance
 from turnout.evaluation.score_rows import ScoredText, ScoreRow, score_rows
 from turnout.guidance import Task
@@ -83,7 +82,7 @@ class Validator:
         self, backend: TorchBackend, batch: Sequence[DevUtterance]
     ) -> Iterator[ScoredText]:
         utterances = [item.utterance for item in batch]
-        answers = decode(backend, self.tokenizer, utterances, DecodingOptions())
+        answers = decode(backend, self.tokenizer, utterances)
         for item, answer in zip(batch, answers, strict=True):
             for reference, written in zip(item.references, answer.hypotheses, strict=True):
                 yield ScoredText.of(item.clip, reference, written.text)

@@ -1,28 +1,28 @@
 """A recording through a transcriber, once for its words and once for its routing."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Unpack
 
+from turnout.config.transcription import TranscriptionOptions
 from turnout.errors import TurnoutError
 from turnout.guidance import Guidance, Task
 from turnout.inspection.record import RoutingRecord
 from turnout.inspection.trace import Window, trace
 from turnout.text.transcript import Transcript
 from turnout.transcription.transcriber import Transcriber
-from turnout.transcription.wishes import Options
 
 
 def inspect_files(
-    transcriber: Transcriber, sources: Sequence[Path], **options: Unpack[Options]
+    transcriber: Transcriber, sources: Sequence[Path], options: TranscriptionOptions
 ) -> Iterator[RoutingRecord | TurnoutError]:
     """The routing of each recording, in order, or why it could not be taken.
 
-    `options` are those of `Transcriber.transcribe`, but for the task. Raises GuidanceError and
+    The task is to transcribe, with word times, whatever `options` say. Raises GuidanceError and
     UsageError for options that no recording could be served with.
     """
-    asked: Options = {**options, "task": "transcribe", "word_timestamps": True}
-    for source, result in zip(sources, transcriber.transcribe_files(sources, **asked), strict=True):
+    asked = replace(options, task="transcribe", word_timestamps=True)
+    for source, result in zip(sources, transcriber.transcribe_files(sources, asked), strict=True):
         if isinstance(result, TurnoutError):
             yield result
             continue
@@ -33,13 +33,14 @@ def inspect_files(
 
 
 def _record(
-    transcriber: Transcriber, source: Path, transcript: Transcript, options: Options
+    transcriber: Transcriber, source: Path, transcript: Transcript, options: TranscriptionOptions
 ) -> RoutingRecord:
     """Raises AudioError, GuidanceError."""
-    told: Options = {**options, "bandwidth": str(transcript.bandwidth)}
-    hearing = transcriber.listen(source, **told)
+    segments = transcriber.listen(source, options, bandwidth=str(transcript.bandwidth))
     windows = [
-        Window(stretch.start, stretch.log_mel) for stretch in hearing if stretch.log_mel is not None
+        Window(segment.start, segment.log_mel)
+        for segment in segments
+        if segment.log_mel is not None
     ]
     guidance = Guidance(
         bandwidth=transcript.bandwidth,

@@ -35,9 +35,10 @@ class DecoderCache(NamedTuple):
 
 
 class DecoderOutput(NamedTuple):
-    """Logits after each new token, the grown cache, the decisions in order of depth."""
+    """Logits after the tokens that were asked for, the grown cache, the decisions in order of
+    depth."""
 
-    logits: Float[Tensor, "rows new vocabulary"]
+    logits: Float[Tensor, "rows asked vocabulary"]
     cache: DecoderCache
     routings: tuple[Routing, ...]
 
@@ -118,13 +119,17 @@ class Decoder(nn.Module):
         guide: Int[Tensor, " rows"],
         memory: Memory,
         cache: DecoderCache,
+        positions: Int[Tensor, "rows asked"] | None = None,
     ) -> DecoderOutput:
-        """Append `counts[r]` of row r's tokens; outputs behind them are meaningless."""
+        """Append `counts[r]` of row r's tokens; outputs behind them are meaningless.
+
+        Logits are those after the new tokens at `positions`, after all of them where None.
+        """
         new = torch.arange(tokens.shape[1], device=tokens.device)
         token_mask = new.unsqueeze(0) < counts.unsqueeze(1)
-        positions = cache.mask.sum(dim=1, keepdim=True) + new
-        step = self.prepare(token_mask, positions, memory, cache)
-        hidden = self.dropout(self.embed(tokens, positions))
+        places = cache.mask.sum(dim=1, keepdim=True) + new
+        step = self.prepare(token_mask, places, memory, cache)
+        hidden = self.dropout(self.embed(tokens, places))
         keys, values = [], []
         decisions: list[Routing] = []
         for layer, block in enumerate(self.blocks):
@@ -137,6 +142,10 @@ class Decoder(nn.Module):
             decisions.extend([] if routing is None else [routing])
         mask = torch.cat((cache.mask, token_mask), dim=1)
         grown_cache = DecoderCache(torch.stack(keys), torch.stack(values), mask)
+        if positions is not None:
+            # Before the output layer: a prompt's logits over a large vocabulary cost more than it.
+            index = positions.unsqueeze(-1).expand(-1, -1, hidden.shape[-1])
+            hidden = hidden.gather(1, index)
         return DecoderOutput(self.logits(self.norm(hidden)), grown_cache, tuple(decisions))
 
     def prepare(

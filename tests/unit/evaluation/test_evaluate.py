@@ -12,7 +12,7 @@ from rich.console import Console
 from turnout.audio import waveform
 from turnout.audio.decoders import open_decoder
 from turnout.audio.waveform import Waveform, open_recording, read_audio
-from turnout.config import DecoderConfig, ModelConfig, VocabularyConfig
+from turnout.config import DecoderConfig, ModelConfig, TranscriptionOptions, VocabularyConfig
 from turnout.corpora.clips import Clip, ClipReader
 from turnout.errors import AudioError, GuidanceError, MissingExtra
 from turnout.evaluation import evaluate as evaluation
@@ -52,12 +52,12 @@ class StandIn:
         self.answers = answers or {}
         self.asked = []
 
-    def transcribe_files(self, sources, **options):
+    def transcribe_files(self, sources, options):
         self.asked.append(options)
         for source in sources:
             name = Path(source).stem
             text = heard(f"text {name}", translation=heard(f"other {name}", Task.TRANSLATE, "en"))
-            if options["task"] == "translate":
+            if options.task == "translate":
                 text = heard(f"other {name}", Task.TRANSLATE, "en")
             yield self.answers.get(name, text)
 
@@ -67,7 +67,8 @@ def score(monkeypatch):
     def _score(clips, transcriber=None, **options):
         monkeypatch.setattr(evaluation, "clips_of", lambda *_: clips)
         monkeypatch.setattr(evaluation, "source_of", lambda one, _: Path(one.path))
-        return evaluation.evaluate(transcriber or StandIn(), [Path("x")], options)
+        asked = TranscriptionOptions(**{"task": "both", **options})
+        return evaluation.evaluate(transcriber or StandIn(), [Path("x")], asked)
 
     return _score
 
@@ -99,16 +100,14 @@ def test_what_was_found_is_compared_with_what_the_data_say(score):
 def test_both_texts_come_from_one_pass(score):
     transcriber = StandIn()
     score([clip("a"), clip("b")], transcriber, language="auto", beam_size=3)
-    assert transcriber.asked == [
-        {"language": "auto", "beam_size": 3, "task": "both", "target_language": None}
-    ]
+    assert transcriber.asked == [TranscriptionOptions(beam_size=3, task="both")]
 
 
 @pytest.mark.parametrize("task", ["transcribe", "translate"])
 def test_one_task_asks_for_one(score, task):
     transcriber = StandIn()
     report = score([clip("a")], transcriber, task=task)
-    assert [options["task"] for options in transcriber.asked] == [task]
+    assert [options.task for options in transcriber.asked] == [task]
     assert {str(row.task) for row in report.rows} == {task}
     assert all(row.wer.value == 0 for row in report.rows)
 
@@ -147,7 +146,7 @@ def test_several_targets_are_named_and_take_a_pass_each(score):
     vocabulary = VocabularyConfig(languages=("ar",), translations=(("ar", "en"), ("ar", "de")))
     transcriber = StandIn(config=ModelConfig(vocabulary=vocabulary))
     score([clip("a", translations={"en": "x", "de": "y"})], transcriber)
-    asked = [(options["task"], options["target_language"]) for options in transcriber.asked]
+    asked = [(options.task, options.target_language) for options in transcriber.asked]
     assert asked == [("both", "en"), ("translate", "de")]
     model = ModelConfig(vocabulary=vocabulary)
     asked = references_of(clip("a", translations={"en": "x", "de": "y"}), BOTH, model, "de")
@@ -226,7 +225,7 @@ def test_a_whole_file_is_given_as_it_is(tmp_path):
 class Reading(StandIn):
     """It decodes what it is given."""
 
-    def transcribe_files(self, sources, **_):
+    def transcribe_files(self, sources, _):
         for source in sources:
             yield heard(f"{read_audio(source).duration:.2f}", translation=heard("x"))
 
@@ -250,6 +249,6 @@ def test_every_recording_is_decoded_once(tmp_path, monkeypatch):
         for name, channel, start, duration, whole in places
     ]  # fmt: skip
     monkeypatch.setattr(evaluation, "clips_of", lambda *_: clips)
-    report = evaluation.evaluate(Reading(), [Path("x")], {"task": "both"})
+    report = evaluation.evaluate(Reading(), [Path("x")], TranscriptionOptions(task="both"))
     assert report.rows[0].wer.value == 0
     assert decoded == {"word.wav": 1, "talk.wav": 1, "call.wav": 2}, "once for each side of a call"

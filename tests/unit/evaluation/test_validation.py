@@ -9,7 +9,7 @@ import soundfile
 
 from turnout import load
 from turnout.audio.waveform import read_audio
-from turnout.config import CorpusConfig, DataConfig
+from turnout.config import CorpusConfig, DataConfig, TranscriptionOptions
 from turnout.config.preparation import PrepareConfig
 from turnout.corpora.prepare import prepare
 from turnout.data.agreement import alone
@@ -128,7 +128,7 @@ def test_validation_and_evaluate_count_the_same(cuts: Path, transcriber, dev) ->
     native = [item for item in dev if ("telephone" in item.clip.path) == _narrow(item)]
     found = Validator(native, transcriber.tokenizer, alone)(transcriber.backend.model, never)
     assert found is not None
-    report = evaluate(transcriber, [cuts], {"language": "en"})
+    report = evaluate(transcriber, [cuts], TranscriptionOptions(task="both", language="en"))
 
     def figures(rows):
         return {
