@@ -138,9 +138,11 @@ def _joined(clips: Sequence[Clip], data: DataConfig, number: int) -> Iterator[Sp
     speakers = speakers_of(clips)
     fewest = min(FEWEST_DEV_WORDS, data.join.max_words)
     drawn: list[tuple[Joining, np.random.Generator]] = []
+    # As many again, in place of those that cannot be read or are too long.
     for index in range(2 * data.dev_utterances):
         rng = generator(Stream.DEV, DEV_SEED, number, index)
         speaker = speakers[index % len(speakers)]
+        # The generator is kept: it goes on with the noise between the words.
         drawn.append((draw_joining(speaker, data.join, rng, fewest=fewest), rng))
     first = drawn[: data.dev_utterances]
     reader = _Reader(clips, [clip for joining, _ in first for clip in joining.clips])

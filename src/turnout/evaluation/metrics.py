@@ -5,7 +5,7 @@ What a figure was made with stands beside it (`signature`). Knows nothing of mod
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
@@ -58,38 +58,21 @@ def normalized(text: str) -> str:
     return " ".join(_normalizer()(text).split())
 
 
-def normalizer_signature() -> str:
-    """Name, variant and version of the normaliser."""
-    return f"whisper-normalizer {version('whisper-normalizer')} basic, marks kept"
-
-
 def word_errors(
-    references: Sequence[str],
-    hypotheses: Sequence[str],
-    *,
-    resamples: int = RESAMPLES,
+    references: Sequence[str], hypotheses: Sequence[str], *, resamples: int = RESAMPLES
 ) -> Score:
     """Word error rate. Where no reference has a word, 100 for each word inserted.
 
     `resamples` is the number of bootstrap samples (0 leaves the interval at the value).
     """
-    _check(references, hypotheses)
-    texts = [normalized(text) for text in references], [normalized(text) for text in hypotheses]
-    output = jiwer.process_words(*texts) if references else None
-    return _error_score("wer", output, resamples)
+    return _error_score("wer", jiwer.process_words, references, hypotheses, resamples)
 
 
 def character_errors(
-    references: Sequence[str],
-    hypotheses: Sequence[str],
-    *,
-    resamples: int = RESAMPLES,
+    references: Sequence[str], hypotheses: Sequence[str], *, resamples: int = RESAMPLES
 ) -> Score:
     """Character error rate, spaces between words included; otherwise as `word_errors`."""
-    _check(references, hypotheses)
-    texts = [normalized(text) for text in references], [normalized(text) for text in hypotheses]
-    output = jiwer.process_characters(*texts) if references else None
-    return _error_score("cer", output, resamples)
+    return _error_score("cer", jiwer.process_characters, references, hypotheses, resamples)
 
 
 def bleu(
@@ -115,10 +98,16 @@ def _check(references: Sequence[str], hypotheses: Sequence[str]) -> None:
 
 def _error_score(
     metric: Metric,
-    output: jiwer.WordOutput | jiwer.CharacterOutput | None,
+    align: Callable[[list[str], list[str]], jiwer.WordOutput | jiwer.CharacterOutput],
+    references: Sequence[str],
+    hypotheses: Sequence[str],
     resamples: int,
 ) -> Score:
-    errors, units = _errors_and_units(output)
+    _check(references, hypotheses)
+    texts = ([normalized(text) for text in side] for side in (references, hypotheses))
+    errors = units = np.zeros(0, dtype=np.int64)
+    if references:  # jiwer takes no empty list
+        errors, units = _errors_and_units(align(*texts))
     value = _rate(errors.sum(), units.sum())
     low, high = _interval(errors, units, resamples) if resamples and len(units) else (value, value)
     return Score(
@@ -129,18 +118,17 @@ def _error_score(
         utterances=len(units),
         units=int(units.sum()),
         errors=int(errors.sum()),
-        signature=f"{normalizer_signature()}; jiwer {version('jiwer')}",
+        signature=f"whisper-normalizer {version('whisper-normalizer')} basic, marks kept; "
+        f"jiwer {version('jiwer')}",
     )
 
 
 def _errors_and_units(
-    output: jiwer.WordOutput | jiwer.CharacterOutput | None,
+    output: jiwer.WordOutput | jiwer.CharacterOutput,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Errors and reference units of each utterance."""
     errors, units = [], []
-    for reference, chunks in zip(
-        output.references if output else (), output.alignments if output else (), strict=True
-    ):
+    for reference, chunks in zip(output.references, output.alignments, strict=True):
         units.append(len(reference))
         errors.append(
             sum(

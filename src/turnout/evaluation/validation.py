@@ -16,6 +16,7 @@ from turnout.model.speech_model import SpeechModel
 from turnout.text.tokenizer import Tokenizer
 
 BATCH_FRAMES = 20_000
+"""Padded frames of a batch: memory is that of an ordinary training batch, whatever the lengths."""
 
 
 @dataclass(frozen=True)
