@@ -36,8 +36,8 @@ from turnout.data.joining import (
     joined_translations,
     speakers_of,
 )
+from turnout.evaluation.evaluate import evaluate
 from turnout.evaluation.report import Report
-from turnout.evaluation.run import evaluate
 
 SEED = 20_250_810
 FEWEST_WORDS, MOST_WORDS = 2, 6

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 import turnout
 from turnout.audio.waveform import Source, read_audio
-from turnout.evaluation.scores import word_errors
+from turnout.evaluation.metrics import word_errors
 from turnout.text.transcript import Transcript
 from turnout.transcription.transcriber import Transcriber
 

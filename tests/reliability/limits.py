@@ -15,8 +15,8 @@ from tests.reliability.kills import step_of
 from turnout.cli import command
 from turnout.data import store
 from turnout.training import checkpoints, finish, loop
-from turnout.training.board import Board
 from turnout.training.checkpoints import MANIFEST
+from turnout.training.curves import Board
 from turnout.training.log import RunLog
 
 

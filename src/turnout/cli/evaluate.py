@@ -42,14 +42,14 @@ def evaluate(
     output
         JSON file for the report, each utterance's texts included.
     """
-    from turnout.evaluation.run import evaluate as evaluate_model
+    from turnout.evaluation.evaluate import evaluate as evaluate_model
 
     report = evaluate_model(
         transcriber_of(model),
         data,
         options,
         limit=limit,
-        watched=lambda answers, total: progress(answers, "scoring", total),
+        watched=lambda results, total: progress(results, "scoring", total),
     )
     show(report)
     for line in report.failed:

@@ -23,6 +23,9 @@ MOST_MISSING_SECONDS = 0.1
 TELEPHONE_RATE = 8_000
 """A recording of this native rate or less is narrowband, whatever else is said of it."""
 
+WHOLE_SECONDS = 0.02
+"""A clip may be shorter than its recording by so much and still be all of it."""
+
 HELD_OUT = ("dev", "valid", "test")
 """Splits that begin like this are never trained on."""
 
@@ -48,6 +51,8 @@ class Clip:
     split: str | None
     native_rate: int | None = None
     """What the recording's file must have, in Hz; None where it is not known."""
+    whole: bool = False
+    """Whether it is all of the recording, as far as its cut knows."""
 
 
 def read_clips(cuts: str | Path) -> list[Clip]:
@@ -93,12 +98,16 @@ class ClipReader:
     def __init__(self) -> None:
         self._last: tuple[tuple[str, int | None], Waveform] | None = None
 
-    def read(self, clip: Clip) -> NDArray[np.float32]:
-        """The clip's samples in -1..1 at 16 kHz, at least one. Raises AudioError."""
+    def recording(self, clip: Clip) -> Waveform:
+        """All of the recording that the clip is of. Raises AudioError."""
         key = (clip.path, clip.channel)
         if self._last is None or self._last[0] != key:
             self._last = (key, read_audio(clip.path, channel=clip.channel))
-        recording = self._last[1]
+        return self._last[1]
+
+    def read(self, clip: Clip) -> NDArray[np.float32]:
+        """The clip's samples in -1..1 at 16 kHz, at least one. Raises AudioError."""
+        recording = self.recording(clip)
         if clip.native_rate not in (None, recording.native_rate):
             raise AudioError(
                 clip.path,
@@ -148,4 +157,5 @@ def _clip(cut: Cut | ManifestError, file: Path) -> Clip:
         split=supervision.custom.text("split"),
         # Transforms, such as resampling, are of what was read, not of the file.
         native_rate=None if cut.transformed else rate,
+        whole=max(cut.start, cut.recording_duration - cut.duration) < WHOLE_SECONDS,
     )

@@ -6,7 +6,7 @@ lhotse's own reader would make of a recording what its sources say, such as a co
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from math import isfinite
+from math import inf, isfinite
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,8 @@ class Cut:
     channel: int | None
     """Which of the file's channels it is; None where that has one, or all are to be mixed."""
     sampling_rate: int | None
+    recording_duration: float
+    """Seconds, as the manifest has them; infinite where it does not say."""
     transformed: bool
     """Whether lhotse would change the audio that it reads, by resampling for example."""
     start: float
@@ -94,6 +96,7 @@ def _cut(cut: Json, place: Place, folder: Path) -> Cut:
         audio=beside(folder, source),
         channel=channel,
         sampling_rate=None if rate is None else int(rate),
+        recording_duration=float(recording.get("duration") or inf),
         transformed=bool(recording.get("transforms")),
         start=start,
         duration=duration,

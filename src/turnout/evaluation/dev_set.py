@@ -5,17 +5,19 @@ They are made of samples, as a user's recordings are, not of the stored mel powe
 
 import json
 import logging
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from turnout.audio.features import SAMPLE_RATE, log_mel
+from turnout.audio.features import SAMPLE_RATE, model_features
 from turnout.audio.telephone import random_channel
 from turnout.config import CorpusConfig, DataConfig, ModelConfig
 from turnout.corpora.clips import Clip, ClipReader, check_languages, development_clips, read_clips
+from turnout.data.common_clips import Gather
 from turnout.data.joining import (
+    Joining,
     draw_joining,
     join_waveforms,
     joined_text,
@@ -25,6 +27,7 @@ from turnout.data.joining import (
 from turnout.data.plan import Stream, generator
 from turnout.decoding.requests import Request, Utterance
 from turnout.errors import AudioError
+from turnout.evaluation.references import Reference, passes_of, references_of
 from turnout.guidance import Bandwidth, Task
 
 DEV_SEED = 0
@@ -37,97 +40,77 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class DevUtterance:
-    """One utterance with all that is known of it."""
+    """One pass of the model over one utterance."""
 
-    id: str
-    corpus: str
+    clip: Clip
+    """What is known of it; of joined words, the first one's with the texts of all."""
     utterance: Utterance
     """Its frames, and the request: bandwidth and language given, all tasks that there is a
     reference for."""
-    references: tuple[str, ...]
+    references: tuple[Reference, ...]
     """The right text of each task of the request, in its order."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Spoken:
-    """Samples of one dev utterance, and what is said in them."""
-
-    id: str
-    samples: Floats
-    first: Clip
-    text: str
-    translations: Mapping[str, str]
 
 
 def dev_utterances(data: DataConfig, model: ModelConfig) -> list[DevUtterance]:
     """Of each dev corpus: `dev_utterances` in its own bandwidth and, of wideband, by telephone."""
     found: list[DevUtterance] = []
     for number, corpus in enumerate(data.dev):
-        for index, spoken in enumerate(_spoken(corpus, data, number, model)):
-            found += _items(spoken, spoken.samples, spoken.first.bandwidth, corpus.cuts, model)
-            if spoken.first.bandwidth is Bandwidth.WIDEBAND:
+        for index, (clip, samples) in enumerate(_spoken(corpus, data, number, model)):
+            found += _passes(clip, samples, model)
+            if clip.bandwidth is Bandwidth.WIDEBAND:
                 rng = generator(Stream.DEV, DEV_SEED, number, index, 1)
-                changed = random_channel(rng).apply(spoken.samples, rng)
-                found += _items(spoken, changed, Bandwidth.NARROWBAND, corpus.cuts, model)
+                changed = random_channel(rng).apply(samples, rng)
+                found += _passes(replace(clip, bandwidth=Bandwidth.NARROWBAND), changed, model)
     return found
 
 
 def shared_dev_utterances(
-    data: DataConfig, model: ModelConfig, gather: Callable[[str], list[str]]
+    data: DataConfig, model: ModelConfig, gather: Gather
 ) -> list[DevUtterance]:
-    """Those that every rank can read: the same on all of them. `gather` is `Loader`'s."""
+    """Those that every rank can read: the same on all of them."""
     found = dev_utterances(data, model)
-    read = [set(json.loads(ids)) for ids in gather(json.dumps([item.id for item in found]))]
+    read = [set(json.loads(ids)) for ids in gather(json.dumps([item.clip.id for item in found]))]
     shared = set.intersection(*read)
     missing = len(set.union(*read) - shared)
     if missing:
         logger.warning("%d dev utterances are left out: not every rank has them", missing)
-    return [item for item in found if item.id in shared]
+    return [item for item in found if item.clip.id in shared]
 
 
-def _items(
-    spoken: _Spoken, samples: Floats, bandwidth: Bandwidth, corpus: str, model: ModelConfig
-) -> list[DevUtterance]:
-    """One item with transcript and first translation, one more for each further translation."""
-    language = spoken.first.language
-    features = log_mel(samples, model.features)
-    known = model.vocabulary.targets_of(language) if model.decoder.num_layers else ()
-    targets: list[str | None] = [t for t in known if t in spoken.translations]
-    items: list[DevUtterance] = []
-    for number, target in enumerate(targets or [None]):
-        references = {} if number else {Task.TRANSCRIBE: spoken.text}
-        if target is not None:
-            references[Task.TRANSLATE] = spoken.translations[target]
+def _passes(clip: Clip, samples: Floats, model: ModelConfig) -> list[DevUtterance]:
+    features = model_features(samples, model)
+    found: list[DevUtterance] = []
+    for references in passes_of(references_of(clip, tuple(Task), model)):
+        last = references[-1]
         request = Request(
-            tasks=tuple(references), bandwidth=bandwidth, language=language, target_language=target
+            tasks=tuple(text.task for text in references),
+            bandwidth=clip.bandwidth,
+            language=clip.language,
+            target_language=last.language if last.task is Task.TRANSLATE else None,
         )
-        items.append(
-            DevUtterance(
-                id=f"{spoken.id}/{bandwidth}" + (f"/{target}" if number else ""),
-                corpus=corpus,
-                utterance=Utterance(features, request),
-                references=tuple(references.values()),
-            )
-        )
-    return items
+        name = "/".join((clip.id, clip.bandwidth, *(text.language for text in references)))
+        asked = replace(clip, id=name, duration=len(samples) / SAMPLE_RATE)
+        utterance = Utterance(features, request)
+        found.append(DevUtterance(clip=asked, utterance=utterance, references=references))
+    return found
 
 
 def _spoken(
     corpus: CorpusConfig, data: DataConfig, number: int, model: ModelConfig
-) -> Iterator[_Spoken]:
+) -> Iterator[tuple[Clip, Floats]]:
+    """The first utterances that can be read and that the model's window holds."""
     clips = development_clips(read_clips(corpus.cuts))
     check_languages(clips, corpus.cuts, model.vocabulary.languages)
-    drawn = _joined(clips, data, number) if corpus.join else _whole(clips, number)
     count = 0
     failed: list[str] = []
-    for item in drawn:
-        if count == data.dev_utterances:
-            break
-        if isinstance(item, str):
-            failed.append(item)
-        elif len(item.samples) <= model.window_seconds * SAMPLE_RATE:
-            count += 1
+    for item in _joined(clips, data, number) if corpus.join else _whole(clips, data, number):
+        if isinstance(item, AudioError):
+            failed.append(str(item))
+        elif len(item[1]) <= model.window_seconds * SAMPLE_RATE:
             yield item
+            count += 1
+            if count == data.dev_utterances:
+                break
     if failed:
         logger.warning(
             "%d dev utterances of %s could not be read and are left out: %s",
@@ -135,45 +118,70 @@ def _spoken(
         )  # fmt: skip
 
 
-def _whole(clips: list[Clip], number: int) -> Iterator[_Spoken | str]:
+Spoken = tuple[Clip, Floats] | AudioError
+"""A dev utterance to be and its samples, or why it cannot be read."""
+
+
+def _whole(clips: Sequence[Clip], data: DataConfig, number: int) -> Iterator[Spoken]:
     """The clips as they are, in a fixed random order."""
-    reader = ClipReader()
-    for index in generator(Stream.DEV, DEV_SEED, number).permutation(len(clips)).tolist():
-        clip = clips[index]
+    order = generator(Stream.DEV, DEV_SEED, number).permutation(len(clips)).tolist()
+    reader = _Reader(clips, order[: data.dev_utterances])
+    for index in order:
         try:
-            samples = reader.read(clip)
+            yield clips[index], reader.read(index)
         except AudioError as error:
-            yield str(error)
-            continue
-        yield _Spoken(
-            id=clip.id,
-            samples=samples,
-            first=clip,
-            text=clip.text,
-            translations=clip.translations,
-        )
+            yield error
 
 
-def _joined(clips: list[Clip], data: DataConfig, number: int) -> Iterator[_Spoken | str]:
+def _joined(clips: Sequence[Clip], data: DataConfig, number: int) -> Iterator[Spoken]:
     """Connected utterances of at least two words, speakers in turn."""
-    reader = ClipReader()
     speakers = speakers_of(clips)
+    fewest = min(FEWEST_DEV_WORDS, data.join.max_words)
+    drawn: list[tuple[Joining, np.random.Generator]] = []
+    # As many again, in place of those that cannot be read or are too long.
     for index in range(2 * data.dev_utterances):
         rng = generator(Stream.DEV, DEV_SEED, number, index)
-        join = data.join
-        joining = draw_joining(
-            speakers[index % len(speakers)], join, rng, fewest=min(FEWEST_DEV_WORDS, join.max_words)
-        )
+        speaker = speakers[index % len(speakers)]
+        # The generator is kept: it goes on with the noise between the words.
+        drawn.append((draw_joining(speaker, data.join, rng, fewest=fewest), rng))
+    first = drawn[: data.dev_utterances]
+    reader = _Reader(clips, [clip for joining, _ in first for clip in joining.clips])
+    for index, (joining, rng) in enumerate(drawn):
         words = [clips[clip] for clip in joining.clips]
         try:
-            waveforms = [reader.read(word) for word in words]
+            samples = join_waveforms([reader.read(clip) for clip in joining.clips], joining, rng)
         except AudioError as error:
-            yield str(error)
+            yield error
             continue
-        yield _Spoken(
-            id=f"joined-{number}-{index}",
-            samples=join_waveforms(waveforms, joining, rng),
-            first=words[0],
-            text=joined_text([word.text for word in words], words[0].language),
-            translations=joined_translations(words),
+        yield (
+            replace(
+                words[0],
+                id=f"joined-{number}-{index}",
+                text=joined_text([word.text for word in words], words[0].language),
+                translations=joined_translations(words),
+            ),
+            samples,
         )
+
+
+class _Reader:
+    """Samples of clips; those that are wanted first are read recording by recording, so that each
+    recording is decoded once however its clips are drawn."""
+
+    def __init__(self, clips: Sequence[Clip], first: Iterable[int]) -> None:
+        self._clips = clips
+        self._reader = ClipReader()
+        self._read: dict[int, Floats | AudioError] = {}
+        for index in sorted(set(first), key=lambda one: (clips[one].path, clips[one].channel or 0)):
+            try:
+                # A copy: a view would keep the whole recording in memory.
+                self._read[index] = self._reader.read(clips[index]).copy()
+            except AudioError as error:
+                self._read[index] = error
+
+    def read(self, index: int) -> Floats:
+        """Raises AudioError."""
+        found = self._read.get(index)
+        if isinstance(found, AudioError):
+            raise found
+        return self._reader.read(self._clips[index]) if found is None else found

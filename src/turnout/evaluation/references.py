@@ -1,4 +1,5 @@
-"""Data -> clips to score, and the texts that a model is asked for on each.
+"""Data -> clips to score, and the texts that a model is asked for on each, in an evaluation as in
+a validation.
 
 Cuts are read as they are; anything else goes through `turnout prepare` first, into a folder that
 is gone afterwards.
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from turnout.config import VocabularyConfig
+from turnout.config import ModelConfig, VocabularyConfig
 from turnout.config.preparation import PrepareConfig
 from turnout.corpora.clips import Clip, read_clips
 from turnout.corpora.prepare import prepare
@@ -19,13 +20,13 @@ from turnout.guidance import Task
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wanted:
-    """One text to be scored."""
+class Reference:
+    """One text that a model is asked for, as it should be."""
 
     task: Task
-    target_language: str
-    """The spoken language where the task is to transcribe."""
-    reference: str
+    language: str
+    """Of the text: the spoken language where the task is to transcribe."""
+    text: str
 
 
 def clips_of(sources: Sequence[Path], limit: int | None = None, seed: int = 0) -> list[Clip]:
@@ -38,34 +39,39 @@ def clips_of(sources: Sequence[Path], limit: int | None = None, seed: int = 0) -
     return [clip for source in sources for clip in _limited(_read(source), limit, seed)]
 
 
-def wanted_of(
-    clip: Clip,
-    tasks: Sequence[Task],
-    vocabulary: VocabularyConfig,
-    target_language: str | None = None,
-) -> tuple[Wanted, ...]:
-    """The texts of a clip that the model knows the languages of, for these tasks."""
-    found: list[Wanted] = []
-    if clip.language not in vocabulary.languages:
+def references_of(
+    clip: Clip, tasks: Sequence[Task], model: ModelConfig, target_language: str | None = None
+) -> tuple[Reference, ...]:
+    """The texts of a clip, for these tasks, that this model could write: the transcript first."""
+    if clip.language not in model.vocabulary.languages:
         return ()
+    found: list[Reference] = []
     if Task.TRANSCRIBE in tasks:
-        found.append(
-            Wanted(task=Task.TRANSCRIBE, target_language=clip.language, reference=clip.text)
-        )
-    if Task.TRANSLATE in tasks:
+        found.append(Reference(task=Task.TRANSCRIBE, language=clip.language, text=clip.text))
+    if Task.TRANSLATE in tasks and model.decoder.num_layers:
         found += [
-            Wanted(task=Task.TRANSLATE, target_language=target, reference=text)
+            Reference(task=Task.TRANSLATE, language=target, text=text)
             for target, text in clip.translations.items()
-            if target in vocabulary.targets_of(clip.language) and target_language in (None, target)
+            if target in model.vocabulary.targets_of(clip.language)
+            and target_language in (None, target)
         ]
     return tuple(found)
 
 
+def passes_of(references: Sequence[Reference]) -> list[tuple[Reference, ...]]:
+    """What one pass of the model gives: the transcript with one translation, then one translation
+    each, since a request names a single target language."""
+    transcripts = [text for text in references if text.task is Task.TRANSCRIBE]
+    translations = references[len(transcripts) :]
+    first = (*transcripts, *translations[:1])
+    return [first, *((text,) for text in translations[1:])] if first else []
+
+
 def require_some(
-    wanted: Iterable[tuple[Wanted, ...]], clips: Sequence[Clip], vocabulary: VocabularyConfig
+    references: Iterable[tuple[Reference, ...]], clips: Sequence[Clip], vocabulary: VocabularyConfig
 ) -> None:
     """Raise GuidanceError where no clip has a text that the model could write."""
-    if any(wanted):
+    if any(references):
         return
     spoken = ", ".join(sorted({clip.language for clip in clips})) or "nothing"
     pairs = ", ".join(f"{source} to {target}" for source, target in vocabulary.translations)
@@ -78,7 +84,7 @@ def require_some(
 def _read(source: Path) -> list[Clip]:
     if source.name.endswith(".jsonl.gz") or not source.exists():
         return read_clips(source)
-    with TemporaryDirectory(prefix="turnout-") as folder:
+    with TemporaryDirectory(prefix="turnout-") as folder:  # clips name the recordings themselves
         splits = prepare(source, Path(folder), PrepareConfig()).splits
         # A corpus with splits of its own is scored on the one that is meant for it.
         chosen = [splits["test"]] if "test" in splits else list(splits.values())

@@ -1,80 +1,92 @@
-"""Validation: the dev utterances through the decoding that everybody uses."""
+"""Validation: the dev utterances through the decoding that everybody uses, scored as everywhere."""
 
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import asdict
-from typing import Protocol
-
-import torch
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 from turnout.backends.torch import TorchBackend
+from turnout.config.plain import from_plain, to_plain
+from turnout.data.common_clips import Gather
 from turnout.decoding.decode import decode
 from turnout.evaluation.dev_set import DevUtterance
-from turnout.evaluation.validation_scores import Pair, Validation, score
+from turnout.evaluation.score_rows import ScoredText, ScoreRow, score_rows
+from turnout.guidance import Task
 from turnout.model.speech_model import SpeechModel
 from turnout.text.tokenizer import Tokenizer
 
 BATCH_FRAMES = 20_000
+"""Padded frames of a batch: memory is that of an ordinary training batch, whatever the lengths."""
 
 
-class Ranks(Protocol):
-    """What validation asks of the ranks of a run."""
+@dataclass(frozen=True)
+class Validation:
+    """What a validation found."""
 
-    rank: int
-    size: int
+    score: float | None
+    """Mean WER of the rows, in percent; None where there is nothing to validate on."""
+    rows: tuple[ScoreRow, ...]
 
-    @property
-    def device(self) -> torch.device:
-        """Where this rank's model lies."""
-        ...
+    @classmethod
+    def of(cls, texts: Iterable[ScoredText]) -> "Validation":
+        """Rows without intervals, whose figures do not depend on the order of the texts."""
+        # By the language of the text alone: a hundred languages translated into one are one row,
+        # and not half of the mean.
+        pooled = (replace(text, language=text.target_language) for text in texts)
+        rows = score_rows(pooled, resamples=0)
+        # The order of a run's logs; the last bits of the mean follow from it.
+        rows = tuple(sorted(rows, key=lambda row: (row.bandwidth, row.task, row.language)))
+        return cls(sum(row.wer.value for row in rows) / len(rows) if rows else None, rows)
 
-    def largest(self, value: int) -> int:
-        """The largest value of any rank."""
-        ...
-
-    def gather_text(self, text: str) -> list[str]:
-        """Every rank's text, in their order."""
-        ...
+    def to_plain(self) -> list[dict[str, Any]]:
+        """The rows as a run's log and its model's card have them."""
+        return [
+            {
+                "bandwidth": str(row.bandwidth),
+                "task": str(row.task),
+                "language": row.language,
+                "wer": row.wer.value,
+                "bleu": row.bleu.value if row.task is Task.TRANSLATE else None,
+                "utterances": row.utterances,
+                "words": row.wer.units,
+            }
+            for row in self.rows
+        ]
 
 
 class Validator:
-    """The dev set of a run, each rank's share of it decoded there."""
+    """A rank's share of the dev set of a run; `gather` gives it what the others found."""
 
     def __init__(
-        self, utterances: Sequence[DevUtterance], tokenizer: Tokenizer, ranks: Ranks
+        self, utterances: Sequence[DevUtterance], tokenizer: Tokenizer, gather: Gather
     ) -> None:
-        self.batches = batches_of(utterances[ranks.rank :: ranks.size])
+        self.batches = batches_of(utterances)
         self.tokenizer = tokenizer
-        self.ranks = ranks
+        self.gather = gather
 
     def __call__(self, model: SpeechModel, cancelled: Callable[[], bool]) -> Validation | None:
         """The scores, the same on every rank; None where any rank was told to stop."""
-        model.eval()
-        pairs: list[Pair] = []
-        with torch.no_grad():
-            for batch in self.batches:
-                if cancelled():
-                    break
-                pairs.extend(self._decode(model, batch))
-        if self.ranks.largest(int(cancelled())):
+        backend = TorchBackend(model, next(model.parameters()).device)
+        texts: list[ScoredText] = []
+        for batch in self.batches:
+            if cancelled():
+                break
+            texts += self._decoded(backend, batch)
+        # A rank that was told to stop says so in place of its texts: the others wait for its word.
+        told = self.gather(json.dumps(None if cancelled() else to_plain(texts)))
+        found = [json.loads(text) for text in told]
+        if None in found:
             return None
-        gathered = self.ranks.gather_text(json.dumps([asdict(pair) for pair in pairs]))
-        return score([Pair(**fields) for text in gathered for fields in json.loads(text)])
+        return Validation.of(from_plain(ScoredText, text) for texts in found for text in texts)
 
-    def _decode(self, model: SpeechModel, batch: Sequence[DevUtterance]) -> list[Pair]:
-        backend = TorchBackend(model, self.ranks.device)
-        answers = decode(backend, self.tokenizer, [item.utterance for item in batch])
-        return [
-            Pair(
-                item.utterance.request.bandwidth.value,
-                hypothesis.task.value,
-                hypothesis.language or "unknown",
-                reference,
-                hypothesis.text,
-            )
-            for item, answer in zip(batch, answers, strict=True)
-            for reference, hypothesis in zip(item.references, answer.hypotheses, strict=True)
-        ]
+    def _decoded(
+        self, backend: TorchBackend, batch: Sequence[DevUtterance]
+    ) -> Iterator[ScoredText]:
+        utterances = [item.utterance for item in batch]
+        answers = decode(backend, self.tokenizer, utterances)
+        for item, answer in zip(batch, answers, strict=True):
+            for reference, written in zip(item.references, answer.hypotheses, strict=True):
+                yield ScoredText.of(item.clip, reference, written.text)
 
 
 def batches_of(utterances: Sequence[DevUtterance]) -> list[list[DevUtterance]]:

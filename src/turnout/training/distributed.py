@@ -1,4 +1,5 @@
-"""The processes of one run: sums over them, and decisions that all of them take alike.
+"""The processes of one run: sums over them, decisions that all of them take alike, and requests to
+stop.
 
 Gradients are summed here once a step rather than inside the backward pass: every rank then holds
 the same sum over the same parameters, whether or not its own batches reached each expert. What
@@ -8,9 +9,12 @@ travels is plain tensors; nothing is pickled.
 import logging
 import os
 import re
+import signal
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Literal
+from types import FrameType, TracebackType
+from typing import Any, Literal, Self
 
 import torch
 from lightning_fabric import Fabric
@@ -20,6 +24,9 @@ from turnout.config import TrainConfig
 from turnout.errors import ConfigError, TrainingError
 
 BUCKET_ELEMENTS = 8 * 1024 * 1024
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+LAUNCHED = "TORCHELASTIC_RUN_ID"
+"""Set in the environment of ranks that torchrun started."""
 
 
 class Ranks:
@@ -128,3 +135,42 @@ def open_fabric(config: TrainConfig) -> Fabric:
     with connected():
         fabric.launch()
     return fabric
+
+
+class StopSignals:
+    """Inside the context, Ctrl-C, SIGTERM and SIGUSR1 are noted, to be obeyed between two steps.
+
+    torchrun passes SIGTERM and SIGINT on to its ranks; killed by any other signal, it leaves them
+    behind. A rank whose launcher has gone stops as if its terminal had hung up.
+    """
+
+    def __init__(self) -> None:
+        self._noted = 0
+        self._launcher = os.getppid() if LAUNCHED in os.environ else None
+        self._previous: dict[signal.Signals, Any] = {}
+
+    @property
+    def received(self) -> int:
+        """Number of the first signal, 0 before it; that of SIGHUP where the launcher has gone."""
+        if self._launcher not in (None, os.getppid()):
+            self._noted = self._noted or signal.SIGHUP
+        return self._noted
+
+    def __enter__(self) -> Self:
+        # Python takes signals in the main thread alone; elsewhere the caller stops by itself.
+        if threading.current_thread() is threading.main_thread():
+            for number in STOP_SIGNALS:
+                self._previous[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        self._noted = self._noted or number

@@ -1,13 +1,12 @@
 """The end of a run: the better of best and average, its figures, its plot."""
 
-from dataclasses import asdict
 from typing import Any
 
 from turnout.config.plain import to_plain
-from turnout.evaluation.validation_scores import Validation
-from turnout.training.log import RunLog
+from turnout.evaluation.validation import Validation
+from turnout.training.curves import plot_run
+from turnout.training.log import RunLog, silent
 from turnout.training.loop import Trainer, best
-from turnout.training.plot import plot_run
 from turnout.training.state import average, load_weights
 
 
@@ -17,7 +16,7 @@ def finish(trainer: Trainer, log: RunLog | None) -> dict[str, Any]:
     The best validated weights are held against the average of the last ones, both decoded on dev;
     without a dev set the average is taken as it is.
     """
-    say = log.say if log is not None else _silent
+    say = log.say if log is not None else silent
     entries = trainer.state.validated
     last = entries[-trainer.config.average_last :]
     chosen = {best(entries).step: best(entries)}
@@ -56,10 +55,6 @@ def card_of(trainer: Trainer, found: Validation, name: str) -> dict[str, Any]:
         "epochs": state.epoch,
         "hours_of_audio": round(state.seconds / 3600, 3),
         "dev_average_wer": found.score,
-        "dev": [asdict(row) for row in found.rows],
+        "dev": found.to_plain(),
         "config": to_plain(trainer.config),
     }
-
-
-def _silent(_: str) -> None:
-    return None

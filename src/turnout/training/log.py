@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from turnout.errors import StorageError
-from turnout.training.board import Board
+from turnout.training.curves import Board
 from turnout.training.state import RunState
 from turnout.training.step import StepReport
 
@@ -178,3 +178,7 @@ def add_to_window(window: dict[str, Any], report: StepReport) -> None:
 def say(text: str) -> None:
     """One line on stderr, before there is a log."""
     print(text, file=sys.stderr, flush=True)  # noqa: T201
+
+
+def silent(_: str) -> None:
+    """What the ranks say that have no log."""

@@ -8,7 +8,6 @@ import itertools
 import json
 import signal
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,7 +19,7 @@ from turnout.config import TrainConfig
 from turnout.config.plain import to_plain
 from turnout.data.batch import Batch
 from turnout.errors import CheckpointError, ConfigError, RunStopped, TrainingError
-from turnout.evaluation.validation_scores import Validation
+from turnout.evaluation.validation import Validation
 from turnout.model.speech_model import SpeechModel
 from turnout.training.checkpoints import (
     Checkpoint,
@@ -30,6 +29,7 @@ from turnout.training.checkpoints import (
     write_whole,
 )
 from turnout.training.claim import CHECKPOINTS
+from turnout.training.distributed import StopSignals
 from turnout.training.log import RunLog, add_to_window
 from turnout.training.objective import routed_feed_forwards
 from turnout.training.state import (
@@ -41,7 +41,6 @@ from turnout.training.state import (
     share_done,
 )
 from turnout.training.step import Stepper
-from turnout.training.stopping import StopSignals
 
 MOST_SKIPPED = 10
 
@@ -287,7 +286,7 @@ class Trainer:
         state.validated = [e for e in newest if e.step in kept]
         state.validated_step = state.step
         if self.log is not None:
-            self.log.validation(state, found.score, [asdict(row) for row in found.rows])
+            self.log.validation(state, found.score, found.to_plain())
 
     def _keep_weights(self, score: float | None) -> Validated:
         """Write the weights of this step into a file of their own."""

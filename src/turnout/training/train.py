@@ -27,13 +27,12 @@ from turnout.text.tokenizer import Tokenizer
 from turnout.training import log
 from turnout.training.checkpoints import Checkpoint, sha256_of, write_whole
 from turnout.training.claim import MODEL, RUN, TOKENIZER, claim, locked, note, noted
-from turnout.training.distributed import Ranks, open_fabric
+from turnout.training.distributed import Ranks, StopSignals, open_fabric
 from turnout.training.finish import finish
 from turnout.training.log import RunLog
 from turnout.training.loop import Trainer
 from turnout.training.state import seed_step
 from turnout.training.step import Stepper
-from turnout.training.stopping import StopSignals
 
 Clips = Mapping[str, Sequence[Clip]]
 """Of each file of cuts, by its path: read once, for the tokenizer and the loader."""
@@ -53,7 +52,7 @@ def train(config: TrainConfig) -> Path:
         )
     folder = Path(config.output)
     ranks = Ranks(open_fabric(config))
-    say = log.say if ranks.first else silent
+    say = log.say if ranks.first else log.silent
     if not ranks.first:
         # One rank talks: it hears of what the others could not read.
         logging.getLogger("turnout").setLevel(logging.ERROR)
@@ -111,7 +110,7 @@ def build_trainer(
     if loader.left_out:
         say(f"warning: {len(loader.left_out)} recordings are left out")
     dev = shared_dev_utterances(config.data, shape, ranks.gather_text)
-    validator = Validator(dev, tokenizer, ranks)
+    validator = Validator(dev[ranks.rank :: ranks.size], tokenizer, ranks.gather_text)
     seed_step(config.seed, -1, 0, 0)
     model = build_model(shape).to(ranks.device)
     return Trainer(config, Stepper(config, model, ranks), loader, validator, StopSignals())
@@ -243,7 +242,3 @@ def deterministic(config: TrainConfig, ranks: Ranks) -> Iterator[None]:
     finally:
         torch.set_num_threads(threads)
         torch.use_deterministic_algorithms(before)
-
-
-def silent(_: str) -> None:
-    """What the other ranks say."""

@@ -1,10 +1,17 @@
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import soundfile
 
-from tests.unit.data.words import TEXTS, data_of, small_model, write_words
+from tests.unit.corpora.recordings import write_lines
+from tests.unit.data.words import TEXTS, data_of, small_model, word, write_words
+from turnout.audio.waveform import Waveform, read_audio
 from turnout.config import CorpusConfig, JoinConfig
+from turnout.config.preparation import PrepareConfig
+from turnout.corpora import clips
+from turnout.corpora.prepare import prepare
 from turnout.data.common_clips import alone
 from turnout.evaluation.dev_set import DevUtterance, shared_dev_utterances
 from turnout.guidance import Task
@@ -22,7 +29,7 @@ def dev_of(cuts: str, **changes) -> list[DevUtterance]:
 def test_dev_utterances_never_change(cuts: str) -> None:
     first, again = dev_of(cuts), dev_of(cuts)
     for one, other in zip(first, again, strict=True):
-        assert (one.id, one.references) == (other.id, other.references)
+        assert (one.clip.id, one.references) == (other.clip.id, other.references)
         assert (one.utterance.log_mel == other.utterance.log_mel).all()
 
 
@@ -33,7 +40,7 @@ def test_dev_utterances_come_in_both_bandwidths_and_tasks(cuts: str) -> None:
     ] * 3  # fmt: skip
     for item in found:
         assert item.utterance.request.tasks == (Task.TRANSCRIBE, Task.TRANSLATE)
-        spoken, translated = item.references
+        spoken, translated = (reference.text for reference in item.references)
         assert 2 <= len(spoken.split()) <= 6
         assert " ".join(TEXTS[word] for word in spoken.split()) == translated
     wide, narrow = (item.utterance.log_mel[:, 70:] for item in found[:2])
@@ -57,3 +64,29 @@ def test_a_dev_clip_that_cannot_be_read_is_left_out(
     (tmp_path / "dos-1-0.wav").write_bytes(b"")
     assert len(shared_dev_utterances(config, small_model(), alone)) == 2 * 7
     assert "1 dev utterances" in caplog.text and "dos-1-0.wav" in caplog.text
+
+
+@pytest.mark.parametrize("join", [False, True])
+def test_a_recording_is_decoded_once_however_its_clips_are_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, join: bool
+) -> None:
+    manifest = []
+    for name in "abcd":
+        soundfile.write(tmp_path / f"{name}.wav", word("uno", 110.0, 64_000), 16_000)
+        line = {"audio_filepath": f"{name}.wav", "text": "uno", "lang": "es", "speaker": name}
+        manifest += [{**line, "offset": start, "duration": 1.0} for start in range(4)]
+    cuts = prepare(
+        write_lines(tmp_path / "m.jsonl", *manifest), tmp_path / "cuts", PrepareConfig(kind="nemo")
+    ).splits["cuts"]
+    decoded: Counter[str] = Counter()
+
+    def counted(path: str, **options: object) -> Waveform:
+        decoded[Path(path).name] += 1
+        return read_audio(path, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(clips, "read_audio", counted)
+    corpus = CorpusConfig(cuts=str(cuts.path), join=join)
+    found = dev_of(str(cuts.path), dev=(corpus,), dev_utterances=8)
+    assert len({item.clip.id for item in found}) == 16
+    assert set(decoded) == {"a.wav", "b.wav", "c.wav", "d.wav"}
+    assert set(decoded.values()) == {1}

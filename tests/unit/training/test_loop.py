@@ -12,7 +12,7 @@ import torch
 from tests.unit.training.toy import BATCHES, ToySource, run_toy, toy_batch, toy_config, toy_trainer
 from turnout.data.batch import Batch
 from turnout.errors import CheckpointError, ConfigError, RunStopped, TrainingError
-from turnout.evaluation.validation_scores import Pair, Validation, score
+from turnout.evaluation.validation import Validation
 from turnout.model.speech_model import SpeechModel
 from turnout.training.checkpoints import sha256_of, write_whole
 from turnout.training.finish import finish
@@ -39,7 +39,7 @@ class Poisoned(ToySource):
 
 def unscored(model: SpeechModel, cancelled: Callable[[], bool]) -> Validation:
     """There is no dev set."""
-    return score([])
+    return Validation(None, ())
 
 
 def bits(model: torch.nn.Module) -> list[torch.Tensor]:
@@ -201,21 +201,6 @@ def test_best_is_the_lowest_and_the_newest_of_equals() -> None:
 
     assert best([at(1, 5.0), at(2, 3.0), at(3, 3.0), at(4, 9.0)]).step == 3
     assert best([at(1, None), at(2, None)]).step == 2
-
-
-def test_scores_are_per_row_and_averaged_over_rows() -> None:
-    found = score(
-        [
-            Pair("narrowband", "transcribe", "en", "one two", "one too"),
-            Pair("narrowband", "transcribe", "en", "one two", "one two"),
-            Pair("wideband", "translate", "de", "eins zwei", "eins zwei"),
-        ]
-    )
-    assert [(row.wer, row.words) for row in found.rows] == [(25.0, 4), (0.0, 2)]
-    assert found.rows[0].bleu is None
-    assert found.rows[1].bleu is not None
-    assert found.score == 12.5
-    assert score([]).score is None
 
 
 def test_experts_without_frames_are_named(tmp_path: Path, capsys) -> None:

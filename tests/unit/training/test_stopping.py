@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from turnout.training.stopping import LAUNCHED, STOP_SIGNALS, StopSignals
+from turnout.training.distributed import LAUNCHED, STOP_SIGNALS, StopSignals
 
 
 @pytest.mark.parametrize("number", STOP_SIGNALS)

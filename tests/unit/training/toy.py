@@ -21,16 +21,15 @@ from turnout.config import (
     VocabularyConfig,
 )
 from turnout.data.batch import IGNORED, Batch, padded_frames, padded_ids
-from turnout.evaluation.validation_scores import Validation
+from turnout.evaluation.validation import Validation
 from turnout.guidance import Guide
 from turnout.model.build import build_model
 from turnout.model.speech_model import SpeechModel
 from turnout.training import step
-from turnout.training.distributed import Ranks, open_fabric
+from turnout.training.distributed import Ranks, StopSignals, open_fabric
 from turnout.training.loop import Trainer
 from turnout.training.state import seed_step
 from turnout.training.step import Stepper
-from turnout.training.stopping import StopSignals
 from turnout.training.train import begin_or_resume, open_log
 
 WORDS, BATCHES, MELS = 12, 5, 8

@@ -1,5 +1,6 @@
 import io
 import json
+from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -8,12 +9,16 @@ import pytest
 import soundfile
 from rich.console import Console
 
+from turnout.audio import waveform
+from turnout.audio.decoders import open_decoder
+from turnout.audio.waveform import Waveform, open_recording, read_audio
 from turnout.config import DecoderConfig, ModelConfig, TranscriptionOptions, VocabularyConfig
-from turnout.corpora.clips import Clip
-from turnout.errors import AudioError, GuidanceError
-from turnout.evaluation import run
-from turnout.evaluation.references import wanted_of
-from turnout.evaluation.report import rows_of
+from turnout.corpora.clips import Clip, ClipReader
+from turnout.errors import AudioError, GuidanceError, MissingExtra
+from turnout.evaluation import evaluate as evaluation
+from turnout.evaluation.evaluate import source_of
+from turnout.evaluation.references import references_of
+from turnout.evaluation.score_rows import score_rows
 from turnout.guidance import Bandwidth, Task
 from turnout.text.transcript import Transcript
 
@@ -60,13 +65,10 @@ class StandIn:
 @pytest.fixture
 def score(monkeypatch):
     def _score(clips, transcriber=None, **options):
-        monkeypatch.setattr(run, "clips_of", lambda *_: clips)
-        monkeypatch.setattr(run, "_source", lambda one: Path(one.path))
-        return run.evaluate(
-            transcriber or StandIn(),
-            [Path("x")],
-            TranscriptionOptions(**{"task": "both", **options}),
-        )
+        monkeypatch.setattr(evaluation, "clips_of", lambda *_: clips)
+        monkeypatch.setattr(evaluation, "source_of", lambda one, _: Path(one.path))
+        asked = TranscriptionOptions(**{"task": "both", **options})
+        return evaluation.evaluate(transcriber or StandIn(), [Path("x")], asked)
 
     return _score
 
@@ -137,7 +139,7 @@ def test_data_in_languages_that_the_model_lacks_are_refused(score):
 def test_utterances_in_other_languages_are_counted_and_left_out(score):
     report = score([clip("a"), clip("b", "fr")])
     assert report.left_out == 1
-    assert {outcome.id for outcome in report.outcomes} == {"a"}
+    assert {text.id for text in report.texts} == {"a"}
 
 
 def test_several_targets_are_named_and_take_a_pass_each(score):
@@ -146,8 +148,9 @@ def test_several_targets_are_named_and_take_a_pass_each(score):
     score([clip("a", translations={"en": "x", "de": "y"})], transcriber)
     asked = [(options.task, options.target_language) for options in transcriber.asked]
     assert asked == [("both", "en"), ("translate", "de")]
-    asked = wanted_of(clip("a", translations={"en": "x", "de": "y"}), BOTH, vocabulary, "de")
-    assert [text.target_language for text in asked] == ["ar", "de"]
+    model = ModelConfig(vocabulary=vocabulary)
+    asked = references_of(clip("a", translations={"en": "x", "de": "y"}), BOTH, model, "de")
+    assert [text.language for text in asked] == ["ar", "de"]
 
 
 def test_the_report_is_json_and_names_what_made_its_figures(score):
@@ -177,7 +180,12 @@ def test_what_made_the_figures_stands_under_the_table(score):
 
 
 def test_nothing_that_was_asked_for_gives_no_row():
-    assert rows_of([]) == ()
+    assert score_rows([]) == ()
+
+
+def test_an_extra_that_is_missing_is_no_mistake_of_the_model(score):
+    with pytest.raises(MissingExtra):
+        score([clip("a")], StandIn({"a": MissingExtra("a.m4a", "av")}))
 
 
 def test_a_stretch_keeps_its_native_rate_and_its_place(tmp_path):
@@ -185,15 +193,62 @@ def test_a_stretch_keeps_its_native_rate_and_its_place(tmp_path):
     time = np.arange(16_000) / 8_000
     tone = np.where(time < 1, 0.0, 0.5 * np.sin(2 * np.pi * 500 * time))
     soundfile.write(path, tone.astype(np.float32), 8_000, subtype="FLOAT")
-    part = run._source(clip(path=str(path), start=1.0, duration=0.5))
-    assert isinstance(part, bytes)
-    samples, rate = soundfile.read(io.BytesIO(part))
-    assert (rate, len(samples)) == (8_000, 4_000)
-    assert np.abs(samples[100:-100]).max() == pytest.approx(0.5, abs=0.02)
+    part = source_of(clip(path=str(path), start=1.0, duration=0.5), ClipReader())
+    assert isinstance(part, Waveform)
+    assert (part.native_rate, len(part.samples)) == (8_000, 8_000)
+    assert np.abs(part.samples[200:-200]).max() == pytest.approx(0.5, abs=0.02)
+    assert (part.samples == read_audio(path).samples[16_000:24_000]).all()
+    assert part.samples.base is None, "the whole recording stays in memory"
+
+
+@pytest.mark.parametrize("rate", [8_000, 16_000, 44_100])
+def test_samples_that_were_read_are_what_a_transcriber_would_read(tmp_path, rate):
+    path = tmp_path / "a.wav"
+    noise = np.random.default_rng(1).normal(0, 0.1, 31 * rate)
+    noise[:rate] = 0.25  # which becomes zero
+    soundfile.write(path, noise, rate, subtype="PCM_16")
+    opened = open_recording(path), open_recording(read_audio(path))
+    assert opened[0].native_rate == opened[1].native_rate == rate
+    direct, again = (np.concatenate(list(recording.blocks())) for recording in opened)
+    assert (direct == again).all()
 
 
 def test_a_whole_file_is_given_as_it_is(tmp_path):
     path = tmp_path / "a.wav"
-    soundfile.write(path, np.zeros(8_000), 8_000)
-    assert run._source(clip(path=str(path))) == path
-    assert run._source(clip(path="missing.wav")) == Path("missing.wav")
+    soundfile.write(path, np.zeros((8_000, 2)), 8_000)
+    assert source_of(clip(path=str(path), whole=True), ClipReader()) == path
+    assert source_of(clip(path="missing.wav"), ClipReader()) == Path("missing.wav")
+    side = source_of(clip(path=str(path), whole=True, channel=1), ClipReader())
+    assert isinstance(side, Waveform)
+
+
+class Reading(StandIn):
+    """It decodes what it is given."""
+
+    def transcribe_files(self, sources, _):
+        for source in sources:
+            yield heard(f"{read_audio(source).duration:.2f}", translation=heard("x"))
+
+
+def test_every_recording_is_decoded_once(tmp_path, monkeypatch):
+    decoded = Counter()
+
+    def counted(file, name):
+        decoded[Path(name).name] += 1
+        return open_decoder(file, name)
+
+    monkeypatch.setattr(waveform, "open_decoder", counted)
+    for name in ("call.wav", "talk.wav", "word.wav"):
+        soundfile.write(tmp_path / name, np.full((64_000, 2), 0.1), 16_000)
+    places = [("word", None, 0.0, 4.0, True)]
+    places += [("talk", None, start, 0.5, False) for start in (0.0, 1.0, 2.5)]
+    places += [("call", side, start, 0.25, False) for start in (0.0, 1.0) for side in (0, 1)]
+    clips = [
+        clip(name, path=str(tmp_path / f"{name}.wav"), channel=channel, start=start,
+             duration=duration, text=f"{duration:.2f}", whole=whole)
+        for name, channel, start, duration, whole in places
+    ]  # fmt: skip
+    monkeypatch.setattr(evaluation, "clips_of", lambda *_: clips)
+    report = evaluation.evaluate(Reading(), [Path("x")], TranscriptionOptions(task="both"))
+    assert report.rows[0].wer.value == 0
+    assert decoded == {"word.wav": 1, "talk.wav": 1, "call.wav": 2}, "once for each side of a call"

@@ -6,7 +6,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from turnout.errors import StorageError
-from turnout.training.board import Board
+from turnout.training.curves import Board
 
 
 def points(folder: Path, name: str) -> list[tuple[int, float]]:

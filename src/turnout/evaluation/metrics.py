@@ -5,7 +5,7 @@ What a figure was made with stands beside it (`signature`). Knows nothing of mod
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
@@ -20,6 +20,8 @@ from whisper_normalizer.basic import BasicTextNormalizer
 
 Metric = Literal["wer", "cer", "bleu", "chrf"]
 RESAMPLES = 1000
+SEED = 0
+"""Of the intervals of error rates: the same texts always have the same."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,40 +58,21 @@ def normalized(text: str) -> str:
     return " ".join(_normalizer()(text).split())
 
 
-def normalizer_signature() -> str:
-    """Name, variant and version of the normaliser."""
-    return f"whisper-normalizer {version('whisper-normalizer')} basic, marks kept"
-
-
 def word_errors(
-    references: Sequence[str],
-    hypotheses: Sequence[str],
-    *,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
+    references: Sequence[str], hypotheses: Sequence[str], *, resamples: int = RESAMPLES
 ) -> Score:
     """Word error rate. Where no reference has a word, 100 for each word inserted.
 
     `resamples` is the number of bootstrap samples (0 leaves the interval at the value).
     """
-    _check(references, hypotheses)
-    texts = [normalized(text) for text in references], [normalized(text) for text in hypotheses]
-    output = jiwer.process_words(*texts) if references else None
-    return _error_score("wer", output, resamples, seed)
+    return _error_score("wer", jiwer.process_words, references, hypotheses, resamples)
 
 
 def character_errors(
-    references: Sequence[str],
-    hypotheses: Sequence[str],
-    *,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
+    references: Sequence[str], hypotheses: Sequence[str], *, resamples: int = RESAMPLES
 ) -> Score:
     """Character error rate, spaces between words included; otherwise as `word_errors`."""
-    _check(references, hypotheses)
-    texts = [normalized(text) for text in references], [normalized(text) for text in hypotheses]
-    output = jiwer.process_characters(*texts) if references else None
-    return _error_score("cer", output, resamples, seed)
+    return _error_score("cer", jiwer.process_characters, references, hypotheses, resamples)
 
 
 def bleu(
@@ -115,33 +98,37 @@ def _check(references: Sequence[str], hypotheses: Sequence[str]) -> None:
 
 def _error_score(
     metric: Metric,
-    output: jiwer.WordOutput | jiwer.CharacterOutput | None,
+    align: Callable[[list[str], list[str]], jiwer.WordOutput | jiwer.CharacterOutput],
+    references: Sequence[str],
+    hypotheses: Sequence[str],
     resamples: int,
-    seed: int,
 ) -> Score:
-    errors, units = _errors_and_units(output)
+    _check(references, hypotheses)
+    texts = ([normalized(text) for text in side] for side in (references, hypotheses))
+    errors = units = np.zeros(0, dtype=np.int64)
+    if references:  # jiwer takes no empty list
+        errors, units = _errors_and_units(align(*texts))
     value = _rate(errors.sum(), units.sum())
-    low, high = _interval(errors, units, resamples, seed)
+    low, high = _interval(errors, units, resamples) if resamples and len(units) else (value, value)
     return Score(
         metric=metric,
         value=value,
-        low=low if resamples else value,
-        high=high if resamples else value,
+        low=low,
+        high=high,
         utterances=len(units),
         units=int(units.sum()),
         errors=int(errors.sum()),
-        signature=f"{normalizer_signature()}; jiwer {version('jiwer')}",
+        signature=f"whisper-normalizer {version('whisper-normalizer')} basic, marks kept; "
+        f"jiwer {version('jiwer')}",
     )
 
 
 def _errors_and_units(
-    output: jiwer.WordOutput | jiwer.CharacterOutput | None,
+    output: jiwer.WordOutput | jiwer.CharacterOutput,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Errors and reference units of each utterance."""
     errors, units = [], []
-    for reference, chunks in zip(
-        output.references if output else (), output.alignments if output else (), strict=True
-    ):
+    for reference, chunks in zip(output.references, output.alignments, strict=True):
         units.append(len(reference))
         errors.append(
             sum(
@@ -160,13 +147,11 @@ def _rate(errors: float, units: float) -> float:
 
 
 def _interval(
-    errors: NDArray[np.int64], units: NDArray[np.int64], resamples: int, seed: int
+    errors: NDArray[np.int64], units: NDArray[np.int64], resamples: int
 ) -> tuple[float, float]:
     """The 2.5 and 97.5 percentiles of the rate over utterances drawn with replacement."""
     count = len(units)
-    if count == 0 or resamples == 0:
-        return 0.0, 0.0
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(SEED)
     rates = np.empty(resamples)
     for sample in range(resamples):
         drawn = rng.integers(count, size=count)
