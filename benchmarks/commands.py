@@ -22,7 +22,7 @@ import soxr
 from numpy.typing import NDArray
 from origin import ROOT, origin
 
-from turnout import load
+from turnout import TranscriptionOptions, load
 from turnout.audio.features import SAMPLE_RATE
 from turnout.audio.telephone import TELEPHONE_RATE, random_channel
 from turnout.config import JoinConfig
@@ -164,14 +164,14 @@ def main() -> None:
     parser.add_argument("--split", choices=("dev", "test"), default="test")
     parser.add_argument("--model", default="commands")
     parser.add_argument("--utterances", type=int, default=400)
-    parser.add_argument("--beam-size", type=int, default=None)
+    parser.add_argument("--beam-size", type=int, default=1)
     parser.add_argument("--backend", default="auto")
     parser.add_argument("--data", type=Path, default=ROOT / "data")
     arguments = parser.parse_args()
     made_by = origin(SEED, "numpy", "onnxruntime")
     cuts = build(arguments.data, arguments.split, arguments.utterances)
     transcriber = load(arguments.model, backend=arguments.backend)
-    options: Any = {} if arguments.beam_size is None else {"beam_size": arguments.beam_size}
+    options = TranscriptionOptions(task="both", beam_size=arguments.beam_size)
     table = [row for path in cuts for row in rows(evaluate(transcriber, [path], options))]
     for row in table:
         print(

@@ -3,15 +3,16 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from turnout.config import DecoderConfig, ModelConfig, VocabularyConfig
-from turnout.decoding.backend import DecoderState, Encoded
-from turnout.decoding.request import Request, Utterance
+from turnout.decoding.backend import DecoderState, Encoded, NextTokens, Question, answer
+from turnout.decoding.requests import Request, Utterance
 from turnout.guidance import Guidance, Task
-from turnout.text.tokenizer import Tokenizer
+from turnout.text.sentencepieces import SentencePieceTokenizer
 
 WORDS = ("one", "two", "three", "four", "five", "yes", "no", "stop")
 ARABIC = ("واحد", "اثنان", "ثلاثة", "أربعة", "خمسة", "نعم", "لا", "توقف")
@@ -20,10 +21,10 @@ SURE = 0.98
 
 
 @cache
-def tokenizer() -> Tokenizer:
+def tokenizer() -> SentencePieceTokenizer:
     """A fixed small tokenizer: Arabic and English spoken, German written; words are whole."""
     texts = [*WORDS, *ARABIC, *GERMAN] * 20
-    return Tokenizer.train(texts, VocabularyConfig(size=512))
+    return SentencePieceTokenizer.train(texts, VocabularyConfig(size=512))
 
 
 def model_config(**changes: object) -> ModelConfig:
@@ -59,11 +60,26 @@ class Script:
     """Transcript tokens so far -> probabilities of the next token, instead of the transcript."""
 
 
-def scripted_utterance(index: int, request: Request, seconds: float = 2.0) -> Utterance:
-    """An utterance that `ScriptedBackend` recognises as its script of that index."""
+def scripted_utterance(
+    index: int, request: Request, seconds: float = 2.0, **more: Any
+) -> Utterance:
+    """An utterance that `ScriptedBackend` recognises as its script of that index; `more` are
+    fields of Utterance."""
     log_mel = np.zeros((round(seconds * 100), 80), dtype=np.float32)
     log_mel[:, 0] = index
-    return Utterance(log_mel, request)
+    return Utterance(log_mel, request, **more)
+
+
+class Once:
+    """The cache of a DecoderState, which may be taken out once: a backend may write into it."""
+
+    def __init__(self, content: Any) -> None:
+        self._content = [content]
+
+    def take(self) -> Any:
+        """What is inside, the first time."""
+        assert self._content, "this DecoderState was used before"
+        return self._content.pop()
 
 
 @dataclass
@@ -72,7 +88,7 @@ class ScriptedBackend:
 
     scripts: Sequence[Script]
     config: ModelConfig = field(default_factory=model_config)
-    tokenizer: Tokenizer = field(default_factory=tokenizer)
+    tokenizer: SentencePieceTokenizer = field(default_factory=tokenizer)
     encoded_batches: list[tuple[Guidance, ...]] = field(default_factory=list)
     """The guidance of every call of `encode`."""
     steps: list[int] = field(default_factory=list)
@@ -124,22 +140,26 @@ class ScriptedBackend:
             self.config.expert_map(self.config.decoder.routing).index(known)
         scripts = [self.scripts[index] for index in encoded.hidden[rows]]
         cache = [(script, g, ()) for script, g in zip(scripts, guidance, strict=True)]
-        return DecoderState(rows, cache)
+        return DecoderState(rows, Once(cache))
 
     def step(
-        self, state: DecoderState, tokens: NDArray[np.int64], counts: NDArray[np.int64]
-    ) -> tuple[NDArray[np.float32], DecoderState]:
+        self,
+        state: DecoderState,
+        tokens: NDArray[np.int64],
+        counts: NDArray[np.int64],
+        question: Question,
+    ) -> tuple[NextTokens, DecoderState]:
         """What each row's script says after its history."""
         self.steps.append(len(tokens))
         assert len(tokens) == len(state.rows) == len(counts)
         log_probs = np.zeros((*tokens.shape, self.config.vocabulary.size), dtype=np.float32)
         cache = []
-        for row, (script, guidance, history) in enumerate(state.cache):
+        for row, (script, guidance, history) in enumerate(state.cache.take()):
             for position in range(int(counts[row])):
                 history = (*history, int(tokens[row, position]))  # noqa: PLW2901
                 log_probs[row, position] = self.log_probs(self.next(script, guidance, history))
             cache.append((script, guidance, history))
-        return log_probs, DecoderState(state.rows, cache)
+        return answer(log_probs, question), DecoderState(state.rows, Once(cache))
 
     def next(
         self, script: Script, guidance: Guidance, history: tuple[int, ...]
@@ -163,4 +183,5 @@ class ScriptedBackend:
 
     def select(self, state: DecoderState, rows: NDArray[np.int64]) -> DecoderState:
         """These rows."""
-        return DecoderState(state.rows[rows], [state.cache[row] for row in rows])
+        cache = state.cache.take()
+        return DecoderState(state.rows[rows], Once([cache[row] for row in rows]))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     __version__: str
+    from turnout.config.transcription import TranscriptionOptions
     from turnout.errors import (
         AudioError,
         AudioTooLong,
@@ -29,8 +30,7 @@ if TYPE_CHECKING:
     from turnout.guidance import Bandwidth, Task
     from turnout.text.transcript import Segment, Transcript, Word
     from turnout.training.train import train
-    from turnout.transcription.load import load
-    from turnout.transcription.transcriber import Transcriber
+    from turnout.transcription.transcriber import Transcriber, load
 
 __all__ = [
     "AudioError",
@@ -50,6 +50,7 @@ __all__ = [
     "TrainingError",
     "Transcriber",
     "Transcript",
+    "TranscriptionOptions",
     "TurnoutError",
     "UsageError",
     "Word",
@@ -65,9 +66,10 @@ _HOMES = {
     "Task": "guidance",
     "Transcriber": "transcription.transcriber",
     "Transcript": "text.transcript",
+    "TranscriptionOptions": "config.transcription",
     "Word": "text.transcript",
     "export_folder": "export.folder",
-    "load": "transcription.load",
+    "load": "transcription.transcriber",
     "train": "training.train",
 }
 _WORKSHOP = ("export_folder", "train")

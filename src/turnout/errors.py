@@ -23,6 +23,9 @@
 Every message is one line that says what was given, what is accepted, and what to do.
 """
 
+from copyreg import __newobj__  # type: ignore[attr-defined]
+from typing import Any
+
 LONGEST_SHOWN = 80
 """Characters of a value in a message: a small file may hold a very long one."""
 
@@ -40,6 +43,10 @@ class TurnoutError(Exception):
     """Base of all errors that turnout raises on purpose; `exit_status` is the command line's."""
 
     exit_status = 1
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Pickle would call the class with the finished message, where some classes want its parts.
+        return __newobj__, (type(self), *self.args), self.__dict__
 
 
 class UsageError(TurnoutError):

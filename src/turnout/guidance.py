@@ -47,6 +47,7 @@ class Guidance:
     def value(self, guide: Guide) -> str | None:
         """The value of one guide, as the plain string that `ExpertMap` lists, or None."""
         found = getattr(self, guide.value)
+        # Bandwidth and Task are enumerations, languages are words.
         return None if found is None else str(found)
 
 
@@ -96,8 +97,13 @@ class ExpertMap:
                     f"the {guide.value.replace('_', ' ')} selects this model's experts and "
                     f"{given}: choose one of {', '.join(values)}"
                 )
+            # Digits of a number, each guide with a base of its own; `name` takes them apart again.
             index = index * len(values) + values.index(value)
         return index
+
+    def indices(self, guidance: Sequence[Guidance]) -> list[int]:
+        """The index of each; zeros where nothing guides. Raises GuidanceError."""
+        return [self.index(known) for known in guidance]
 
     def name(self, index: int) -> str:
         """The words behind an index, such as 'narrowband' or 'narrowband+translate'."""
@@ -106,3 +112,19 @@ class ExpertMap:
             index, position = divmod(index, len(values))
             words.append(values[position])
         return "+".join(reversed(words)) or "all"
+
+
+def bandwidth_indices(guidance: Sequence[Guidance], *, needed: bool) -> list[int]:
+    """The position of each one's bandwidth in `Bandwidth`, for a model that has a token for it;
+    zeros where it is not `needed`.
+
+    Raises GuidanceError, naming the choices, where one is missing.
+    """
+    if not needed:
+        return [0] * len(guidance)
+    choices = list(Bandwidth)
+    if any(known.bandwidth is None for known in guidance):
+        raise GuidanceError(
+            f"this model needs the bandwidth of every utterance: one of {', '.join(choices)}"
+        )
+    return [choices.index(known.bandwidth) for known in guidance if known.bandwidth]

@@ -22,7 +22,7 @@ from turnout.model_folder.folder import (
     config_bytes,
     write_folder,
 )
-from turnout.transcription.load import load
+from turnout.transcription.transcriber import load
 
 FILES = (CONFIG, TOKENIZER, WEIGHTS, ENCODER, DECODER)
 

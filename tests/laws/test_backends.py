@@ -14,8 +14,13 @@ from turnout.backends.torch import TorchBackend, load_model
 from turnout.config import ModelConfig
 from turnout.decoding.backend import Backend, Encoded
 from turnout.decoding.decode import decode
-from turnout.decoding.plan import check_findable
-from turnout.decoding.request import DecodingOptions, Hypothesis, Request, Utterance
+from turnout.decoding.requests import (
+    DecodingOptions,
+    Hypothesis,
+    Request,
+    Utterance,
+    check_findable,
+)
 from turnout.errors import GuidanceError
 from turnout.export.parity import check_parity, every_guidance
 from turnout.guidance import Bandwidth, Guidance, Task
@@ -101,12 +106,12 @@ def test_tokens_know_neither_padding_nor_batch_mates(shape: str, beam_size: int)
     backend = torch_backend(shape)
     options = DecodingOptions(beam_size=beam_size, max_tokens_per_second=4)
     utterances = [
-        Utterance(features(30 + 21 * i, i), request)
+        Utterance(features(30 + 21 * i, i), request, options)
         for i, request in enumerate(requests(backend.config))
     ]
-    together = decode(backend, tokenizer(), utterances, options)
+    together = decode(backend, tokenizer(), utterances)
     for utterance, found in zip(utterances, together, strict=True):
-        (alone,) = decode(backend, tokenizer(), [utterance], options)
+        (alone,) = decode(backend, tokenizer(), [utterance])
         assert found.language == alone.language
         for one, other in zip(alone.hypotheses, found.hypotheses, strict=True):
             same(one, other)
@@ -118,13 +123,13 @@ def test_tokens_know_neither_padding_nor_batch_mates(shape: str, beam_size: int)
 @pytest.mark.parametrize("shape", ["supervised", "hybrid"])
 def test_both_backends_write_the_same(shape: str) -> None:
     first, second = torch_backend(shape), onnx_backend(shape)
+    options = DecodingOptions(max_tokens_per_second=4)
     utterances = [
-        Utterance(features(40 + 30 * i, i), request)
+        Utterance(features(40 + 30 * i, i), request, options)
         for i, request in enumerate(requests(first.config))
     ]
-    options = DecodingOptions(max_tokens_per_second=4)
-    expected = decode(first, tokenizer(), utterances, options)
-    found = decode(second, tokenizer(), utterances, options)
+    expected = decode(first, tokenizer(), utterances)
+    found = decode(second, tokenizer(), utterances)
     for one, other in zip(expected, found, strict=True):
         assert one.language == other.language
         for hypothesis, twin in zip(one.hypotheses, other.hypotheses, strict=True):
@@ -136,14 +141,12 @@ def test_encoding_once_and_decoding_both_tasks_equals_two_runs(shape: str) -> No
     backend = torch_backend(shape)
     for i, language in enumerate((None, "ar", "en")):
         log_mel = features(90 + i, i)
+        options = DecodingOptions(max_tokens_per_second=4)
         both, first, second = (
-            Utterance(log_mel, Request(tasks=tasks, language=language))
+            Utterance(log_mel, Request(tasks=tasks, language=language), options)
             for tasks in (tuple(Task), (Task.TRANSCRIBE,), (Task.TRANSLATE,))
         )
-        options = DecodingOptions(max_tokens_per_second=4)
-        answers = [
-            decode(backend, tokenizer(), [each], options)[0] for each in (both, first, second)
-        ]
+        answers = [decode(backend, tokenizer(), [each])[0] for each in (both, first, second)]
         assert len({answer.language for answer in answers}) == 1
         same(answers[1].hypotheses[0], answers[0].hypotheses[0])
         same(answers[2].hypotheses[0], answers[0].hypotheses[1])

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from turnout.decoding.backend import Backend, DecoderState, Encoded
+from turnout.decoding.backend import Backend, DecoderState, Encoded, NextTokens, Question
 from turnout.guidance import Guidance
 
 
@@ -38,10 +38,14 @@ class Around:
         return self.inner.start(encoded, rows, guidance)
 
     def step(
-        self, state: DecoderState, tokens: NDArray[np.int64], counts: NDArray[np.int64]
-    ) -> tuple[NDArray[np.float32], DecoderState]:
+        self,
+        state: DecoderState,
+        tokens: NDArray[np.int64],
+        counts: NDArray[np.int64],
+        question: Question,
+    ) -> tuple[NextTokens, DecoderState]:
         """See `Backend.step`."""
-        return self.inner.step(state, tokens, counts)
+        return self.inner.step(state, tokens, counts, question)
 
     def select(self, state: DecoderState, rows: NDArray[np.int64]) -> DecoderState:
         """See `Backend.select`."""
@@ -53,7 +57,7 @@ class Asked:
     """How much of a backend was wanted."""
 
     entries: int = 0
-    """Stretches that were encoded."""
+    """Segments that were encoded."""
     steps: int = 0
     """Of the decoder."""
 
@@ -75,8 +79,12 @@ class Counting(Around):
         return super().encode(log_mel, frame_mask, guidance)
 
     def step(
-        self, state: DecoderState, tokens: NDArray[np.int64], counts: NDArray[np.int64]
-    ) -> tuple[NDArray[np.float32], DecoderState]:
+        self,
+        state: DecoderState,
+        tokens: NDArray[np.int64],
+        counts: NDArray[np.int64],
+        question: Question,
+    ) -> tuple[NextTokens, DecoderState]:
         """See `Backend.step`."""
         self.asked.steps += 1
-        return super().step(state, tokens, counts)
+        return super().step(state, tokens, counts, question)

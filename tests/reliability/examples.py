@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Unpack
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,6 @@ from turnout.audio.waveform import Source, read_audio
 from turnout.evaluation.scores import word_errors
 from turnout.text.transcript import Transcript
 from turnout.transcription.transcriber import Transcriber
-from turnout.transcription.wishes import Options
 
 Floats = NDArray[np.float32]
 ROOT = Path(__file__).resolve().parents[2]
@@ -57,9 +56,7 @@ def commands() -> Transcriber:
     return turnout.load("commands", threads=1)
 
 
-def heard(
-    source: Source, transcriber: Transcriber | None = None, **options: Unpack[Options]
-) -> Transcript:
+def heard(source: Source, transcriber: Transcriber | None = None, **options: Any) -> Transcript:
     """What the shipped model, or another, makes of a recording; any error is a failed assertion."""
     try:
         return (transcriber or commands()).transcribe(source, **options)

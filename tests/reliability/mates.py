@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from math import ceil
 from pathlib import Path
@@ -19,12 +19,12 @@ from turnout.audio.features import SAMPLE_RATE, log_mel
 from turnout.audio.waveform import read_audio
 from turnout.backends.torch import TorchBackend
 from turnout.config import FeatureConfig
-from turnout.decoding.backend import Backend, DecoderState, Encoded
-from turnout.decoding.batch import Batch
+from turnout.decoding.backend import Backend, DecoderState, Encoded, NextTokens, Question
 from turnout.decoding.decode import decode_batch
-from turnout.decoding.request import DecodingOptions, Request, Utterance
+from turnout.decoding.encoding import encode
+from turnout.decoding.requests import Request, Utterance
 from turnout.experts.bank import ExpertBank
-from turnout.experts.routers import Router
+from turnout.experts.routing import Router
 from turnout.guidance import Bandwidth, Guidance, Task
 from turnout.text.tokenizer import Tokenizer
 
@@ -153,12 +153,16 @@ class Noisy(Around):
     """Its log-probabilities change by less than batches may change them, at random."""
 
     def step(
-        self, state: DecoderState, tokens: NDArray[np.int64], counts: NDArray[np.int64]
-    ) -> tuple[NDArray[np.float32], DecoderState]:
+        self,
+        state: DecoderState,
+        tokens: NDArray[np.int64],
+        counts: NDArray[np.int64],
+        question: Question,
+    ) -> tuple[NextTokens, DecoderState]:
         """See `Backend.step`."""
-        found, after = self.inner.step(state, tokens, counts)
-        noise = np.random.default_rng().normal(size=found.shape) * NOISE
-        return found + noise.astype(np.float32), after
+        found, after = self.inner.step(state, tokens, counts, question)
+        noise = np.random.default_rng().normal(size=found.log_probs.shape) * NOISE
+        return replace(found, log_probs=found.log_probs + noise.astype(np.float32)), after
 
 
 @dataclass(frozen=True)
@@ -186,10 +190,9 @@ def answer(
     tokenizer: Tokenizer,
     utterances: Sequence[Utterance],
     position: int,
-    options: DecodingOptions,
 ) -> Answer:
     """What a batch makes of the utterance at this position."""
-    batch = Batch.encode(backend, tokenizer, utterances, options, None)
+    batch = encode(backend, tokenizer, utterances)
     decoded = decode_batch(batch)[position]
     entry = batch.entries.utterances.index(position)
     scores = batch.encoded.ctc_log_probs

@@ -9,13 +9,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import turnout
-from turnout.decoding.request import Decoded
+from turnout.decoding.requests import Decoded
 from turnout.text.writers import render
 from turnout.transcription.transcriber import Transcriber
 
 
 def transcribed(transcriber: Transcriber, file: str) -> dict[str, Any]:
-    """The tokens of every stretch and task, and the JSON that the command line would write."""
+    """The tokens of every segment and task, and the JSON that the command line would write."""
     tokens: list[tuple[int, ...]] = []
     decode = transcriber.decode
     transcriber.decode = noting(decode, tokens)  # type: ignore[method-assign]

@@ -40,16 +40,15 @@ from tests.reliability.tally import Tally
 from turnout.audio.features import log_mel
 from turnout.backends.onnx import OnnxBackend
 from turnout.backends.torch import TorchBackend, load_model
-from turnout.config import ModelConfig
+from turnout.config import ModelConfig, TranscriptionOptions
 from turnout.decoding.backend import Backend
-from turnout.decoding.request import DecodingOptions, Request, Utterance
+from turnout.decoding.requests import DecodingOptions, Request, Utterance
 from turnout.errors import ModelFolderError
 from turnout.experts.bank import ExpertBank
 from turnout.guidance import Bandwidth, Guide, Task
 from turnout.model_folder.folder import CONFIG, ModelFolder, write_folder
 from turnout.text.tokenizer import Tokenizer
 from turnout.transcription.transcriber import Transcriber
-from turnout.transcription.wishes import Options
 
 TOLERANCE = 1e-4
 CAPACITY = 1.25
@@ -60,7 +59,6 @@ TORCH_SHAPES = ("dense", "ctc_only")
 """At the full size, on PyTorch."""
 RANDOM_KINDS = ("noise", "noise", "silence", "longest", "same expert")
 LONGEST_FRAMES = 300
-OPTIONS = DecodingOptions()
 SHORT = DecodingOptions(max_tokens_per_second=4)
 """Random weights seldom end by themselves."""
 
@@ -84,17 +82,16 @@ class Haystack:
     needles: Sequence[Utterance]
     mates: Mates
     """Of the needle of this number."""
-    options: DecodingOptions
 
     def alone(self, number: int, backend: Backend) -> Answer:
         """What a needle gives by itself."""
-        return answer(backend, self.tokenizer, [self.needles[number]], 0, self.options)
+        return answer(backend, self.tokenizer, [self.needles[number]], 0)
 
     def among(self, number: int, backend: Backend, rng: Random) -> Answer:
         """What it gives among random mates, at a random place, with random padding."""
         batch, position = put_among(self.needles[number], self.mates(number, rng), rng)
         padded = Padded(backend, rng.randrange(MOST_PADDING), rng.randrange(2**32))
-        return answer(padded, self.tokenizer, batch, position, self.options)
+        return answer(padded, self.tokenizer, batch, position)
 
     def near_ties(self, number: int) -> tuple[int, int]:
         """Decisions of learned routers over this needle: those left to rounding, and all."""
@@ -182,7 +179,6 @@ def test_mates_change_nothing(backend: str, group: int, tally: Tally) -> None:
             for number, speech in enumerate(chosen)
         ],
         mates=mates,
-        options=OPTIONS,
     )
     run(stack, tally, len(chosen), tally.size(10, 50))
     tally.measure(mates=dict(kinds))
@@ -210,7 +206,7 @@ def random_utterance(config: ModelConfig, rng: Random, frames: int | None = None
     )
     noise = np.random.default_rng(rng.randrange(2**32))
     size = (frames or rng.randrange(4, 200), 80)
-    return Utterance(noise.normal(size=size).astype(np.float32), request)
+    return Utterance(noise.normal(size=size).astype(np.float32), request, SHORT)
 
 
 def random_mate(kind: str, needle: Utterance, config: ModelConfig, rng: Random) -> Utterance:
@@ -259,7 +255,6 @@ def test_mates_change_nothing_with_learned_routers(
         tokenizer=tokenizer(),
         needles=candidates,
         mates=mates,
-        options=SHORT,
     )
     run(stack, tally, wanted, tally.size(10, 50))
     tally.measure(mates=dict(kinds))
@@ -288,7 +283,7 @@ def test_inference_has_no_capacity_to_be_set(tmp_path: Path, tally: Tally) -> No
     offered = {
         "model": names_in(ModelConfig),
         "decoding": names_in(DecodingOptions),
-        "transcribe": Options.__annotations__,
+        "transcribe": names_in(TranscriptionOptions),
         "load": signature(turnout.load).parameters,
     }
     for what, names in offered.items():

@@ -21,7 +21,7 @@ from turnout.corpora.clips import read_clips
 from turnout.data.store import open_store
 from turnout.data.variants import VariantConfig
 from turnout.errors import TurnoutError
-from turnout.text.tokenizer import Tokenizer
+from turnout.text.sentencepieces import SentencePieceTokenizer
 from turnout.training import checkpoints as module
 from turnout.training.checkpoints import Checkpoints, read_checkpoint
 from turnout.training.claim import TOKENIZER
@@ -192,7 +192,7 @@ def test_a_run_goes_on_with_its_own_tokenizer_alone(
 def taken(data: bytes, config: TrainConfig) -> bool:
     """Whether it would be trained on with these pieces."""
     try:
-        Tokenizer.from_bytes(data, config.model.vocabulary)
+        SentencePieceTokenizer.from_bytes(data, config.model.vocabulary)
     except TurnoutError:
         return False
     return True

@@ -39,7 +39,7 @@ from turnout.model_folder.folder import (
     resolve,
     write_folder,
 )
-from turnout.transcription.load import BackendName, load
+from turnout.transcription.transcriber import BackendName, load
 
 RECORDING = EXAMPLES / "english-1.flac"
 WHERE_FOUND: tuple[tuple[str, str, BackendName], ...] = (

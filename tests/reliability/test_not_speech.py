@@ -13,7 +13,7 @@ from tests.reliability.around import Asked, Counting
 from tests.reliability.examples import commands, error_rate, examples, heard
 from tests.reliability.noises import LEVELS_DBFS, SILENCES, SOUNDS, at_level
 from tests.reliability.tally import Tally
-from turnout.decoding.request import DecodingOptions
+from turnout.decoding.requests import DecodingOptions
 from turnout.transcription.transcriber import Transcriber
 
 Floats = NDArray[np.floating]

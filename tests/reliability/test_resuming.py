@@ -16,7 +16,7 @@ from turnout.config import TrainConfig
 from turnout.corpora.clips import read_corpora
 from turnout.data.batch import Batch
 from turnout.data.loader import Loader
-from turnout.text.tokenizer import Tokenizer
+from turnout.text.sentencepieces import SentencePieceTokenizer
 from turnout.training.distributed import Ranks, open_fabric
 from turnout.training.loop import Trainer
 from turnout.training.state import RunState
@@ -40,8 +40,10 @@ def trainer_of(config: TrainConfig) -> Trainer:
     ranks = Ranks(open_fabric(config))
     vocabulary = config.model.vocabulary
     clips = read_corpora(config.data.train)
-    data = Tokenizer.train(training_texts(config.data.train, clips), vocabulary).to_bytes()
-    return build_trainer(config, clips, Tokenizer.from_bytes(data, vocabulary), ranks, silent)
+    texts = training_texts(config.data.train, clips)
+    data = SentencePieceTokenizer.train(texts, vocabulary).to_bytes()
+    tokenizer = SentencePieceTokenizer.from_bytes(data, vocabulary)
+    return build_trainer(config, clips, tokenizer, ranks, silent)
 
 
 def plant(config: TrainConfig, step: int, *, late: bool) -> int:

@@ -27,10 +27,10 @@ from turnout.config import (
 )
 from turnout.data.batch import Collator, Example, text_guidance
 from turnout.decoding.decode import decode
-from turnout.decoding.request import DecodingOptions, Request, Utterance
+from turnout.decoding.requests import Request, Utterance
 from turnout.guidance import Bandwidth, Guide, Task
 from turnout.model.build import build_model
-from turnout.text.tokenizer import Tokenizer
+from turnout.text.sentencepieces import SentencePieceTokenizer
 from turnout.training.distributed import Ranks, open_fabric
 from turnout.training.state import RunState
 from turnout.training.step import Stepper
@@ -106,7 +106,9 @@ def configuration(kind: str, size: int) -> TrainConfig:
     )
 
 
-def recited(stepper: Stepper, tokenizer: Tokenizer) -> list[tuple[str, str, str | None]]:
+def recited(
+    stepper: Stepper, tokenizer: SentencePieceTokenizer
+) -> list[tuple[str, str, str | None]]:
     """What the model writes: transcript, translation, language (found, not told)."""
     both = (Task.TRANSCRIBE, Task.TRANSLATE)
     utterances = [
@@ -114,14 +116,14 @@ def recited(stepper: Stepper, tokenizer: Tokenizer) -> list[tuple[str, str, str 
         for e in examples()
     ]
     stepper.model.eval()
-    found = decode(TorchBackend(stepper.model, "cpu"), tokenizer, utterances, DecodingOptions())
+    found = decode(TorchBackend(stepper.model, "cpu"), tokenizer, utterances)
     return [(*(h.text for h in item.hypotheses), item.language) for item in found]  # type: ignore[misc]
 
 
 @pytest.mark.parametrize("kind", ROUTINGS)
 def test_sixteen_utterances_are_learned_by_heart(kind: str) -> None:
     texts = [text for example in examples() for text in example.texts.values()]
-    tokenizer = Tokenizer.train(texts, VocabularyConfig(size=512))
+    tokenizer = SentencePieceTokenizer.train(texts, VocabularyConfig(size=512))
     config = configuration(kind, tokenizer.size)
     torch.manual_seed(0)
     stepper = Stepper(config, build_model(config.model), Ranks(open_fabric(config)))

@@ -13,8 +13,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from turnout.audio.mp4 import absurdity
-from turnout.audio.wav import place_of_unknown_size, reading_unknown_size
+from turnout.audio.containers import absurdity, place_of_unknown_size, reading_unknown_size
 from turnout.errors import AudioError, MissingExtra
 
 Floats = NDArray[np.float32]

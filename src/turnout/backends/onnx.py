@@ -10,26 +10,33 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as runtime  # type: ignore[attr-defined]
 
-from turnout.backends.guides import bandwidths, expert_guides
 from turnout.config import ModelConfig
-from turnout.decoding.backend import DecoderState, Encoded
+from turnout.decoding.backend import DecoderState, Encoded, NextTokens, Question, answer
 from turnout.errors import ModelFolderError, shown
-from turnout.guidance import Guidance
+from turnout.guidance import Guidance, bandwidth_indices
 from turnout.model_folder.folder import DECODER, ENCODER, ModelFolder
 
 Floats = NDArray[np.float32]
 PAST_NAMES = ("past_keys", "past_values", "past_mask")
 ENCODER_INPUTS = ("log_mel", "frame_mask", "guide", "bandwidth")
-MEMORY_NAMES = ("cross_keys", "cross_values", "cross_mask")
-DECODER_INPUTS = ("tokens", "counts", "guide", *MEMORY_NAMES, *PAST_NAMES)
-DECODER_OUTPUTS = ("log_probs", "keys", "values", "mask")
+CROSS_NAMES = ("cross_keys", "cross_values", "cross_mask")
+QUESTION_NAMES = ("positions", "allowed", "scored", "ranks")
+DECODER_INPUTS = ("tokens", "counts", "guide", *QUESTION_NAMES, *CROSS_NAMES, *PAST_NAMES)
+ANSWER_NAMES = ("best_tokens", "best_log_probs", "scored_log_probs")
+WHOLE_VOCABULARY = "log_probs"
+"""What graphs of format version 1 give instead of an answer: [rows, new, vocabulary]."""
+GROWN_NAMES = ("keys", "values", "mask")
+DECODER_OUTPUTS = (*ANSWER_NAMES, *GROWN_NAMES)
 OUTPUT_KINDS: dict[str, tuple[type[np.generic], int]] = {
     "hidden_mask": (np.bool_, 2),
     "ctc_log_probs": (np.float32, 3),
     "expert_index": (np.int64, 3),
     "cross_keys": (np.float32, 5),
     "cross_values": (np.float32, 5),
-    "log_probs": (np.float32, 3),
+    "best_tokens": (np.int64, 3),
+    "best_log_probs": (np.float32, 3),
+    "scored_log_probs": (np.float32, 2),
+    WHOLE_VOCABULARY: (np.float32, 3),
     "keys": (np.float32, 5),
     "values": (np.float32, 5),
     "mask": (np.bool_, 2),
@@ -38,25 +45,22 @@ OUTPUT_KINDS: dict[str, tuple[type[np.generic], int]] = {
 
 
 @dataclass(frozen=True)
-class Memory:
-    """What the decoder attends to: keys and values [layers, rows, heads, frames, dim], mask."""
-
-    keys: Floats
-    values: Floats
-    mask: NDArray[np.bool_]
-
-    def select(self, rows: NDArray[np.int64]) -> "Memory":
-        """These rows."""
-        return Memory(self.keys[:, rows], self.values[:, rows], self.mask[rows])
-
-
-@dataclass(frozen=True)
 class OnnxRows:
-    """The decoder rows of a DecoderState; `past` as the graph gives it: keys, values, mask."""
+    """The decoder rows of a DecoderState."""
 
     guide: NDArray[np.int64]
-    memory: Memory
+    cross: tuple[Floats, Floats, NDArray[np.bool_]]
+    """What the rows attend to: keys and values [layers, rows, heads, frames, dim], mask."""
     past: tuple[Floats, Floats, NDArray[np.bool_]]
+    """What they wrote: the same of tokens."""
+
+
+def of_rows(
+    cache: tuple[Floats, Floats, NDArray[np.bool_]], rows: NDArray[np.int64]
+) -> tuple[Floats, Floats, NDArray[np.bool_]]:
+    """Keys, values and mask of these rows."""
+    keys, values, mask = cache
+    return keys[:, rows], values[:, rows], mask[rows]
 
 
 class OnnxBackend:
@@ -73,13 +77,18 @@ class OnnxBackend:
     ) -> None:
         """`place` is what errors begin with, such as where the graphs come from."""
         self._config = config
+        self._encoder_experts = config.expert_map(config.encoder.routing)
+        self._decoder_experts = config.expert_map(config.decoder.routing)
         encoder_name, decoder_name = f"{place}{ENCODER}", f"{place}{DECODER}"
         graphs = [encoder] if decoder is None else [encoder, decoder]
         with ThreadPoolExecutor(len(graphs)) as pool:
             sessions = list(pool.map(lambda graph: open_session(graph, threads), graphs))
         self._encode = runner(sessions[0], encoder_name, ENCODER_INPUTS, encoder_outputs(config))
         if decoder is not None:
-            self._decode = runner(sessions[1], decoder_name, DECODER_INPUTS, DECODER_OUTPUTS)
+            given = {value.name for value in sessions[1].get_outputs()}
+            needed = (WHOLE_VOCABULARY, *GROWN_NAMES)
+            needed = needed if WHOLE_VOCABULARY in given else DECODER_OUTPUTS
+            self._decode = runner(sessions[1], decoder_name, DECODER_INPUTS, needed)
 
     @classmethod
     def open(cls, folder: ModelFolder, threads: int | None = None) -> "OnnxBackend":
@@ -102,58 +111,65 @@ class OnnxBackend:
         self, log_mel: Floats, frame_mask: NDArray[np.bool_], guidance: Sequence[Guidance]
     ) -> Encoded:
         """See `Backend.encode`."""
-        config = self.config
+        bandwidths = bandwidth_indices(guidance, needed=self.config.bandwidth_token)
         found = self._encode(
             {
                 "log_mel": log_mel,
                 "frame_mask": frame_mask,
-                "guide": expert_guides(config, config.encoder.routing, guidance),
-                "bandwidth": bandwidths(config, guidance),
+                "guide": np.array(self._encoder_experts.indices(guidance), dtype=np.int64),
+                "bandwidth": np.array(bandwidths, dtype=np.int64),
             }
         )
         mask = found["hidden_mask"]
         nowhere = np.zeros((0, *mask.shape), dtype=np.int64)
-        memory = None
+        cross = None
         if "cross_keys" in found:
-            memory = Memory(found["cross_keys"], found["cross_values"], mask)
-        return Encoded(mask, found.get("ctc_log_probs"), found.get("expert_index", nowhere), memory)
+            cross = (found["cross_keys"], found["cross_values"], mask)
+        return Encoded(mask, found.get("ctc_log_probs"), found.get("expert_index", nowhere), cross)
 
     def start(
         self, encoded: Encoded, rows: NDArray[np.int64], guidance: Sequence[Guidance]
     ) -> DecoderState:
         """See `Backend.start`."""
-        memory: Memory = encoded.hidden
-        layers, _, heads, _, dim = memory.keys.shape
+        cross = of_rows(encoded.hidden, rows)
+        layers, _, heads, _, dim = cross[0].shape
         empty = np.zeros((layers, len(rows), heads, 0, dim), dtype=np.float32)
         past = (empty, empty, np.zeros((len(rows), 0), dtype=np.bool_))
-        guide = expert_guides(self.config, self.config.decoder.routing, guidance)
-        return DecoderState(rows, OnnxRows(guide, memory.select(rows), past))
+        guide = np.array(self._decoder_experts.indices(guidance), dtype=np.int64)
+        return DecoderState(rows, OnnxRows(guide, cross, past))
 
     def step(
-        self, state: DecoderState, tokens: NDArray[np.int64], counts: NDArray[np.int64]
-    ) -> tuple[Floats, DecoderState]:
+        self,
+        state: DecoderState,
+        tokens: NDArray[np.int64],
+        counts: NDArray[np.int64],
+        question: Question,
+    ) -> tuple[NextTokens, DecoderState]:
         """See `Backend.step`."""
         held: OnnxRows = state.cache
+        # A graph's sizes come from its inputs: the number of best ids is the length of this one.
+        ranks = np.arange(question.best)
+        asked = (question.positions, question.allowed, question.scored, ranks)
         found = self._decode(
             {
                 "tokens": tokens,
                 "counts": counts,
                 "guide": held.guide,
-                "cross_keys": held.memory.keys,
-                "cross_values": held.memory.values,
-                "cross_mask": held.memory.mask,
+                **dict(zip(QUESTION_NAMES, asked, strict=True)),
+                **dict(zip(CROSS_NAMES, held.cross, strict=True)),
                 **dict(zip(PAST_NAMES, held.past, strict=True)),
             }
         )
-        past = (found["keys"], found["values"], found["mask"])
-        return found["log_probs"], DecoderState(state.rows, OnnxRows(held.guide, held.memory, past))
+        keys, values, mask = (found[name] for name in GROWN_NAMES)
+        grown = DecoderState(state.rows, OnnxRows(held.guide, held.cross, (keys, values, mask)))
+        if WHOLE_VOCABULARY in found:
+            return answer(found[WHOLE_VOCABULARY], question), grown
+        return NextTokens(*(found[name] for name in ANSWER_NAMES)), grown
 
     def select(self, state: DecoderState, rows: NDArray[np.int64]) -> DecoderState:
         """See `Backend.select`."""
         held: OnnxRows = state.cache
-        keys, values, mask = held.past
-        past = (keys[:, rows], values[:, rows], mask[rows])
-        chosen = OnnxRows(held.guide[rows], held.memory.select(rows), past)
+        chosen = OnnxRows(held.guide[rows], of_rows(held.cross, rows), of_rows(held.past, rows))
         return DecoderState(state.rows[rows], chosen)
 
 
@@ -178,8 +194,8 @@ def reason(error: Exception) -> str:
 def encoder_outputs(config: ModelConfig) -> tuple[str, ...]:
     """What the encoder's graph must give; which experts were taken may be left out."""
     ctc = ("ctc_log_probs",) if config.ctc else ()
-    memory = MEMORY_NAMES[:2] if config.decoder.num_layers else ()
-    return ("hidden_mask", *ctc, *memory)
+    cross = CROSS_NAMES[:2] if config.decoder.num_layers else ()
+    return ("hidden_mask", *ctc, *cross)
 
 
 def open_session(graph: bytes, threads: int | None) -> onnxruntime.InferenceSession:

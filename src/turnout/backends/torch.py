@@ -11,11 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.random import fork_rng
 
-from turnout.backends.guides import bandwidths, expert_guides
 from turnout.config import ModelConfig
-from turnout.decoding.backend import DecoderState, Encoded
+from turnout.decoding.backend import DecoderState, Encoded, NextTokens, Question
 from turnout.errors import ModelFolderError, UsageError
-from turnout.guidance import Guidance
+from turnout.guidance import Guidance, bandwidth_indices
 from turnout.model.build import build_model
 from turnout.model.convert import fit_state
 from turnout.model.decoder import DecoderCache, Memory
@@ -38,6 +37,8 @@ class TorchBackend:
     def __init__(self, model: SpeechModel, device: torch.device | str = "cpu") -> None:
         self.device = torch.device(device)
         self.model = model.to(self.device).eval()
+        self._encoder_experts = model.config.expert_map(model.config.encoder.routing)
+        self._decoder_experts = model.config.expert_map(model.config.decoder.routing)
 
     @property
     def config(self) -> ModelConfig:
@@ -52,11 +53,12 @@ class TorchBackend:
         guidance: Sequence[Guidance],
     ) -> Encoded:
         """See `Backend.encode`."""
+        token = self.config.bandwidth_token
         encoded = self.model.encode(
             self._tensor(log_mel),
             self._tensor(frame_mask),
-            self._tensor(expert_guides(self.config, self.config.encoder.routing, guidance)),
-            self._tensor(bandwidths(self.config, guidance)),
+            torch.tensor(self._encoder_experts.indices(guidance), device=self.device),
+            torch.tensor(bandwidth_indices(guidance, needed=token), device=self.device),
         )
         log_probs = None
         if encoded.ctc_logits is not None:
@@ -80,23 +82,33 @@ class TorchBackend:
         """See `Backend.start`."""
         memory: Memory = encoded.hidden
         index = self._tensor(rows)
-        guide = self._tensor(expert_guides(self.config, self.config.decoder.routing, guidance))
+        guide = torch.tensor(self._decoder_experts.indices(guidance), device=self.device)
         cache = self.model.empty_cache(len(rows))
         return DecoderState(rows, TorchRows(guide, _select_memory(memory, index), cache))
 
     @torch.inference_mode()
     def step(
-        self, state: DecoderState, tokens: NDArray[np.int64], counts: NDArray[np.int64]
-    ) -> tuple[NDArray[np.float32], DecoderState]:
+        self,
+        state: DecoderState,
+        tokens: NDArray[np.int64],
+        counts: NDArray[np.int64],
+        question: Question,
+    ) -> tuple[NextTokens, DecoderState]:
         """See `Backend.step`."""
         held: TorchRows = state.cache
-        decoded = self.model.decode(
-            self._tensor(tokens), self._tensor(counts), held.guide, held.memory, held.cache
+        best, log_probs, scored, cache = self.model.next_tokens(
+            self._tensor(tokens),
+            self._tensor(counts),
+            held.guide,
+            held.memory,
+            held.cache,
+            self._tensor(question.positions),
+            self._tensor(question.allowed),
+            self._tensor(question.scored),
+            torch.arange(question.best),
         )
-        log_probs = decoded.logits.float().log_softmax(dim=-1).cpu().numpy()
-        return log_probs, DecoderState(
-            state.rows, TorchRows(held.guide, held.memory, decoded.cache)
-        )
+        found = NextTokens(best.cpu().numpy(), log_probs.cpu().numpy(), scored.cpu().numpy())
+        return found, DecoderState(state.rows, TorchRows(held.guide, held.memory, cache))
 
     @torch.inference_mode()
     def select(self, state: DecoderState, rows: NDArray[np.int64]) -> DecoderState:
@@ -114,7 +126,8 @@ class TorchBackend:
         return DecoderState(state.rows[rows], chosen)
 
     def _tensor(self, array: NDArray[np.generic]) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
+        # Questions are broadcast, and so read-only: PyTorch takes only what may be written.
+        return torch.from_numpy(np.require(array, requirements=["C", "W"])).to(self.device)
 
 
 def _select_memory(memory: Memory, index: Tensor) -> Memory:

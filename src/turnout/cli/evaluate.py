@@ -1,22 +1,34 @@
 """`turnout evaluate`."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
-from turnout.cli.options import MODEL, SPEECH, ModelOptions, SpeechOptions, transcriber_of, words_of
+from turnout.cli.options import MODEL, ModelOptions, transcriber_of
 from turnout.cli.terminal import complain, note, show, write_file
-from turnout.cli.transcribe import TaskName
+from turnout.config.transcription import TaskName, TranscriptionOptions
 from turnout.progress import progress
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationOptions(TranscriptionOptions):
+    """Without word times, which no score counts."""
+
+    task: TaskName = "both"
+    """Which references are used; 'both' takes all that the data have and the model can do."""
+    word_timestamps: Annotated[bool, Parameter(parse=False)] = False
+
+
+OPTIONS = EvaluationOptions()
 
 
 def evaluate(
     *data: Annotated[Path, Parameter(name="DATA", required=True)],
-    task: TaskName = "both",
+    options: Annotated[EvaluationOptions, Parameter(name="*")] = OPTIONS,
     limit: int | None = None,
     output: Annotated[Path | None, Parameter(alias="-o")] = None,
-    speech: SpeechOptions = SPEECH,
     model: ModelOptions = MODEL,
 ) -> int:
     """Score a model: WER, CER, BLEU and chrF by bandwidth, task and language.
@@ -25,8 +37,6 @@ def evaluate(
     ----------
     data
         Cuts (`*.jsonl.gz`), or anything that `turnout prepare` reads.
-    task
-        Which references are used; 'both' takes all that the data have and the model can do.
     limit
         Score this many utterances of each file of data, drawn with a fixed seed.
     output
@@ -37,7 +47,7 @@ def evaluate(
     report = evaluate_model(
         transcriber_of(model),
         data,
-        {**words_of(speech), "task": task},
+        options,
         limit=limit,
         watched=lambda answers, total: progress(answers, "scoring", total),
     )

@@ -2,33 +2,34 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from turnout.cli.hush import hushed_libraries
 from turnout.cli.options import (
     MODEL,
     RECORDINGS,
-    SPEECH,
     ModelOptions,
     Recording,
-    SpeechOptions,
+    check_targets,
     transcriber_of,
-    words_of,
 )
-from turnout.cli.targets import check_targets
-from turnout.cli.terminal import about, complain, note, say, status_of, write_file
+from turnout.cli.terminal import (
+    about,
+    complain,
+    hushed_libraries,
+    note,
+    say,
+    status_of,
+    write_file,
+)
+from turnout.config.transcription import TaskName, TranscriptionOptions
 from turnout.errors import StorageError, TurnoutError
 from turnout.progress import progress
+from turnout.text.writers import FORMATS, Format, render
 
 if TYPE_CHECKING:
     from turnout.text.transcript import Transcript
-    from turnout.transcription.wishes import Options
-
-Format = Literal["txt", "vtt", "srt", "tsv", "json"]
-FORMATS: tuple[Format, ...] = get_args(Format)
-TaskName = Literal["transcribe", "translate", "both"]
 
 
 @Parameter(name="*")
@@ -38,12 +39,8 @@ class OutputOptions:
 
     output_dir: Annotated[Path | None, Parameter(alias="-o")] = None
     """Write `<stem>.<format>` files here; the current folder where only a format is given."""
-    output_format: Annotated[
-        Literal["txt", "vtt", "srt", "tsv", "json", "all"] | None, Parameter(alias="-f")
-    ] = None
+    output_format: Annotated[Literal[Format, "all"] | None, Parameter(alias="-f")] = None
     """Of the files; txt where only a folder is given."""
-    word_timestamps: bool = False
-    """Give the transcript's words times, in json also where they are."""
 
     @property
     def formats(self) -> tuple[Format, ...]:
@@ -59,28 +56,19 @@ class OutputOptions:
 
 
 OUTPUT = OutputOptions()
+OPTIONS = TranscriptionOptions()
 
 
 def transcribe(
     *audio: Annotated[Recording, Parameter(help=f"{RECORDINGS} '-' is stdin.")],
-    task: TaskName = "transcribe",
+    options: Annotated[TranscriptionOptions, Parameter(name="*")] = OPTIONS,
     output: OutputOptions = OUTPUT,
-    speech: SpeechOptions = SPEECH,
     model: ModelOptions = MODEL,
 ) -> int:
-    """Write down what is said in recordings, or its translation, or both.
-
-    Parameters
-    ----------
-    task
-        'both' reads each recording once and writes transcript and translation.
-    """
+    """Write down what is said in recordings, or its translation, or both."""
     if output.formats:
-        check_targets(audio, output.folder, endings_of(output, task))
-    options: Options = {
-        **words_of(speech), "task": task, "word_timestamps": output.word_timestamps,
-    }  # fmt: skip
-    results = transcriber_of(model).transcribe_files(audio, **options)
+        check_targets(audio, output.folder, endings_of(output, options.task))
+    results = transcriber_of(model).transcribe_files(audio, options)
     failures: list[TurnoutError] = []
     with hushed_libraries():
         for path, result in zip(audio, progress(results, "transcribing", len(audio)), strict=True):
@@ -118,8 +106,6 @@ def _print(path: Path, transcript: "Transcript", several: bool) -> None:
 
 
 def _write(path: Path, transcript: "Transcript", output: OutputOptions) -> None:
-    from turnout.text.writers import render
-
     for kind in output.formats:
         target = output.folder / f"{path.stem}.{kind}"
         write_file(target, render(transcript, kind))

@@ -10,8 +10,10 @@ from turnout.config.model import (
     RoutingConfig,
     VocabularyConfig,
 )
+from turnout.config.preparation import PrepareConfig, SynthesisConfig
 from turnout.config.presets import PRESETS, preset
 from turnout.config.training import ObjectiveConfig, OptimizerConfig, TrainConfig
+from turnout.config.transcription import TranscriptionOptions
 
 __all__ = [
     "FORMAT_VERSION",
@@ -26,8 +28,11 @@ __all__ = [
     "ModelConfig",
     "ObjectiveConfig",
     "OptimizerConfig",
+    "PrepareConfig",
     "RoutingConfig",
+    "SynthesisConfig",
     "TrainConfig",
+    "TranscriptionOptions",
     "VocabularyConfig",
     "preset",
 ]

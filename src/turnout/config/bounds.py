@@ -1,6 +1,6 @@
 """What numbers of a configuration may be; messages name the field and its value."""
 
-from math import isfinite
+from math import inf
 
 from turnout.errors import ConfigError
 
@@ -16,7 +16,7 @@ def at_least(least: float, config: object, section: str, *names: str) -> None:
     for name in names:
         value = getattr(config, name)
         require(
-            value is None or (isfinite(value) and value >= least),
+            value is None or least <= value < inf,
             f"{section}{name} is {value}: it must be at least {least:g}",
         )
 
@@ -26,7 +26,7 @@ def above_zero(config: object, section: str, *names: str) -> None:
     for name in names:
         value = getattr(config, name)
         require(
-            value is None or (isfinite(value) and value > 0),
+            value is None or 0 < value < inf,
             f"{section}{name} is {value}: it must be above 0",
         )
 

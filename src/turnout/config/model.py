@@ -223,7 +223,7 @@ class ModelConfig:
     task_token: bool = True
     """Whether the decoder's prompt names the task; a neutral token stands there when off."""
     window_seconds: float = 30.0
-    """Longest stretch of audio that the model takes at once; longer recordings are cut."""
+    """Longest segment of audio that the model takes at once; longer recordings are cut."""
 
     def __post_init__(self) -> None:
         decoder = self.decoder

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from turnout.config.bounds import require
+from turnout.config.transcription import MAX_DURATION_SECONDS
 
 ManifestKind = Literal[
     "auto",
@@ -36,7 +37,7 @@ class PrepareConfig:
     """Of the speakers' draw."""
     skip_bad: bool = False
     """Leave out lines that cannot be used, and list them, instead of stopping at the first."""
-    max_duration: float = 14400.0
+    max_duration: float = MAX_DURATION_SECONDS
     """Longest recording taken, in seconds."""
 
     def __post_init__(self) -> None:

@@ -32,11 +32,41 @@ class Encoded:
 
 @dataclass(frozen=True)
 class DecoderState:
-    """The cache of the decoder rows; all but `rows` is the backend's own."""
+    """The cache of the decoder rows; all but `rows` is the backend's own.
+
+    A state is used once: `step` and `select` take one and give another, and the backend may write
+    into what it was given.
+    """
 
     rows: NDArray[np.int64]
     """[rows]: which utterance of the encoded batch each row belongs to."""
     cache: Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """What is asked of a step: a vocabulary of fifty thousand ids is never handed over whole."""
+
+    positions: NDArray[np.int64]
+    """[rows, asked]: after which of the new tokens, from 0."""
+    allowed: NDArray[np.bool_]
+    """[rows, vocabulary]: the ids that may be among the best."""
+    best: int
+    """How many of the allowed ids; 0 where only `scored` is of interest."""
+    scored: NDArray[np.int64]
+    """[rows, asked]: an id whose log-probability is wanted, allowed or not."""
+
+
+@dataclass(frozen=True)
+class NextTokens:
+    """The answer. Log-probabilities are shares of the whole vocabulary, whatever is allowed."""
+
+    tokens: NDArray[np.int64]
+    """[rows, asked, best]: the likeliest first."""
+    log_probs: NDArray[np.float32]
+    """[rows, asked, best]: minus infinity where fewer ids than `best` are allowed."""
+    scored: NDArray[np.float32]
+    """[rows, asked]"""
 
 
 class Backend(Protocol):
@@ -63,9 +93,13 @@ class Backend(Protocol):
         ...
 
     def step(
-        self, state: DecoderState, tokens: NDArray[np.int64], counts: NDArray[np.int64]
-    ) -> tuple[NDArray[np.float32], DecoderState]:
-        """Log-probabilities [rows, new, vocabulary] after each of `tokens` [rows, new].
+        self,
+        state: DecoderState,
+        tokens: NDArray[np.int64],
+        counts: NDArray[np.int64],
+        question: Question,
+    ) -> tuple[NextTokens, DecoderState]:
+        """What may follow `tokens` [rows, new] where the question asks, and the grown cache.
 
         Row r has `counts[r]` (0 to new) tokens, left-aligned; what lies behind is padding, its
         outputs are meaningless and it does not enter the cache.
@@ -75,3 +109,13 @@ class Backend(Protocol):
     def select(self, state: DecoderState, rows: NDArray[np.int64]) -> DecoderState:
         """The state of the given rows, in that order; rows may repeat (beam search) or vanish."""
         ...
+
+
+def answer(log_probs: NDArray[np.float32], question: Question) -> NextTokens:
+    """The answer from log-probabilities of the whole vocabulary [rows, new, vocabulary], for models
+    that give no less: the graphs of version 1, and doubles in tests. Of equals, the lowest id."""
+    asked = np.take_along_axis(log_probs, question.positions[..., None], axis=1)
+    scored = np.take_along_axis(asked, question.scored[..., None], axis=2)[..., 0]
+    allowed = np.where(question.allowed[:, None], asked, np.float32(-np.inf))
+    tokens = np.argsort(-allowed, axis=2, kind="stable")[..., : question.best]
+    return NextTokens(tokens, np.take_along_axis(allowed, tokens, axis=2), scored)

@@ -7,15 +7,15 @@ best whole text cannot be beaten by what its live hypotheses still promise.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from turnout.decoding.attention import Limits, Loops, Written
-from turnout.decoding.batch import Batch
-from turnout.decoding.plan import Row
-from turnout.decoding.prefix import Prefixes, PrefixScorer
+from turnout.decoding.backend import NextTokens
+from turnout.decoding.ctc import Prefixes, PrefixScorer
+from turnout.decoding.encoding import DecoderRow, EncodedBatch
+from turnout.decoding.greedy import Limits, Loops, Written, likeliest
 from turnout.guidance import Task
 
 CANDIDATES_PER_BEAM = 3
@@ -25,6 +25,8 @@ FEWEST_CANDIDATES = 12
 LENGTH_PENALTY = 0.6
 """Of rows without CTC, whose probability alone favours short texts (Wu et al. 2016, arXiv
 1609.08144, equation 14)."""
+
+NOTHING = Written((), -np.inf)
 
 Floats = NDArray[np.float64]
 Index = NDArray[np.int64]
@@ -38,13 +40,18 @@ class Live:
     """[hypotheses]: which of the searched rows each belongs to."""
     tokens: Index
     """[hypotheses, length]"""
-    attention: Floats
-    """[hypotheses]: log-probability under the decoder."""
+    log_probs: Floats
+    """[hypotheses, length]: of each token under the decoder."""
     joint: Floats
     """[hypotheses]: joined with CTC; the decoder's alone in translations."""
     loops: Loops
     prefixes: Prefixes | None
     """CTC's view of the hypotheses that have a CTC weight, in order; None without a CTC head."""
+
+    @property
+    def attention(self) -> Floats:
+        """[hypotheses]: log-probability under the decoder."""
+        return self.log_probs.sum(axis=1)
 
 
 @dataclass(frozen=True)
@@ -53,44 +60,46 @@ class Choices:
 
     tokens: Index
     """[hypotheses, choices]"""
-    attention: Floats
-    """[hypotheses, choices]: of the hypothesis with that token."""
+    log_probs: Floats
+    """[hypotheses, choices]: of that token under the decoder."""
     joint: Floats
-    """[hypotheses, choices]"""
-    end_attention: Floats
-    """[hypotheses]: of the hypothesis as a whole text."""
+    """[hypotheses, choices]: of the hypothesis with that token."""
+    end_log_probs: Floats
+    """[hypotheses]: of the end under the decoder."""
     end_joint: Floats
-    """[hypotheses]"""
+    """[hypotheses]: of the hypothesis as a whole text."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class Best:
     """The best whole text of one row so far."""
 
     score: float = -np.inf
-    written: Written = field(default_factory=lambda: Written((), -np.inf))
-
-    def offer(self, score: float, tokens: Index, log_prob: float) -> None:
-        """Keep this text if it is better."""
-        if score > self.score:
-            self.score = score
-            self.written = Written(tuple(tokens.tolist()), log_prob)
+    written: Written = NOTHING
 
 
-def beam_search(batch: Batch, rows: Sequence[Row], limits: Limits) -> list[Written]:
+def beam_search(
+    batch: EncodedBatch, rows: Sequence[DecoderRow], limits: Limits, beam_size: int
+) -> list[Written]:
     """The best text of each row under both heads joined."""
     weights = ctc_weights(batch, rows)
     entries = np.array([row.entry for row in rows])
     state = batch.backend.start(batch.encoded, entries, [row.guidance for row in rows])
     new, best = batch.prompts(rows), [Best() for _ in rows]
     live = first_hypotheses(batch.scorer, entries, weights, limits)
+    most = max(FEWEST_CANDIDATES, CANDIDATES_PER_BEAM * beam_size)
+    most = min(most, int(np.count_nonzero(batch.text)))
     while len(live.rows):
-        batch.check()
+        going = np.flatnonzero(batch.wanted(rows)[live.rows])
+        if len(going) < len(live.rows):
+            state, live = batch.backend.select(state, going), keep(live, going, weights)
+            new = new[going]
+            continue
         counts = np.full(len(new), new.shape[1])
-        log_probs, state = batch.backend.step(state, new, counts)
-        choices = weigh(batch, live, log_probs[:, -1], weights)
-        offer(best, live.rows, live.tokens, (choices.end_joint, choices.end_attention), weights)
-        parents, places = select(live.rows, choices.joint, batch.options.beam_size)
+        found, state = batch.backend.step(state, new, counts, likeliest(batch, new, most))
+        choices = weigh(batch, live, found, weights)
+        offer(best, live, choices.end_joint, choices.end_log_probs, weights)
+        parents, places = select(live.rows, choices.joint, beam_size)
         grown = grow(batch.scorer, live, choices, (parents, places), weights)
         going = unbeaten(best, grown, limits, weights)
         state = batch.backend.select(state, parents[going])
@@ -99,43 +108,43 @@ def beam_search(batch: Batch, rows: Sequence[Row], limits: Limits) -> list[Writt
     return [found.written for found in best]
 
 
-def ctc_weights(batch: Batch, rows: Sequence[Row]) -> Floats:
+def ctc_weights(batch: EncodedBatch, rows: Sequence[DecoderRow]) -> Floats:
     """[rows]: CTC's share of the score."""
-    weight = batch.options.ctc_weight if batch.scorer is not None else 0.0
-    return np.array([weight * (row.guidance.task is Task.TRANSCRIBE) for row in rows])
+    if batch.scorer is None:
+        return np.zeros(len(rows))
+    weights = [batch.utterances[row.utterance].options.ctc_weight for row in rows]
+    return np.array(weights) * [row.guidance.task is Task.TRANSCRIBE for row in rows]
 
 
 def first_hypotheses(
     scorer: PrefixScorer | None, entries: Index, weights: Floats, limits: Limits
 ) -> Live:
     """The empty text of every row."""
-    zeros = np.zeros(len(entries))
     tokens = np.zeros((len(entries), 0), dtype=np.int64)
     loops = Loops.start(limits.repeats)
     prefixes = scorer.start(entries[weights > 0]) if scorer is not None else None
-    return Live(np.arange(len(entries)), tokens, zeros, zeros, loops, prefixes)
+    zeros = np.zeros(len(entries))
+    return Live(np.arange(len(entries)), tokens, np.zeros(tokens.shape), zeros, loops, prefixes)
 
 
-def weigh(batch: Batch, live: Live, log_probs: NDArray[np.float32], weights: Floats) -> Choices:
+def weigh(batch: EncodedBatch, live: Live, found: NextTokens, weights: Floats) -> Choices:
     """The decoder's likeliest tokens after each hypothesis and its end, as both heads see them."""
-    text = np.flatnonzero(batch.text)
-    most = max(FEWEST_CANDIDATES, CANDIDATES_PER_BEAM * batch.options.beam_size)
-    most = min(most, len(text))
-    order = np.argpartition(-log_probs[:, text], most - 1, axis=1)[:, :most]
-    tokens = np.sort(text[order], axis=1)  # so that ties do not hang on the partition
-    attention = live.attention[:, None] + np.take_along_axis(log_probs, tokens, axis=1)
-    end_attention = live.attention + log_probs[:, batch.tokenizer.end]
-    joint, end_joint = attention.copy(), end_attention.copy()
+    # By id: ties must not hang on how a backend orders equals.
+    order = np.argsort(found.tokens[:, 0], axis=1)
+    tokens = np.take_along_axis(found.tokens[:, 0], order, axis=1)
+    log_probs = np.take_along_axis(found.log_probs[:, 0], order, axis=1).astype(np.float64)
+    end_log_probs = found.scored[:, 0].astype(np.float64)
+    joint, end_joint = live.attention[:, None] + log_probs, live.attention + end_log_probs
     if batch.scorer is not None and live.prefixes is not None and len(live.prefixes.rows):
         heard = np.flatnonzero(weights[live.rows])
         weight = weights[live.rows][heard]
         ctc = batch.scorer.scores(live.prefixes, tokens[heard])
-        joint[heard] = mix(attention[heard], ctc, weight[:, None])
+        joint[heard] = mix(joint[heard], ctc, weight[:, None])
         complete = batch.scorer.complete(live.prefixes)
-        end_joint[heard] = mix(end_attention[heard], complete, weight)
+        end_joint[heard] = mix(end_joint[heard], complete, weight)
     impossible = np.isneginf(live.joint)
     joint[impossible], end_joint[impossible] = -np.inf, -np.inf
-    return Choices(tokens, attention, joint, end_attention, end_joint)
+    return Choices(tokens, log_probs, joint, end_log_probs, end_joint)
 
 
 def mix(attention: Floats, ctc: Floats, weight: Floats) -> Floats:
@@ -171,18 +180,18 @@ def grow(
         position = np.cumsum(weighted) - 1
         heard = weighted[parents]
         prefixes = scorer.advance(prefixes, position[parents[heard]], added[heard])
-    attention = choices.attention[parents, places]
-    return Live(live.rows[parents], tokens, attention, joint, loops, prefixes)
+    added_log_probs = choices.log_probs[parents, places]
+    log_probs = np.concatenate([live.log_probs[parents], added_log_probs[:, None]], axis=1)
+    return Live(live.rows[parents], tokens, log_probs, joint, loops, prefixes)
 
 
 def unbeaten(best: list[Best], grown: Live, limits: Limits, weights: Floats) -> Index:
     """The hypotheses of the rows that go on. A row at its limit takes its best hypothesis as it
     stands."""
-    length = grown.tokens.shape[1]
-    full = limits.tokens[grown.rows] <= length
-    at_limit = np.flatnonzero(full & np.isfinite(grown.joint))
-    scores = (grown.joint[at_limit], grown.attention[at_limit])
-    offer(best, grown.rows[at_limit], grown.tokens[at_limit], scores, weights)
+    full = limits.tokens[grown.rows] <= grown.tokens.shape[1]
+    at_limit = full & np.isfinite(grown.joint)
+    joint = np.where(at_limit, grown.joint, -np.inf)
+    offer(best, grown, joint, np.zeros(len(joint)), weights)
     # The least that lies ahead: no loss at all, and the longest text.
     promise = grown.joint / penalty(limits.tokens, weights)[grown.rows]
     beaten = promise <= np.array([found.score for found in best])[grown.rows]
@@ -201,26 +210,24 @@ def keep(live: Live, chosen: Index, weights: Floats) -> Live:
     return Live(
         live.rows[chosen],
         live.tokens[chosen],
-        live.attention[chosen],
+        live.log_probs[chosen],
         live.joint[chosen],
         live.loops.select(chosen),
         prefixes,
     )
 
 
-def offer(
-    best: list[Best],
-    rows: Index,
-    tokens: Index,
-    scores: tuple[Floats, Floats],
-    weights: Floats,
-) -> None:
-    """Offer each text, with its (joint, decoder's) log-probability, to its row."""
-    joint, attention = scores
-    lengths = np.full(len(weights), tokens.shape[1])
-    ranked = joint / penalty(lengths, weights)[rows]
-    for i, row in enumerate(rows.tolist()):
-        best[row].offer(float(ranked[i]), tokens[i], float(attention[i]))
+def offer(best: list[Best], live: Live, joint: Floats, end: Floats, weights: Floats) -> None:
+    """Offer each hypothesis as a whole text to its row; `joint` is its score, `end` the decoder's
+    log-probability of what ends it."""
+    lengths = np.full(len(weights), live.tokens.shape[1])
+    ranked = joint / penalty(lengths, weights)[live.rows]
+    totals = live.attention + end
+    for i, row in enumerate(live.rows.tolist()):
+        if ranked[i] > best[row].score:
+            tokens, log_probs = live.tokens[i].tolist(), live.log_probs[i].tolist()
+            text = Written(tuple(tokens), float(totals[i]), tuple(log_probs))
+            best[row] = Best(float(ranked[i]), text)
 
 
 def penalty(lengths: Index, weights: Floats) -> Floats:

@@ -1,101 +1,120 @@
-"""CTC (Graves et al. 2006) over log-probabilities: best path, alignment, prefix beam search.
+"""What CTC makes of a text (Watanabe et al. 2017, "Hybrid CTC/Attention Architecture", algorithm 2,
+prefix scores for many hypotheses of many utterances at once), and its own beam search.
 
-Everything here sees one utterance without padding: `log_probs` is [frames, vocabulary].
+The recursions over frames are linear in the probabilities, so that each is a cumulative sum in
+the log domain after division by the running product of emissions: no loop over frames.
 """
 
 import heapq
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from math import inf
 
 import numpy as np
 from numpy.typing import NDArray
 
+# Keeps running sums of emissions finite; e^-80 is nothing.
+FLOOR = -80.0
+
+Array = NDArray[np.float64]
+Index = NDArray[np.int64]
+
 
 @dataclass(frozen=True)
-class BestPath:
-    """The tokens of the most probable path, and where they lie."""
+class Prefixes:
+    """Hypotheses, each with its forward variables; column 0 is before the first frame."""
 
-    tokens: tuple[int, ...]
-    first: NDArray[np.int64]
-    """[tokens]: first hidden frame of each."""
-    last: NDArray[np.int64]
-    """[tokens]: last hidden frame of each."""
-    log_prob_empty: float
-    """Of the path that is blank throughout: that nothing is said."""
+    rows: Index
+    """[hypotheses]: which utterance each belongs to."""
+    last: Index
+    """[hypotheses]: the last token, -1 for the empty prefix."""
+    without_blank: Array
+    """[hypotheses, 1 + frames]: log-probability of the prefix by that frame, ending in a token."""
+    with_blank: Array
+    """[hypotheses, 1 + frames]: the same, ending in blank."""
 
-
-def best_path(log_probs: NDArray[np.float32], allowed: NDArray[np.bool_], blank: int) -> BestPath:
-    """Greedy CTC: the best of blank and the allowed tokens per frame, repetitions merged."""
-    ids = np.flatnonzero(allowed)
-    ids = np.union1d(ids, blank)
-    path = ids[log_probs[:, ids].argmax(axis=1)]
-    begins = np.flatnonzero(np.diff(path, prepend=-1))
-    ends = np.append(begins[1:], len(path)) - 1
-    kept = path[begins] != blank
-    return BestPath(
-        tuple(path[begins][kept].tolist()),
-        begins[kept],
-        ends[kept],
-        float(log_probs[:, blank].sum(dtype=np.float64)),
-    )
+    def select(self, chosen: Index) -> "Prefixes":
+        """These hypotheses, in this order; they may repeat."""
+        return Prefixes(
+            self.rows[chosen],
+            self.last[chosen],
+            self.without_blank[chosen],
+            self.with_blank[chosen],
+        )
 
 
-def align(
-    log_probs: NDArray[np.float32], tokens: tuple[int, ...], blank: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """First and last hidden frame of each token on the best path that spells exactly `tokens`.
+@dataclass(frozen=True)
+class PrefixScorer:
+    """The emissions of a batch of utterances."""
 
-    Viterbi over the tokens with blanks between them. Where there are too few frames, the tokens
-    are spread evenly.
-    """
-    frames, count = len(log_probs), len(tokens)
-    repeats = sum(a == b for a, b in pairwise(tokens))
-    if count + repeats > frames:
-        spread = np.arange(count) * frames // max(count, 1)
-        return spread, spread
-    labels = np.full(2 * count + 1, blank)
-    labels[1::2] = tokens
-    may_skip = np.zeros(len(labels), dtype=bool)
-    may_skip[3::2] = labels[3::2] != labels[1:-2:2]
-    emissions = log_probs[:, labels].astype(np.float64)
-    states = backtrack(viterbi(emissions, may_skip))
-    positions = np.flatnonzero(states % 2)
-    first = np.full(count, frames)
-    last = np.zeros(count, dtype=np.int64)
-    np.minimum.at(first, states[positions] // 2, positions)
-    np.maximum.at(last, states[positions] // 2, positions)
-    return first, last
+    log_probs: NDArray[np.float32]
+    """[utterances, frames, vocabulary]"""
+    frame_mask: NDArray[np.bool_]
+    """[utterances, frames]: padding lies behind."""
+    blank: int
+
+    def emissions(self, rows: Index, tokens: Index) -> Array:
+        """[hypotheses, (choices,) frames]: floored; what padded frames emit is never read."""
+        spread = rows.reshape(rows.shape + (1,) * (tokens.ndim - rows.ndim))
+        return np.maximum(self.log_probs[spread, :, tokens].astype(np.float64), FLOOR)
+
+    def start(self, rows: Index) -> Prefixes:
+        """The empty prefix of each of these utterances."""
+        blank = self.emissions(rows, np.full_like(rows, self.blank))
+        with_blank = np.concatenate([np.zeros((len(rows), 1)), blank.cumsum(axis=1)], axis=1)
+        return Prefixes(rows, np.full_like(rows, -1), np.full_like(with_blank, -np.inf), with_blank)
+
+    def scores(self, prefixes: Prefixes, tokens: Index) -> Array:
+        """[hypotheses, choices]: log-probability that the text begins with prefix and token."""
+        before = self.ready(prefixes, tokens)
+        reached = before + self.emissions(prefixes.rows, tokens)
+        mask = self.frame_mask[prefixes.rows][:, None]
+        return np.logaddexp.reduce(np.where(mask, reached, -np.inf), axis=-1)
+
+    def ready(self, prefixes: Prefixes, tokens: Index) -> Array:
+        """[hypotheses, choices, frames]: log-probability that the prefix is complete before each
+        frame, so that the token may come: behind itself only after a blank."""
+        blank = prefixes.with_blank[:, :-1]
+        either = np.logaddexp(blank, prefixes.without_blank[:, :-1])
+        repeated = (tokens == prefixes.last[:, None])[..., None]
+        return np.where(repeated, blank[:, None], either[:, None])
+
+    def advance(self, prefixes: Prefixes, parents: Index, tokens: Index) -> Prefixes:
+        """Hypothesis `parents[i]` followed by `tokens[i]`, for each i."""
+        chosen = prefixes.select(parents)
+        ready = self.ready(chosen, tokens[:, None])[:, 0]
+        without_blank = recursion(ready, self.emissions(chosen.rows, tokens))
+        blank = self.emissions(chosen.rows, np.full_like(tokens, self.blank))
+        with_blank = recursion(without_blank[:, :-1], blank)
+        return Prefixes(chosen.rows, tokens, without_blank, with_blank)
+
+    def complete(self, prefixes: Prefixes) -> Array:
+        """[hypotheses]: log-probability that the text is exactly the prefix."""
+        place = np.arange(len(prefixes.rows)), self.frame_mask[prefixes.rows].sum(axis=1)
+        return np.logaddexp(prefixes.without_blank[place], prefixes.with_blank[place])
+
+    def score(self, rows: Index, texts: Sequence[Sequence[int]]) -> Array:
+        """[texts]: CTC log-probability of each whole text, `rows` being its utterance."""
+        result = np.empty(len(texts))
+        lengths = np.array([len(text) for text in texts])
+        prefixes, alive = self.start(rows), np.arange(len(texts))
+        for position in range(max(lengths, default=0) + 1):
+            done = lengths[alive] == position
+            result[alive[done]] = self.complete(prefixes)[done]
+            going = np.flatnonzero(~done)
+            alive = alive[going]
+            tokens = np.array([texts[i][position] for i in alive], dtype=np.int64)
+            prefixes = self.advance(prefixes, going, tokens)
+        return result
 
 
-def viterbi(emissions: NDArray[np.float64], may_skip: NDArray[np.bool_]) -> NDArray[np.int8]:
-    """How many labels each best path moved into each label, per frame [frames, labels]; the last
-    row's final two entries say where the best path ends (see `backtrack`)."""
-    frames, count = emissions.shape
-    moves = np.zeros((frames + 1, count), dtype=np.int8)
-    score = np.full(count, -inf)
-    score[:2] = emissions[0, :2]
-    options = np.full((3, count), -inf)
-    for frame in range(1, frames):
-        options[0] = score
-        options[1, 1:] = score[:-1]
-        options[2, 2:] = np.where(may_skip[2:], score[:-2], -inf)
-        moves[frame] = options.argmax(axis=0)
-        score = options.max(axis=0) + emissions[frame]
-    moves[frames, -1] = 0 if count == 1 or score[-1] >= score[-2] else 1
-    return moves
-
-
-def backtrack(moves: NDArray[np.int8]) -> NDArray[np.int64]:
-    """The label of each frame [frames] on the best path."""
-    frames = len(moves) - 1
-    states = np.empty(frames, dtype=np.int64)
-    state = moves.shape[1] - 1 - int(moves[frames, -1])
-    for frame in range(frames - 1, -1, -1):
-        states[frame] = state
-        state -= int(moves[frame, state])
-    return states
+def recursion(entering: Array, emission: Array) -> Array:
+    """[hypotheses, 1 + frames]: r[t] = (r[t - 1] + entering[t]) * emission[t], r[0] = 0, in
+    logarithms: with R the running product of emissions, r / R is a cumulative sum."""
+    product = emission.cumsum(axis=1)
+    share = np.logaddexp.accumulate(entering - (product - emission), axis=1)
+    return np.concatenate([np.full((len(entering), 1), -np.inf), share + product], axis=1)
 
 
 def prefix_beam(

@@ -1,79 +1,113 @@
 """From log-mel frames to hypotheses: one encoder pass, the language found once, and every task of
-every utterance decoded in one batch.
+every utterance decoded together, each utterance as it was asked for.
+
+Robust on short and noisy utterances by four rules. CTC alone decides that nothing was said where
+it is sure of it. A transcript is the better, under both heads joined, of what the decoder's search
+found and CTC's best path. Rows are bounded by the length of the audio, in tokens and in characters,
+and stop at an n-gram that repeats itself more often than CTC hears. A translation of an empty
+transcript is empty.
 
 Training's validation, the command line and the server all decode through `decode`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
+from math import log
 
 import numpy as np
 
 from turnout.config import ModelConfig
-from turnout.decoding.attention import Written, find_languages
+from turnout.decoding.alignment import FRAME_SECONDS, Spikes, align, words_of
 from turnout.decoding.backend import Backend
-from turnout.decoding.batch import Batch
-from turnout.decoding.ctc import align
-from turnout.decoding.plan import Row, check_request, known_language, row_guidance
-from turnout.decoding.request import Decoded, DecodingOptions, Hypothesis, Request, Utterance
-from turnout.decoding.words import Spikes, speech_span, words_of
-from turnout.decoding.write import SILENCE, write_rows
-from turnout.errors import GuidanceError
+from turnout.decoding.beam import beam_search
+from turnout.decoding.ctc import prefix_beam
+from turnout.decoding.encoding import DecoderRow, EncodedBatch, encode
+from turnout.decoding.greedy import (
+    Limits,
+    Written,
+    find_languages,
+    greedy,
+    most_repeats,
+    score_texts,
+)
+from turnout.decoding.requests import (
+    Decoded,
+    Hypothesis,
+    Request,
+    Utterance,
+    check_request,
+    known_language,
+    most_characters,
+    row_guidance,
+)
+from turnout.errors import Cancelled, GuidanceError
 from turnout.guidance import Guidance, Task
 from turnout.text.tokenizer import Tokenizer
 
+SPARE_TOKENS = 8
+"""Allowed to every row beyond its share by length, so that a short word can be spelled."""
+REPEATS = 4
+"""How often an n-gram may stand in succession, unless CTC hears it more often."""
+SURELY_SILENT = log(0.9)
+"""Log-probability of the empty text from which CTC alone decides that nothing is said."""
+SEAM = 1
+"""Characters kept free for the space that joins a text to its neighbour's."""
+SILENCE = Written((), 0.0)
+
 
 def decode(
-    backend: Backend,
-    tokenizer: Tokenizer,
-    utterances: Sequence[Utterance],
-    options: DecodingOptions,
-    cancelled: Callable[[], bool] | None = None,
+    backend: Backend, tokenizer: Tokenizer, utterances: Sequence[Utterance]
 ) -> list[Decoded]:
-    """One answer per utterance, in order; `cancelled` is asked at every step.
+    """One answer per utterance, in order; one that is cancelled has the error Cancelled.
 
-    Raises GuidanceError for a request that this model can never serve, and Cancelled.
+    Raises GuidanceError for a request that this model can never serve.
     """
     for utterance in utterances:
         check_request(utterance.request, backend.config)
-    heard = [i for i, utterance in enumerate(utterances) if len(utterance.log_mel)]
-    answers = {
-        i: nothing(utterance.request, backend.config)
-        for i, utterance in enumerate(utterances)
-        if len(utterance.log_mel) == 0
-    }
-    if heard:
-        chosen = [utterances[i] for i in heard]
-        batch = Batch.encode(backend, tokenizer, chosen, options, cancelled)
-        answers.update(zip(heard, decode_batch(batch), strict=True))
+    answers: dict[int, Decoded] = {}
+    for i, utterance in enumerate(utterances):
+        if utterance.cancelled is not None and utterance.cancelled():
+            answers[i] = given_up(known_language(utterance.request, backend.config))
+        elif len(utterance.log_mel) == 0:
+            answers[i] = nothing(utterance.request, backend.config)
+    left = [i for i in range(len(utterances)) if i not in answers]
+    if left:
+        batch = encode(backend, tokenizer, [utterances[i] for i in left])
+        answers.update(zip(left, decode_batch(batch), strict=True))
     return [answers[i] for i in range(len(utterances))]
 
 
-def decode_batch(batch: Batch) -> list[Decoded]:
-    """One answer per utterance of an encoded batch."""
-    batch.check()
-    languages = spoken_languages(batch)
-    rows, errors = rows_of(batch, languages)
-    hypotheses: list[list[Hypothesis]] = [[] for _ in batch.utterances]
-    for row, written in zip(rows, write_rows(batch, rows), strict=True):
-        hypotheses[row.utterance].append(timed(batch, row, written))
-    return [
-        Decoded(language=language, hypotheses=tuple(found), error=error)
-        for language, found, error in zip(languages, hypotheses, errors, strict=True)
-    ]
+def given_up(language: str | None) -> Decoded:
+    """The answer for an utterance that was cancelled."""
+    return Decoded(language=language, hypotheses=(), error=Cancelled("decoding was cancelled"))
 
 
 def nothing(request: Request, config: ModelConfig) -> Decoded:
     """The answer for an utterance without a single frame."""
     language = known_language(request, config)
     empty = [
-        untimed(row_guidance(request, task, language, config), "", SILENCE)
+        hypothesis(row_guidance(request, task, language, config), "", SILENCE)
         for task in request.tasks
     ]
     return Decoded(language=language, hypotheses=tuple(empty))
 
 
-def spoken_languages(batch: Batch) -> list[str | None]:
+def decode_batch(batch: EncodedBatch) -> list[Decoded]:
+    """One answer per utterance of an encoded batch."""
+    languages = spoken_languages(batch)
+    rows, errors = rows_of(batch, languages)
+    hypotheses: list[list[Hypothesis]] = [[] for _ in batch.utterances]
+    for row, text in zip(rows, write(batch, rows), strict=True):
+        hypotheses[row.utterance].append(timed(batch, row, text))
+    return [
+        given_up(language)
+        if i in batch.given_up
+        else Decoded(language=language, hypotheses=tuple(hypotheses[i]), error=errors[i])
+        for i, language in enumerate(languages)
+    ]
+
+
+def spoken_languages(batch: EncodedBatch) -> list[str | None]:
     """The language of each utterance: given, or found by the decoder with the transcribe expert;
     None where the model has no decoder."""
     requests = [utterance.request for utterance in batch.utterances]
@@ -89,11 +123,11 @@ def spoken_languages(batch: Batch) -> list[str | None]:
 
 
 def rows_of(
-    batch: Batch, languages: Sequence[str | None]
-) -> tuple[list[Row], list[GuidanceError | None]]:
+    batch: EncodedBatch, languages: Sequence[str | None]
+) -> tuple[list[DecoderRow], list[GuidanceError | None]]:
     """A row for every task of every utterance; an error where its language cannot be translated
     as asked, so that the other utterances go on."""
-    rows: list[Row] = []
+    rows: list[DecoderRow] = []
     errors: list[GuidanceError | None] = []
     for i, (utterance, language) in enumerate(zip(batch.utterances, languages, strict=True)):
         request = utterance.request
@@ -106,11 +140,169 @@ def rows_of(
             continue
         errors.append(None)
         for task, known in zip(request.tasks, guidance, strict=True):
-            rows.append(Row(utterance=i, entry=batch.entries.find(i, task), guidance=known))
+            rows.append(DecoderRow(utterance=i, entry=batch.entries.find(i, task), guidance=known))
     return rows, errors
 
 
-def untimed(guidance: Guidance, text: str, written: Written) -> Hypothesis:
+def write(batch: EncodedBatch, rows: Sequence[DecoderRow]) -> list[Written]:
+    """What is written in each row."""
+    texts = [silence(batch, row) for row in rows]
+    for beam_size in sorted({batch.utterances[row.utterance].options.beam_size for row in rows}):
+        spoken = [
+            i
+            for i, row in enumerate(rows)
+            if texts[i] is None and batch.utterances[row.utterance].options.beam_size == beam_size
+        ]
+        if spoken:
+            chosen = [rows[i] for i in spoken]
+            found = capped(batch, chosen, search(batch, chosen, beam_size))
+            for i, text in zip(spoken, found, strict=True):
+                texts[i] = text
+    done = [text or SILENCE for text in texts]
+    wordless = {
+        row.utterance
+        for row, text in zip(rows, done, strict=True)
+        if row.guidance.task is Task.TRANSCRIBE and not text.tokens
+    }
+    return [
+        SILENCE if row.utterance in wordless and text.tokens else text
+        for row, text in zip(rows, done, strict=True)
+    ]
+
+
+def silence(batch: EncodedBatch, row: DecoderRow) -> Written | None:
+    """The empty text where CTC is sure of it, so that the decoder has nothing to invent."""
+    if batch.paths is None:
+        return None
+    path = batch.paths[row.entry]
+    silent = not path.spikes.tokens and path.log_prob_empty >= SURELY_SILENT
+    return Written((), path.log_prob_empty) if silent else None
+
+
+def search(batch: EncodedBatch, rows: Sequence[DecoderRow], beam_size: int) -> list[Written]:
+    """What is written in rows that may hold speech, whichever heads the model has."""
+    if batch.config.decoder.num_layers == 0:
+        return by_ctc_alone(batch, rows, beam_size)
+    limits = limits_of(batch, rows)
+    if beam_size == 1:
+        found = greedy(batch, rows, limits)
+    else:
+        found = beam_search(batch, rows, limits, beam_size)
+    return joined(batch, rows, limits, found)
+
+
+def by_ctc_alone(batch: EncodedBatch, rows: Sequence[DecoderRow], beam_size: int) -> list[Written]:
+    """CTC's best path, or the most probable text of a beam, with the probability of the text."""
+    assert batch.paths is not None and batch.scorer is not None
+    if beam_size > 1:
+        blank = batch.tokenizer.blank
+        beams = [
+            prefix_beam(batch.emissions(row.entry), batch.text, blank, beam_size) for row in rows
+        ]
+        return [Written(tokens, log_prob) for tokens, log_prob in beams]
+    texts = [batch.paths[row.entry].spikes.tokens for row in rows]
+    scores = batch.scorer.score(np.array([row.entry for row in rows]), texts)
+    return [Written(text, float(score)) for text, score in zip(texts, scores, strict=True)]
+
+
+def limits_of(batch: EncodedBatch, rows: Sequence[DecoderRow]) -> Limits:
+    """Bounds by the length of the audio and by what CTC hears repeated."""
+    prompt = batch.prompts(rows[:1]).shape[1]
+    most = batch.config.decoder.max_tokens - prompt
+    utterances = [batch.utterances[row.utterance] for row in rows]
+    per_second = np.array([utterance.options.max_tokens_per_second for utterance in utterances])
+    frames = np.array([utterance.frames for utterance in utterances])
+    share = np.ceil(frames * FRAME_SECONDS * per_second)
+    repeats = np.full(len(rows), REPEATS)
+    if batch.paths is not None:
+        heard = [most_repeats(batch.paths[row.entry].spikes.tokens) for row in rows]
+        repeats = np.maximum(repeats, heard)
+    return Limits(np.minimum(share.astype(np.int64) + SPARE_TOKENS, most), repeats)
+
+
+def joined(
+    batch: EncodedBatch, rows: Sequence[DecoderRow], limits: Limits, written: list[Written]
+) -> list[Written]:
+    """In each transcript, CTC's best path instead of the decoder's where both heads together find
+    it more probable: the decoder leaves out, repeats and invents, CTC does not."""
+    scorer, paths = batch.scorer, batch.paths
+    if paths is None or scorer is None:
+        return written
+    disputed = [
+        i
+        for i, row in enumerate(rows)
+        if row.guidance.task is Task.TRANSCRIBE
+        and row.utterance not in batch.given_up
+        and batch.utterances[row.utterance].options.ctc_weight > 0
+        and is_rival(batch, paths[row.entry].spikes, written[i], int(limits.tokens[i]))
+    ]
+    if not disputed:
+        return written
+    both = [rows[i] for i in disputed] * 2
+    texts = [written[i].tokens for i in disputed]
+    texts += [paths[rows[i].entry].spikes.tokens for i in disputed]
+    scored = score_texts(batch, both, texts)
+    attention = np.array([text.log_prob for text in scored])
+    ctc = scorer.score(np.array([row.entry for row in both]), texts)
+    weight = np.array([batch.utterances[row.utterance].options.ctc_weight for row in both])
+    joint = ((1 - weight) * attention + weight * ctc).reshape(2, -1)
+    result = list(written)
+    for place in np.flatnonzero(joint[1] > joint[0]):
+        result[disputed[place]] = scored[place + len(disputed)]
+    return result
+
+
+def is_rival(batch: EncodedBatch, path: Spikes, written: Written, most_tokens: int) -> bool:
+    """Whether CTC's best path is another text, of a length that the decoder can score."""
+    if len(path.tokens) > most_tokens:
+        return False
+    return batch.tokenizer.decode(path.tokens) != batch.tokenizer.decode(written.tokens)
+
+
+def capped(
+    batch: EncodedBatch, rows: Sequence[DecoderRow], written: list[Written]
+) -> list[Written]:
+    """Each text up to the last whole token that its audio has room for; one that was cut is scored
+    anew."""
+    texts = []
+    for row, text in zip(rows, written, strict=True):
+        seconds = batch.utterances[row.utterance].frames * FRAME_SECONDS
+        texts.append(fitting(batch.tokenizer, text.tokens, most_characters(seconds) - SEAM))
+    cut = [i for i, text in enumerate(texts) if len(text) < len(written[i].tokens)]
+    if not cut:
+        return written
+    result = list(written)
+    shortened = score(batch, [rows[i] for i in cut], [texts[i] for i in cut])
+    for i, text in zip(cut, shortened, strict=True):
+        result[i] = text
+    return result
+
+
+def fitting(tokenizer: Tokenizer, tokens: tuple[int, ...], most: int) -> tuple[int, ...]:
+    """The longest beginning of the tokens that has at most so many characters, none of them cut in
+    two."""
+    text = tokenizer.decode(tokens)
+    if len(text) <= most:
+        return tokens
+    for length in range(len(tokens) - 1, 0, -1):
+        beginning = tokenizer.decode(tokens[:length])
+        if len(beginning) <= most and text.startswith(beginning):
+            return tokens[:length]
+    return ()
+
+
+def score(
+    batch: EncodedBatch, rows: Sequence[DecoderRow], texts: Sequence[tuple[int, ...]]
+) -> list[Written]:
+    """Each text with its probability and its end's, under CTC where there is no decoder."""
+    if batch.config.decoder.num_layers:
+        return score_texts(batch, rows, texts)
+    assert batch.scorer is not None
+    found = batch.scorer.score(np.array([row.entry for row in rows]), texts)
+    return [Written(text, float(log_prob)) for text, log_prob in zip(texts, found, strict=True)]
+
+
+def hypothesis(guidance: Guidance, text: str, written: Written) -> Hypothesis:
     """What a row wrote, without times."""
     assert guidance.task is not None
     return Hypothesis(
@@ -122,21 +314,21 @@ def untimed(guidance: Guidance, text: str, written: Written) -> Hypothesis:
     )
 
 
-def timed(batch: Batch, row: Row, written: Written) -> Hypothesis:
+def timed(batch: EncodedBatch, row: DecoderRow, written: Written) -> Hypothesis:
     """What a row wrote, with the times that CTC gives; a translation has no word times."""
     tokenizer = batch.tokenizer
-    result = untimed(row.guidance, tokenizer.decode(written.tokens), written)
-    if batch.paths is None or not written.tokens:
+    result = hypothesis(row.guidance, tokenizer.decode(written.tokens), written)
+    if batch.paths is None or not written.tokens or row.utterance in batch.given_up:
         return result
-    log_mel = batch.utterances[row.utterance].log_mel
-    factor = batch.config.encoder.subsampling_factor
-    path = batch.paths[row.entry]
-    spikes = Spikes(path.tokens, path.first, path.last)
+    emissions, spikes = batch.emissions(row.entry), batch.paths[row.entry].spikes
     transcript = row.guidance.task is Task.TRANSCRIBE
-    if transcript and written.tokens != path.tokens:
-        found = align(batch.emissions(row.entry), written.tokens, tokenizer.blank)
-        spikes = Spikes(written.tokens, *found)
-    if transcript and batch.options.word_timestamps:
-        result = replace(result, words=words_of(log_mel, spikes, factor, tokenizer))
-    start, end = speech_span(log_mel, spikes, factor, tokenizer) or (None, None)
-    return replace(result, start=start, end=end)
+    if transcript and written.tokens != spikes.tokens:
+        spikes = align(emissions, written.tokens, tokenizer.blank)
+    # CTC alone knows no token's probability but that of the frame where it is surest of it.
+    log_probs = written.token_log_probs or spikes.heights(emissions)
+    factor = batch.config.encoder.subsampling_factor
+    words = words_of(batch.log_mel(row), spikes, factor, tokenizer, log_probs)
+    if words:
+        result = replace(result, start=words[0].start, end=words[-1].end)
+    wanted = transcript and batch.utterances[row.utterance].options.word_timestamps
+    return replace(result, words=words) if wanted else result

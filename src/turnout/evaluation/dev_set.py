@@ -23,7 +23,7 @@ from turnout.data.joining import (
     speakers_of,
 )
 from turnout.data.plan import Stream, generator
-from turnout.decoding.request import Request, Utterance
+from turnout.decoding.requests import Request, Utterance
 from turnout.errors import AudioError
 from turnout.guidance import Bandwidth, Task
 

@@ -4,7 +4,7 @@ What the data say of language and bandwidth is never told to the model unless th
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 
@@ -13,7 +13,9 @@ import soxr
 
 from turnout.audio.features import SAMPLE_RATE
 from turnout.audio.waveform import Waveform, read_audio
-from turnout.config import VocabularyConfig
+from turnout.config import TranscriptionOptions, VocabularyConfig
+from turnout.config.plain import to_plain
+from turnout.config.transcription import TaskName
 from turnout.corpora.clips import Clip
 from turnout.errors import AudioError, TurnoutError
 from turnout.evaluation.references import Wanted, clips_of, require_some, wanted_of
@@ -21,7 +23,6 @@ from turnout.evaluation.report import Outcome, Report, rows_of
 from turnout.guidance import Task
 from turnout.text.transcript import Transcript
 from turnout.transcription.transcriber import Transcriber
-from turnout.transcription.wishes import TASKS, Options, TaskName
 
 WHOLE = 0.02
 """Seconds by which a clip may be shorter than its file and still be all of it."""
@@ -75,8 +76,10 @@ def jobs_of(clips: Sequence[Clip], wanted: Sequence[tuple[Wanted, ...]]) -> list
     return jobs
 
 
-def answer(transcriber: Transcriber, jobs: Sequence[Job], options: Options) -> Iterator[Answered]:
-    """The outcomes of all jobs, those of one kind together; `options` as `transcribe` takes them.
+def answer(
+    transcriber: Transcriber, jobs: Sequence[Job], options: TranscriptionOptions
+) -> Iterator[Answered]:
+    """The outcomes of all jobs, those of one kind together.
 
     Raises GuidanceError, UsageError.
     """
@@ -87,8 +90,8 @@ def answer(transcriber: Transcriber, jobs: Sequence[Job], options: Options) -> I
     for (task, target), group in groups.items():
         # A generator: a recording is read when its turn comes, not before.
         sources = (_source(job.clip) for job in group)
-        asked: Options = {**options, "task": task, "target_language": target}
-        results = transcriber.transcribe_files(sources, **asked)
+        asked = replace(options, task=task, target_language=target)
+        results = transcriber.transcribe_files(sources, asked)
         for job, result in zip(group, results, strict=True):
             yield _answered(job, result)
 
@@ -151,13 +154,13 @@ def _stretch(clip: Clip, heard: Waveform) -> bytes:
 def evaluate(
     transcriber: Transcriber,
     sources: Sequence[Path],
-    options: Options,
+    options: TranscriptionOptions,
     *,
     limit: int | None = None,
     watched: Callable[[Iterable[Answered], int], Iterable[Answered]] = lambda items, _: items,
 ) -> Report:
-    """Score a model on data; `options` are those of `Transcriber.transcribe`, where the task says
-    which references are used ('both', the default, is all that there are).
+    """Score a model on data; the task of `options` says which references are used ('both' is all
+    that there are).
 
     `watched` is handed the answers and their number as they come, to show progress. Raises
     UsageError, ManifestError, GuidanceError.
@@ -165,10 +168,10 @@ def evaluate(
     config = transcriber.backend.config
     vocabulary = config.vocabulary
     clips = clips_of(sources, limit)
-    tasks = TASKS[options.get("task", "both")]
+    tasks = options.tasks
     if config.decoder.num_layers == 0:
         tasks = tuple(task for task in tasks if task is Task.TRANSCRIBE)
-    wanted = [wanted_of(clip, tasks, vocabulary, options.get("target_language")) for clip in clips]
+    wanted = [wanted_of(clip, tasks, vocabulary, options.target_language) for clip in clips]
     require_some(wanted, clips, vocabulary)
     jobs = jobs_of(clips, wanted)
     answers = list(watched(answer(transcriber, jobs, options), len(jobs)))
@@ -176,7 +179,7 @@ def evaluate(
     return Report(
         model=transcriber.folder.path.name if transcriber.folder else "unnamed",
         data=tuple(str(source) for source in sources),
-        options={"limit": limit, **options},
+        options={"limit": limit, **to_plain(options)},
         rows=rows_of(outcomes),
         outcomes=outcomes,
         failed=tuple(found.failure for found in answers if found.failure),

@@ -9,7 +9,6 @@ import torch
 
 from turnout.backends.torch import TorchBackend
 from turnout.decoding.decode import decode
-from turnout.decoding.request import DecodingOptions
 from turnout.evaluation.dev_set import DevUtterance
 from turnout.evaluation.validation_scores import Pair, Validation, score
 from turnout.model.speech_model import SpeechModel
@@ -64,9 +63,7 @@ class Validator:
 
     def _decode(self, model: SpeechModel, batch: Sequence[DevUtterance]) -> list[Pair]:
         backend = TorchBackend(model, self.ranks.device)
-        answers = decode(
-            backend, self.tokenizer, [item.utterance for item in batch], DecodingOptions()
-        )
+        answers = decode(backend, self.tokenizer, [item.utterance for item in batch])
         return [
             Pair(
                 item.utterance.request.bandwidth.value,

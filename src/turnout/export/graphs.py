@@ -53,7 +53,7 @@ class EncoderGraph(nn.Module):
 
 
 class DecoderGraph(nn.Module):
-    """New tokens and what came before -> log-probabilities after each, and the grown cache."""
+    """New tokens and what came before -> the likeliest next tokens, and the grown cache."""
 
     def __init__(self, model: SpeechModel) -> None:
         super().__init__()
@@ -64,6 +64,10 @@ class DecoderGraph(nn.Module):
         tokens: Int[Tensor, "rows new"],
         counts: Int[Tensor, " rows"],
         guide: Int[Tensor, " rows"],
+        positions: Int[Tensor, "rows asked"],
+        allowed: Bool[Tensor, "rows vocabulary"],
+        scored: Int[Tensor, "rows asked"],
+        ranks: Int[Tensor, " best"],
         cross_keys: Float[Tensor, "layers rows heads frames dim"],
         cross_values: Float[Tensor, "layers rows heads frames dim"],
         cross_mask: Bool[Tensor, "rows frames"],
@@ -74,8 +78,10 @@ class DecoderGraph(nn.Module):
         """The outputs that DECODER_OUTPUTS names, in that order."""
         memory = Memory(cross_keys, cross_values, cross_mask)
         cache = DecoderCache(past_keys, past_values, past_mask)
-        decoded = self.model.decode(tokens, counts, guide, memory, cache)
-        return (decoded.logits.log_softmax(dim=-1), *decoded.cache)
+        best, log_probs, known, grown = self.model.next_tokens(
+            tokens, counts, guide, memory, cache, positions, allowed, scored, ranks
+        )
+        return (best, log_probs, known, *grown)
 
 
 def encoder_outputs(config: ModelConfig) -> tuple[str, ...]:
@@ -125,7 +131,7 @@ def encoder_plan(model: SpeechModel) -> Plan:
 def decoder_plan(model: SpeechModel) -> Plan:
     """The decoder's graph, traced on three rows with a past."""
     decoder, width = model.config.decoder, model.config.encoder.d_model
-    rows, new, slots, frames = 3, 2, 5, 7
+    rows, new, slots, frames, asked, best = 3, 2, 5, 7, 4, 6
 
     def state(length: int) -> Tensor:
         heads = decoder.num_heads
@@ -135,6 +141,10 @@ def decoder_plan(model: SpeechModel) -> Plan:
         "tokens": torch.zeros((rows, new), dtype=torch.int64),
         "counts": torch.tensor([2, 1, 0]),
         "guide": torch.zeros(rows, dtype=torch.int64),
+        "positions": torch.zeros((rows, asked), dtype=torch.int64),
+        "allowed": torch.ones((rows, model.config.vocabulary.size), dtype=torch.bool),
+        "scored": torch.zeros((rows, asked), dtype=torch.int64),
+        "ranks": torch.arange(best),
         "cross_keys": state(frames),
         "cross_values": state(frames),
         "cross_mask": torch.ones((rows, frames), dtype=torch.bool),
@@ -142,13 +152,18 @@ def decoder_plan(model: SpeechModel) -> Plan:
         "past_values": state(slots),
         "past_mask": torch.ones((rows, slots), dtype=torch.bool),
     }
-    dim = {name: torch.export.Dim(name) for name in ("rows", "new", "slots", "frames")}
+    names = ("rows", "new", "slots", "frames", "asked", "best")
+    dim = {name: torch.export.Dim(name) for name in names}
     memory = {1: dim["rows"], 3: dim["frames"]}
     past = {1: dim["rows"], 3: dim["slots"]}
     dynamic = {
         "tokens": {0: dim["rows"], 1: dim["new"]},
         "counts": {0: dim["rows"]},
         "guide": {0: dim["rows"]},
+        "positions": {0: dim["rows"], 1: dim["asked"]},
+        "allowed": {0: dim["rows"]},
+        "scored": {0: dim["rows"], 1: dim["asked"]},
+        "ranks": {0: dim["best"]},
         "cross_keys": memory,
         "cross_values": memory,
         "cross_mask": {0: dim["rows"], 1: dim["frames"]},

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from turnout.config import ModelConfig
-from turnout.decoding.backend import Backend, Encoded
+from turnout.decoding.backend import Backend, Encoded, Question
 from turnout.errors import ExportError
 from turnout.guidance import Bandwidth, Guidance, Task
 
@@ -99,16 +99,18 @@ def compare_decoders(
     guidance = [case.guidance[int(row)] for row in rows]
     random = np.random.default_rng(1)
     states = [backend.start(encoded, rows, guidance) for backend, encoded in (expected, found)]
-    worst = 0.0
+    worst, vocabulary = 0.0, expected[0].config.vocabulary.size
     for new in (4, 1, 1, 3):
-        vocabulary = expected[0].config.vocabulary.size
         tokens = random.integers(0, vocabulary, (len(states[0].rows), new))
         counts = np.full(len(tokens), new) if new == 1 else random.integers(1, new + 1, len(tokens))
         valid = np.arange(new) < counts[:, None]
+        question = question_of(random, len(tokens), new, vocabulary)
         outputs = []
         for i, (backend, _) in enumerate((expected, found)):
-            log_probs, states[i] = backend.step(states[i], tokens, counts)
-            outputs.append(log_probs[valid])
+            answer, states[i] = backend.step(states[i], tokens, counts, question)
+            scattered = np.zeros((*answer.scored.shape, vocabulary), dtype=np.float32)
+            np.put_along_axis(scattered, answer.tokens, answer.log_probs, axis=2)
+            outputs.append(np.concatenate([scattered, answer.scored[..., None]], axis=2)[valid])
         worst = max(worst, difference("the decoder", *outputs))
         chosen = random.integers(0, len(tokens), len(tokens))
         states = [
@@ -116,6 +118,18 @@ def compare_decoders(
             for (backend, _), state in zip((expected, found), states, strict=True)
         ]
     return worst
+
+
+def question_of(random: np.random.Generator, rows: int, new: int, vocabulary: int) -> Question:
+    """Asks for every allowed id after every new token; each row forbids another third of all."""
+    allowed = np.tile(np.arange(vocabulary) >= vocabulary // 3, (rows, 1))
+    allowed = random.permuted(allowed, axis=1)
+    return Question(
+        positions=np.broadcast_to(np.arange(new), (rows, new)),
+        allowed=allowed,
+        best=int(allowed[0].sum()),
+        scored=random.integers(0, vocabulary, (rows, new)),
+    )
 
 
 def difference(what: str, expected: NDArray[np.float32], found: NDArray[np.float32]) -> float:

@@ -14,8 +14,7 @@ from torch import Tensor, nn
 from turnout.config import DecoderConfig
 from turnout.experts import Dropout, FeedForward, Route, Routing
 from turnout.model.encoder import Stack, routes_of
-from turnout.model.layers import Attention
-from turnout.model.positions import sinusoids
+from turnout.model.layers import Attention, sinusoids
 
 
 class Memory(NamedTuple):
@@ -35,9 +34,10 @@ class DecoderCache(NamedTuple):
 
 
 class DecoderOutput(NamedTuple):
-    """Logits after each new token, the grown cache, the decisions in order of depth."""
+    """Logits after the tokens that were asked for, the grown cache, the decisions in order of
+    depth."""
 
-    logits: Float[Tensor, "rows new vocabulary"]
+    logits: Float[Tensor, "rows asked vocabulary"]
     cache: DecoderCache
     routings: tuple[Routing, ...]
 
@@ -95,6 +95,7 @@ class Decoder(nn.Module):
         super().__init__()
         self.config = config
         self.embedding = nn.Embedding(vocabulary_size, d_model)
+        # It is the output layer too where tied: PyTorch's own start, of std 1, gives huge logits.
         nn.init.normal_(self.embedding.weight, std=d_model**-0.5)
         # Sinusoids have amplitude 1; the embedding is scaled up to stand beside them.
         self.scale = d_model**0.5 if config.positions == "sinusoidal" else 1.0
@@ -118,13 +119,17 @@ class Decoder(nn.Module):
         guide: Int[Tensor, " rows"],
         memory: Memory,
         cache: DecoderCache,
+        positions: Int[Tensor, "rows asked"] | None = None,
     ) -> DecoderOutput:
-        """Append `counts[r]` of row r's tokens; outputs behind them are meaningless."""
+        """Append `counts[r]` of row r's tokens; outputs behind them are meaningless.
+
+        Logits are those after the new tokens at `positions`, after all of them where None.
+        """
         new = torch.arange(tokens.shape[1], device=tokens.device)
         token_mask = new.unsqueeze(0) < counts.unsqueeze(1)
-        positions = cache.mask.sum(dim=1, keepdim=True) + new
-        step = self.prepare(token_mask, positions, memory, cache)
-        hidden = self.dropout(self.embed(tokens, positions))
+        places = cache.mask.sum(dim=1, keepdim=True) + new
+        step = self.prepare(token_mask, places, memory, cache)
+        hidden = self.dropout(self.embed(tokens, places))
         keys, values = [], []
         decisions: list[Routing] = []
         for layer, block in enumerate(self.blocks):
@@ -137,6 +142,10 @@ class Decoder(nn.Module):
             decisions.extend([] if routing is None else [routing])
         mask = torch.cat((cache.mask, token_mask), dim=1)
         grown_cache = DecoderCache(torch.stack(keys), torch.stack(values), mask)
+        if positions is not None:
+            # Before the output layer: a prompt's logits over a large vocabulary cost more than it.
+            index = positions.unsqueeze(-1).expand(-1, -1, hidden.shape[-1])
+            hidden = hidden.gather(1, index)
         return DecoderOutput(self.logits(self.norm(hidden)), grown_cache, tuple(decisions))
 
     def prepare(
@@ -161,6 +170,7 @@ class Decoder(nn.Module):
         """Embeddings with their positions."""
         hidden = self.embedding(tokens) * self.scale
         if self.positions is not None:
+            # Only padding comes to lie beyond the last position, and its output is never read.
             last = self.config.max_tokens - 1
             return hidden + self.positions(positions.clamp(max=last))
         if self.config.positions == "sinusoidal":
@@ -182,6 +192,7 @@ class Decoder(nn.Module):
         Float[Tensor, "layers batch heads frames dim"],
     ]:
         """Keys and values of the encoder's frames for every layer's cross-attention."""
+        # By name, since to the type checker a ModuleList holds Modules and nothing more.
         attentions = (block.get_submodule("cross_attention") for block in self.blocks)
         pairs = [a.keys_values(hidden) for a in attentions if isinstance(a, Attention)]
         return torch.stack([pair[0] for pair in pairs]), torch.stack([pair[1] for pair in pairs])

@@ -76,10 +76,35 @@ class SpeechModel(nn.Module):
         guide: Int[Tensor, " rows"],
         memory: Memory,
         cache: DecoderCache,
+        positions: Int[Tensor, "rows asked"] | None = None,
     ) -> DecoderOutput:
         """Append tokens to the cache; see `Decoder.forward`."""
         assert self.decoder is not None, "this model has no decoder"
-        return self.decoder(tokens, counts, guide, memory, cache)
+        return self.decoder(tokens, counts, guide, memory, cache, positions)
+
+    def next_tokens(  # noqa: PLR0913, PLR0917 - the columns of a step and of what is asked of it
+        self,
+        tokens: Int[Tensor, "rows new"],
+        counts: Int[Tensor, " rows"],
+        guide: Int[Tensor, " rows"],
+        memory: Memory,
+        cache: DecoderCache,
+        positions: Int[Tensor, "rows asked"],
+        allowed: Bool[Tensor, "rows vocabulary"],
+        scored: Int[Tensor, "rows asked"],
+        ranks: Int[Tensor, " best"],
+    ) -> tuple[Tensor, Tensor, Tensor, DecoderCache]:
+        """`Backend.step` in tensors: the best tokens [rows, asked, best] with their natural
+        log-probabilities, the scored tokens' [rows, asked], and the grown cache.
+
+        `ranks` is as long as the number of best tokens: a graph's sizes come from its inputs.
+        """
+        decoded = self.decode(tokens, counts, guide, memory, cache, positions)
+        log_probs = decoded.logits.float().log_softmax(dim=-1)
+        known = log_probs.gather(-1, scored.unsqueeze(-1)).squeeze(-1)
+        open_to_all = log_probs.masked_fill(~allowed.unsqueeze(1), -torch.inf)
+        best, index = open_to_all.topk(ranks.shape[0], dim=-1)
+        return index, best, known, decoded.cache
 
     def forward(  # noqa: PLR0913, PLR0917 - the columns of a batch
         self,
@@ -94,9 +119,11 @@ class SpeechModel(nn.Module):
     ) -> SpeechOutput:
         """One encoder pass and, for `rows` (each row's utterance), one decoder pass."""
         encoded = self.encode(log_mel, frame_mask, encoder_guide, bandwidth)
+        # Without rows the decoder is left out, and has no gradient: `Ranks.sum_gradients` knows.
         if self.decoder is None or rows.numel() == 0:
             return SpeechOutput(encoded.ctc_logits, encoded.frame_mask, None, encoded.routings, ())
         keys, values = self.cross(encoded.hidden)
+        # One encoder pass serves all rows of an utterance: its transcript, its translations.
         memory = Memory(
             keys.index_select(1, rows), values.index_select(1, rows), encoded.frame_mask[rows]
         )

@@ -23,6 +23,7 @@ from turnout.config import FORMAT_VERSION, ModelConfig
 from turnout.config.plain import from_plain, nearest, to_plain
 from turnout.errors import ConfigError, MissingModel, ModelFolderError, StorageError
 from turnout.guidance import Task
+from turnout.text.sentencepieces import SentencePieceTokenizer
 from turnout.text.tokenizer import Tokenizer
 
 CONFIG = "config.json"
@@ -117,7 +118,9 @@ class ModelFolder:
     def tokenizer(self) -> Tokenizer:
         """Raises ModelFolderError where its ids are not those that the weights were trained on."""
         try:
-            tokenizer = Tokenizer.from_bytes(self.tokenizer_bytes, self.config.vocabulary)
+            tokenizer = SentencePieceTokenizer.from_bytes(
+                self.tokenizer_bytes, self.config.vocabulary
+            )
         except ModelFolderError as error:
             raise ModelFolderError(f"model folder {self.path}: {TOKENIZER}: {error}") from error
         recorded = self._content["reserved_ids"]

@@ -12,11 +12,13 @@ class Word:
     start: float
     end: float
     word: str
+    probability: float | None = None
+    """How sure the model is of it, 0 to 1: the geometric mean of its tokens' probabilities."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Segment:
-    """One stretch of a recording; `words` is empty unless asked for, and for translations."""
+    """One part of a recording; `words` is empty unless asked for, and for translations."""
 
     id: int
     start: float
@@ -24,6 +26,13 @@ class Segment:
     text: str
     words: tuple[Word, ...] = ()
     avg_logprob: float | None = None
+    """Mean natural logarithm of the probabilities of the tokens and of the end behind them."""
+    tokens: tuple[int, ...] = ()
+    """Ids of the text."""
+    task: Task = Task.TRANSCRIBE
+    """Whether the text is what was said, or its translation."""
+    language: str | None = None
+    """Of the text."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Literal, get_args
 
 from turnout.errors import UsageError
-from turnout.text.transcript import Segment, Transcript
+from turnout.text.transcript import Segment, Transcript, Word
 
 Format = Literal["txt", "vtt", "srt", "tsv", "json"]
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -81,7 +81,7 @@ def document(transcript: Transcript) -> dict[str, Any]:
 
 
 def entry(segment: Segment) -> dict[str, Any]:
-    """One segment; its words where there are any, each with the space before it, as whisper's."""
+    """One segment; its words where there are any, as whisper's."""
     content: dict[str, Any] = {
         "id": segment.id,
         "start": segment.start,
@@ -91,10 +91,15 @@ def entry(segment: Segment) -> dict[str, Any]:
     if segment.avg_logprob is not None:
         content["avg_logprob"] = segment.avg_logprob
     if segment.words:
-        content["words"] = [
-            {"word": f" {word.word}", "start": word.start, "end": word.end}
-            for word in segment.words
-        ]
+        content["words"] = [word_entry(word) for word in segment.words]
+    return content
+
+
+def word_entry(word: Word) -> dict[str, Any]:
+    """One word, with the space before it, and the model's confidence where it is known."""
+    content: dict[str, Any] = {"word": f" {word.word}", "start": word.start, "end": word.end}
+    if word.probability is not None:
+        content["probability"] = word.probability
     return content
 
 

@@ -22,6 +22,7 @@ from turnout.model.build import build_model
 from turnout.model.convert import fit_state
 from turnout.model.speech_model import SpeechModel
 from turnout.model_folder.folder import DIGESTS, ModelFolder, resolve
+from turnout.text.sentencepieces import SentencePieceTokenizer
 from turnout.text.tokenizer import Tokenizer
 from turnout.training import log
 from turnout.training.checkpoints import Checkpoint, sha256_of, write_whole
@@ -189,7 +190,7 @@ def run_tokenizer(config: TrainConfig, clips: Clips, folder: Path, ranks: Ranks)
             f"{path}: is not the tokenizer that this run began with, or is damaged: put back what "
             "was there to go on, or choose another output"
         )
-    return Tokenizer.from_bytes(data, config.model.vocabulary)
+    return SentencePieceTokenizer.from_bytes(data, config.model.vocabulary)
 
 
 def keep_tokenizer(config: TrainConfig, clips: Clips, folder: Path) -> None:
@@ -211,7 +212,7 @@ def new_tokenizer(config: TrainConfig, clips: Clips) -> bytes:
     """That of `init_from`, or one of the run's texts."""
     if config.init_from is not None:
         return ModelFolder.open(resolve(config.init_from)).tokenizer_bytes
-    return Tokenizer.train(
+    return SentencePieceTokenizer.train(
         training_texts(config.data.train, clips), config.model.vocabulary
     ).to_bytes()
 

@@ -1,27 +1,108 @@
-"""A stream of samples of any length -> stretches that the model takes at once, in bounded memory.
+"""The first step: a recording -> segments with features, in bounded memory, its bandwidth measured
+once.
 
 Cut at the quietest point of the second half of each window, so that words stay whole. Where the
-cuts fall does not depend on the blocks in which the samples come.
+cuts fall does not depend on the blocks in which the samples come. Knows no backend and no request;
+reads as the segments are asked for.
 """
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
 
-from turnout.audio.features import SAMPLE_RATE
+from turnout.audio.bandwidth import measure_bandwidth
+from turnout.audio.features import HOP_SAMPLES, SAMPLE_RATE, model_features, num_frames
+from turnout.audio.waveform import Recording
+from turnout.config import ModelConfig
+from turnout.guidance import Bandwidth
 
 Floats = NDArray[np.float32]
 
-FRAME = SAMPLE_RATE // 100
 SMOOTHING_FRAMES = 20
 """Quiet means quiet for 0.2 s: a pause between words, not the closure inside a stop consonant."""
 SILENCE = 1.0 / 32768
 """Peak to peak; half a step of 16-bit samples each way, beyond which nothing can be heard."""
+MEASURED_SECONDS = 120.0
+"""Of sound, from the beginning on: the bandwidth is measured on it."""
+
+
+@dataclass(frozen=True)
+class AudioSegment:
+    """A part of a recording that the model takes at once; times in seconds."""
+
+    start: float
+    end: float
+    log_mel: Floats | None
+    """[frames, mels]; None where there is nothing to hear."""
+    num_frames: int
+    """Frames of sound: fewer than there are where the features are padded to the window."""
+
+
+class AudioSegments:
+    """The segments of a recording that is being read; iterate once."""
+
+    def __init__(
+        self, recording: Recording, config: ModelConfig, bandwidth: Bandwidth | None = None
+    ) -> None:
+        self.recording = recording
+        self._config = config
+        self._bandwidth = bandwidth
+        self.duration_seconds = 0.0
+        """What was read so far."""
+
+    @property
+    def bandwidth(self) -> Bandwidth:
+        """Stated or measured; known from the first segment on."""
+        assert self._bandwidth is not None, "nothing was read yet"
+        return self._bandwidth
+
+    def __iter__(self) -> Iterator[AudioSegment]:
+        """Raises AudioError where the recording cannot be taken, perhaps only at its end."""
+        window = round(self._config.window_seconds * SAMPLE_RATE)
+        parts = cut(self.recording.blocks(), window)
+        held = list(self._measured(parts)) if self._bandwidth is None else []
+        position = 0
+        # Samples are dropped as they are handed out: hours must not gather in memory.
+        for samples in chain(drained(held), parts):
+            start = position / SAMPLE_RATE
+            position += len(samples)
+            self.duration_seconds = position / SAMPLE_RATE
+            silent = is_silent(samples)
+            features = None if silent else model_features(samples, self._config)
+            frames = num_frames(len(samples), self._config.features)
+            yield AudioSegment(start, self.duration_seconds, features, frames)
+
+    def _measured(self, parts: Iterator[Floats]) -> Iterator[Floats]:
+        """The first parts, until there is sound enough to measure the bandwidth on."""
+        heard: list[Floats] = []
+        for samples in parts:
+            if is_silent(samples):
+                yield np.broadcast_to(samples[:1], samples.shape)  # hours of it take no memory
+                continue
+            yield samples
+            heard.append(samples)
+            if sum(map(len, heard)) >= MEASURED_SECONDS * SAMPLE_RATE:
+                break
+        samples = np.concatenate(heard) if heard else np.zeros(1, dtype=np.float32)
+        self._bandwidth = measure_bandwidth(samples, self.recording.native_rate)
+
+    def close(self) -> None:
+        """Stop reading."""
+        self.recording.close()
+
+
+def drained(items: list[Floats]) -> Iterator[Floats]:
+    """The items from the first to the last, forgotten as they go."""
+    items.reverse()
+    while items:
+        yield items.pop()
 
 
 def cut(blocks: Iterable[Floats], window: int) -> Iterator[Floats]:
-    """Stretches of at most `window` samples that together are the stream."""
+    """Parts of at most `window` samples that together are the stream."""
     buffer = np.zeros(0, dtype=np.float32)
     for block in blocks:
         buffer = np.concatenate((buffer, block))
@@ -36,15 +117,15 @@ def cut(blocks: Iterable[Floats], window: int) -> Iterator[Floats]:
 def quietest(samples: Floats) -> int:
     """The quietest point in the second half, the last one where several are."""
     first = len(samples) // 2
-    frames = (len(samples) - first) // FRAME
+    frames = (len(samples) - first) // HOP_SAMPLES
     if frames <= SMOOTHING_FRAMES:
         return len(samples)
-    power = np.square(samples[first : first + frames * FRAME].astype(np.float64))
-    total = np.concatenate(([0.0], np.cumsum(power.reshape(frames, FRAME).sum(axis=1))))
+    power = np.square(samples[first : first + frames * HOP_SAMPLES].astype(np.float64))
+    total = np.concatenate(([0.0], np.cumsum(power.reshape(frames, HOP_SAMPLES).sum(axis=1))))
     smooth = total[SMOOTHING_FRAMES:] - total[:-SMOOTHING_FRAMES]
     # Differences of a running sum are exact to about 1e-12 of it: equal ones must count as equal.
     tied = np.flatnonzero(smooth <= smooth.min() + 1e-9 * total[-1])
-    return first + (int(tied[-1]) + SMOOTHING_FRAMES // 2) * FRAME
+    return first + (int(tied[-1]) + SMOOTHING_FRAMES // 2) * HOP_SAMPLES
 
 
 def is_silent(samples: Floats) -> bool:

@@ -1,31 +1,47 @@
-"""Recording -> Transcript, in three public steps: `listen`, `decode`, `compose`.
+"""Recording -> Transcript, in three public steps: `listen`, `decode` and `Draft.add`.
 
 `transcribe` runs them in a row; a server batches the middle one across its clients.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
+from importlib.util import find_spec
 from os import PathLike
 from pathlib import Path
-from typing import Literal, Unpack, overload
+from typing import Any, Literal, overload
 
 from turnout.audio.waveform import Source, open_recording
+from turnout.config import TranscriptionOptions
+from turnout.config.plain import read_value
+from turnout.config.transcription import options_of
 from turnout.decoding.backend import Backend
 from turnout.decoding.decode import decode
-from turnout.decoding.request import Decoded, DecodingOptions, Utterance
-from turnout.errors import TurnoutError, UsageError, shown
-from turnout.model_folder.folder import ModelFolder, write_folder
+from turnout.decoding.requests import Decoded, Utterance, options_for_model
+from turnout.errors import (
+    Cancelled,
+    MissingExtra,
+    ModelFolderError,
+    TurnoutError,
+    UsageError,
+    shown,
+)
+from turnout.model_folder.folder import WEIGHTS, ModelFolder, resolve, write_folder
 from turnout.text.tokenizer import Tokenizer
-from turnout.text.transcript import Transcript
-from turnout.transcription.compose import Heard, compose
-from turnout.transcription.hearing import Hearing
-from turnout.transcription.queue import Queue
-from turnout.transcription.wishes import Options, Wishes
+from turnout.text.transcript import Segment, Transcript
+from turnout.transcription.recordings import OpenRecording, OpenRecordings
+from turnout.transcription.segments import AudioSegments
 
+BackendName = Literal["auto", "onnx", "torch"]
 Sources = list[Source] | list[str] | list[Path] | tuple[Source, ...]
+DEFAULTS = TranscriptionOptions()
 
 
 class Transcriber:
-    """A model that is ready; holds nothing of any request, so threads may share one."""
+    """A model that is ready; holds nothing of any request, so threads may share one.
+
+    Wherever options are taken, they may be given as a TranscriptionOptions, by their names, or as
+    one with some of them changed by name.
+    """
 
     def __init__(
         self, backend: Backend, tokenizer: Tokenizer, folder: ModelFolder | None = None
@@ -40,23 +56,27 @@ class Transcriber:
         return f"Transcriber({place}{type(self.backend).__name__})"
 
     @overload
-    def transcribe(self, source: Sources, **options: Unpack[Options]) -> list[Transcript]: ...
-    @overload
-    def transcribe(self, source: Source, **options: Unpack[Options]) -> Transcript: ...
     def transcribe(
-        self, source: Source | Sources, **options: Unpack[Options]
+        self, source: Sources, options: TranscriptionOptions = DEFAULTS, **changes: Any
+    ) -> list[Transcript]: ...
+    @overload
+    def transcribe(
+        self, source: Source, options: TranscriptionOptions = DEFAULTS, **changes: Any
+    ) -> Transcript: ...
+    def transcribe(
+        self, source: Source | Sources, options: TranscriptionOptions = DEFAULTS, **changes: Any
     ) -> Transcript | list[Transcript]:
-        """The text of a recording (path, bytes or binary file), or of each of a list of them.
+        """The text of a recording (path, bytes, binary file or Waveform), or of each of a list.
 
         `task="both"` reads once and gives the translation inside the transcript; what is left out
         is measured or found. Raises AudioError for a recording that cannot be taken,
         GuidanceError for what this model cannot do, UsageError for what is no recording or option.
         """
         if not isinstance(source, list | tuple):
-            (transcript,) = self.transcribe([source], **options)
+            (transcript,) = self.transcribe([source], options, **changes)
             return transcript
         transcripts: list[Transcript] = []
-        for result in self.transcribe_files(source, **options):
+        for result in self.transcribe_files(source, options, **changes):
             if isinstance(result, TurnoutError):
                 raise result
             transcripts.append(result)
@@ -65,58 +85,92 @@ class Transcriber:
     def transcribe_files(
         self,
         sources: Iterable[Source],
+        options: TranscriptionOptions = DEFAULTS,
         *,
         cancelled: Callable[[], bool] | None = None,
-        **options: Unpack[Options],
+        **changes: Any,
     ) -> Iterator[Transcript | TurnoutError]:
         """What became of each recording, in order: an error of one does not stop the others.
 
         Raises, before anything is read, GuidanceError or UsageError for options that no recording
-        could be served with; Cancelled where `cancelled` says so.
+        could be served with; Cancelled where `cancelled`, which is asked at every step, says so.
         """
         check_sources(sources)
-        wishes = Wishes.of(options).for_model(self.backend.config)
-        queue = Queue(sources, wishes, self.backend.config)
-        return queue.results(lambda utterances: self.decode(utterances, wishes.decoding, cancelled))
+        asked = self._asked(options, changes)
+        return self._results(OpenRecordings(sources, asked, self.backend.config, cancelled))
 
-    def listen(self, source: Source, **options: Unpack[Options]) -> Hearing:
-        """The first step: a recording's stretches with features, read as they are asked for.
+    def segments(
+        self,
+        source: Source,
+        options: TranscriptionOptions = DEFAULTS,
+        *,
+        cancelled: Callable[[], bool] | None = None,
+        **changes: Any,
+    ) -> Iterator[Segment]:
+        """The segments of a recording's text, in order of time, as soon as each is finished.
+
+        With `task="both"`, a segment's translation comes behind it. Raises as `transcribe` does,
+        AudioError perhaps only at the recording's end, and Cancelled.
+        """
+        asked = self._asked(options, changes)
+        recording = OpenRecording(source, asked, self.backend.config, cancelled)
+        return self._segments(recording, asked.batch_size)
+
+    def listen(
+        self, source: Source, options: TranscriptionOptions = DEFAULTS, **changes: Any
+    ) -> AudioSegments:
+        """The first step: a recording's segments with features, read as they are asked for.
 
         Raises AudioError.
         """
-        wishes = Wishes.of(options)
-        recording = open_recording(source, max_duration=wishes.max_duration, channel=wishes.channel)
-        return Hearing(recording, self.backend.config, wishes.said_bandwidth)
+        asked = options_of(options, changes)
+        recording = open_recording(source, max_duration=asked.max_duration, channel=asked.channel)
+        return AudioSegments(recording, self.backend.config, asked.stated_bandwidth)
 
-    def decode(
-        self,
-        utterances: Sequence[Utterance],
-        options: DecodingOptions,
-        cancelled: Callable[[], bool] | None = None,
-    ) -> list[Decoded]:
-        """The second step: stretches of any recordings, each with a request of its own.
+    def decode(self, utterances: Sequence[Utterance]) -> list[Decoded]:
+        """The second step: segments of any recordings, each with a request, options and an end of
+        its own.
 
-        `cancelled` is asked at every step; raises Cancelled, and GuidanceError for a request that
-        this model can never serve.
+        Raises GuidanceError for a request that this model can never serve.
         """
-        return decode(self.backend, self.tokenizer, utterances, options, cancelled)
+        return decode(self.backend, self.tokenizer, utterances)
 
-    def compose(self, heard: Heard) -> Transcript:
-        """The third step: what was decoded of one recording -> its Transcript."""
-        return compose(heard)
+    def _asked(
+        self, options: TranscriptionOptions, changes: dict[str, Any]
+    ) -> TranscriptionOptions:
+        return options_for_model(options_of(options, changes), self.backend.config)
+
+    def _results(self, recordings: OpenRecordings) -> Iterator[Transcript | TurnoutError]:
+        with closing(recordings):
+            while (batch := recordings.take()) or recordings.waiting:
+                if batch:
+                    recordings.give(batch, self.decode([taken.utterance for taken in batch]))
+                for result in recordings.finished():
+                    if isinstance(result, Cancelled):
+                        raise result
+                    yield result
+
+    def _segments(self, recording: OpenRecording, batch_size: int) -> Iterator[Segment]:
+        with closing(recording):
+            while recording.result is None:
+                taken = iter(recording.take, None)
+                batch = [one for _, one in zip(range(batch_size), taken, strict=False)]
+                answers = self.decode([utterance for _, utterance in batch]) if batch else []
+                for (segment, _), decoded in zip(batch, answers, strict=True):
+                    yield from recording.give(segment, decoded)
+        if isinstance(recording.result, TurnoutError):
+            raise recording.result
 
     @classmethod
     def from_pretrained(
         cls,
         name_or_folder: str | Path | None = None,
         *,
-        backend: Literal["auto", "onnx", "torch"] = "auto",
+        backend: BackendName = "auto",
         device: str = "auto",
         threads: int | None = None,
     ) -> "Transcriber":
         """What `turnout.load` gives, under the name that users of other libraries look for."""
-        from turnout.transcription.load import load  # noqa: PLC0415 - it imports this module
-
         return load(name_or_folder, backend=backend, device=device, threads=threads)
 
     def save_pretrained(self, folder: str | Path) -> None:
@@ -136,3 +190,64 @@ def check_sources(sources: object) -> None:
         )
     if not isinstance(sources, Iterable):
         raise UsageError(f"sources is {shown(sources)}: it must be a list of recordings")
+
+
+def load(
+    name_or_folder: str | Path | None = None,
+    *,
+    backend: BackendName = "auto",
+    device: str = "auto",
+    threads: int | None = None,
+) -> Transcriber:
+    """A model by its folder or by the name of one that ships; the default one for None.
+
+    `backend="auto"` takes ONNX Runtime, and PyTorch where the folder has no graphs or `device` is
+    not the CPU. Raises ModelFolderError, UsageError and MissingExtra.
+    """
+    if not isinstance(name_or_folder, str | PathLike | None):
+        raise UsageError(f"model is {shown(name_or_folder)}: it must be a name, a folder or None")
+    read_value(str, device, "device")
+    read_value(int | None, threads, "threads")
+    if threads is not None and threads < 1:
+        raise UsageError(f"threads is {threads}: it must be at least 1")
+    folder = ModelFolder.open(resolve(name_or_folder))
+    chosen = choose_backend(folder, backend, device)
+    runs = open_torch(folder, device, threads) if chosen == "torch" else open_onnx(folder, threads)
+    return Transcriber(runs, folder.tokenizer, folder)
+
+
+def choose_backend(folder: ModelFolder, backend: str, device: str) -> str:
+    """'onnx' or 'torch'; raises UsageError or ModelFolderError where the wish cannot be met."""
+    if backend not in ("auto", "onnx", "torch"):
+        raise UsageError(f"no backend '{backend}': choose one of auto, onnx, torch")
+    on_cpu = device in ("auto", "cpu")
+    if backend == "auto":
+        backend = "onnx" if on_cpu and folder.has_graphs else "torch"
+    if backend == "onnx" and not on_cpu:
+        raise UsageError(f"the backend onnx runs on the CPU, not on '{device}': choose torch")
+    if backend == "onnx" and not folder.has_graphs:
+        raise ModelFolderError(
+            f"model folder {folder.path}: has no ONNX graphs: write them with 'turnout export', or "
+            "choose the backend torch"
+        )
+    if backend == "torch" and not folder.has(WEIGHTS):
+        raise ModelFolderError(
+            f"model folder {folder.path}: has no {WEIGHTS}, only graphs: choose the backend onnx"
+        )
+    return backend
+
+
+def open_onnx(folder: ModelFolder, threads: int | None) -> Backend:
+    """The folder's graphs on ONNX Runtime."""
+    from turnout.backends.onnx import OnnxBackend  # noqa: PLC0415 - slow to import
+
+    return OnnxBackend.open(folder, threads)
+
+
+def open_torch(folder: ModelFolder, device: str, threads: int | None) -> Backend:
+    """The folder's weights in PyTorch, on the device."""
+    if find_spec("torch") is None or find_spec("safetensors") is None:
+        raise MissingExtra("running a model on PyTorch", "train")
+    from turnout.backends.torch import open_backend  # noqa: PLC0415 - the one door to the workshop
+
+    return open_backend(folder, device, threads)

@@ -1,12 +1,13 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from tests.models import saved
-from turnout.backends.guides import bandwidths, expert_guides
 from turnout.backends.torch import TorchBackend, load_model, open_backend
-from turnout.decoding.backend import DecoderState
+from turnout.decoding.backend import DecoderState, NextTokens, Question, answer
 from turnout.errors import GuidanceError, UsageError
-from turnout.guidance import Bandwidth, Guidance, Task
+from turnout.guidance import Bandwidth, Guidance, Task, bandwidth_indices
 from turnout.model_folder.folder import ModelFolder
 
 KNOWN = Guidance(
@@ -26,50 +27,109 @@ def start(backend: TorchBackend, rows: list[int]) -> DecoderState:
     return backend.start(encoded, np.array(rows), [KNOWN] * len(rows))
 
 
+def everything(backend: TorchBackend, tokens: np.ndarray) -> Question:
+    """Asks for all of the vocabulary after all tokens."""
+    size = backend.config.vocabulary.size
+    return Question(
+        positions=np.broadcast_to(np.arange(tokens.shape[1]), tokens.shape),
+        allowed=np.ones((len(tokens), size), dtype=bool),
+        best=size,
+        scored=np.zeros(tokens.shape, dtype=np.int64),
+    )
+
+
+def whole(found: NextTokens) -> np.ndarray:
+    """The answer to that, [rows, new, vocabulary]."""
+    log_probs = np.empty_like(found.log_probs)
+    np.put_along_axis(log_probs, found.tokens, found.log_probs, axis=2)
+    return log_probs
+
+
+def step(
+    backend: TorchBackend, state: DecoderState, tokens: np.ndarray, counts: list[int]
+) -> tuple[np.ndarray, DecoderState]:
+    found, grown = backend.step(state, tokens, np.array(counts), everything(backend, tokens))
+    return whole(found), grown
+
+
 def test_a_prompt_equals_single_steps(backend: TorchBackend) -> None:
     tokens = np.array([[2, 17, 5, 16], [2, 16, 5, 17]])
-    at_once, _ = backend.step(start(backend, [0, 1]), tokens, np.array([4, 4]))
+    at_once, _ = step(backend, start(backend, [0, 1]), tokens, [4, 4])
     state, single = start(backend, [0, 1]), []
     for i in range(4):
-        log_probs, state = backend.step(state, tokens[:, i : i + 1], np.array([1, 1]))
+        log_probs, state = step(backend, state, tokens[:, i : i + 1], [1, 1])
         single.append(log_probs[:, 0])
     np.testing.assert_allclose(np.stack(single, axis=1), at_once, atol=1e-5)
     np.testing.assert_allclose(np.exp(at_once).sum(axis=-1), 1, rtol=1e-5)
 
 
+def test_a_question_is_answered_from_the_whole_vocabulary(backend: TorchBackend) -> None:
+    tokens = np.array([[2, 17, 5, 16], [2, 16, 5, 17]])
+    log_probs, _ = step(backend, start(backend, [0, 1]), tokens, [4, 4])
+    rng = np.random.default_rng(0)
+    allowed = rng.random((2, log_probs.shape[2])) < 0.3
+    scored = rng.integers(0, log_probs.shape[2], (2, 3))
+    positions = np.array([[3, 1, 1], [0, 3, 2]])
+    question = Question(positions=positions, allowed=allowed, best=5, scored=scored)
+    found, _ = backend.step(start(backend, [0, 1]), tokens, np.array([4, 4]), question)
+    slow = answer(log_probs, question)
+    for row, asked in np.ndindex(2, 3):
+        there = log_probs[row, positions[row, asked]]
+        best = sorted(np.flatnonzero(allowed[row]), key=lambda i: -there[i])[:5]
+        assert found.tokens[row, asked].tolist() == slow.tokens[row, asked].tolist() == best
+        for one in (found, slow):
+            np.testing.assert_allclose(one.log_probs[row, asked], there[best], atol=1e-5)
+            assert one.scored[row, asked] == pytest.approx(there[scored[row, asked]], abs=1e-5)
+    nothing = replace(question, best=0)
+    found, _ = backend.step(start(backend, [0, 1]), tokens, np.array([4, 4]), nothing)
+    assert found.tokens.shape == found.log_probs.shape == (2, 3, 0)
+    np.testing.assert_allclose(found.scored, slow.scored, atol=1e-5)
+
+
+def test_where_too_few_are_allowed_the_rest_is_impossible() -> None:
+    log_probs = np.log(np.full((1, 1, 4), 0.25, dtype=np.float32))
+    one = np.array([[0]])
+    allowed = np.array([[False, False, True, False]])
+    found = answer(log_probs, Question(positions=one, allowed=allowed, best=2, scored=one))
+    assert found.tokens[0, 0, 0] == 2
+    assert found.log_probs[0, 0].tolist() == [pytest.approx(np.log(0.25)), -np.inf]
+
+
 def test_padding_tokens_do_not_enter_the_cache(backend: TorchBackend) -> None:
     tokens = np.array([[2, 17, 5, 16], [2, 16, 99, 99]])
-    _, state = backend.step(start(backend, [0, 1]), tokens, np.array([4, 2]))
-    found, _ = backend.step(state, np.array([[300], [301]]), np.array([1, 1]))
-    _, state = backend.step(start(backend, [1]), tokens[1:, :2], np.array([2]))
-    expected, _ = backend.step(state, np.array([[301]]), np.array([1]))
+    _, state = step(backend, start(backend, [0, 1]), tokens, [4, 2])
+    found, _ = step(backend, state, np.array([[300], [301]]), [1, 1])
+    _, state = step(backend, start(backend, [1]), tokens[1:, :2], [2])
+    expected, _ = step(backend, state, np.array([[301]]), [1])
     np.testing.assert_allclose(found[1:], expected, atol=1e-5)
 
 
 def test_select_repeats_and_drops_rows(backend: TorchBackend) -> None:
     tokens = np.array([[2, 17], [2, 16], [2, 16]])
-    _, state = backend.step(start(backend, [0, 1, 0]), tokens, np.array([2, 1, 2]))
-    chosen = backend.select(state, np.array([2, 2, 1]))
+    _, state = step(backend, start(backend, [0, 1, 0]), tokens, [2, 1, 2])
+    _, again = step(backend, start(backend, [0, 1, 0]), tokens, [2, 1, 2])
+    chosen = backend.select(again, np.array([2, 2, 1]))
     assert chosen.rows.tolist() == [0, 0, 1]
-    before, _ = backend.step(state, np.array([[5], [6], [7]]), np.ones(3, dtype=np.int64))
-    after, _ = backend.step(chosen, np.array([[7], [7], [6]]), np.ones(3, dtype=np.int64))
+    before, _ = step(backend, state, np.array([[5], [6], [7]]), [1, 1, 1])
+    after, _ = step(backend, chosen, np.array([[7], [7], [6]]), [1, 1, 1])
     np.testing.assert_allclose(after, before[[2, 2, 1]], atol=1e-5)
 
 
 def test_guidance_becomes_indices(backend: TorchBackend) -> None:
     config = backend.config
     narrow = Guidance(bandwidth=Bandwidth.NARROWBAND, task=Task.TRANSCRIBE)
-    assert bandwidths(config, [KNOWN, narrow]).tolist() == [1, 0]
-    assert expert_guides(config, config.encoder.routing, [KNOWN, narrow]).tolist() == [1, 0]
-    assert expert_guides(config, config.decoder.routing, [KNOWN, narrow]).tolist() == [1, 0]
+    assert bandwidth_indices([KNOWN, narrow], needed=True) == [1, 0]
+    assert bandwidth_indices([KNOWN, Guidance()], needed=False) == [0, 0]
+    assert config.expert_map(config.encoder.routing).indices([KNOWN, narrow]) == [1, 0]
+    assert config.expert_map(config.decoder.routing).indices([KNOWN, narrow]) == [1, 0]
 
 
 def test_guidance_that_is_missing_is_named(backend: TorchBackend) -> None:
     config = backend.config
     with pytest.raises(GuidanceError, match="one of narrowband, wideband"):
-        bandwidths(config, [Guidance()])
+        bandwidth_indices([Guidance()], needed=True)
     with pytest.raises(GuidanceError, match=r"the task selects this model's experts"):
-        expert_guides(config, config.decoder.routing, [Guidance()])
+        config.expert_map(config.decoder.routing).indices([Guidance()])
 
 
 def test_devices_that_are_not_there() -> None:

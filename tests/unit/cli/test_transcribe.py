@@ -3,6 +3,7 @@ import json
 import pytest
 
 from turnout.cli import main
+from turnout.config import TranscriptionOptions
 from turnout.errors import AudioError, GuidanceError
 from turnout.guidance import Bandwidth, Task
 from turnout.text.transcript import Segment, Transcript
@@ -29,7 +30,7 @@ class StandIn:
 
     def __init__(self):
         self.answers = {}
-        self.options = {}
+        self.options = None
         self.loaded = {}
         self.sources = []
 
@@ -37,7 +38,7 @@ class StandIn:
         self.loaded = {"model": model, **options}
         return self
 
-    def transcribe_files(self, sources, **options):
+    def transcribe_files(self, sources, options):
         self.options = options
         for source in sources:
             self.sources.append(source)
@@ -47,7 +48,7 @@ class StandIn:
 @pytest.fixture
 def model(monkeypatch):
     stand_in = StandIn()
-    monkeypatch.setattr("turnout.transcription.load.load", stand_in.load)
+    monkeypatch.setattr("turnout.transcription.transcriber.load", stand_in.load)
     return stand_in
 
 
@@ -74,11 +75,10 @@ def test_options_reach_the_model(model):
     words = "--language ar --target_language en --bandwidth narrowband --beam-size 4 --channel 1"
     words += " --batch_size 2 --word_timestamps --max-duration 60 --task both"
     main(["transcribe", "a.wav", *words.split(), "--model", "m", "--threads", "2"])
-    assert model.options == {
-        "task": "both", "language": "ar", "target_language": "en", "bandwidth": "narrowband",
-        "beam_size": 4, "batch_size": 2, "word_timestamps": True, "max_duration": 60.0,
-        "channel": 1,
-    }  # fmt: skip
+    assert model.options == TranscriptionOptions(
+        task="both", language="ar", target_language="en", bandwidth="narrowband", beam_size=4,
+        batch_size=2, word_timestamps=True, max_duration=60.0, channel=1,
+    )  # fmt: skip
     assert model.loaded == {"model": "m", "backend": "auto", "device": "auto", "threads": 2}
 
 
@@ -217,7 +217,7 @@ def test_a_failed_write_leaves_nothing_half_written(model, tmp_path, monkeypatch
 @pytest.mark.parametrize("given", ["inf", "1e400", "nan", "0"])
 def test_a_longest_duration_that_is_none_is_refused(model, capsys, given):
     assert main(["transcribe", "a.wav", "--max_duration", given]) == 2
-    assert "--max-duration is " in capsys.readouterr().err
+    assert "max_duration is " in capsys.readouterr().err
     assert model.loaded == {}
 
 

@@ -11,7 +11,7 @@ from lhotse.audio import AudioSource
 from turnout.config import AugmentConfig, CorpusConfig, DataConfig, ModelConfig
 from turnout.data.joining import Joining
 from turnout.data.plan import PlannedUtterance, Shape
-from turnout.text.tokenizer import Tokenizer
+from turnout.text.sentencepieces import SentencePieceTokenizer
 
 TEXTS = {"uno": "one", "dos": "two", "tres": "three", "cuatro": "four"}
 PLAIN = AugmentConfig(
@@ -105,9 +105,9 @@ def small_model(**changes: object) -> ModelConfig:
     return ModelConfig(vocabulary=vocabulary, **changes)  # type: ignore[arg-type]
 
 
-def small_tokenizer() -> Tokenizer:
+def small_tokenizer() -> SentencePieceTokenizer:
     """Of the made-up words."""
-    return Tokenizer.train([*TEXTS, *TEXTS.values()], small_model().vocabulary)
+    return SentencePieceTokenizer.train([*TEXTS, *TEXTS.values()], small_model().vocabulary)
 
 
 def data_of(cuts: str, **changes: object) -> DataConfig:

@@ -6,9 +6,9 @@ import pytest
 
 from tests.doubles import Script, ScriptedBackend, model_config, scripted_utterance, tokenizer
 from turnout.decoding.beam import penalty, select
+from turnout.decoding.ctc import PrefixScorer
 from turnout.decoding.decode import decode
-from turnout.decoding.prefix import PrefixScorer
-from turnout.decoding.request import DecodingOptions, Hypothesis, Request
+from turnout.decoding.requests import DecodingOptions, Hypothesis, Request
 from turnout.guidance import Task
 
 WORDS = [tokenizer().encode(word)[0] for word in ("one", "two", "no")]
@@ -40,8 +40,9 @@ def decoder_scores(script: Script) -> dict[tuple[int, ...], float]:
 
 def search(script: Script, *, ctc: bool, **options: object) -> Hypothesis:
     backend = ScriptedBackend([script], model_config(ctc=ctc))
-    utterance = scripted_utterance(0, Request(language="en"))
-    (decoded,) = decode(backend, tokenizer(), [utterance], DecodingOptions(**options))  # type: ignore[arg-type]
+    asked = DecodingOptions(**options)  # type: ignore[arg-type]
+    utterance = scripted_utterance(0, Request(language="en"), options=asked)
+    (decoded,) = decode(backend, tokenizer(), [utterance])
     return decoded.hypotheses[0]
 
 
@@ -56,8 +57,8 @@ def test_a_wide_beam_finds_the_best_joint_text(seed: int, weight: float) -> None
     joint = (1 - weight) * np.array(list(scores.values())) + weight * ctc
     best = list(scores)[int(joint.argmax())]
     options = DecodingOptions(beam_size=40, ctc_weight=weight)
-    utterance = scripted_utterance(0, Request(language="en"))
-    (decoded,) = decode(ScriptedBackend([script]), tokenizer(), [utterance], options)
+    utterance = scripted_utterance(0, Request(language="en"), options=options)
+    (decoded,) = decode(ScriptedBackend([script]), tokenizer(), [utterance])
     assert decoded.hypotheses[0].tokens == best
     assert decoded.hypotheses[0].log_prob == pytest.approx(scores[best], abs=1e-4)
 
@@ -108,8 +109,9 @@ def test_rows_of_all_tasks_share_every_step() -> None:
     ]
     backend = ScriptedBackend(scripts)
     both = (Task.TRANSCRIBE, Task.TRANSLATE)
-    utterances = [scripted_utterance(i, Request(tasks=both)) for i in range(2)]
-    decode(backend, tokenizer(), utterances, DecodingOptions(beam_size=3))
+    options = DecodingOptions(beam_size=3)
+    utterances = [scripted_utterance(i, Request(tasks=both), options=options) for i in range(2)]
+    decode(backend, tokenizer(), utterances)
     # The language, the prompt, then three hypotheses per row; short rows leave when they end.
     assert backend.steps == [2, 4, 12, 6]
 

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from turnout.decoding.ctc import align, best_path, prefix_beam
-from turnout.decoding.prefix import PrefixScorer
+from turnout.decoding.alignment import align, best_path
+from turnout.decoding.ctc import PrefixScorer, prefix_beam
 
 BLANK = 0
 TEXT = np.array([False, True, True, True])
@@ -51,25 +51,27 @@ def test_best_path_is_the_best_of_all(seed: int, frames: int) -> None:
     paths = all_paths(log_probs)
     found = best_path(log_probs, TEXT, BLANK)
     best = max(paths, key=lambda path: paths[path])
-    assert found.tokens == merged(best)
+    spikes = found.spikes
+    assert spikes.tokens == merged(best)
     assert found.log_prob_empty == pytest.approx(paths[(BLANK,) * frames], abs=1e-4)
-    for token, first, last in zip(found.tokens, found.first, found.last, strict=True):
+    for token, first, last in zip(spikes.tokens, spikes.first, spikes.last, strict=True):
         assert set(best[first : last + 1]) == {token}
 
 
 def test_best_path_by_hand() -> None:
     path = [0, 1, 1, 0, 1, 2, 2]
     log_probs = np.log(np.eye(4, dtype=np.float32)[path] * 0.9 + 0.025)
-    found = best_path(log_probs, TEXT, BLANK)
+    found = best_path(log_probs, TEXT, BLANK).spikes
     assert found.tokens == (1, 1, 2)
     assert found.first.tolist() == [1, 4, 5]
     assert found.last.tolist() == [2, 4, 6]
+    assert found.heights(log_probs) == pytest.approx([np.log(0.925)] * 3)
 
 
 def test_best_path_writes_nothing_that_is_no_text() -> None:
     log_probs = np.log(np.eye(4, dtype=np.float32)[[3, 1]] * 0.9 + 0.025)
     only_first = np.array([False, True, False, False])
-    assert best_path(log_probs, only_first, BLANK).tokens == (1,)
+    assert best_path(log_probs, only_first, BLANK).spikes.tokens == (1,)
 
 
 @CASES
@@ -88,9 +90,9 @@ def test_alignment_is_the_best_path_of_its_text(seed: int, frames: int) -> None:
     log_probs = emissions(seed, frames)
     paths = all_paths(log_probs)
     for text in {merged(path) for path in paths}:
-        first, last = align(log_probs, text, BLANK)
+        found = align(log_probs, text, BLANK)
         path = np.full(frames, BLANK)
-        for token, a, b in zip(text, first, last, strict=True):
+        for token, a, b in zip(text, found.first, found.last, strict=True):
             path[a : b + 1] = token
         best = max(score for other, score in paths.items() if merged(other) == text)
         assert merged(tuple(path.tolist())) == text
@@ -98,9 +100,10 @@ def test_alignment_is_the_best_path_of_its_text(seed: int, frames: int) -> None:
 
 
 def test_alignment_of_more_tokens_than_frames() -> None:
-    first, last = align(emissions(0, 2), (1, 2, 3, 1), BLANK)
-    assert first.tolist() == last.tolist() == [0, 0, 1, 1]
-    assert all(len(times) == 0 for times in align(emissions(0, 2), (), BLANK))
+    found = align(emissions(0, 2), (1, 2, 3, 1), BLANK)
+    assert found.first.tolist() == found.last.tolist() == [0, 0, 1, 1]
+    nothing = align(emissions(0, 2), (), BLANK)
+    assert len(nothing.first) == len(nothing.last) == 0
 
 
 def batch_of(lengths: list[int], seed: int) -> PrefixScorer:

@@ -13,7 +13,7 @@ from tests.doubles import (
 )
 from turnout.config import EncoderConfig, ModelConfig, RoutingConfig, VocabularyConfig
 from turnout.decoding.decode import decode
-from turnout.decoding.request import Decoded, DecodingOptions, Request, Utterance
+from turnout.decoding.requests import Decoded, DecodingOptions, Request, Utterance
 from turnout.errors import Cancelled, ConfigError, GuidanceError
 from turnout.guidance import Guide, Task
 
@@ -37,8 +37,11 @@ def run(
     seconds: float = 1,
 ) -> list[Decoded]:
     backend = ScriptedBackend(scripts, config or model_config())
-    utterances = [scripted_utterance(i, request, seconds + i % 3) for i in range(len(scripts))]
-    return decode(backend, tokenizer(), utterances, options)
+    utterances = [
+        scripted_utterance(i, request, seconds + i % 3, options=options)
+        for i in range(len(scripts))
+    ]
+    return decode(backend, tokenizer(), utterances)
 
 
 def texts(decoded: list[Decoded]) -> list[tuple[str, ...]]:
@@ -63,8 +66,8 @@ def test_one_utterance_alone_gives_the_same(options: DecodingOptions) -> None:
     together = run(SCRIPTS, options)
     backend = ScriptedBackend(SCRIPTS)
     for i, expected in enumerate(together):
-        utterance = scripted_utterance(i, Request(tasks=BOTH), 1 + i % 3)
-        assert decode(backend, tokenizer(), [utterance], options) == [expected]
+        utterance = scripted_utterance(i, Request(tasks=BOTH), 1 + i % 3, options=options)
+        assert decode(backend, tokenizer(), [utterance]) == [expected]
 
 
 def test_tasks_come_in_the_order_of_the_request() -> None:
@@ -75,7 +78,7 @@ def test_tasks_come_in_the_order_of_the_request() -> None:
 def test_encodes_once_and_steps_all_rows_together() -> None:
     backend = ScriptedBackend(SCRIPTS[:2])
     utterances = [scripted_utterance(i, Request(tasks=BOTH)) for i in range(2)]
-    decode(backend, tokenizer(), utterances, GREEDY)
+    decode(backend, tokenizer(), utterances)
     assert len(backend.encoded_batches) == 1
     # The language; the prompt and two words; the longer rows' third and their end.
     assert backend.steps == [2, 4, 4, 4, 2]
@@ -84,7 +87,7 @@ def test_encodes_once_and_steps_all_rows_together() -> None:
 def test_a_given_language_is_forced_and_not_asked_for() -> None:
     backend = ScriptedBackend(SCRIPTS)
     utterance = scripted_utterance(0, Request(language="ar"))
-    assert texts(decode(backend, tokenizer(), [utterance], GREEDY)) == [("واحد نعم",)]
+    assert texts(decode(backend, tokenizer(), [utterance])) == [("واحد نعم",)]
     assert backend.steps == [1, 1, 1]
 
 
@@ -134,12 +137,12 @@ def test_ctc_alone(options: DecodingOptions) -> None:
 
 def test_no_utterances_and_no_frames() -> None:
     backend = ScriptedBackend(SCRIPTS)
-    assert decode(backend, tokenizer(), [], GREEDY) == []
+    assert decode(backend, tokenizer(), []) == []
     nothing = Utterance(np.zeros((0, 80), dtype=np.float32), Request(tasks=BOTH))
     speech = scripted_utterance(1, Request(tasks=BOTH))
-    decoded = decode(backend, tokenizer(), [nothing, speech], GREEDY)
+    decoded = decode(backend, tokenizer(), [nothing, speech])
     assert texts(decoded) == [("", ""), TEXTS[1]]
-    assert texts(decode(backend, tokenizer(), [nothing], GREEDY)) == [("", "")]
+    assert texts(decode(backend, tokenizer(), [nothing])) == [("", "")]
 
 
 @BOTH_SEARCHES
@@ -205,16 +208,18 @@ def test_rows_are_bounded_by_the_audio(options: DecodingOptions) -> None:
 def test_cancelled_between_steps(options: DecodingOptions) -> None:
     asked = iter([False, False, False, True])
     backend = ScriptedBackend(SCRIPTS)
-    utterance = scripted_utterance(1, Request(language="en"))
-    with pytest.raises(Cancelled):
-        decode(backend, tokenizer(), [utterance], options, lambda: next(asked))
+    utterance = scripted_utterance(
+        1, Request(language="en"), options=options, cancelled=lambda: next(asked)
+    )
+    (decoded,) = decode(backend, tokenizer(), [utterance])
+    assert isinstance(decoded.error, Cancelled) and decoded.hypotheses == ()
     assert len(backend.steps) == 2
 
 
 def test_times_come_from_ctc() -> None:
     options = replace(GREEDY, word_timestamps=True)
-    utterance = scripted_utterance(1, Request(tasks=BOTH), 3.0)
-    (decoded,) = decode(ScriptedBackend(SCRIPTS), tokenizer(), [utterance], options)
+    utterance = scripted_utterance(1, Request(tasks=BOTH), 3.0, options=options)
+    (decoded,) = decode(ScriptedBackend(SCRIPTS), tokenizer(), [utterance])
     transcript, translation = decoded.hypotheses
     # Three words evenly spread over 75 hidden frames of 40 ms.
     assert [(w.word, w.start, w.end) for w in transcript.words] == [
@@ -226,7 +231,8 @@ def test_times_come_from_ctc() -> None:
     assert (
         (transcript.start, transcript.end) == (translation.start, translation.end) == (0.48, 2.52)
     )
-    (bare,) = decode(ScriptedBackend(SCRIPTS), tokenizer(), [utterance], GREEDY)
+    bare_utterance = replace(utterance, options=GREEDY)
+    (bare,) = decode(ScriptedBackend(SCRIPTS), tokenizer(), [bare_utterance])
     assert bare.hypotheses[0].words == () and bare.hypotheses[0].start == 0.48
 
 
@@ -255,3 +261,108 @@ def test_times_of_a_text_that_ctc_did_not_find() -> None:
 def test_options_that_cannot_be(changes: dict, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         DecodingOptions(**changes)
+
+
+def test_mates_may_want_different_things() -> None:
+    """Task, search, word times and length of one utterance are no business of its mates."""
+    asked = [
+        (Request(tasks=BOTH), GREEDY),
+        (Request(tasks=(Task.TRANSLATE,), language="en"), BEAM),
+        (Request(), replace(BEAM, word_timestamps=True)),
+        (Request(tasks=BOTH), replace(GREEDY, max_tokens_per_second=1e-9, ctc_weight=0)),
+        (Request(), replace(GREEDY, word_timestamps=True)),
+    ]
+    scripts = (SCRIPTS[0], SCRIPTS[1], SCRIPTS[1], SCRIPTS[1], SCRIPTS[3])
+    utterances = [
+        scripted_utterance(i, request, 1 + i % 3, options=options)
+        for i, (request, options) in enumerate(asked)
+    ]
+    backend = ScriptedBackend(scripts)
+    together = decode(backend, tokenizer(), utterances)
+    assert len(backend.encoded_batches) == 1
+    for utterance, found in zip(utterances, together, strict=True):
+        (alone,) = decode(ScriptedBackend(scripts), tokenizer(), [utterance])
+        assert found == alone
+    assert [len(one.hypotheses[0].words) for one in together] == [0, 0, 3, 0, 1]
+
+
+@BOTH_SEARCHES
+@pytest.mark.parametrize("when", range(1, 7))
+def test_a_mate_that_is_cancelled_is_not_noticed(options: DecodingOptions, when: int) -> None:
+    backend = ScriptedBackend(SCRIPTS)
+    answers = iter([False] * when)
+    utterances = [
+        scripted_utterance(0, Request(tasks=BOTH, language="ar"), options=options),
+        scripted_utterance(
+            1, Request(tasks=BOTH), options=options, cancelled=lambda: next(answers, True)
+        ),
+        scripted_utterance(3, Request(), options=BEAM),
+    ]
+    first, gone, last = decode(backend, tokenizer(), utterances)
+    assert texts([first, last]) == [TEXTS[0], TEXTS[3][:1]]
+    (alone,) = decode(ScriptedBackend(SCRIPTS), tokenizer(), [utterances[0]])
+    assert first == alone
+    # Its four steps are through by the sixth time that it is asked.
+    if when < 5:
+        assert isinstance(gone.error, Cancelled) and gone.hypotheses == ()
+        assert gone.language in (None, "en")
+
+
+def test_whoever_was_cancelled_is_not_asked_again() -> None:
+    asked: list[bool] = []
+    utterance = scripted_utterance(
+        1, Request(language="en"), cancelled=lambda: asked.append(True) or len(asked) == 3
+    )
+    (decoded,) = decode(ScriptedBackend(SCRIPTS), tokenizer(), [utterance])
+    assert isinstance(decoded.error, Cancelled) and len(asked) == 3
+
+
+def test_rows_that_are_cancelled_cost_no_step() -> None:
+    backend = ScriptedBackend(SCRIPTS)
+    answers = iter([False, False])
+    utterances = [
+        scripted_utterance(0, Request(language="ar")),
+        scripted_utterance(1, Request(language="en"), cancelled=lambda: next(answers, True)),
+    ]
+    decode(backend, tokenizer(), utterances)
+    assert backend.steps == [2, 1, 1]
+
+
+@BOTH_SEARCHES
+def test_a_word_has_the_probability_of_its_tokens(options: DecodingOptions) -> None:
+    one, two = (tokenizer().encode(word)[0] for word in ("one", "two"))
+    unsure = Script(
+        "one two", language="en", next_tokens={(): {one: 0.7}, (one,): {two: 0.4}, (one, two): {}}
+    )
+    unsure = replace(unsure, next_tokens={**unsure.next_tokens, (one, two): {tokenizer().end: 0.9}})
+    asked = replace(options, word_timestamps=True)
+    (decoded,) = run((unsure,), asked, Request(language="en"))
+    hypothesis = decoded.hypotheses[0]
+    assert [word.word for word in hypothesis.words] == ["one", "two"]
+    assert [word.probability for word in hypothesis.words] == pytest.approx([0.7, 0.4], abs=1e-4)
+    assert hypothesis.log_prob == pytest.approx(np.log([0.7, 0.4, 0.9]).sum(), abs=1e-4)
+
+
+def test_a_word_of_ctc_alone_has_the_probability_of_its_spikes() -> None:
+    script = replace(SCRIPTS[1], heard_with=0.8)
+    asked = replace(GREEDY, word_timestamps=True)
+    (decoded,) = run((script,), asked, Request(), model_config(decoder=CTC_ONLY))
+    words = decoded.hypotheses[0].words
+    assert [word.probability for word in words] == pytest.approx([0.8] * 3, abs=1e-4)
+
+
+@BOTH_SEARCHES
+def test_silence_behind_the_sound_is_no_room_for_text(options: DecodingOptions) -> None:
+    """Features that are padded to the window bound a text by the sound in them, not by all."""
+    words = " ".join(["one two three yes no stop four five"] * 4)
+    script = Script(words, language="en")
+    config = model_config(ctc=False)
+    short = replace(options, max_tokens_per_second=4)
+    padded = scripted_utterance(0, Request(), 3.0, options=short, num_frames=100)
+    sound = scripted_utterance(0, Request(), 1.0, options=short)
+    found = [
+        decode(ScriptedBackend((script,), config), tokenizer(), [each])[0]
+        for each in (padded, sound)
+    ]
+    assert found[0] == found[1]
+    assert 0 < len(found[0].hypotheses[0].tokens) <= 12

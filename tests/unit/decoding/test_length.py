@@ -12,9 +12,8 @@ from tests.doubles import (
     tokenizer,
 )
 from turnout.config import ModelConfig
-from turnout.decoding.decode import decode
-from turnout.decoding.length import fitting
-from turnout.decoding.request import Decoded, DecodingOptions, Request, most_characters
+from turnout.decoding.decode import decode, fitting
+from turnout.decoding.requests import Decoded, DecodingOptions, Request, most_characters
 from turnout.guidance import Task
 
 BOTH_SEARCHES = pytest.mark.parametrize("beam_size", [1, 4], ids=["greedy", "beam"])
@@ -29,8 +28,9 @@ def run(
     seconds: float, beam_size: int, config: ModelConfig, tasks: tuple[Task, ...] = tuple(Task)
 ) -> Decoded:
     backend = ScriptedBackend((HASTY,), config)
-    utterance = scripted_utterance(0, Request(tasks=tasks), seconds)
-    (decoded,) = decode(backend, tokenizer(), [utterance], DecodingOptions(beam_size=beam_size))
+    options = DecodingOptions(beam_size=beam_size)
+    utterance = scripted_utterance(0, Request(tasks=tasks), seconds, options=options)
+    (decoded,) = decode(backend, tokenizer(), [utterance])
     return decoded
 
 

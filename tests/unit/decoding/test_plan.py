@@ -4,8 +4,8 @@ import pytest
 
 from tests.doubles import CTC_ONLY, model_config
 from turnout.config import EncoderConfig, ModelConfig, RoutingConfig, VocabularyConfig
-from turnout.decoding.plan import check_request, plan_entries, row_guidance, target_of
-from turnout.decoding.request import Request
+from turnout.decoding.encoding import plan_entries
+from turnout.decoding.requests import Request, check_request, row_guidance, target_of
 from turnout.errors import GuidanceError
 from turnout.guidance import Bandwidth, Guide, Task
 

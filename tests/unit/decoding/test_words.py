@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.doubles import tokenizer
-from turnout.decoding.words import Spikes, spans, speech_span, word_groups, words_of
+from turnout.decoding.alignment import Spikes, spans, word_groups, words_of
 
 FACTOR = 4
 
@@ -48,7 +48,6 @@ def test_a_far_noise_belongs_to_no_word() -> None:
     log_mel = loud((0.1, 0.2), (4.0, 4.4), (7.0, 7.1), seconds=8)
     (word,) = words_of(log_mel, spikes("one", 4.2), FACTOR, tokenizer())
     assert (word.start, word.end) == (pytest.approx(4.0, abs=0.04), pytest.approx(4.4, abs=0.04))
-    assert speech_span(log_mel, spikes("one", 4.2), FACTOR, tokenizer()) == (word.start, word.end)
 
 
 def test_words_of_several_tokens() -> None:
@@ -61,7 +60,6 @@ def test_words_of_several_tokens() -> None:
 
 def test_no_text_has_no_times() -> None:
     empty = Spikes((), np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64))
-    assert speech_span(loud(), empty, FACTOR, tokenizer()) is None
     assert words_of(loud(), empty, FACTOR, tokenizer()) == ()
 
 
@@ -105,13 +103,12 @@ def test_a_word_too_soft_to_be_heard_takes_nothing_of_the_one_before_it() -> Non
     assert words[1].start == pytest.approx(2.9, abs=0.1)
 
 
-def test_speech_spans_its_words() -> None:
+def test_words_follow_one_another() -> None:
     rng = np.random.default_rng(3)
     for _ in range(50):
         log_mel = rng.standard_normal((300, 80)).cumsum(axis=0).astype(np.float32)
         where = np.sort(rng.choice(70, 3, replace=False)) * FACTOR / 100
         found = spikes("one two no", *where)
         words = words_of(log_mel, found, FACTOR, tokenizer())
-        assert speech_span(log_mel, found, FACTOR, tokenizer()) == (words[0].start, words[-1].end)
         assert all(a.end <= b.start for a, b in pairwise(words))
         assert all(word.start < word.end for word in words)

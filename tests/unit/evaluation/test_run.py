@@ -8,7 +8,7 @@ import pytest
 import soundfile
 from rich.console import Console
 
-from turnout.config import DecoderConfig, ModelConfig, VocabularyConfig
+from turnout.config import DecoderConfig, ModelConfig, TranscriptionOptions, VocabularyConfig
 from turnout.corpora.clips import Clip
 from turnout.errors import AudioError, GuidanceError
 from turnout.evaluation import run
@@ -47,12 +47,12 @@ class StandIn:
         self.answers = answers or {}
         self.asked = []
 
-    def transcribe_files(self, sources, **options):
+    def transcribe_files(self, sources, options):
         self.asked.append(options)
         for source in sources:
             name = Path(source).stem
             text = heard(f"text {name}", translation=heard(f"other {name}", Task.TRANSLATE, "en"))
-            if options["task"] == "translate":
+            if options.task == "translate":
                 text = heard(f"other {name}", Task.TRANSLATE, "en")
             yield self.answers.get(name, text)
 
@@ -62,7 +62,11 @@ def score(monkeypatch):
     def _score(clips, transcriber=None, **options):
         monkeypatch.setattr(run, "clips_of", lambda *_: clips)
         monkeypatch.setattr(run, "_source", lambda one: Path(one.path))
-        return run.evaluate(transcriber or StandIn(), [Path("x")], options)
+        return run.evaluate(
+            transcriber or StandIn(),
+            [Path("x")],
+            TranscriptionOptions(**{"task": "both", **options}),
+        )
 
     return _score
 
@@ -94,16 +98,14 @@ def test_what_was_found_is_compared_with_what_the_data_say(score):
 def test_both_texts_come_from_one_pass(score):
     transcriber = StandIn()
     score([clip("a"), clip("b")], transcriber, language="auto", beam_size=3)
-    assert transcriber.asked == [
-        {"language": "auto", "beam_size": 3, "task": "both", "target_language": None}
-    ]
+    assert transcriber.asked == [TranscriptionOptions(beam_size=3, task="both")]
 
 
 @pytest.mark.parametrize("task", ["transcribe", "translate"])
 def test_one_task_asks_for_one(score, task):
     transcriber = StandIn()
     report = score([clip("a")], transcriber, task=task)
-    assert [options["task"] for options in transcriber.asked] == [task]
+    assert [options.task for options in transcriber.asked] == [task]
     assert {str(row.task) for row in report.rows} == {task}
     assert all(row.wer.value == 0 for row in report.rows)
 
@@ -142,7 +144,7 @@ def test_several_targets_are_named_and_take_a_pass_each(score):
     vocabulary = VocabularyConfig(languages=("ar",), translations=(("ar", "en"), ("ar", "de")))
     transcriber = StandIn(config=ModelConfig(vocabulary=vocabulary))
     score([clip("a", translations={"en": "x", "de": "y"})], transcriber)
-    asked = [(options["task"], options["target_language"]) for options in transcriber.asked]
+    asked = [(options.task, options.target_language) for options in transcriber.asked]
     assert asked == [("both", "en"), ("translate", "de")]
     asked = wanted_of(clip("a", translations={"en": "x", "de": "y"}), BOTH, vocabulary, "de")
     assert [text.target_language for text in asked] == ["ar", "de"]

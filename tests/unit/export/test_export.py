@@ -13,7 +13,7 @@ from turnout.errors import ExportError, ModelFolderError
 from turnout.export import folder as export_room
 from turnout.export.folder import export_folder
 from turnout.model_folder.folder import DECODER, ENCODER, WEIGHTS, ModelFolder, write_folder
-from turnout.transcription.load import load
+from turnout.transcription.transcriber import load
 
 pytestmark = pytest.mark.slow
 

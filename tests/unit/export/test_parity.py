@@ -8,7 +8,7 @@ import pytest
 
 from tests.models import SHAPES, saved
 from turnout.backends.torch import TorchBackend, load_model
-from turnout.decoding.backend import DecoderState, Encoded
+from turnout.decoding.backend import DecoderState, Encoded, NextTokens, Question
 from turnout.errors import ExportError
 from turnout.export.parity import cases, check_parity
 from turnout.guidance import Guidance
@@ -40,9 +40,11 @@ class Wrong(TorchBackend):
     ) -> Encoded:  # type: ignore[override]
         return self._encoded(super().encode(log_mel, frame_mask, guidance))
 
-    def step(self, state: DecoderState, tokens: np.ndarray, counts: np.ndarray):  # type: ignore[no-untyped-def]
-        log_probs, grown = super().step(state, tokens, counts)
-        return self._log_probs(log_probs), grown
+    def step(
+        self, state: DecoderState, tokens: np.ndarray, counts: np.ndarray, question: Question
+    ) -> tuple[NextTokens, DecoderState]:
+        found, grown = super().step(state, tokens, counts, question)
+        return replace(found, log_probs=self._log_probs(found.log_probs)), grown
 
 
 def failing(_: Encoded) -> Encoded:

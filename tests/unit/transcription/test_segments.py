@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from turnout.transcription.segments import FRAME, cut, is_silent, quietest
+from turnout.audio.features import HOP_SAMPLES as FRAME
+from turnout.transcription.segments import cut, is_silent, quietest
 
 WINDOW = 16_000
 
@@ -16,14 +17,14 @@ def noise(length: int, seed: int = 0) -> np.ndarray:
 
 @given(st.lists(st.integers(0, 12_000), max_size=12), st.integers(1_000, 20_000))
 @settings(deadline=None, max_examples=60)
-def test_stretches_are_the_stream_whatever_its_blocks(lengths: list[int], window: int) -> None:
+def test_segments_are_the_stream_whatever_its_blocks(lengths: list[int], window: int) -> None:
     samples = noise(sum(lengths))
     blocks = np.split(samples, np.cumsum(lengths)[:-1])
-    stretches = list(cut(blocks, window))
-    assert all(0 < len(stretch) <= window for stretch in stretches)
-    assert np.array_equal(np.concatenate([np.zeros(0), *stretches]), samples)
+    parts = list(cut(blocks, window))
+    assert all(0 < len(part) <= window for part in parts)
+    assert np.array_equal(np.concatenate([np.zeros(0), *parts]), samples)
     whole = list(cut([samples], window))
-    assert [len(stretch) for stretch in whole] == [len(stretch) for stretch in stretches]
+    assert [len(part) for part in whole] == [len(part) for part in parts]
 
 
 def test_what_fits_is_not_cut() -> None:
@@ -64,8 +65,8 @@ def test_memory_is_bounded_by_the_window() -> None:
         for _ in range(300):
             yield np.ones(4_000, np.float32)
 
-    for stretch in cut(blocks(), WINDOW):
-        base = stretch if stretch.base is None else stretch.base
+    for part in cut(blocks(), WINDOW):
+        base = part if part.base is None else part.base
         longest = max(longest, base.nbytes // 4)
     assert longest <= WINDOW + 4_000
 

@@ -9,7 +9,7 @@ from tests.doubles import ARABIC, GERMAN, WORDS, tokenizer
 from turnout.config import VocabularyConfig
 from turnout.errors import ConfigError, GuidanceError, ModelFolderError
 from turnout.guidance import Guidance, Task
-from turnout.text.tokenizer import Tokenizer
+from turnout.text.sentencepieces import SentencePieceTokenizer
 
 AWKWARD = [
     "",
@@ -74,9 +74,21 @@ def test_a_language_that_is_unknown_names_the_known_ones() -> None:
 
 def test_more_languages_move_no_row() -> None:
     vocabulary = VocabularyConfig(languages=("ar", "en", "sv", "fi"), translations=(("ar", "en"),))
-    more = Tokenizer.train(WORDS, vocabulary)
+    more = SentencePieceTokenizer.train(WORDS, vocabulary)
     assert more.language_ids == {"ar": 16, "en": 17, "sv": 18, "fi": 19}
     assert more.decode([64 + ord("A")]) == "A"
+
+
+def test_any_number_of_languages_has_room() -> None:
+    many = tuple(f"l{i}" for i in range(99))
+    vocabulary = VocabularyConfig(languages=many, translations=(("l0", "l98"), ("l3", "en")))
+    trained = SentencePieceTokenizer.train(WORDS * 9, vocabulary)
+    assert list(trained.language_ids.values()) == list(range(16, 116))
+    assert trained.decode([116 + ord("A")]) == "A"
+    ids = trained.encode("yes zyx")
+    assert min(ids) >= 116 and trained.decode(ids) == "yes zyx"
+    again = SentencePieceTokenizer.from_bytes(trained.to_bytes(), vocabulary)
+    assert again.language_ids == trained.language_ids and (again.blank, again.end) == (0, 3)
 
 
 def test_frequent_words_are_whole() -> None:
@@ -99,7 +111,7 @@ def test_prompt() -> None:
 @pytest.mark.parametrize("size", [322, 330, 400])
 @pytest.mark.parametrize("texts", [["a"], ["日本語の文字 hello"], ["x" * 10_000], ["yes no"] * 99])
 def test_small_corpora_train(texts: list[str], size: int) -> None:
-    trained = Tokenizer.train(texts, VocabularyConfig(size=size))
+    trained = SentencePieceTokenizer.train(texts, VocabularyConfig(size=size))
     assert trained.size <= size
     for text in texts:
         assert trained.decode(trained.encode(text)) == text
@@ -109,7 +121,7 @@ def test_small_corpora_train(texts: list[str], size: int) -> None:
     "text", ["<|start|> <|ar|> a", "<0x41> <s>", "a\tb\nc\0", "▅ \u2047 \u2581"]
 )
 def test_texts_cannot_take_reserved_names(text: str) -> None:
-    trained = Tokenizer.train([text] * 50, VocabularyConfig())
+    trained = SentencePieceTokenizer.train([text] * 50, VocabularyConfig())
     ids = trained.encode(text)
     assert trained.decode(ids) == text
     assert min(ids) >= 64
@@ -117,27 +129,30 @@ def test_texts_cannot_take_reserved_names(text: str) -> None:
 
 def test_training_says_what_it_needs() -> None:
     with pytest.raises(ConfigError, match="texts to learn from"):
-        Tokenizer.train(["", " "], VocabularyConfig())
+        SentencePieceTokenizer.train(["", " "], VocabularyConfig())
     with pytest.raises(ConfigError, match="vocabulary.size is 320"):
-        Tokenizer.train(["yes"], VocabularyConfig(size=320))
-    many = tuple(f"l{i}" for i in range(49))
-    with pytest.raises(ConfigError, match="49 languages were given: there is room for 48"):
-        Tokenizer.train(["yes"], VocabularyConfig(languages=many, translations=()))
+        SentencePieceTokenizer.train(["yes"], VocabularyConfig(size=320))
+    many = tuple(f"l{i}" for i in range(99))
+    with pytest.raises(ConfigError, match=r"reserved ids and bytes alone need 371, so take .* 403"):
+        vocabulary = VocabularyConfig(size=372, languages=many, translations=())
+        SentencePieceTokenizer.train(["yes"], vocabulary)
 
 
 def test_bytes_and_back() -> None:
     known = tokenizer()
-    again = Tokenizer.from_bytes(known.to_bytes(), known.vocabulary)
+    again = SentencePieceTokenizer.from_bytes(known.to_bytes(), known.vocabulary)
     assert again.encode("yes نعم") == known.encode("yes نعم")
     assert pickle.loads(pickle.dumps(known)).encode("yes") == known.encode("yes")
     with pytest.raises(ModelFolderError, match="no sentencepiece model"):
-        Tokenizer.from_bytes(b"not a model", known.vocabulary)
+        SentencePieceTokenizer.from_bytes(b"not a model", known.vocabulary)
     with pytest.raises(ModelFolderError, match="no id for sv"):
         vocabulary = VocabularyConfig(languages=("ar", "sv"), translations=())
-        Tokenizer.from_bytes(known.to_bytes(), vocabulary)
+        SentencePieceTokenizer.from_bytes(known.to_bytes(), vocabulary)
 
 
 def test_training_is_repeatable() -> None:
     texts = [*WORDS, *ARABIC] * 3
-    first, second = (Tokenizer.train(texts, VocabularyConfig()).to_bytes() for _ in range(2))
+    first, second = (
+        SentencePieceTokenizer.train(texts, VocabularyConfig()).to_bytes() for _ in range(2)
+    )
     assert first == second

@@ -1,21 +1,14 @@
 """`turnout inspect`."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from turnout.cli.options import (
-    HEARING,
-    MODEL,
-    HearingOptions,
-    ModelOptions,
-    Recording,
-    transcriber_of,
-    words_of,
-)
-from turnout.cli.targets import check_targets
+from turnout.cli.options import MODEL, ModelOptions, Recording, check_targets, transcriber_of
 from turnout.cli.terminal import about, complain, note, show, status_of, write_file
+from turnout.config.transcription import TaskName, TranscriptionOptions
 from turnout.errors import StorageError, TurnoutError
 from turnout.progress import progress
 
@@ -26,10 +19,22 @@ if TYPE_CHECKING:
 SUMMARY = "routing.json"
 
 
+@dataclass(frozen=True, kw_only=True)
+class InspectionOptions(TranscriptionOptions):
+    """Of a transcript with word times, which the pictures show."""
+
+    task: Annotated[TaskName, Parameter(parse=False)] = "transcribe"
+    target_language: Annotated[str | None, Parameter(parse=False)] = None
+    word_timestamps: Annotated[bool, Parameter(parse=False)] = True
+
+
+OPTIONS = InspectionOptions()
+
+
 def inspect(
     *audio: Recording,
+    options: Annotated[InspectionOptions, Parameter(name="*")] = OPTIONS,
     output: Annotated[Path, Parameter(name=("--output-dir", "-o"))] = Path(),
-    speech: HearingOptions = HEARING,
     model: ModelOptions = MODEL,
 ) -> int:
     """Show which expert each frame took, layer by layer, under the spectrogram and the words.
@@ -45,13 +50,13 @@ def inspect(
     check_targets(audio, output, (".routing.png", ".routing.json"), (SUMMARY,))
     from turnout.inspection.record import Layout
     from turnout.inspection.report import statistics_json, statistics_table
-    from turnout.inspection.run import inspect_files
     from turnout.inspection.statistics import statistics_of
+    from turnout.inspection.trace import inspect_files
 
     transcriber = transcriber_of(model)
     config = transcriber.backend.config
     layout = Layout.of(config)
-    results = inspect_files(transcriber, audio, **words_of(speech))
+    results = inspect_files(transcriber, audio, options)
     records: list[RoutingRecord] = []
     failures: list[TurnoutError] = []
     for path, result in zip(audio, progress(results, "inspecting", len(audio)), strict=True):

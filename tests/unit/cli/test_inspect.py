@@ -9,7 +9,7 @@ from turnout.decoding.backend import Encoded
 from turnout.errors import AudioError
 from turnout.guidance import Bandwidth, Task
 from turnout.text.transcript import Segment, Transcript, Word
-from turnout.transcription.hearing import Stretch
+from turnout.transcription.segments import AudioSegment
 
 from tests.doubles import model_config  # isort: skip
 
@@ -25,7 +25,8 @@ class StandIn:
         self.backend = self
         self.guidance = []
 
-    def transcribe_files(self, sources, **_options):
+    def transcribe_files(self, sources, options):
+        assert (options.task, options.word_timestamps) == ("transcribe", True)
         words = (Word(start=0.1, end=0.3, word="يمين"),)
         for source in sources:
             if source.stem == "bad":
@@ -37,10 +38,10 @@ class StandIn:
                 segments=(Segment(id=0, start=0.0, end=0.4, text="يمين", words=words),),
             )  # fmt: skip
 
-    def listen(self, _source, **options):
-        assert options["bandwidth"] == "narrowband"
-        yield Stretch(0.0, 0.4, np.ones((40, 80), np.float32))
-        yield Stretch(0.4, 0.5, None)
+    def listen(self, _source, _options, bandwidth):
+        assert bandwidth == "narrowband"
+        yield AudioSegment(0.0, 0.4, np.ones((40, 80), np.float32), 40)
+        yield AudioSegment(0.4, 0.5, None, 10)
 
     def encode(self, log_mel, _frame_mask, guidance):
         self.guidance += guidance
@@ -53,7 +54,7 @@ class StandIn:
 @pytest.fixture
 def model(monkeypatch):
     stand_in = StandIn()
-    monkeypatch.setattr("turnout.transcription.load.load", lambda *_, **__: stand_in)
+    monkeypatch.setattr("turnout.transcription.transcriber.load", lambda *_, **__: stand_in)
     return stand_in
 
 

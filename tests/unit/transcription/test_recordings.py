@@ -10,22 +10,22 @@ import numpy as np
 import pytest
 import soundfile
 
-from tests.doubles import model_config, tone
-from turnout.config import DecoderConfig, ModelConfig
-from turnout.decoding.request import Decoded, Hypothesis, Request, Utterance
-from turnout.errors import AudioError, AudioTooLong, GuidanceError, TurnoutError
+from tests.doubles import Script, ScriptedBackend, model_config, tokenizer, tone
+from turnout.config import DecoderConfig, FeatureConfig, ModelConfig, TranscriptionOptions
+from turnout.decoding.requests import Decoded, Hypothesis, Request, Utterance
+from turnout.errors import AudioError, AudioTooLong, Cancelled, GuidanceError, TurnoutError
 from turnout.guidance import Bandwidth, Task
 from turnout.text.transcript import Transcript, Word
-from turnout.transcription import hearing as hearing_room
-from turnout.transcription.queue import Queue
-from turnout.transcription.wishes import Wishes
+from turnout.transcription import segments as segments_room
+from turnout.transcription.recordings import OpenRecording, OpenRecordings
+from turnout.transcription.transcriber import Transcriber
 
 CONFIG = model_config(window_seconds=2.0)
 
 
 @dataclass
 class Decoder:
-    """Writes the number of the stretch it is given; notes the requests of every batch."""
+    """Writes a word for the segment it is given; notes the requests of every batch."""
 
     batches: list[list[Request]] = field(default_factory=list)
     texts: Iterator[str] = field(default_factory=lambda: iter(()))
@@ -64,20 +64,26 @@ def wav(samples: np.ndarray, rate: int = 16_000) -> bytes:
     return file.getvalue()
 
 
+def transcriber(decoder: Decoder, config: ModelConfig = CONFIG) -> Transcriber:
+    """One that decodes so."""
+    found = Transcriber(ScriptedBackend([], config), tokenizer())
+    found.decode = decoder  # type: ignore[method-assign]
+    return found
+
+
 def run(
-    sources: Sequence[object], decoder: Decoder, config: ModelConfig = CONFIG, **wishes: object
+    sources: Sequence[object], decoder: Decoder, config: ModelConfig = CONFIG, **options: object
 ) -> list[Transcript | TurnoutError]:
-    queue = Queue(sources, Wishes(**wishes), config)  # type: ignore[arg-type]
-    return list(queue.results(decoder))
+    return list(transcriber(decoder, config).transcribe_files(sources, **options))  # type: ignore[arg-type]
 
 
-def one(source: bytes, decoder: Decoder, **wishes: object) -> Transcript:
-    (result,) = run([source], decoder, **wishes)
+def one(source: bytes, decoder: Decoder, **options: object) -> Transcript:
+    (result,) = run([source], decoder, **options)
     assert isinstance(result, Transcript), result
     return result
 
 
-def test_a_short_recording_is_one_stretch() -> None:
+def test_a_short_recording_is_one_segment() -> None:
     result = one(wav(tone(1.5)), Decoder(), task="both")
     assert (result.text, result.language, result.task) == ("word", "ar", Task.TRANSCRIBE)
     assert result.duration_seconds == 1.5
@@ -116,7 +122,7 @@ def test_silence_and_offsets_have_no_text_and_ask_no_model(
     assert result.duration_seconds == pytest.approx(seconds, abs=0.001)
 
 
-def test_silent_stretches_are_left_out_and_take_their_time() -> None:
+def test_silent_segments_are_left_out_and_take_their_time() -> None:
     samples = np.concatenate((tone(1.0), np.zeros(16_000 * 20), tone(1.0))).astype(np.float32)
     decoder = Decoder()
     result = one(wav(samples), decoder)
@@ -125,7 +131,7 @@ def test_silent_stretches_are_left_out_and_take_their_time() -> None:
     assert sum(map(len, decoder.batches)) == 2
 
 
-def test_the_language_is_that_of_the_first_stretch_with_words() -> None:
+def test_the_language_is_that_of_the_first_segment_with_words() -> None:
     decoder = Decoder(texts=iter(["", " ", "a", "b", "c"]))
     result = one(wav(tone(9.0)), decoder)
     asked = [[request.language for request in batch] for batch in decoder.batches]
@@ -168,8 +174,8 @@ def test_measuring_stops_after_its_share(monkeypatch: pytest.MonkeyPatch) -> Non
         lengths.append(len(samples))
         return Bandwidth.WIDEBAND
 
-    monkeypatch.setattr(hearing_room, "measure_bandwidth", measure)
-    monkeypatch.setattr(hearing_room, "MEASURED_SECONDS", 3.0)
+    monkeypatch.setattr(segments_room, "measure_bandwidth", measure)
+    monkeypatch.setattr(segments_room, "MEASURED_SECONDS", 3.0)
     one(wav(np.concatenate((np.zeros(16_000 * 8), tone(9.0)))), Decoder())
     assert len(lengths) == 1
     assert 3 <= lengths[0] / 16_000 <= 5
@@ -212,19 +218,20 @@ def test_results_come_as_soon_as_they_are_known() -> None:
             opened.append(number)
             yield wav(tone(0.5))
 
-    results = Queue(sources(), Wishes(batch_size=2), CONFIG).results(Decoder())
+    results = transcriber(Decoder()).transcribe_files(sources(), batch_size=2)
     next(results)
     assert len(opened) <= 4
 
 
 def test_stopping_early_releases_the_recordings() -> None:
-    queue = Queue([wav(tone(0.5)), wav(tone(9.0))], Wishes(batch_size=2), CONFIG)
-    results = queue.results(Decoder())
+    sources = [wav(tone(0.5)), wav(tone(9.0))]
+    recordings = OpenRecordings(sources, TranscriptionOptions(batch_size=2), CONFIG)
+    results = transcriber(Decoder())._results(recordings)
     next(results)
-    hearings = [job._hearing for job in queue._jobs]
+    audio = [recording._audio for recording in recordings.waiting]
     results.close()  # type: ignore[attr-defined]
-    assert hearings
-    assert all(hearing is not None and hearing.recording._file.closed for hearing in hearings)
+    assert audio
+    assert all(one is not None and one.recording._file.closed for one in audio)
 
 
 def test_hours_do_not_gather_in_memory() -> None:
@@ -238,7 +245,95 @@ def test_hours_do_not_gather_in_memory() -> None:
             return super().__call__(utterances)
 
     most: list[int] = []
-    queue = Queue([wav(tone(40.0))], Wishes(batch_size=2, language="en"), CONFIG)
-    list(queue.results(Watching()))
+    run([wav(tone(40.0))], Watching(), batch_size=2, language="en")
     assert len(most) > 5
-    assert max(most) <= 4, "features of stretches that are done"
+    assert max(most) <= 4, "features of segments that are done"
+
+
+def test_segments_come_as_they_are_finished() -> None:
+    decoder = Decoder(texts=iter("abcdefgh"))
+    segments = transcriber(decoder).segments(
+        wav(tone(9.0)), task="both", language="ar", batch_size=2
+    )
+    first, translated = next(segments), next(segments)
+    assert len(decoder.batches) == 1, "the rest was not decoded yet"
+    assert (first.text, first.task, first.language) == ("a", Task.TRANSCRIBE, "ar")
+    assert (translated.text, translated.task, translated.language) == ("A", Task.TRANSLATE, "en")
+    assert (first.id, first.start, first.tokens, first.avg_logprob) == (0, 0.25, (400, 401), -1.0)
+    rest = list(segments)
+    result = one(wav(tone(9.0)), Decoder(texts=iter("abcdefgh")), task="both", language="ar")
+    assert result.translation is not None
+    assert (first, *rest[::2]) == result.segments
+    assert (translated, *rest[1::2]) == result.translation.segments
+
+
+def test_segments_of_what_is_no_recording_raise() -> None:
+    with pytest.raises(AudioError):
+        list(transcriber(Decoder()).segments(b"no audio"))
+    with pytest.raises(GuidanceError, match="'fr' is unknown"):
+        transcriber(Decoder()).segments(b"no audio", language="fr")
+    error = GuidanceError("this model does not translate from 'ar', only en to de")
+    with pytest.raises(GuidanceError, match="does not translate"):
+        list(transcriber(Decoder(error=error)).segments(wav(tone(9.0)), task="translate"))
+
+
+def test_a_segment_left_half_way_releases_the_recording() -> None:
+    found = transcriber(Decoder())
+    recording = OpenRecording(wav(tone(9.0)), TranscriptionOptions(language="ar"), CONFIG)
+    segments = found._segments(recording, 1)
+    next(segments)
+    segments.close()  # type: ignore[attr-defined]
+    assert recording._audio is not None and recording._audio.recording._file.closed
+
+
+def test_recordings_of_one_batch_have_options_of_their_own() -> None:
+    """As a server batches: each with its task, search and end; one is cancelled in between."""
+    backend = ScriptedBackend([Script("one", {"de": "eins"}, "en")], model_config())
+    options = [
+        TranscriptionOptions(language="en"),
+        TranscriptionOptions(language="en", task="both", beam_size=3, word_timestamps=True),
+        TranscriptionOptions(language="en", task="translate"),
+    ]
+    leave = iter([False, False, True])
+    ends = [None, None, lambda: next(leave)]
+    config = backend.config
+    recordings = [
+        OpenRecording(wav(tone(1.0)), each, config, end)
+        for each, end in zip(options, ends, strict=True)
+    ]
+    taken = [(recording, *recording.take()) for recording in recordings]  # type: ignore[misc]
+    zeros = [replace(utterance, log_mel=0 * utterance.log_mel) for _, _, utterance in taken]
+    answers = Transcriber(backend, tokenizer()).decode(zeros)
+    for (recording, segment, _), decoded in zip(taken, answers, strict=True):
+        recording.give(segment, decoded)
+        recording.take()
+    plain, both, gone = (recording.result for recording in recordings)
+    assert isinstance(plain, Transcript) and isinstance(both, Transcript)
+    assert isinstance(gone, Cancelled)
+    assert (plain.text, plain.translation) == ("one", None)
+    assert plain.segments[0].words == ()
+    assert both.translation is not None and both.translation.text == "eins"
+    (word,) = both.segments[0].words
+    assert (word.word, word.probability) == ("one", pytest.approx(0.98, abs=1e-3))
+
+
+def test_who_cancels_stops_all_recordings_of_the_call() -> None:
+    asked = iter([False, False, True])
+    backend = ScriptedBackend([Script("one", language="en")], model_config())
+    found = Transcriber(backend, tokenizer())
+    sources = [wav(tone(1.0)), wav(tone(1.0))]
+    with pytest.raises(Cancelled):
+        list(found.transcribe_files(sources, language="en", cancelled=lambda: next(asked, True)))
+
+
+def test_features_are_padded_to_the_window_where_the_model_wants_it() -> None:
+    features = FeatureConfig(padding="window")
+    config = model_config(window_seconds=2.0, features=features)
+    recording = OpenRecording(wav(tone(0.5)), TranscriptionOptions(language="en"), config)
+    taken = recording.take()
+    assert taken is not None
+    segment, utterance = taken
+    assert utterance.log_mel.shape == (200, 80) and utterance.frames == 50
+    assert (segment.start, segment.end) == (0.0, 0.5)
+    silence = features.dynamic_range_db
+    assert utterance.log_mel[60:] == pytest.approx(2.0 - silence / 20.0, abs=1e-5)

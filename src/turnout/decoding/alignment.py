@@ -1,14 +1,16 @@
-"""When words are spoken: CTC alignment says in which order and roughly where, loudness where a word
-begins and ends.
+"""Where a text lies in its audio: CTC (Graves et al. 2006) says in which order and roughly where,
+loudness where a word begins and ends.
 
 CTC marks a token by a spike of a frame or two, inside its sound or in the silence behind it. So
 each spike is moved back into sound, neighbouring words are parted at the quietest frame between
-their spikes, and each takes what is loud in its part. Nothing here knows of tasks or decoders.
+their spikes, and each takes what is loud in its part. Everything here sees one utterance without
+padding: `log_probs` is [hidden frames, vocabulary], `log_mel` [frames, mels].
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from math import exp, inf
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,25 +42,105 @@ class Spikes:
     last: Index
     """[tokens]: last hidden frame of each."""
 
+    def heights(self, log_probs: NDArray[np.float32]) -> tuple[float, ...]:
+        """Each token's log-probability in the frame where it is likeliest."""
+        where = zip(self.tokens, self.first, self.last, strict=True)
+        return tuple(float(log_probs[a : b + 1, token].max()) for token, a, b in where)
+
+
+@dataclass(frozen=True)
+class BestPath:
+    """The most probable path."""
+
+    spikes: Spikes
+    log_prob_empty: float
+    """Of the path that is blank throughout: that nothing is said."""
+
+
+def best_path(log_probs: NDArray[np.float32], allowed: NDArray[np.bool_], blank: int) -> BestPath:
+    """Greedy CTC: the best of blank and the allowed tokens per frame, repetitions merged."""
+    ids = np.flatnonzero(allowed)
+    ids = np.union1d(ids, blank)
+    path = ids[log_probs[:, ids].argmax(axis=1)]
+    begins = np.flatnonzero(np.diff(path, prepend=-1))
+    ends = np.append(begins[1:], len(path)) - 1
+    kept = path[begins] != blank
+    spikes = Spikes(tuple(path[begins][kept].tolist()), begins[kept], ends[kept])
+    return BestPath(spikes, float(log_probs[:, blank].sum(dtype=np.float64)))
+
+
+def align(log_probs: NDArray[np.float32], tokens: tuple[int, ...], blank: int) -> Spikes:
+    """Where each token lies on the best path that spells exactly `tokens`.
+
+    Viterbi over the tokens with blanks between them. Where there are too few frames, the tokens
+    are spread evenly.
+    """
+    frames, count = len(log_probs), len(tokens)
+    repeats = sum(a == b for a, b in pairwise(tokens))
+    if count + repeats > frames:
+        spread = np.arange(count) * frames // max(count, 1)
+        return Spikes(tokens, spread, spread)
+    labels = np.full(2 * count + 1, blank)
+    labels[1::2] = tokens
+    may_skip = np.zeros(len(labels), dtype=bool)
+    may_skip[3::2] = labels[3::2] != labels[1:-2:2]
+    emissions = log_probs[:, labels].astype(np.float64)
+    states = backtrack(viterbi(emissions, may_skip))
+    positions = np.flatnonzero(states % 2)
+    first = np.full(count, frames)
+    last = np.zeros(count, dtype=np.int64)
+    np.minimum.at(first, states[positions] // 2, positions)
+    np.maximum.at(last, states[positions] // 2, positions)
+    return Spikes(tokens, first, last)
+
+
+def viterbi(emissions: NDArray[np.float64], may_skip: NDArray[np.bool_]) -> NDArray[np.int8]:
+    """How many labels each best path moved into each label, per frame [frames, labels]; the last
+    row's final two entries say where the best path ends (see `backtrack`)."""
+    frames, count = emissions.shape
+    moves = np.zeros((frames + 1, count), dtype=np.int8)
+    score = np.full(count, -inf)
+    score[:2] = emissions[0, :2]
+    options = np.full((3, count), -inf)
+    for frame in range(1, frames):
+        options[0] = score
+        options[1, 1:] = score[:-1]
+        options[2, 2:] = np.where(may_skip[2:], score[:-2], -inf)
+        moves[frame] = options.argmax(axis=0)
+        score = options.max(axis=0) + emissions[frame]
+    moves[frames, -1] = 0 if count == 1 or score[-1] >= score[-2] else 1
+    return moves
+
+
+def backtrack(moves: NDArray[np.int8]) -> NDArray[np.int64]:
+    """The label of each frame [frames] on the best path."""
+    frames = len(moves) - 1
+    states = np.empty(frames, dtype=np.int64)
+    state = moves.shape[1] - 1 - int(moves[frames, -1])
+    for frame in range(frames - 1, -1, -1):
+        states[frame] = state
+        state -= int(moves[frame, state])
+    return states
+
 
 def words_of(
-    log_mel: NDArray[np.float32], spikes: Spikes, factor: int, tokenizer: Tokenizer
+    log_mel: NDArray[np.float32],
+    spikes: Spikes,
+    factor: int,
+    tokenizer: Tokenizer,
+    log_probs: Sequence[float] = (),
 ) -> tuple[Word, ...]:
-    """The words with their times in seconds; `factor` feature frames make one hidden frame."""
+    """The words with their times in seconds; `factor` feature frames make one hidden frame.
+
+    A word's probability is the geometric mean of its tokens', whose logarithms are `log_probs`.
+    """
     words = []
     for group, begin, end in word_spans(log_mel, spikes, factor, tokenizer):
         text = tokenizer.decode(spikes.tokens[group]).strip()
-        words.append(Word(start=begin, end=end, word=text))
+        parts = log_probs[group]
+        probability = exp(sum(parts) / len(parts)) if parts else None
+        words.append(Word(start=begin, end=end, word=text, probability=probability))
     return tuple(words)
-
-
-def speech_span(
-    log_mel: NDArray[np.float32], spikes: Spikes, factor: int, tokenizer: Tokenizer
-) -> tuple[float, float] | None:
-    """Where speech begins and ends, in seconds: where the first word does and the last; None where
-    there is none."""
-    found = word_spans(log_mel, spikes, factor, tokenizer)
-    return (found[0][1], found[-1][2]) if found else None
 
 
 def word_spans(
@@ -85,7 +167,7 @@ def word_groups(tokens: Sequence[int], tokenizer: Tokenizer) -> list[slice]:
 
 
 def spans(log_mel: NDArray[np.float32], first: Index, last: Index) -> tuple[Index, Index]:
-    """First feature frame and the one behind the last of each of some neighbouring stretches, whose
+    """First feature frame and the one behind the last of each of some neighbouring words, whose
     spikes lie from `first` to below `last`."""
     frames = len(log_mel)
     box = np.ones(SMOOTHING) / SMOOTHING

@@ -1,0 +1,81 @@
+"""What is asked of a recording: by the command line, by Python and by a server alike."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from math import inf
+from typing import Any, Literal
+
+from turnout.config.bounds import at_least, require
+from turnout.config.plain import check_types, nearest
+from turnout.errors import UsageError, shown
+from turnout.guidance import Bandwidth, Task
+
+TaskName = Literal["transcribe", "translate", "both"]
+MAX_DURATION_SECONDS = 14_400.0
+AUTO = "auto"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TranscriptionOptions:
+    """How recordings are transcribed; what is 'auto' (or None) is found out."""
+
+    task: TaskName = "transcribe"
+    """'both' reads each recording once and writes transcript and translation."""
+    language: str | None = AUTO
+    """Spoken language, such as 'ar'; 'auto' finds it."""
+    target_language: str | None = None
+    """Language of the translation; by default the only one that the model has."""
+    bandwidth: Literal["auto", "narrowband", "wideband"] | None = AUTO
+    """'auto' measures it."""
+    beam_size: int = 1
+    """Hypotheses kept while decoding; 1 is greedy."""
+    word_timestamps: bool = False
+    """Give the transcript's words times."""
+    max_duration: float = MAX_DURATION_SECONDS
+    """Longest recording taken, in seconds of decoded audio."""
+    channel: int | None = None
+    """The one that is heard, from 0; all of them, mixed, by default."""
+    batch_size: int = 8
+    """Segments of audio decoded at once."""
+
+    def __post_init__(self) -> None:
+        # Python's callers reach this without a parser before them, so types are checked too.
+        check_types(self)
+        at_least(1, self, "", "beam_size", "batch_size")
+        at_least(0, self, "", "channel")
+        require(
+            0 < self.max_duration < inf,
+            f"max_duration is {self.max_duration:g}: it must be above 0 seconds, and finite",
+        )
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        """What is decoded, in order."""
+        return tuple(Task) if self.task == "both" else (Task(self.task),)
+
+    @property
+    def stated_language(self) -> str | None:
+        """None where it is to be found."""
+        return None if self.language == AUTO else self.language
+
+    @property
+    def stated_bandwidth(self) -> Bandwidth | None:
+        """None where it is to be measured."""
+        return None if self.bandwidth in (None, AUTO) else Bandwidth(self.bandwidth)
+
+
+def options_of(options: TranscriptionOptions, changes: Mapping[str, Any]) -> TranscriptionOptions:
+    """The options with these in place of their own.
+
+    Raises UsageError for a name that none of them has, and ConfigError for a bad value.
+    """
+    if not isinstance(options, TranscriptionOptions):
+        raise UsageError(
+            f"options is {shown(options)}: it must be TranscriptionOptions; single ones are given "
+            'by name, as in task="both"'
+        )
+    known = {field.name: field for field in fields(TranscriptionOptions)}
+    for name in changes:
+        if name not in known:
+            raise UsageError(f"unknown option {shown(name)}{nearest(name, known)}")
+    return replace(options, **changes)

@@ -1,0 +1,184 @@
+"""The decoder's own path: the spoken language, greedy rows, and the score of a given text.
+
+Rows that end leave the batch, so that a long row does not make the short ones wait in vain.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from turnout.decoding.backend import Question
+from turnout.decoding.encoding import DecoderRow, EncodedBatch
+from turnout.guidance import Guidance
+
+LONGEST_LOOP = 8
+"""Tokens of the longest n-gram whose repetition is watched."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Where rows are stopped that do not end by themselves."""
+
+    tokens: NDArray[np.int64]
+    """[rows]: most tokens."""
+    repeats: NDArray[np.int64]
+    """[rows]: how often an n-gram may stand in succession."""
+
+    def select(self, rows: Sequence[int]) -> "Limits":
+        """These rows."""
+        return Limits(self.tokens[list(rows)], self.repeats[list(rows)])
+
+
+@dataclass(frozen=True)
+class Written:
+    """What one row wrote."""
+
+    tokens: tuple[int, ...]
+    log_prob: float
+    """Of the tokens, and of the end where the row ended by itself."""
+    token_log_probs: tuple[float, ...] = ()
+    """Of each token; none where CTC alone wrote them, which has no such thing."""
+
+
+def find_languages(
+    batch: EncodedBatch, entries: NDArray[np.int64], guidance: Sequence[Guidance]
+) -> list[str]:
+    """The spoken language of these entries of the batch: the decoder's first token."""
+    tokenizer = batch.tokenizer
+    languages = {tokenizer.language(code): code for code in batch.config.vocabulary.languages}
+    allowed = np.zeros((len(entries), batch.config.vocabulary.size), dtype=bool)
+    allowed[:, list(languages)] = True
+    nowhere = np.zeros((len(entries), 1), dtype=np.int64)
+    question = Question(positions=nowhere, allowed=allowed, best=1, scored=nowhere)
+    state = batch.backend.start(batch.encoded, entries, guidance)
+    starts = np.full((len(entries), 1), tokenizer.start)
+    found, _ = batch.backend.step(state, starts, np.ones(len(entries), dtype=np.int64), question)
+    return [languages[int(token)] for token in found.tokens[:, 0, 0]]
+
+
+def greedy(batch: EncodedBatch, rows: Sequence[DecoderRow], limits: Limits) -> list[Written]:
+    """Each row's most probable next token until the end, a limit, or a loop."""
+    end = batch.tokenizer.end
+    entries = np.array([row.entry for row in rows])
+    state = batch.backend.start(batch.encoded, entries, [row.guidance for row in rows])
+    alive, going = np.arange(len(rows)), np.arange(len(rows))
+    new = batch.prompts(rows)
+    tokens = np.zeros((len(rows), int(limits.tokens.max()) + 1), dtype=np.int64)
+    log_probs = np.zeros(tokens.shape)
+    kept = np.zeros(len(rows), dtype=np.int64)
+    loops = Loops.start(limits.repeats)
+    for length in range(tokens.shape[1]):
+        going = going[batch.wanted([rows[i] for i in alive[going]])]
+        if len(going) == 0:
+            break
+        if len(going) < len(alive):
+            state = batch.backend.select(state, going)
+            alive, loops, new = alive[going], loops.select(going), new[going]
+        counts = np.full(len(alive), new.shape[1])
+        found, state = batch.backend.step(state, new, counts, likeliest(batch, new))
+        choice = found.tokens[:, 0, 0]
+        tokens[alive, length], log_probs[alive, length] = choice, found.log_probs[:, 0, 0]
+        loops, surplus = loops.extend(tokens[alive, : length + 1])
+        ended, full = choice == end, limits.tokens[alive] <= length
+        kept[alive] = np.where(full & ~ended, length, length + 1 - surplus)
+        going = np.flatnonzero(~(ended | full | (surplus > 0)))
+        new = choice[:, None]
+    return [
+        written(tokens[row, : kept[row]], log_probs[row, : kept[row]], end)
+        for row in range(len(rows))
+    ]
+
+
+def likeliest(batch: EncodedBatch, new: NDArray[np.int64], best: int = 1) -> Question:
+    """Asks for the likeliest ids of text behind the last of the new tokens [rows, new]; of one
+    alone, the end as well, whose log-probability is asked for in any case."""
+    allowed = batch.text.copy()
+    allowed[batch.tokenizer.end] = best == 1
+    rows = len(new)
+    return Question(
+        positions=np.full((rows, 1), new.shape[1] - 1),
+        allowed=np.broadcast_to(allowed, (rows, len(allowed))),
+        best=best,
+        scored=np.full((rows, 1), batch.tokenizer.end),
+    )
+
+
+def written(tokens: NDArray[np.int64], log_probs: NDArray[np.float64], end: int) -> Written:
+    """The row without its end, whose probability counts."""
+    length = len(tokens) - int(len(tokens) > 0 and tokens[-1] == end)
+    text, parts = tokens[:length].tolist(), log_probs[:length].tolist()
+    return Written(tuple(text), float(log_probs.sum()), tuple(parts))
+
+
+def score_texts(
+    batch: EncodedBatch, rows: Sequence[DecoderRow], texts: Sequence[Sequence[int]]
+) -> list[Written]:
+    """Each row's text with the decoder's log-probabilities of it and of its end, in one pass."""
+    tokenizer, prompts = batch.tokenizer, batch.prompts(rows)
+    lengths = np.array([len(text) for text in texts])
+    whole = [[*text, tokenizer.end] for text in texts]
+    scored = np.full((len(rows), int(lengths.max()) + 1), tokenizer.blank)
+    for row, text in enumerate(whole):
+        scored[row, : len(text)] = text
+    tokens = np.concatenate([prompts, scored[:, :-1]], axis=1)
+    # The token before each: the prompt's last, then the text's own.
+    positions = np.broadcast_to(prompts.shape[1] - 1 + np.arange(scored.shape[1]), scored.shape)
+    question = Question(
+        positions=np.minimum(positions, prompts.shape[1] - 1 + lengths[:, None]),
+        allowed=np.zeros((len(rows), batch.config.vocabulary.size), dtype=bool),
+        best=0,
+        scored=scored,
+    )
+    entries = np.array([row.entry for row in rows])
+    state = batch.backend.start(batch.encoded, entries, [row.guidance for row in rows])
+    found, _ = batch.backend.step(state, tokens, prompts.shape[1] + lengths, question)
+    return [
+        written(np.array(text), log_probs[: len(text)].astype(np.float64), tokenizer.end)
+        for text, log_probs in zip(whole, found.scored, strict=True)
+    ]
+
+
+@dataclass(frozen=True)
+class Loops:
+    """How long each row has been repeating itself, for every length of n-gram."""
+
+    limits: NDArray[np.int64]
+    """[rows]: how often an n-gram may stand in succession."""
+    runs: NDArray[np.int64]
+    """[rows, LONGEST_LOOP]: tokens in succession that equal the one n before."""
+
+    @classmethod
+    def start(cls, limits: NDArray[np.int64]) -> "Loops":
+        """No token yet."""
+        return cls(limits, np.zeros((len(limits), LONGEST_LOOP), dtype=np.int64))
+
+    def extend(self, tokens: NDArray[np.int64]) -> tuple["Loops", NDArray[np.int64]]:
+        """After the newest column of `tokens` [rows, length]; and, for each row, how many tokens
+        the repetition that is one too many has (0 where there is none)."""
+        widths = np.arange(1, LONGEST_LOOP + 1)
+        same = np.zeros(self.runs.shape, dtype=bool)
+        known = min(LONGEST_LOOP, tokens.shape[1] - 1)
+        if known:
+            earlier = tokens[:, -2 : -2 - known : -1]
+            same[:, :known] = earlier == tokens[:, -1:]
+        runs = np.where(same, self.runs + 1, 0)
+        looping = runs >= widths * self.limits[:, None]
+        surplus = np.where(looping.any(axis=1), widths[looping.argmax(axis=1)], 0)
+        return Loops(self.limits, runs), surplus
+
+    def select(self, rows: NDArray[np.int64]) -> "Loops":
+        """These rows."""
+        return Loops(self.limits[rows], self.runs[rows])
+
+
+def most_repeats(tokens: Sequence[int]) -> int:
+    """How often an n-gram stands in succession, at most, in these tokens."""
+    ids = np.array(tokens, dtype=np.int64)
+    most = 1
+    for width in range(1, min(LONGEST_LOOP, len(ids) - 1) + 1):
+        same = ids[width:] == ids[:-width]
+        breaks = np.flatnonzero(np.concatenate([[True], ~same, [True]]))
+        most = max(most, 1 + int(np.diff(breaks).max() - 1) // width)
+    return most

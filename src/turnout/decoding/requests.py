@@ -1,0 +1,253 @@
+"""What decoding is asked and what it answers, and whether a model can serve it: every impossible
+wish is refused here, with the choices named. No backend and no file here.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from turnout.config import ModelConfig, RoutingConfig, TranscriptionOptions
+from turnout.config.transcription import AUTO
+from turnout.errors import ConfigError, GuidanceError, TurnoutError
+from turnout.guidance import Bandwidth, Guidance, Guide, Task
+from turnout.text.transcript import Word
+
+CHARACTERS_PER_SECOND = 25
+"""Longest text of a second of audio, transcript or translation: nobody speaks as fast."""
+
+
+def most_characters(seconds: float) -> int:
+    """Longest text of so much audio; less than a second counts as one, since a word's translation
+    may be longer than the word."""
+    return int(CHARACTERS_PER_SECOND * max(seconds, 1.0))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What is wanted of one utterance."""
+
+    tasks: tuple[Task, ...] = (Task.TRANSCRIBE,)
+    """One hypothesis each, in this order; one encoder pass serves all of them."""
+    bandwidth: Bandwidth = Bandwidth.WIDEBAND
+    """Measured, or said by the caller."""
+    language: str | None = None
+    """Spoken language; found by the decoder where it is None."""
+    target_language: str | None = None
+    """Of the translation; where None, the only one the model has for the spoken language."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecodingOptions:
+    """How hypotheses are searched for."""
+
+    beam_size: int = 1
+    """Hypotheses kept per row; 1 is greedy."""
+    ctc_weight: float = 0.3
+    """Share of CTC in the score of transcription rows in beam search; translations have none."""
+    word_timestamps: bool = False
+    """Whether the transcript's words get times (by CTC alignment)."""
+    max_tokens_per_second: float = 12.0
+    """Longest text per second of audio; a few tokens more are allowed to short utterances."""
+
+    def __post_init__(self) -> None:
+        if self.beam_size < 1:
+            raise ConfigError(f"beam_size is {self.beam_size}: it must be at least 1 (greedy)")
+        if not 0 <= self.ctc_weight <= 1:
+            raise ConfigError(f"ctc_weight is {self.ctc_weight}: it must lie between 0 and 1")
+        if not self.max_tokens_per_second > 0:
+            raise ConfigError(
+                f"max_tokens_per_second is {self.max_tokens_per_second}: it must be above 0"
+            )
+
+    @classmethod
+    def of(cls, options: TranscriptionOptions) -> "DecodingOptions":
+        """Those that these options imply."""
+        return cls(beam_size=options.beam_size, word_timestamps=options.word_timestamps)
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """A part of a recording, ready for the encoder, with all that is wanted of it: its batch-mates
+    may want something else."""
+
+    log_mel: NDArray[np.float32]
+    """[frames, mels], of this utterance alone: padding is `decode`'s."""
+    request: Request
+    options: DecodingOptions = field(default_factory=DecodingOptions)
+    num_frames: int | None = None
+    """Frames of sound, where silence up to the model's window lies behind them; None is all."""
+    cancelled: Callable[[], bool] | None = None
+    """Asked at every step; once it says True, this utterance is given up, and its batch-mates go
+    on."""
+
+    @property
+    def frames(self) -> int:
+        """Frames of sound."""
+        return len(self.log_mel) if self.num_frames is None else self.num_frames
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hypothesis:
+    """What one decoder row wrote, or CTC alone."""
+
+    task: Task
+    language: str | None
+    """Of the text: the spoken or the target language; None where a CTC-only model was not told."""
+    tokens: tuple[int, ...]
+    """Ids of the text alone: no prompt, no end."""
+    text: str
+    log_prob: float
+    """Natural logarithm of the probability of the tokens, end included, under the decoder (under
+    CTC where there is no decoder)."""
+    words: tuple[Word, ...] = ()
+    """Transcripts only, where word times were asked for; seconds from the utterance's start."""
+    start: float | None = None
+    """Where speech begins by CTC, in seconds; None without text or without a CTC head."""
+    end: float | None = None
+    """Where speech ends by CTC, in seconds."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decoded:
+    """The answer for one utterance."""
+
+    language: str | None
+    """Spoken: given, or found by the decoder; None where a CTC-only model was not told."""
+    hypotheses: tuple[Hypothesis, ...]
+    """One per task, in the request's order; none where there is an error."""
+    error: TurnoutError | None = None
+    """Why nothing was decoded: Cancelled, or GuidanceError where the language that was found cannot
+    be translated as asked. (What can be known beforehand is raised instead.)"""
+
+
+def options_for_model(options: TranscriptionOptions, config: ModelConfig) -> TranscriptionOptions:
+    """The same with languages spelled as this model spells them.
+
+    Raises GuidanceError where it can never do what is asked.
+    """
+    vocabulary = config.vocabulary
+    options = replace(
+        options,
+        language=spelled(options.language, (AUTO, *vocabulary.languages)),
+        target_language=spelled(options.target_language, vocabulary.all_languages),
+    )
+    request = request_of(options, Bandwidth.WIDEBAND, options.stated_language)
+    check_request(request, config)
+    if options.target_language is not None and Task.TRANSLATE not in options.tasks:
+        check_translation(replace(request, language=None), config)
+    return options
+
+
+def spelled(language: str | None, known: Sequence[str]) -> str | None:
+    """The one known language that differs from this one in capitals alone, if any."""
+    if language is None or language in known:
+        return language
+    same = [name for name in known if name.casefold() == language.casefold()]
+    return same[0] if len(same) == 1 else language
+
+
+def request_of(
+    options: TranscriptionOptions, bandwidth: Bandwidth, language: str | None
+) -> Request:
+    """What these options want of an utterance, with what has been found of it."""
+    return Request(
+        tasks=options.tasks,
+        bandwidth=bandwidth,
+        language=language,
+        target_language=options.target_language,
+    )
+
+
+def guides_of(routing: RoutingConfig) -> frozenset[Guide]:
+    """What this stack's experts are chosen by."""
+    return frozenset(routing.guided_by if routing.guided else ())
+
+
+def check_request(request: Request, config: ModelConfig) -> None:
+    """Raise GuidanceError where this model can never do what is asked, whatever is spoken."""
+    vocabulary = config.vocabulary
+    if not request.tasks:
+        raise GuidanceError(f"no task was given: choose from {', '.join(Task)}")
+    if request.language is not None and request.language not in vocabulary.languages:
+        raise GuidanceError(
+            f"the language '{request.language}' is unknown to this model: choose one of "
+            f"{', '.join(vocabulary.languages)}, or leave it out"
+        )
+    if Task.TRANSLATE in request.tasks:
+        check_translation(request, config)
+    if request.language is None:
+        check_findable(config)
+
+
+def check_translation(request: Request, config: ModelConfig) -> None:
+    """Raise GuidanceError where no translation can come of this request."""
+    if config.decoder.num_layers == 0 or not config.vocabulary.translations:
+        raise GuidanceError("this model does not translate: the only task is transcribe")
+    if request.language is not None:
+        target_of(request, request.language, config)
+        return
+    targets = dict.fromkeys(target for _, target in config.vocabulary.translations)
+    if request.target_language is not None and request.target_language not in targets:
+        raise GuidanceError(
+            f"this model does not translate to '{request.target_language}': "
+            f"choose one of {', '.join(targets)}"
+        )
+
+
+def check_findable(config: ModelConfig) -> None:
+    """Raise GuidanceError where the language must be said, since it chooses experts that would
+    have to run before it is found."""
+    guides = guides_of(config.encoder.routing)
+    if config.decoder.num_layers:
+        guides |= guides_of(config.decoder.routing)
+    if len(config.vocabulary.languages) > 1 and guides & {Guide.LANGUAGE, Guide.TARGET_LANGUAGE}:
+        raise GuidanceError(
+            "the spoken language selects this model's experts and was not given: choose one of "
+            f"{', '.join(config.vocabulary.languages)}"
+        )
+
+
+def target_of(request: Request, language: str, config: ModelConfig) -> str:
+    """The language to translate to: the one asked for, or the only one there is.
+
+    Raises GuidanceError, naming the choices.
+    """
+    targets = config.vocabulary.targets_of(language)
+    if not targets:
+        pairs = ", ".join(f"{a} to {b}" for a, b in config.vocabulary.translations)
+        raise GuidanceError(f"this model does not translate from '{language}', only {pairs}")
+    if request.target_language is None and len(targets) > 1:
+        raise GuidanceError(
+            f"this model translates '{language}' to several languages and no target language "
+            f"was given: choose one of {', '.join(targets)}"
+        )
+    if request.target_language is None:
+        return next(iter(targets))
+    if request.target_language not in targets:
+        raise GuidanceError(
+            f"this model does not translate '{language}' to '{request.target_language}': "
+            f"choose one of {', '.join(targets)}"
+        )
+    return request.target_language
+
+
+def row_guidance(
+    request: Request, task: Task, language: str | None, config: ModelConfig
+) -> Guidance:
+    """All that is known of one task of a request; a transcript's target is what is spoken."""
+    target = language
+    if task is Task.TRANSLATE and language is not None:
+        target = target_of(request, language, config)
+    return Guidance(
+        bandwidth=request.bandwidth, task=task, language=language, target_language=target
+    )
+
+
+def known_language(request: Request, config: ModelConfig) -> str | None:
+    """The language that was given, or the decoder's only one; None where it is to be found."""
+    languages = config.vocabulary.languages
+    if request.language is None and config.decoder.num_layers and len(languages) == 1:
+        return languages[0]
+    return request.language

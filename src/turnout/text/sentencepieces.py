@@ -1,0 +1,287 @@
+"""Text <-> ids by sentencepiece: reserved control symbols first, then bytes, then pieces.
+
+Nothing here knows of audio or models.
+"""
+
+import io
+import tempfile
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import sentencepiece
+from numpy.typing import NDArray
+
+from turnout.config import VocabularyConfig
+from turnout.errors import ConfigError, GuidanceError, ModelFolderError
+from turnout.guidance import Guidance, Task
+
+SPACE = "\u2581"  # how sentencepiece writes a space inside pieces
+FIRST_TASK, FIRST_LANGUAGE, FIRST_BYTE = 4, 16, 64
+"""Ids; bytes come later where there are more than 48 languages."""
+BLANK, UNKNOWN, START, END = "<|blank|>", "<|unknown|>", "<|start|>", "<|end|>"
+NEUTRAL = "notask"
+LONGEST_PIECE = 24
+LONGEST_WORD = 256  # sentencepiece leaves out lines of more than 4192 bytes
+MOST_SEED_WORDS = 100_000
+MOST_SEEDS = 1_000_000
+
+
+@dataclass(frozen=True)
+class SentencePieceTokenizer:
+    """A `Tokenizer`; made by `train` or `from_bytes`."""
+
+    model: bytes
+    vocabulary: VocabularyConfig
+
+    @classmethod
+    def train(cls, texts: Iterable[str], vocabulary: VocabularyConfig) -> "SentencePieceTokenizer":
+        """Learn pieces from texts; frequent words become whole pieces.
+
+        `vocabulary.size` is an upper bound: small corpora give fewer pieces, and the caller goes
+        on with `dataclasses.replace(vocabulary, size=tokenizer.size)`. Raises ConfigError.
+        """
+        return cls(train_pieces(texts, vocabulary), vocabulary)
+
+    @classmethod
+    def from_bytes(cls, data: bytes, vocabulary: VocabularyConfig) -> "SentencePieceTokenizer":
+        """The tokenizer that `to_bytes` wrote; raises ModelFolderError where it cannot be one."""
+        tokenizer = cls(data, vocabulary)
+        try:
+            missing = [c for c in vocabulary.all_languages if tokenizer._id_of(c) is None]
+        except (RuntimeError, UnicodeError) as error:
+            raise ModelFolderError(f"the tokenizer is no sentencepiece model: {error}") from error
+        if missing:
+            raise ModelFolderError(
+                f"the tokenizer has no id for {', '.join(missing)}: it belongs to another model"
+            )
+        return tokenizer
+
+    def to_bytes(self) -> bytes:
+        """The sentencepiece model file."""
+        return self.model
+
+    @cached_property
+    def _processor(self) -> sentencepiece.SentencePieceProcessor:
+        processor = sentencepiece.SentencePieceProcessor()
+        processor.LoadFromSerializedProto(self.model)
+        return processor
+
+    def _id_of(self, name: str) -> int | None:
+        """The id of control symbol `name`, or None."""
+        found = self._processor.PieceToId(f"<|{name}|>")
+        return found if self._processor.IsControl(found) else None
+
+    @cached_property
+    def _bytes_of(self) -> list[bytes]:
+        """UTF-8 of each id, a space as a space; empty for ids that are no text."""
+        processor = self._processor
+        table: list[bytes] = []
+        for i in range(processor.GetPieceSize()):
+            piece = processor.IdToPiece(i)
+            if processor.IsByte(i):
+                table.append(bytes([int(piece[3:5], 16)]))
+            elif processor.IsControl(i) or processor.IsUnknown(i):
+                table.append(b"")
+            else:
+                table.append(piece.replace(SPACE, " ").encode())
+        return table
+
+    @cached_property
+    def _id_of_byte(self) -> list[int]:
+        return [self._processor.PieceToId(f"<0x{byte:02X}>") for byte in range(256)]
+
+    @property
+    def size(self) -> int:
+        """How many ids there are."""
+        return self._processor.GetPieceSize()
+
+    @property
+    def blank(self) -> int:
+        """CTC's blank, and padding."""
+        return self._processor.pad_id()
+
+    @property
+    def start(self) -> int:
+        """What every decoder row begins with."""
+        return self._processor.bos_id()
+
+    @property
+    def end(self) -> int:
+        """What every decoder row ends with."""
+        return self._processor.eos_id()
+
+    def task(self, task: Task | None) -> int:
+        """The id of a task, or of the neutral token that stands in its place."""
+        found = self._id_of(task.value if task is not None else NEUTRAL)
+        assert found is not None
+        return found
+
+    @property
+    def language_ids(self) -> dict[str, int]:
+        """Language code -> id, spoken languages first."""
+        return self._language_ids
+
+    @cached_property
+    def _language_ids(self) -> dict[str, int]:
+        found = {code: self._id_of(code) for code in self.vocabulary.all_languages}
+        return {code: i for code, i in found.items() if i is not None}
+
+    def language(self, code: str | None) -> int:
+        """The id of a language; raises GuidanceError, naming the known ones."""
+        if code is None or code not in self.language_ids:
+            given = "no language was given" if code is None else f"the language '{code}' is unknown"
+            raise GuidanceError(f"{given}: choose one of {', '.join(self.language_ids)}")
+        return self.language_ids[code]
+
+    @property
+    def text_mask(self) -> NDArray[np.bool_]:
+        """[size]: True where an id stands for text."""
+        return self._masks[0]
+
+    @property
+    def word_start_mask(self) -> NDArray[np.bool_]:
+        """[size]: True where an id begins with a space."""
+        return self._masks[1]
+
+    @cached_property
+    def _masks(self) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        texts = self._bytes_of
+        return np.array([bool(text) for text in texts]), np.array(
+            [text.startswith(b" ") for text in texts]
+        )
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of the text, none of them reserved; `decode` gives the text back."""
+        # A literal U+2581 would come back as a space: from the first one on, bytes are spelled.
+        head, mark, tail = text.partition(SPACE)
+        ids: list[int] = self._processor.EncodeAsIds(head) if head else []
+        return ids + [self._id_of_byte[byte] for byte in (mark + tail).encode()]
+
+    def decode(self, tokens: Iterable[int]) -> str:
+        """The text of these ids; those that are no text are skipped, broken UTF-8 is replaced."""
+        table = self._bytes_of
+        data = b"".join(table[i] for i in tokens if 0 <= i < len(table))
+        return data.removeprefix(b" ").decode("utf-8", "replace")
+
+    def prompt(self, guidance: Guidance, task_token: bool) -> list[int]:
+        """What a decoder row is forced to begin with: start, language, task, target language.
+
+        The neutral token stands in the task's place where `task_token` is off; the target is the
+        spoken language where nothing is translated. Raises GuidanceError for unknown languages.
+        """
+        translating = guidance.task is Task.TRANSLATE
+        target = guidance.target_language if translating else guidance.language
+        task = self.task(guidance.task if task_token else None)
+        return [self.start, self.language(guidance.language), task, self.language(target)]
+
+
+def train_pieces(texts: Iterable[str], vocabulary: VocabularyConfig) -> bytes:
+    """A unigram model whose candidate pieces include every whole word.
+
+    sentencepiece's own candidates are substrings shared by several words, so that a small corpus
+    would spell its words; byte pairs spend the vocabulary on steps towards a word.
+    """
+    split = (text.replace(SPACE, " ").split() for text in texts)
+    words = Counter(word[:LONGEST_WORD] for found in split for word in found)
+    reserved = FIRST_TASK + len(reserved_symbols(vocabulary.all_languages)) + 256
+    room = vocabulary.size - reserved
+    if not words:
+        raise ConfigError("the tokenizer needs texts to learn from, and all of them are empty")
+    if room < 2:
+        raise ConfigError(
+            f"vocabulary.size is {vocabulary.size}: reserved ids and bytes alone need "
+            f"{reserved}, so take at least {reserved + 32}"
+        )
+    words = of_common_characters(words, room // 2)
+    output = io.BytesIO()
+    with tempfile.TemporaryDirectory() as folder:
+        seeds = Path(folder) / "seeds.tsv"
+        seeds.write_text(
+            "".join(f"{piece}\t{weight}\n" for piece, weight in candidates(words)), encoding="utf-8"
+        )
+        try:
+            sentencepiece.SentencePieceTrainer.Train(
+                sentence_iterator=repeated(words),
+                model_writer=output,
+                seed_sentencepieces_file=str(seeds),
+                vocab_size=vocabulary.size,
+                **FIXED,
+                control_symbols=reserved_symbols(vocabulary.all_languages),
+            )
+        except RuntimeError as error:
+            raise ConfigError(f"the tokenizer cannot be trained: {error}") from error
+    # The model file records where its seeds lay: keep it the same from run to run.
+    place = str(seeds).encode()
+    return output.getvalue().replace(place, b"-" * len(place))
+
+
+FIXED = {
+    "model_type": "unigram",
+    "byte_fallback": True,
+    # the defaults rewrite characters and collapse spaces
+    "normalization_rule_name": "identity",
+    "remove_extra_whitespaces": False,
+    "hard_vocab_limit": False,
+    "max_sentencepiece_length": LONGEST_PIECE,
+    "character_coverage": 1.0,
+    "pad_id": 0,
+    "unk_id": 1,
+    "bos_id": 2,
+    "eos_id": 3,
+    "pad_piece": BLANK,
+    "unk_piece": UNKNOWN,
+    "bos_piece": START,
+    "eos_piece": END,
+    "num_threads": 1,
+    "minloglevel": 2,
+}
+
+
+def reserved_symbols(languages: Sequence[str]) -> list[str]:
+    """Control symbols in the order of their ids, from FIRST_TASK to below FIRST_BYTE, or as far
+    beyond as the languages need."""
+    names = [*(task.value for task in Task), NEUTRAL]
+    names += [f"reserved{i}" for i in range(FIRST_TASK + len(names), FIRST_LANGUAGE)]
+    names += languages
+    names += [f"reserved{i}" for i in range(FIRST_TASK + len(names), FIRST_BYTE)]
+    return [f"<|{name}|>" for name in names]
+
+
+def candidates(words: Counter[str]) -> list[tuple[str, int]]:
+    """Whole words and their substrings, weighted by occurrences times length."""
+    weights: Counter[str] = Counter()
+    for bare, count in words.most_common(MOST_SEED_WORDS):
+        word = SPACE + bare
+        for first in range(len(word)):
+            for last in range(first + 2, min(len(word), first + LONGEST_PIECE) + 1):
+                weights[word[first:last]] += count * (last - first)
+        if len(word) <= LONGEST_PIECE:
+            weights[word] += count * len(word)
+    return weights.most_common(MOST_SEEDS)
+
+
+def of_common_characters(words: Counter[str], most_characters: int) -> Counter[str]:
+    """The words without their rare characters, which bytes spell: each character costs a piece."""
+    counts: Counter[str] = Counter()
+    for word, count in words.items():
+        for character in word:
+            counts[character] += count
+    if len(counts) <= most_characters:
+        return words
+    kept = {character for character, _ in counts.most_common(most_characters)}
+    reduced: Counter[str] = Counter()
+    for word, count in words.items():
+        reduced["".join(c for c in word if c in kept)] += count
+    return Counter({word: count for word, count in reduced.items() if word})
+
+
+def repeated(words: Counter[str]) -> Iterable[str]:
+    """Each word as often as it occurs (at most a thousand times), for sentencepiece to count."""
+    scale = max(1, words.most_common(1)[0][1] // 1000)
+    for word, count in words.items():
+        for _ in range(max(1, count // scale)):
+            yield word

@@ -1,0 +1,241 @@
+"""Recordings on their way: segments out to be decoded, answers in, transcripts at the end.
+
+A recording whose language is not known yet gives one segment at a time, until one holds words; its
+language is then forced on the others.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from turnout.audio.waveform import Source, open_recording
+from turnout.config import ModelConfig, TranscriptionOptions
+from turnout.decoding.requests import (
+    Decoded,
+    DecodingOptions,
+    Hypothesis,
+    Utterance,
+    most_characters,
+    request_of,
+)
+from turnout.errors import TurnoutError
+from turnout.guidance import Task
+from turnout.text.transcript import Segment, Transcript
+from turnout.transcription.segments import AudioSegment, AudioSegments
+
+Cancelled = Callable[[], bool]
+
+
+class Draft:
+    """The third step: what was decoded of a recording's segments -> its text, as far as it is
+    known."""
+
+    def __init__(self, options: TranscriptionOptions) -> None:
+        self._options = options
+        self._segments: dict[Task, list[Segment]] = {task: [] for task in options.tasks}
+        self._characters = dict.fromkeys(options.tasks, 0)
+
+    def add(self, audio: AudioSegment, decoded: Decoded) -> list[Segment]:
+        """The segments of text that this one of sound adds, in the order of the tasks; segments
+        are added in order of time, and those without text leave none."""
+        added = []
+        for hypothesis in decoded.hypotheses:
+            before = self._segments[hypothesis.task]
+            if hypothesis.text.strip() and self._fits(hypothesis, audio.end):
+                added.append(segment_of(len(before), audio, hypothesis))
+                before.append(added[-1])
+        return added
+
+    def _fits(self, hypothesis: Hypothesis, seconds: float) -> bool:
+        """Count this text in, if the texts so far, joined, leave room for it.
+
+        Decoding holds every segment to its share; only one of less than a second may exceed it,
+        and is left out where the others leave nothing of theirs.
+        """
+        before = self._characters[hypothesis.task]
+        after = before + bool(before) + len(hypothesis.text.strip())
+        if after > most_characters(seconds):
+            return False
+        self._characters[hypothesis.task] = after
+        return True
+
+    def transcript(self, audio: AudioSegments, language: str | None) -> Transcript:
+        """The Transcript of the first task, with the second's inside where there is one.
+
+        `language` is what is spoken, where it is known, and `audio` was read to its end.
+        """
+        first, *rest = (self._of_task(task, audio, language) for task in self._segments)
+        return replace(first, translation=rest[0]) if rest else first
+
+    def _of_task(self, task: Task, audio: AudioSegments, language: str | None) -> Transcript:
+        segments = self._segments[task]
+        stated = self._options.target_language if task is Task.TRANSLATE else language
+        written = next((segment.language for segment in segments), None)
+        return Transcript(
+            text=" ".join(segment.text for segment in segments),
+            language=written or stated,
+            task=task,
+            duration_seconds=audio.duration_seconds,
+            bandwidth=audio.bandwidth,
+            segments=tuple(segments),
+            warnings=audio.recording.warnings,
+        )
+
+
+def segment_of(number: int, audio: AudioSegment, hypothesis: Hypothesis) -> Segment:
+    """Times from the recording's start; the whole segment where CTC gives none."""
+    begin = audio.start
+    words = (
+        replace(word, start=begin + word.start, end=min(begin + word.end, audio.end))
+        for word in hypothesis.words
+    )
+    return Segment(
+        id=number,
+        start=begin if hypothesis.start is None else begin + hypothesis.start,
+        end=audio.end if hypothesis.end is None else min(begin + hypothesis.end, audio.end),
+        text=hypothesis.text.strip(),
+        words=tuple(words),
+        avg_logprob=hypothesis.log_prob / (len(hypothesis.tokens) + 1),
+        tokens=hypothesis.tokens,
+        task=hypothesis.task,
+        language=hypothesis.language,
+    )
+
+
+class OpenRecording:
+    """One recording on its way, with options of its own; `result` is set once it is through or has
+    failed."""
+
+    def __init__(
+        self,
+        source: Source,
+        options: TranscriptionOptions,
+        config: ModelConfig,
+        cancelled: Cancelled | None = None,
+    ) -> None:
+        self.result: Transcript | TurnoutError | None = None
+        self.language = options.stated_language
+        self._options = options
+        self._search = DecodingOptions.of(options)
+        self._cancelled = cancelled
+        self._findable = config.decoder.num_layers > 0 and len(config.vocabulary.languages) > 1
+        self._draft = Draft(options)
+        self._waiting = 0
+        self._audio: AudioSegments | None = None
+        self._segments: Iterator[AudioSegment] = iter(())
+        try:
+            recording = open_recording(
+                source, max_duration=options.max_duration, channel=options.channel
+            )
+        except TurnoutError as error:
+            self.result = error
+            return
+        self._audio = AudioSegments(recording, config, options.stated_bandwidth)
+        self._segments = iter(self._audio)
+
+    def take(self) -> tuple[AudioSegment, Utterance] | None:
+        """The next segment with something to hear, ready for decoding, if it may be decoded now."""
+        if self.result is not None or self._audio is None:
+            return None
+        if self._waiting and self.language is None and self._findable:
+            return None
+        try:
+            segment = next((s for s in self._segments if s.log_mel is not None), None)
+        except TurnoutError as error:
+            self.fail(error)
+            return None
+        if segment is None or segment.log_mel is None:
+            self._finish(self._audio)
+            return None
+        self._waiting += 1
+        request = request_of(self._options, self._audio.bandwidth, self.language)
+        frames = segment.num_frames
+        utterance = Utterance(segment.log_mel, request, self._search, frames, self._cancelled)
+        # Without its features: of hours they would be gigabytes.
+        return replace(segment, log_mel=None), utterance
+
+    def give(self, segment: AudioSegment, decoded: Decoded) -> list[Segment]:
+        """The answer for a segment that was taken; the segments of text that it adds."""
+        self._waiting -= 1
+        if self.result is not None:
+            return []
+        if decoded.error is not None:
+            self.fail(decoded.error)
+            return []
+        if any(hypothesis.text.strip() for hypothesis in decoded.hypotheses):
+            self.language = self.language or decoded.language
+        return self._draft.add(segment, decoded)
+
+    def fail(self, error: TurnoutError) -> None:
+        """Give this recording up; the others go on."""
+        self.result = error
+        self.close()
+
+    def close(self) -> None:
+        """Release the recording."""
+        if self._audio is not None:
+            self._audio.close()
+
+    def _finish(self, audio: AudioSegments) -> None:
+        """Compose the transcript, once nothing is being decoded any more."""
+        if not self._waiting:
+            self.result = self._draft.transcript(audio, self.language)
+
+
+@dataclass(frozen=True)
+class Taken:
+    """A segment that is being decoded."""
+
+    recording: OpenRecording
+    segment: AudioSegment
+    utterance: Utterance
+
+
+class OpenRecordings:
+    """Recordings in the order of their sources, a batch's worth of them open at a time."""
+
+    def __init__(
+        self,
+        sources: Iterable[Source],
+        options: TranscriptionOptions,
+        config: ModelConfig,
+        cancelled: Cancelled | None = None,
+    ) -> None:
+        self._opened = (OpenRecording(source, options, config, cancelled) for source in sources)
+        self._batch_size = options.batch_size
+        self.waiting: deque[OpenRecording] = deque()
+        """Those that were opened and whose result was not handed out yet."""
+
+    def take(self) -> list[Taken]:
+        """Segments of as many recordings as it takes to fill a batch; none where all are done."""
+        batch: list[Taken] = []
+        for recording in self._recordings():
+            while len(batch) < self._batch_size and (taken := recording.take()):
+                batch.append(Taken(recording, *taken))
+            if len(batch) == self._batch_size:
+                break
+        return batch
+
+    def give(self, batch: Sequence[Taken], answers: Sequence[Decoded]) -> None:
+        """The answers for a batch that was taken."""
+        for taken, answer in zip(batch, answers, strict=True):
+            taken.recording.give(taken.segment, answer)
+
+    def finished(self) -> Iterator[Transcript | TurnoutError]:
+        """What became of recordings, in order, as far as it is known of the first ones."""
+        while self.waiting and self.waiting[0].result is not None:
+            result = self.waiting.popleft().result
+            assert result is not None
+            yield result
+
+    def close(self) -> None:
+        """Release every recording that is still open."""
+        for recording in self.waiting:
+            recording.close()
+
+    def _recordings(self) -> Iterator[OpenRecording]:
+        """Those that are open, then new ones."""
+        yield from list(self.waiting)
+        for recording in self._opened:
+            self.waiting.append(recording)
+            yield recording

@@ -1,0 +1,62 @@
+"""The text of a whole recording is held to the length of its audio."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from tests.doubles import model_config
+from turnout.audio.waveform import Waveform, open_recording
+from turnout.config import TranscriptionOptions
+from turnout.decoding.requests import Decoded, Hypothesis, most_characters
+from turnout.guidance import Bandwidth, Task
+from turnout.text.transcript import Transcript, Word
+from turnout.transcription.recordings import Draft, segment_of
+from turnout.transcription.segments import AudioSegment, AudioSegments
+
+
+def compose(times: list[float], texts: list[str]) -> Transcript:
+    """Of segments between these times, each with the same text as transcript and translation."""
+    draft = Draft(TranscriptionOptions(task="both"))
+    for (start, end), text in zip(pairwise(times), texts, strict=True):
+        hypotheses = (
+            Hypothesis(task=task, language="ar", tokens=(400,), text=text, log_prob=-1.0)
+            for task in Task
+        )
+        draft.add(
+            AudioSegment(start, end, None, 1),
+            Decoded(language="ar", hypotheses=tuple(hypotheses)),
+        )
+    samples = np.zeros(round(times[-1] * 16_000), np.float32)
+    recording = open_recording(Waveform(samples, 16_000))
+    audio = AudioSegments(recording, model_config(), Bandwidth.WIDEBAND)
+    assert len(list(audio)) == 1
+    return draft.transcript(audio, "ar")
+
+
+def test_full_stretches_and_a_short_one_after_them() -> None:
+    times = [0.0, 4.0, 7.0, 7.2]
+    full = ["a" * 99, "b" * 74]
+    transcript = compose(times, [*full, "c" * 24])
+    assert transcript.translation is not None
+    for result in (transcript, transcript.translation):
+        assert [segment.text for segment in result.segments] == full
+        assert len(result.text) <= most_characters(7.2) == 180
+
+
+@pytest.mark.parametrize("short", ["c" * 5, "c" * 24])
+def test_a_short_stretch_has_what_the_others_leave(short: str) -> None:
+    texts = ["a" * 80, "b" * 70, short]
+    transcript = compose([0.0, 4.0, 7.0, 7.2], texts)
+    assert [segment.text for segment in transcript.segments] == texts
+    assert transcript.text == " ".join(texts)
+
+
+def test_no_word_ends_behind_its_segment() -> None:
+    word = Word(start=0.1, end=1.01, word="one")
+    hypothesis = Hypothesis(
+        task=Task.TRANSCRIBE, language="en", tokens=(400,), text="one", log_prob=-1.0,
+        words=(word,), start=0.1, end=1.01,
+    )  # fmt: skip
+    segment = segment_of(0, AudioSegment(3.0, 4.005, None, 100), hypothesis)
+    assert (segment.end, segment.words[0].end) == (4.005, 4.005)
