@@ -5,23 +5,19 @@ card, which people edit. Files are read into memory, never mapped: one that is s
 it serves cannot bring the process down. Nothing here knows what the weights or graphs compute.
 """
 
-import errno
 import hashlib
 import json
-import os
-import shutil
-import stat
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, BinaryIO
-from uuid import uuid4
+from typing import Any
 
 from turnout.config import FORMAT_VERSION, ModelConfig
 from turnout.config.plain import from_plain, nearest, to_plain
 from turnout.errors import ConfigError, MissingModel, ModelFolderError, StorageError
+from turnout.files import open_regular, sha256_of, whole_folder, write_synced
 from turnout.guidance import Task
 from turnout.text.tokenizer import Tokenizer
 
@@ -35,7 +31,6 @@ DIGESTS = "SHA256SUMS"
 MODEL_TYPE = "turnout"
 SHIPPED = Path(__file__).parent.parent / "models"
 DEFAULT_MODEL = "commands"
-HASH_BLOCK = 2**20
 
 
 @dataclass(frozen=True)
@@ -78,20 +73,18 @@ class ModelFolder:
 
     def verify(self, name: str) -> None:
         """Raise ModelFolderError where a file is missing or is not what was written."""
-        digest = hashlib.sha256()
         try:
             with open_regular(self.path / name) as file:
-                while block := file.read(HASH_BLOCK):
-                    digest.update(block)
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as error:
             raise unreadable(self.path, name, error) from error
-        self._compare(name, digest.hexdigest())
+        self._compare(name, digest)
 
     def read(self, name: str) -> bytes:
         """The file's bytes, verified themselves: the file may have changed since `open`."""
         self.require(name)
         data = read_bytes(self.path, name)
-        self._compare(name, hashlib.sha256(data).hexdigest())
+        self._compare(name, sha256_of(data))
         return data
 
     def _compare(self, name: str, digest: str) -> None:
@@ -250,18 +243,6 @@ def read_bytes(folder: Path, name: str) -> bytes:
         raise unreadable(folder, name, error) from error
 
 
-def open_regular(path: Path) -> BinaryIO:
-    """A file to be read; raises OSError for what might never end or never begin, such as a pipe."""
-    # A pipe that nobody writes to must not hold up opening either; Windows has neither flag's need.
-    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-    mode = os.fstat(handle).st_mode
-    if not stat.S_ISREG(mode):
-        os.close(handle)
-        what = "is a directory" if stat.S_ISDIR(mode) else "is a pipe or device"
-        raise OSError(errno.EINVAL, f"{what}: a regular file is needed")
-    return os.fdopen(handle, "rb")
-
-
 def unreadable(folder: Path, name: str, error: OSError) -> ModelFolderError:
     """The error for a file that is not there or cannot be read."""
     if isinstance(error, FileNotFoundError):
@@ -280,20 +261,14 @@ def write_folder(path: str | Path, files: Mapping[str, bytes]) -> None:
     """
     path = Path(path).resolve()
     old = files_of_model(path)
-    partial = path.with_name(f".{path.name}.{uuid4().hex[:8]}.partial")
     try:
-        partial.mkdir(parents=True)
-        for name, data in {**files, DIGESTS: digest_lines(files)}.items():
-            write_file(partial / name, data)
-        sync_folder(partial)
-        replace_folder(partial, path, old)
-        sync_folder(path.parent)
+        with whole_folder(path, lambda name: name not in old) as partial:
+            for name, data in {**files, DIGESTS: digest_lines(files)}.items():
+                write_synced(partial / name, data)
     except OSError as error:
         raise StorageError(
             f"{path}: the model cannot be written: {(error.strerror or str(error)).lower()}"
         ) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def files_of_model(path: Path) -> frozenset[str]:
@@ -315,47 +290,5 @@ def files_of_model(path: Path) -> frozenset[str]:
 
 def digest_lines(files: Mapping[str, bytes]) -> bytes:
     """The content of SHA256SUMS, as sha256sum writes it."""
-    lines = [
-        f"{hashlib.sha256(data).hexdigest()}  {name}\n"
-        for name, data in sorted(files.items())
-        if name != CARD
-    ]
+    lines = [f"{sha256_of(data)}  {name}\n" for name, data in sorted(files.items()) if name != CARD]
     return "".join(lines).encode()
-
-
-def write_file(path: Path, data: bytes) -> None:
-    """Write a file and wait until it lies on the disk."""
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def replace_folder(new: Path, path: Path, files: frozenset[str]) -> None:
-    """Move `new` to `path`; what was there is moved back where that fails. Else its `files` are
-    deleted, and others move along."""
-    if not path.exists() or not any(path.iterdir()):
-        new.replace(path)
-        return
-    old = new.with_suffix(".old")
-    path.replace(old)
-    try:
-        new.replace(path)
-    except OSError:
-        old.replace(path)
-        raise
-    for entry in old.iterdir():
-        if entry.name not in files and not (path / entry.name).exists():
-            entry.replace(path / entry.name)
-    shutil.rmtree(old)
-
-
-def sync_folder(path: Path) -> None:
-    """Wait until the folder's entries lie on the disk; Windows cannot, and need not."""
-    if os.name != "posix":
-        return
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -8,7 +8,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from turnout.training.checkpoints import write_whole
+from turnout.files import write_whole
 
 
 def plot_run(folder: Path) -> Path:

@@ -116,16 +116,16 @@ def test_no_space_leaves_what_was_there(
     if exists:
         write_folder(tmp_path / "model", files(b"old"))
     before = names(tmp_path)
-    write_file, calls = rooms.write_file, []
+    write_synced, calls = rooms.write_synced, []
 
     def full(path: Path, data: bytes) -> None:
         calls.append(path)
         if len(calls) > fails_at:
             path.write_bytes(data[:3])
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        write_file(path, data)
+        write_synced(path, data)
 
-    monkeypatch.setattr(rooms, "write_file", full)
+    monkeypatch.setattr(rooms, "write_synced", full)
     with pytest.raises(StorageError, match="the model cannot be written: no space left on device"):
         write_folder(tmp_path / "model", files(b"new"))
     assert names(tmp_path) == before
@@ -137,14 +137,14 @@ def test_a_failed_exchange_brings_the_old_model_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_folder(tmp_path / "model", files(b"old"))
-    replace_path = Path.replace
+    rename = Path.rename
 
     def refuse(self: Path, target: Path) -> Path:
-        if self.suffix == ".partial":
+        if self.name.startswith(".partial-"):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-        return replace_path(self, target)
+        return rename(self, target)
 
-    monkeypatch.setattr(Path, "replace", refuse)
+    monkeypatch.setattr(Path, "rename", refuse)
     with pytest.raises(StorageError, match="permission denied"):
         write_folder(tmp_path / "model", files(b"new"))
     assert ModelFolder.open(tmp_path / "model").read(WEIGHTS) == b"old"
