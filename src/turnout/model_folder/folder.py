@@ -16,7 +16,7 @@ from typing import Any
 
 from turnout.config import FORMAT_VERSION, ModelConfig
 from turnout.config.plain import from_plain, nearest, to_plain
-from turnout.errors import ConfigError, MissingModel, ModelFolderError, StorageError
+from turnout.errors import ConfigError, MissingModel, ModelFolderError, StorageError, shown
 from turnout.files import open_regular, sha256_of, whole_folder, write_synced
 from turnout.guidance import Task
 from turnout.text.tokenizer import Tokenizer
@@ -29,6 +29,10 @@ DECODER = "decoder.onnx"
 CARD = "README.md"
 DIGESTS = "SHA256SUMS"
 MODEL_TYPE = "turnout"
+READ_VERSIONS = (1, FORMAT_VERSION)
+"""In version 1 the graphs hold the weights as well, and every tokenizer is sentencepiece's."""
+TOKENIZERS = {"sentencepiece": Tokenizer}
+"""What reads the tokenizer's file, by its name in config.json."""
 SHIPPED = Path(__file__).parent.parent / "models"
 DEFAULT_MODEL = "commands"
 
@@ -109,8 +113,9 @@ class ModelFolder:
     @cached_property
     def tokenizer(self) -> Tokenizer:
         """Raises ModelFolderError where its ids are not those that the weights were trained on."""
+        kind = TOKENIZERS[self._content["tokenizer"]]
         try:
-            tokenizer = Tokenizer.from_bytes(self.tokenizer_bytes, self.config.vocabulary)
+            tokenizer = kind.from_bytes(self.tokenizer_bytes, self.config.vocabulary)
         except ModelFolderError as error:
             raise ModelFolderError(f"model folder {self.path}: {TOKENIZER}: {error}") from error
         recorded = self._content["reserved_ids"]
@@ -171,6 +176,7 @@ def config_bytes(config: ModelConfig, tokenizer: Tokenizer) -> bytes:
         "model_type": MODEL_TYPE,
         "format_version": FORMAT_VERSION,
         "model": to_plain(config),
+        "tokenizer": next(name for name, kind in TOKENIZERS.items() if isinstance(tokenizer, kind)),
         "reserved_ids": reserved_ids(tokenizer),
     }
     return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()
@@ -193,7 +199,7 @@ def parse_config(data: bytes, folder: Path) -> dict[str, Any]:
     """The top level of `config.json`, its keys and its format version checked."""
     place = f"model folder {folder}: {CONFIG}"
     known: dict[str, None] = dict.fromkeys(
-        ("model_type", "format_version", "model", "reserved_ids")
+        ("model_type", "format_version", "model", "tokenizer", "reserved_ids")
     )
     try:
         content = json.loads(data)
@@ -202,11 +208,14 @@ def parse_config(data: bytes, folder: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ModelFolderError(f"{place}: must hold an object with {', '.join(known)}")
     version = content.get("format_version")
-    if version != FORMAT_VERSION:
+    if version not in READ_VERSIONS:
+        known_versions = " and ".join(map(str, READ_VERSIONS))
         raise ModelFolderError(
-            f"{place}: format_version is {version!r}: this turnout reads version {FORMAT_VERSION}; "
-            "install the turnout that wrote the model, or a newer one"
+            f"{place}: format_version is {version!r}: this turnout reads versions "
+            f"{known_versions}; install the turnout that wrote the model, or a newer one"
         )
+    if version == 1:
+        content = {**content, "tokenizer": "sentencepiece"}
     for key in content:
         if key not in known:
             raise ModelFolderError(f"{place}: unknown key '{key}'{nearest(key, known)}")
@@ -216,6 +225,11 @@ def parse_config(data: bytes, folder: Path) -> dict[str, Any]:
     if content["model_type"] != MODEL_TYPE:
         found = content["model_type"]
         raise ModelFolderError(f"{place}: model_type is {found!r}: '{MODEL_TYPE}' is read here")
+    if content["tokenizer"] not in list(TOKENIZERS):  # what JSON holds may have no hash
+        raise ModelFolderError(
+            f"{place}: tokenizer is {shown(content['tokenizer'])}: this turnout has "
+            f"{', '.join(TOKENIZERS)}"
+        )
     return content
 
 

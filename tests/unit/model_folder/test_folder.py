@@ -161,8 +161,10 @@ def rewritten(path: Path, change: dict[str, object]) -> Path:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"format_version": 2}, "format_version is 2: this turnout reads version 1"),
+        ({"format_version": 3}, "format_version is 3: this turnout reads versions 1 and 2"),
         ({"format_version": None}, "format_version is None"),
+        ({"tokenizer": "bpe"}, "tokenizer is 'bpe': this turnout has sentencepiece"),
+        ({"tokenizer": ["bpe"]}, "tokenizer is ['bpe']: this turnout has sentencepiece"),
         ({"modle": {}}, "unknown key 'modle': did you mean 'model'?"),
         ({"model": {"windw_seconds": 3.0}}, "unknown key 'model.windw_seconds': did you mean"),
         ({"model": []}, "model is []: an object with keys is needed"),
