@@ -72,16 +72,15 @@ def traced(plan: Plan) -> ir.Model:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """A context in which the exporter does not speak of its own internals."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    """A context in which exporter and optimiser do not speak of their own internals."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        logging.disable(before)
 
 
 def strip(model: ir.Model) -> None:

@@ -59,8 +59,12 @@ def test_weights_stay_outside_under_the_names_of_the_state_dict() -> None:
     np.testing.assert_allclose(found, module(tokens)[0].detach(), rtol=1e-4, atol=1e-4)
 
 
-def test_no_trace_of_where_it_was_made() -> None:
+def test_no_trace_of_where_it_was_made_and_not_a_word(
+    caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
     data = graph_bytes(plan(Graph()))
+    assert not caplog.records
+    assert capfd.readouterr() == ("", "")
     assert b"test_tracing" not in data
     assert b"stack_trace" not in data
 
