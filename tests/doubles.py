@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from turnout.config import DecoderConfig, ModelConfig, VocabularyConfig
-from turnout.decoding.backend import DecoderState, Encoded, NextTokens, Question, answer
+from turnout.decoding.backend import Backend, DecoderState, Encoded, NextTokens, Question, answer
 from turnout.decoding.requests import Request, Utterance
 from turnout.guidance import Guidance, Task
 from turnout.text.sentencepieces import SentencePieceTokenizer
@@ -185,3 +185,20 @@ class ScriptedBackend:
         """These rows."""
         cache = state.cache.take()
         return DecoderState(state.rows[rows], Once([cache[row] for row in rows]))
+
+
+def whole_step(
+    backend: Backend, state: DecoderState, tokens: NDArray[np.int64], counts: NDArray[np.int64]
+) -> tuple[NDArray[np.float32], DecoderState]:
+    """A step that asks for everything: log-probabilities [rows, new, vocabulary]."""
+    size = backend.config.vocabulary.size
+    question = Question(
+        positions=np.broadcast_to(np.arange(tokens.shape[1]), tokens.shape),
+        allowed=np.ones((len(tokens), size), dtype=bool),
+        best=size,
+        scored=np.zeros(tokens.shape, dtype=np.int64),
+    )
+    found, grown = backend.step(state, tokens, counts, question)
+    log_probs = np.empty_like(found.log_probs)
+    np.put_along_axis(log_probs, found.tokens, found.log_probs, axis=2)
+    return log_probs, grown

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from tests.unit.training.toy import toy_config
+from turnout import files
 from turnout.errors import CheckpointError, StorageError
 from turnout.training import checkpoints as module
 from turnout.training.checkpoints import MANIFEST, Checkpoints, digest_of, read_checkpoint
@@ -91,9 +92,13 @@ def test_without_space_the_last_one_stays(
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    target = {"rank file": "save_file", "manifest": "write_synced", "rename": "sync"}[stage]
+    room, target = {
+        "rank file": (module, "save_file"),
+        "manifest": (module, "write_synced"),
+        "rename": (files, "sync"),
+    }[stage]
     with monkeypatch.context() as patch:
-        patch.setattr(module, target, full)
+        patch.setattr(room, target, full)
         with pytest.raises(StorageError, match="No space left on device"):
             checkpoints.save(30, TENSORS, {})
     assert not list(checkpoints.folder.glob(".*"))
@@ -109,5 +114,5 @@ def test_what_a_killed_writer_left_is_no_checkpoint(checkpoints: Checkpoints) ->
     found = checkpoints.newest(pytest.fail)
     assert found is not None
     assert found.step == 20
-    checkpoints.clean()
+    files.remove_leftovers(checkpoints.folder)
     assert not partial.exists()

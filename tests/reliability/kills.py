@@ -141,16 +141,16 @@ def while_validated_weights_are_written(after: int) -> None:
 
 def while_the_model_is_written(after: int) -> None:
     """Some of its files are there."""
-    original = turnout.model_folder.folder.write_file
+    original = turnout.model_folder.folder.write_synced
     written: list[Path] = []
 
-    def write_file(path: Path, data: bytes) -> None:
+    def write_synced(path: Path, data: bytes) -> None:
         if len(written) == 2:
             die()
         written.append(path)
         original(path, data)
 
-    turnout.model_folder.folder.write_file = write_file
+    turnout.model_folder.folder.write_synced = write_synced
 
 
 POINTS: dict[str, Callable[[int], None]] = {

@@ -79,7 +79,7 @@ WRITES: dict[str, Callable[[Full], None]] = {
         Board, "scalar", full, lambda given: given[3] >= full.after
     ),
     "plot": lambda full: striking(finish, "plot_run", full, bool),
-    "model": lambda full: striking(turnout.model_folder.folder, "write_file", full, bool),
+    "model": lambda full: striking(turnout.model_folder.folder, "write_synced", full, bool),
     "features": lambda full: striking(store, "_write", full, bool),
 }
 """What can find the disk full."""

@@ -24,8 +24,8 @@ from turnout.errors import TurnoutError
 from turnout.text.sentencepieces import SentencePieceTokenizer
 from turnout.training import checkpoints as module
 from turnout.training.checkpoints import Checkpoints, read_checkpoint
-from turnout.training.claim import TOKENIZER
 from turnout.training.distributed import Ranks, open_fabric
+from turnout.training.run_folder import TOKENIZER
 from turnout.training.train import run_tokenizer
 
 RANKS = 2

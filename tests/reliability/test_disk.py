@@ -284,14 +284,14 @@ def test_a_folder_that_cannot_be_written(
 
 def loses_the_save_of_step_4() -> None:
     """A disk that says it has written, and has not."""
-    original = Checkpoints._move_into_place
+    original = checkpoints.put_in_place
 
-    def move(self: Checkpoints, partial: Path, place: Path) -> None:
-        original(self, partial, place)
+    def move(partial: Path, place: Path) -> None:
+        original(partial, place)
         if place.name == "step-00000004":
             os.truncate(place / "rank-0000.safetensors", 1000)
 
-    Checkpoints._move_into_place = move
+    checkpoints.put_in_place = move
 
 
 @pytest.mark.counts("T4", "rotation")

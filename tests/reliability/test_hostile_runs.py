@@ -17,17 +17,12 @@ from turnout.config import FeatureConfig
 from turnout.corpora.clips import read_clips
 from turnout.data.store import FeatureStore, open_store
 from turnout.data.variants import VariantConfig
+from turnout.files import sha256_of
 from turnout.model.build import build_model
 from turnout.model_folder.folder import WEIGHTS, ModelFolder, resolve, write_folder
-from turnout.training.checkpoints import (
-    MANIFEST,
-    Checkpoints,
-    digest_of,
-    read_checkpoint,
-    sha256_of,
-)
-from turnout.training.claim import RUN, TOKENIZER, claim, note
+from turnout.training.checkpoints import MANIFEST, Checkpoints, digest_of, read_checkpoint
 from turnout.training.distributed import Ranks, open_fabric
+from turnout.training.run_folder import RUN, TOKENIZER, check_configuration, write_run
 from turnout.training.train import run_tokenizer, silent, start_from
 
 
@@ -76,14 +71,14 @@ def test_runs_with_pickles(tally: Tally, tmp_path: Path) -> None:
     ranks = Ranks(open_fabric(config))
     for kind in ("pickle", "pickle of protocol 0", "torch's zip"):
         # As of a run that noted no digest of its own.
-        note(tmp_path / RUN, {"config": {}})
+        write_run(tmp_path / RUN, {"config": {}})
         (tmp_path / TOKENIZER).write_bytes(pickles[kind])
         miners.refuse(
             f"{TOKENIZER} is {kind}", "tokenizer", run_tokenizer, config, {}, tmp_path, ranks
         )
     for kind, data in {**pickles, "nested deeply": NESTED, "a list": b"[]"}.items():
         (tmp_path / RUN).write_bytes(data)
-        miners.refuse(f"{RUN} is {kind}", RUN, claim, config, tmp_path, ranks, silent)
+        miners.refuse(f"{RUN} is {kind}", RUN, check_configuration, config, tmp_path, ranks, silent)
     shipped = ModelFolder.open(resolve("commands"))
     write_folder(tmp_path / "first", {**shipped.files(), WEIGHTS: pickles["torch's zip"]})
     model = build_model(shipped.config)

@@ -1,7 +1,6 @@
 """A model folder's graphs on ONNX Runtime, as a Backend. No torch here."""
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,11 +9,12 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as runtime  # type: ignore[attr-defined]
 
+from turnout.backends.sessions import open_sessions
 from turnout.config import ModelConfig
 from turnout.decoding.backend import DecoderState, Encoded, NextTokens, Question, answer
 from turnout.errors import ModelFolderError, shown
 from turnout.guidance import Guidance, bandwidth_indices
-from turnout.model_folder.folder import DECODER, ENCODER, ModelFolder
+from turnout.model_folder.folder import DECODER, ENCODER, WEIGHTS, ModelFolder
 
 Floats = NDArray[np.float32]
 PAST_NAMES = ("past_keys", "past_values", "past_mask")
@@ -69,34 +69,35 @@ class OnnxBackend:
     def __init__(
         self,
         config: ModelConfig,
-        encoder: bytes,
-        decoder: bytes | None,
+        graphs: Mapping[str, bytes],
+        weights: Callable[[], bytes],
         threads: int | None = None,
         *,
         place: str = "",
     ) -> None:
-        """`place` is what errors begin with, such as where the graphs come from."""
+        """`graphs` by the names of their files; `weights` gives model.safetensors to graphs that
+        want it; `place` is what errors begin with, such as where the graphs come from."""
         self._config = config
         self._encoder_experts = config.expert_map(config.encoder.routing)
         self._decoder_experts = config.expert_map(config.decoder.routing)
-        encoder_name, decoder_name = f"{place}{ENCODER}", f"{place}{DECODER}"
-        graphs = [encoder] if decoder is None else [encoder, decoder]
-        with ThreadPoolExecutor(len(graphs)) as pool:
-            sessions = list(pool.map(lambda graph: open_session(graph, threads), graphs))
-        self._encode = runner(sessions[0], encoder_name, ENCODER_INPUTS, encoder_outputs(config))
-        if decoder is not None:
-            given = {value.name for value in sessions[1].get_outputs()}
-            needed = (WHOLE_VOCABULARY, *GROWN_NAMES)
-            needed = needed if WHOLE_VOCABULARY in given else DECODER_OUTPUTS
-            self._decode = runner(sessions[1], decoder_name, DECODER_INPUTS, needed)
+        sessions, self._weights = open_sessions(graphs, weights, threads, f"{place}{WEIGHTS}")
+        outputs = encoder_outputs(config)
+        self._encode = runner(sessions[ENCODER], f"{place}{ENCODER}", ENCODER_INPUTS, outputs)
+        if DECODER in graphs:
+            given = {value.name for value in sessions[DECODER].get_outputs()}
+            whole = (WHOLE_VOCABULARY, *GROWN_NAMES)
+            needed = whole if WHOLE_VOCABULARY in given else DECODER_OUTPUTS
+            name = f"{place}{DECODER}"
+            self._decode = runner(sessions[DECODER], name, DECODER_INPUTS, needed)
 
     @classmethod
     def open(cls, folder: ModelFolder, threads: int | None = None) -> "OnnxBackend":
         """The folder's graphs; raises ModelFolderError."""
-        decoder = folder.read(DECODER) if folder.config.decoder.num_layers else None
+        names = (ENCODER, DECODER) if folder.config.decoder.num_layers else (ENCODER,)
+        graphs = {name: folder.read(name) for name in names}
         place = f"model folder {folder.path}: "
         try:
-            return cls(folder.config, folder.read(ENCODER), decoder, threads, place=place)
+            return cls(folder.config, graphs, lambda: folder.read(WEIGHTS), threads, place=place)
         except RUNTIME_ERRORS as error:
             raise ModelFolderError(
                 f"{place}ONNX Runtime cannot take its graphs: {reason(error)}"
@@ -196,16 +197,6 @@ def encoder_outputs(config: ModelConfig) -> tuple[str, ...]:
     ctc = ("ctc_log_probs",) if config.ctc else ()
     cross = CROSS_NAMES[:2] if config.decoder.num_layers else ()
     return ("hidden_mask", *ctc, *cross)
-
-
-def open_session(graph: bytes, threads: int | None) -> onnxruntime.InferenceSession:
-    """A session on the CPU; threads are as many as there are cores where None."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads or 0
-    options.log_severity_level = 4  # its errors are raised: printed, they would be said twice
-    # Folds the casts of the weights; fusing more takes longer than a short recording does.
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
-    return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
 
 
 def runner(

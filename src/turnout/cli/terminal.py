@@ -6,12 +6,12 @@ Knows no verb.
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
-from uuid import uuid4
 
 from turnout.errors import StorageError, TurnoutError
+from turnout.files import whole_file, write_synced
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -118,17 +118,8 @@ def _is_of_process(stream: TextIO) -> bool:
 def write_file(path: Path, content: str | bytes) -> None:
     """Write a file whole or not at all, folders included; raises StorageError."""
     data = content.encode() if isinstance(content, str) else content
-    partial = path.with_name(f".{uuid4().hex}.partial")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
+        with whole_file(path) as partial:
+            write_synced(partial, data)
     except OSError as error:
         raise StorageError(f"{path}: cannot be written: {error.strerror or error}") from error
-    finally:
-        # Where the folder could not be made, there is nothing to remove either.
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)

@@ -4,11 +4,8 @@ One supervision a cut: `text`, `language`, `speaker`, and in `custom` the transl
 language, the bandwidth, and the split where there is one.
 """
 
-import os
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
-from uuid import uuid4
 
 from lhotse import CutSet, MonoCut, Recording, SupervisionSegment
 from lhotse.audio import AudioSource
@@ -17,6 +14,7 @@ from lhotse.cut import Cut
 from turnout.corpora.entry import MeasuredEntry
 from turnout.corpora.summary import SplitSummary
 from turnout.errors import StorageError
+from turnout.files import whole_file
 
 
 def write_splits(
@@ -33,18 +31,11 @@ def write_splits(
 
 def write_cuts(cuts: Iterable[Cut], path: Path) -> None:
     """Write `*.jsonl.gz` whole or not at all; raises StorageError."""
-    partial = path.with_name(f".{uuid4().hex}.jsonl.gz")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        CutSet.from_cuts(cuts).to_file(partial)
-        with partial.open("rb") as written:
-            os.fsync(written.fileno())
-        partial.replace(path)
+        with whole_file(path) as partial:
+            CutSet.from_cuts(cuts).to_file(partial)
     except OSError as error:
         raise StorageError(f"{path}: cannot be written ({error.strerror or error})") from error
-    finally:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
 
 
 def _cut(measured: MeasuredEntry) -> MonoCut:

@@ -7,16 +7,11 @@ or not at all, and named by a digest of all that it depends on.
 import hashlib
 import json
 import logging
-import os
-import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from fcntl import LOCK_EX, lockf
 from functools import partial
 from pathlib import Path
-from tempfile import mkdtemp
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +20,7 @@ from turnout.corpora.clips import Clip, ClipReader
 from turnout.data.variants import Variant, VariantConfig, variants_of
 from turnout.data.workers import end_with_parent
 from turnout.errors import AudioError, StorageError, TrainingError
+from turnout.files import locked, remove_leftovers, whole_folder
 from turnout.progress import progress
 
 FORMAT = 2
@@ -78,7 +74,8 @@ def open_store(
     folder = cache / f"mel-{digest_of(clips, config)}"
     try:
         cache.mkdir(parents=True, exist_ok=True)
-        with _locked(cache / f"{folder.name}.lock"):
+        # Ranks that share a machine build a store once.
+        with locked(cache / f"{folder.name}.lock", wait=True):
             if not folder.is_dir():
                 _build(clips, config, folder, workers)
     except OSError as error:
@@ -149,17 +146,12 @@ def _all_variants(
 
 
 def _build(clips: Sequence[Clip], config: VariantConfig, folder: Path, workers: int) -> None:
-    """Write the store beside its place and move it there when it is complete."""
-    for killed in folder.parent.glob(f"{folder.name}.*/"):
-        shutil.rmtree(killed, ignore_errors=True)
-    unfinished = Path(mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))
-    try:
+    """Write the store whole or not at all."""
+    remove_leftovers(folder.parent, folder.name)
+    with whole_folder(folder) as unfinished:
         variants = _all_variants(clips, config, workers)
         results = progress(variants, "mel power of the clips", len(clips))
         _write(results, clips, config, unfinished)
-        unfinished.replace(folder)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def _write(
@@ -186,9 +178,6 @@ def _write(
                 offsets[index, number] = written
                 floors[index, number] = variant.floor
                 written += len(variant.log_power)
-        file.flush()
-        # The folder is renamed next: without this, a crash could leave it whole but for its data.
-        os.fsync(file.fileno())
     np.savez(folder / "index.npz", offsets=offsets, floors=floors, counts=counts)
     (folder / "left_out.json").write_text(json.dumps(left_out, ensure_ascii=False), "utf-8")
 
@@ -221,12 +210,3 @@ def _load(clips: Sequence[Clip], folder: Path) -> FeatureStore:
 def _reason(error: Exception) -> str:
     """The first line of its message, or its kind."""
     return (str(error).splitlines() or [type(error).__name__])[0]
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """One process at a time: ranks that share a machine build a store once."""
-    with path.open("w") as file:
-        # A POSIX lock: unlike flock's, the processes that read clips do not inherit it.
-        lockf(file, LOCK_EX)
-        yield

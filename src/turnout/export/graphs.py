@@ -4,26 +4,16 @@ Batch, frames, rows, new tokens and cache slots are dynamic. Guidance is an inpu
 serves every expert.
 """
 
-import logging
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import onnx_ir
 import torch
-import torch.onnx.errors
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from turnout.backends.onnx import DECODER_OUTPUTS
-from turnout.config import ModelConfig
-from turnout.errors import ExportError
+from turnout.backends.onnx import DECODER_OUTPUTS, encoder_outputs
 from turnout.model.decoder import DecoderCache, Memory
 from turnout.model.speech_model import SpeechModel
-
-OPSET = 20
 
 
 class EncoderGraph(nn.Module):
@@ -40,15 +30,15 @@ class EncoderGraph(nn.Module):
         guide: Int[Tensor, " batch"],
         bandwidth: Int[Tensor, " batch"],
     ) -> tuple[Tensor, ...]:
-        """The outputs that `encoder_outputs` names, in that order."""
+        """The outputs that `encoder_plan` names, in that order."""
         encoded = self.model.encode(log_mel, frame_mask, guide, bandwidth)
         outputs = [encoded.frame_mask & True]  # an output of its own, never an alias of an input
         if encoded.ctc_logits is not None:
             outputs.append(encoded.ctc_logits.log_softmax(dim=-1))
-        if encoded.routings:
-            outputs.append(torch.stack([routing.expert_index for routing in encoded.routings]))
         if self.model.decoder is not None:
             outputs.extend(self.model.cross(encoded.hidden))
+        if encoded.routings:
+            outputs.append(torch.stack([routing.expert_index for routing in encoded.routings]))
         return tuple(outputs)
 
 
@@ -84,20 +74,6 @@ class DecoderGraph(nn.Module):
         return (best, log_probs, known, *grown)
 
 
-def encoder_outputs(config: ModelConfig) -> tuple[str, ...]:
-    """Names of the encoder graph's outputs: those that this model has."""
-    encoder = config.encoder
-    routed = any(encoder.routing.routes(layer) for layer in range(encoder.num_layers))
-    present = {
-        "hidden_mask": True,
-        "ctc_log_probs": config.ctc,
-        "expert_index": routed,
-        "cross_keys": config.decoder.num_layers > 0,
-        "cross_values": config.decoder.num_layers > 0,
-    }
-    return tuple(name for name, there in present.items() if there)
-
-
 @dataclass(frozen=True)
 class Plan:
     """What `torch.onnx.export` is told of one graph."""
@@ -125,7 +101,10 @@ def encoder_plan(model: SpeechModel) -> Plan:
         "guide": {0: batch},
         "bandwidth": {0: batch},
     }
-    return Plan(EncoderGraph(model), inputs, dynamic, encoder_outputs(model.config))
+    encoder = model.config.encoder
+    routed = any(encoder.routing.routes(layer) for layer in range(encoder.num_layers))
+    outputs = (*encoder_outputs(model.config), *(("expert_index",) if routed else ()))
+    return Plan(EncoderGraph(model), inputs, dynamic, outputs)
 
 
 def decoder_plan(model: SpeechModel) -> Plan:
@@ -172,38 +151,3 @@ def decoder_plan(model: SpeechModel) -> Plan:
         "past_mask": {0: dim["rows"], 1: dim["slots"]},
     }
     return Plan(DecoderGraph(model), inputs, dynamic, DECODER_OUTPUTS)
-
-
-def build_graph(plan: Plan) -> onnx_ir.Model:
-    """The graph of a plan, as PyTorch traces it; raises ExportError where it cannot."""
-    try:
-        with quiet(), torch.no_grad():
-            program = torch.onnx.export(
-                plan.module.eval(),
-                kwargs=plan.inputs,
-                dynamic_shapes=plan.dynamic,
-                input_names=list(plan.inputs),
-                output_names=list(plan.outputs),
-                opset_version=OPSET,
-                dynamo=True,
-                verbose=False,
-            )
-    except torch.onnx.errors.OnnxExporterError as error:
-        reason = " ".join(str(error.__cause__ or error).split())
-        raise ExportError(f"PyTorch cannot trace the model: {reason[:300]}") from error
-    assert program is not None
-    return program.model
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """A context in which the exporter does not speak of its own internals."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)

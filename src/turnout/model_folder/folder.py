@@ -5,23 +5,19 @@ card, which people edit. Files are read into memory, never mapped: one that is s
 it serves cannot bring the process down. Nothing here knows what the weights or graphs compute.
 """
 
-import errno
 import hashlib
 import json
-import os
-import shutil
-import stat
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, BinaryIO
-from uuid import uuid4
+from typing import Any
 
 from turnout.config import FORMAT_VERSION, ModelConfig
 from turnout.config.plain import from_plain, nearest, to_plain
-from turnout.errors import ConfigError, MissingModel, ModelFolderError, StorageError
+from turnout.errors import ConfigError, MissingModel, ModelFolderError, StorageError, shown
+from turnout.files import open_regular, sha256_of, whole_folder, write_synced
 from turnout.guidance import Task
 from turnout.text.sentencepieces import SentencePieceTokenizer
 from turnout.text.tokenizer import Tokenizer
@@ -34,9 +30,12 @@ DECODER = "decoder.onnx"
 CARD = "README.md"
 DIGESTS = "SHA256SUMS"
 MODEL_TYPE = "turnout"
+READ_VERSIONS = (1, FORMAT_VERSION)
+"""In version 1 the graphs hold the weights as well, and every tokenizer is sentencepiece's."""
+TOKENIZERS = {"sentencepiece": SentencePieceTokenizer}
+"""What reads the tokenizer's file, by its name in config.json."""
 SHIPPED = Path(__file__).parent.parent / "models"
 DEFAULT_MODEL = "commands"
-HASH_BLOCK = 2**20
 
 
 @dataclass(frozen=True)
@@ -79,20 +78,18 @@ class ModelFolder:
 
     def verify(self, name: str) -> None:
         """Raise ModelFolderError where a file is missing or is not what was written."""
-        digest = hashlib.sha256()
         try:
             with open_regular(self.path / name) as file:
-                while block := file.read(HASH_BLOCK):
-                    digest.update(block)
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as error:
             raise unreadable(self.path, name, error) from error
-        self._compare(name, digest.hexdigest())
+        self._compare(name, digest)
 
     def read(self, name: str) -> bytes:
         """The file's bytes, verified themselves: the file may have changed since `open`."""
         self.require(name)
         data = read_bytes(self.path, name)
-        self._compare(name, hashlib.sha256(data).hexdigest())
+        self._compare(name, sha256_of(data))
         return data
 
     def _compare(self, name: str, digest: str) -> None:
@@ -117,10 +114,9 @@ class ModelFolder:
     @cached_property
     def tokenizer(self) -> Tokenizer:
         """Raises ModelFolderError where its ids are not those that the weights were trained on."""
+        kind = TOKENIZERS[self._content["tokenizer"]]
         try:
-            tokenizer = SentencePieceTokenizer.from_bytes(
-                self.tokenizer_bytes, self.config.vocabulary
-            )
+            tokenizer = kind.from_bytes(self.tokenizer_bytes, self.config.vocabulary)
         except ModelFolderError as error:
             raise ModelFolderError(f"model folder {self.path}: {TOKENIZER}: {error}") from error
         recorded = self._content["reserved_ids"]
@@ -133,7 +129,7 @@ class ModelFolder:
 
     @property
     def tokenizer_bytes(self) -> bytes:
-        """The sentencepiece model."""
+        """The content of the tokenizer's file."""
         return self.read(TOKENIZER)
 
     @property
@@ -181,6 +177,7 @@ def config_bytes(config: ModelConfig, tokenizer: Tokenizer) -> bytes:
         "model_type": MODEL_TYPE,
         "format_version": FORMAT_VERSION,
         "model": to_plain(config),
+        "tokenizer": tokenizer.kind,
         "reserved_ids": reserved_ids(tokenizer),
     }
     return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()
@@ -203,7 +200,7 @@ def parse_config(data: bytes, folder: Path) -> dict[str, Any]:
     """The top level of `config.json`, its keys and its format version checked."""
     place = f"model folder {folder}: {CONFIG}"
     known: dict[str, None] = dict.fromkeys(
-        ("model_type", "format_version", "model", "reserved_ids")
+        ("model_type", "format_version", "model", "tokenizer", "reserved_ids")
     )
     try:
         content = json.loads(data)
@@ -212,11 +209,14 @@ def parse_config(data: bytes, folder: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ModelFolderError(f"{place}: must hold an object with {', '.join(known)}")
     version = content.get("format_version")
-    if version != FORMAT_VERSION:
+    if version not in READ_VERSIONS:
+        known_versions = " and ".join(map(str, READ_VERSIONS))
         raise ModelFolderError(
-            f"{place}: format_version is {version!r}: this turnout reads version {FORMAT_VERSION}; "
-            "install the turnout that wrote the model, or a newer one"
+            f"{place}: format_version is {version!r}: this turnout reads versions "
+            f"{known_versions}; install the turnout that wrote the model, or a newer one"
         )
+    if version == 1:
+        content = {**content, "tokenizer": "sentencepiece"}
     for key in content:
         if key not in known:
             raise ModelFolderError(f"{place}: unknown key '{key}'{nearest(key, known)}")
@@ -226,6 +226,11 @@ def parse_config(data: bytes, folder: Path) -> dict[str, Any]:
     if content["model_type"] != MODEL_TYPE:
         found = content["model_type"]
         raise ModelFolderError(f"{place}: model_type is {found!r}: '{MODEL_TYPE}' is read here")
+    if content["tokenizer"] not in list(TOKENIZERS):  # what JSON holds may have no hash
+        raise ModelFolderError(
+            f"{place}: tokenizer is {shown(content['tokenizer'])}: this turnout has "
+            f"{', '.join(TOKENIZERS)}"
+        )
     return content
 
 
@@ -253,18 +258,6 @@ def read_bytes(folder: Path, name: str) -> bytes:
         raise unreadable(folder, name, error) from error
 
 
-def open_regular(path: Path) -> BinaryIO:
-    """A file to be read; raises OSError for what might never end or never begin, such as a pipe."""
-    # A pipe that nobody writes to must not hold up opening either; Windows has neither flag's need.
-    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-    mode = os.fstat(handle).st_mode
-    if not stat.S_ISREG(mode):
-        os.close(handle)
-        what = "is a directory" if stat.S_ISDIR(mode) else "is a pipe or device"
-        raise OSError(errno.EINVAL, f"{what}: a regular file is needed")
-    return os.fdopen(handle, "rb")
-
-
 def unreadable(folder: Path, name: str, error: OSError) -> ModelFolderError:
     """The error for a file that is not there or cannot be read."""
     if isinstance(error, FileNotFoundError):
@@ -283,20 +276,14 @@ def write_folder(path: str | Path, files: Mapping[str, bytes]) -> None:
     """
     path = Path(path).resolve()
     old = files_of_model(path)
-    partial = path.with_name(f".{path.name}.{uuid4().hex[:8]}.partial")
     try:
-        partial.mkdir(parents=True)
-        for name, data in {**files, DIGESTS: digest_lines(files)}.items():
-            write_file(partial / name, data)
-        sync_folder(partial)
-        replace_folder(partial, path, old)
-        sync_folder(path.parent)
+        with whole_folder(path, lambda name: name not in old) as partial:
+            for name, data in {**files, DIGESTS: digest_lines(files)}.items():
+                write_synced(partial / name, data)
     except OSError as error:
         raise StorageError(
             f"{path}: the model cannot be written: {(error.strerror or str(error)).lower()}"
         ) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def files_of_model(path: Path) -> frozenset[str]:
@@ -318,47 +305,5 @@ def files_of_model(path: Path) -> frozenset[str]:
 
 def digest_lines(files: Mapping[str, bytes]) -> bytes:
     """The content of SHA256SUMS, as sha256sum writes it."""
-    lines = [
-        f"{hashlib.sha256(data).hexdigest()}  {name}\n"
-        for name, data in sorted(files.items())
-        if name != CARD
-    ]
+    lines = [f"{sha256_of(data)}  {name}\n" for name, data in sorted(files.items()) if name != CARD]
     return "".join(lines).encode()
-
-
-def write_file(path: Path, data: bytes) -> None:
-    """Write a file and wait until it lies on the disk."""
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def replace_folder(new: Path, path: Path, files: frozenset[str]) -> None:
-    """Move `new` to `path`; what was there is moved back where that fails. Else its `files` are
-    deleted, and others move along."""
-    if not path.exists() or not any(path.iterdir()):
-        new.replace(path)
-        return
-    old = new.with_suffix(".old")
-    path.replace(old)
-    try:
-        new.replace(path)
-    except OSError:
-        old.replace(path)
-        raise
-    for entry in old.iterdir():
-        if entry.name not in files and not (path / entry.name).exists():
-            entry.replace(path / entry.name)
-    shutil.rmtree(old)
-
-
-def sync_folder(path: Path) -> None:
-    """Wait until the folder's entries lie on the disk; Windows cannot, and need not."""
-    if os.name != "posix":
-        return
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

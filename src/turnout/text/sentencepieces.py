@@ -95,6 +95,11 @@ class SentencePieceTokenizer:
         return [self._processor.PieceToId(f"<0x{byte:02X}>") for byte in range(256)]
 
     @property
+    def kind(self) -> str:
+        """What a model folder calls this implementation."""
+        return "sentencepiece"
+
+    @property
     def size(self) -> int:
         """How many ids there are."""
         return self._processor.GetPieceSize()

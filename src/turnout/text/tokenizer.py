@@ -16,6 +16,11 @@ class Tokenizer(Protocol):
     """Ids of text and of what is asked; a model folder says which implementation reads its own."""
 
     @property
+    def kind(self) -> str:
+        """What a model folder calls this implementation."""
+        ...
+
+    @property
     def size(self) -> int:
         """How many ids there are."""
         ...

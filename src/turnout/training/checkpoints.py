@@ -6,9 +6,7 @@ content. It is written beside its place, synced, and renamed. Which one is the n
 looking; nothing points at it. This module does not know what the tensors mean.
 """
 
-import hashlib
 import json
-import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
@@ -23,12 +21,12 @@ from safetensors.torch import load, save_file
 from torch import Tensor
 
 from turnout.errors import CheckpointError, StorageError
+from turnout.files import PARTIAL, put_in_place, sha256_of, sync, write_synced
 from turnout.training.distributed import Ranks
 
 FORMAT = 1
 MANIFEST = "manifest.json"
 NAME = re.compile(r"step-(\d{8,})")
-LEFTOVERS = (".partial-*", ".replaced-*")
 
 
 @dataclass(frozen=True)
@@ -42,7 +40,7 @@ class Checkpoint:
 
 
 class Checkpoints:
-    """The checkpoints of one run; every rank calls every method except `clean` and `rotate`."""
+    """The checkpoints of one run; every rank calls every method except `rotate`."""
 
     def __init__(self, folder: Path, ranks: Ranks) -> None:
         self.folder = folder
@@ -64,7 +62,8 @@ class Checkpoints:
 
         Raises StorageError on every rank where one of them could not write; what was there stays.
         """
-        partial = self.folder / f".partial-{self.path(step).name}"
+        # One name for all ranks: they write into the same folder.
+        partial = self.folder / f"{PARTIAL}{self.path(step).name}"
         with self._all_or_none(partial):
             if self.ranks.first:
                 shutil.rmtree(partial, ignore_errors=True)
@@ -79,7 +78,7 @@ class Checkpoints:
                 manifest["digest"] = digest_of(manifest)
                 text = json.dumps(manifest, ensure_ascii=False, indent=1)
                 write_synced(partial / MANIFEST, text.encode())
-                self._move_into_place(partial, self.path(step))
+                put_in_place(partial, self.path(step))
 
     def _write_share(self, folder: Path, tensors: dict[str, Tensor]) -> dict[str, Any]:
         """This rank's file: every n-th tensor, so that each is written once."""
@@ -89,21 +88,6 @@ class Checkpoints:
         save_file(share, path)
         sync(path)
         return {"name": path.name, "sha256": sha256_of(path.read_bytes())}
-
-    def _move_into_place(self, partial: Path, place: Path) -> None:
-        sync(partial)
-        replaced = self.folder / f".replaced-{place.name}"
-        shutil.rmtree(replaced, ignore_errors=True)
-        if place.exists():
-            place.rename(replaced)
-        try:
-            partial.rename(place)
-        except OSError:
-            if replaced.exists():
-                replaced.rename(place)
-            raise
-        sync(self.folder)
-        shutil.rmtree(replaced, ignore_errors=True)
 
     @contextmanager
     def _all_or_none(self, partial: Path) -> Iterator[None]:
@@ -168,12 +152,6 @@ class Checkpoints:
                 yield read_manifest(self.path(step))
             except CheckpointError:
                 continue
-
-    def clean(self) -> None:
-        """Remove what a killed writer left."""
-        for pattern in LEFTOVERS:
-            for path in self.folder.glob(pattern):
-                shutil.rmtree(path, ignore_errors=True)
 
 
 def read_checkpoint(folder: Path) -> Checkpoint:
@@ -248,41 +226,6 @@ def verified_bytes(folder: Path, entry: dict[str, str]) -> bytes:
 def digest_of(manifest: dict[str, Any]) -> str:
     """SHA-256 of a manifest without its own digest, whatever its order and spacing."""
     return sha256_of(json.dumps(manifest, sort_keys=True, separators=(",", ":")).encode())
-
-
-def sha256_of(data: bytes) -> str:
-    """Hexadecimal SHA-256."""
-    return hashlib.sha256(data).hexdigest()
-
-
-def write_synced(path: Path, data: bytes) -> None:
-    """Write a file, and return when it has reached the disk."""
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Put a file into its place whole or not at all; raises StorageError."""
-    partial = path.with_name(f".partial-{path.name}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_synced(partial, data)
-        partial.replace(path)
-        sync(path.parent)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise StorageError(f"{path}: cannot be written ({error.strerror})") from error
-
-
-def sync(path: Path) -> None:
-    """Wait until a file, or a folder's list of names, has reached the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def all_finite(tensors: dict[str, Tensor]) -> bool:

@@ -19,7 +19,7 @@ from tensorboard.compat.proto.summary_pb2 import (
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 from turnout.errors import StorageError
-from turnout.training.checkpoints import write_whole
+from turnout.files import write_whole
 
 VERSION = "brain.Event:2"
 

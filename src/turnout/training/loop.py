@@ -20,18 +20,13 @@ from turnout.config.plain import to_plain
 from turnout.data.batch import Batch
 from turnout.errors import CheckpointError, ConfigError, RunStopped, TrainingError
 from turnout.evaluation.validation import Validation
+from turnout.files import sha256_of, write_whole
 from turnout.model.speech_model import SpeechModel
-from turnout.training.checkpoints import (
-    Checkpoint,
-    Checkpoints,
-    all_finite,
-    sha256_of,
-    write_whole,
-)
-from turnout.training.claim import CHECKPOINTS
+from turnout.training.checkpoints import Checkpoint, Checkpoints, all_finite
 from turnout.training.distributed import StopSignals
 from turnout.training.log import RunLog, add_to_window
 from turnout.training.objective import routed_feed_forwards
+from turnout.training.run_folder import CHECKPOINTS, VALIDATED
 from turnout.training.state import (
     RunState,
     Validated,
@@ -267,7 +262,7 @@ class Trainer:
         needed: set[str] = set()
         for manifest in self.checkpoints.manifests(kept):
             needed.update(entry["file"] for entry in manifest["fields"]["state"]["validated"])
-        for path in (self.folder / "validated").glob("*.safetensors"):
+        for path in (self.folder / VALIDATED).glob("*.safetensors"):
             if path.name not in needed:
                 path.unlink()
 
@@ -293,7 +288,7 @@ class Trainer:
         name = f"step-{self.state.step:08d}.safetensors"
         data = save({n: t.detach().cpu() for n, t in named_weights(self.model).items()})
         if self.ranks.first:
-            write_whole(self.folder / "validated" / name, data)
+            write_whole(self.folder / VALIDATED / name, data)
         self.ranks.barrier()
         return Validated(step=self.state.step, score=score, file=name, sha256=sha256_of(data))
 
@@ -303,7 +298,7 @@ class Trainer:
         """The weights of these validations; damaged files are left out, and `warn` told."""
         found = []
         for entry in entries:
-            path = self.folder / "validated" / entry.file
+            path = self.folder / VALIDATED / entry.file
             try:
                 data = path.read_bytes()
             except OSError as error:

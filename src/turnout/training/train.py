@@ -2,7 +2,6 @@
 
 import dataclasses
 import logging
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
@@ -18,6 +17,7 @@ from turnout.errors import ConfigError
 from turnout.evaluation.dev_set import shared_dev_utterances
 from turnout.evaluation.validation import Validator
 from turnout.export.save import save_model
+from turnout.files import remove_leftovers, sha256_of, write_whole
 from turnout.model.build import build_model
 from turnout.model.convert import fit_state
 from turnout.model.speech_model import SpeechModel
@@ -25,12 +25,22 @@ from turnout.model_folder.folder import DIGESTS, ModelFolder, resolve
 from turnout.text.sentencepieces import SentencePieceTokenizer
 from turnout.text.tokenizer import Tokenizer
 from turnout.training import log
-from turnout.training.checkpoints import Checkpoint, sha256_of, write_whole
-from turnout.training.claim import MODEL, RUN, TOKENIZER, claim, locked, note, noted
+from turnout.training.checkpoints import Checkpoint
 from turnout.training.distributed import Ranks, StopSignals, open_fabric
 from turnout.training.finish import finish
 from turnout.training.log import RunLog
 from turnout.training.loop import Trainer
+from turnout.training.run_folder import (
+    CHECKPOINTS,
+    MODEL,
+    RUN,
+    TOKENIZER,
+    VALIDATED,
+    check_configuration,
+    locked_run,
+    read_run,
+    write_run,
+)
 from turnout.training.state import seed_step
 from turnout.training.step import Stepper
 
@@ -56,8 +66,8 @@ def train(config: TrainConfig) -> Path:
     if not ranks.first:
         # One rank talks: it hears of what the others could not read.
         logging.getLogger("turnout").setLevel(logging.ERROR)
-    with locked(folder, ranks):
-        claim(config, folder, ranks, say)
+    with locked_run(folder, ranks):
+        check_configuration(config, folder, ranks, say)
         if (folder / MODEL / DIGESTS).exists():
             say(
                 f"this run is finished: its model is in {folder / MODEL}; to train another, "
@@ -119,9 +129,8 @@ def build_trainer(
 def begin_or_resume(trainer: Trainer, say: Callable[[str], None]) -> dict[str, int]:
     """Put the trainer at its newest whole checkpoint, or at step 0; the lengths of the logs."""
     if trainer.ranks.first:
-        trainer.checkpoints.clean()
-        for path in trainer.folder.glob(f".{MODEL}.*.partial"):
-            shutil.rmtree(path, ignore_errors=True)
+        for place in ("", CHECKPOINTS, VALIDATED):
+            remove_leftovers(trainer.folder / place)
     trainer.ranks.barrier()
     checkpoint = trainer.checkpoints.newest(lambda text: say(f"warning: {text}"))
     if checkpoint is None:
@@ -183,7 +192,7 @@ def run_tokenizer(config: TrainConfig, clips: Clips, folder: Path, ranks: Ranks)
         keep_tokenizer(config, clips, folder)
     ranks.barrier()
     data = path.read_bytes()
-    same = sha256_of(data) == noted(folder / RUN).get("tokenizer")
+    same = sha256_of(data) == read_run(folder / RUN).get("tokenizer")
     if ranks.largest(int(not same)):
         raise ConfigError(
             f"{path}: is not the tokenizer that this run began with, or is damaged: put back what "
@@ -193,8 +202,8 @@ def run_tokenizer(config: TrainConfig, clips: Clips, folder: Path, ranks: Ranks)
 
 
 def keep_tokenizer(config: TrainConfig, clips: Clips, folder: Path) -> None:
-    """Make the run's tokenizer where it is missing, its SHA-256 noted first."""
-    path, run = folder / TOKENIZER, noted(folder / RUN)
+    """Make the run's tokenizer where it is missing, its SHA-256 written into `run.json` first."""
+    path, run = folder / TOKENIZER, read_run(folder / RUN)
     made = None
     if path.exists():
         digest = sha256_of(path.read_bytes())
@@ -202,7 +211,7 @@ def keep_tokenizer(config: TrainConfig, clips: Clips, folder: Path) -> None:
         made = new_tokenizer(config, clips)
         digest = sha256_of(made)
     if "tokenizer" not in run:
-        note(folder / RUN, {**run, "tokenizer": digest})
+        write_run(folder / RUN, {**run, "tokenizer": digest})
     if made is not None:
         write_whole(path, made)
 

@@ -3,9 +3,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from tests.doubles import whole_step
 from tests.models import saved
 from turnout.backends.torch import TorchBackend, load_model, open_backend
-from turnout.decoding.backend import DecoderState, NextTokens, Question, answer
+from turnout.decoding.backend import DecoderState, Question, answer
 from turnout.errors import GuidanceError, UsageError
 from turnout.guidance import Bandwidth, Guidance, Task, bandwidth_indices
 from turnout.model_folder.folder import ModelFolder
@@ -27,29 +28,10 @@ def start(backend: TorchBackend, rows: list[int]) -> DecoderState:
     return backend.start(encoded, np.array(rows), [KNOWN] * len(rows))
 
 
-def everything(backend: TorchBackend, tokens: np.ndarray) -> Question:
-    """Asks for all of the vocabulary after all tokens."""
-    size = backend.config.vocabulary.size
-    return Question(
-        positions=np.broadcast_to(np.arange(tokens.shape[1]), tokens.shape),
-        allowed=np.ones((len(tokens), size), dtype=bool),
-        best=size,
-        scored=np.zeros(tokens.shape, dtype=np.int64),
-    )
-
-
-def whole(found: NextTokens) -> np.ndarray:
-    """The answer to that, [rows, new, vocabulary]."""
-    log_probs = np.empty_like(found.log_probs)
-    np.put_along_axis(log_probs, found.tokens, found.log_probs, axis=2)
-    return log_probs
-
-
 def step(
     backend: TorchBackend, state: DecoderState, tokens: np.ndarray, counts: list[int]
 ) -> tuple[np.ndarray, DecoderState]:
-    found, grown = backend.step(state, tokens, np.array(counts), everything(backend, tokens))
-    return whole(found), grown
+    return whole_step(backend, state, tokens, np.array(counts))
 
 
 def test_a_prompt_equals_single_steps(backend: TorchBackend) -> None:

@@ -117,7 +117,7 @@ def test_an_interrupted_build_leaves_nothing_behind(
         with pytest.raises(StorageError, match=r"No space left.*set data\.cache"):
             open_store(clips, CONFIG, cache)
     assert not [path for path in cache.iterdir() if path.is_dir()]
-    killed = cache / f"mel-{digest_of(clips, CONFIG)}.killed"
+    killed = cache / f".partial-killed-mel-{digest_of(clips, CONFIG)}"
     killed.mkdir()
     assert len(open_store(clips, CONFIG, cache).clips) == len(clips)
     assert not killed.exists()

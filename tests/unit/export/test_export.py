@@ -1,21 +1,25 @@
 """Whole folders through the export; slow, since tracing is."""
 
+import json
 import shutil
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
+from safetensors.numpy import load as load_tensors
 
-from tests.models import exported, saved
+from tests.models import SHAPES, exported, saved
 from turnout.backends.onnx import OnnxBackend
+from turnout.backends.sessions import weight_names
 from turnout.errors import ExportError, ModelFolderError
 from turnout.export import folder as export_room
 from turnout.export.folder import export_folder
-from turnout.model_folder.folder import DECODER, ENCODER, WEIGHTS, ModelFolder, write_folder
+from turnout.model_folder.folder import CONFIG, DECODER, ENCODER, WEIGHTS, ModelFolder, write_folder
 from turnout.transcription.transcriber import load
 
 pytestmark = pytest.mark.slow
+VERSION_1 = Path(__file__).parents[2] / "data" / "model-v1"
 
 
 def test_the_graphs_join_the_weights_and_become_the_default() -> None:
@@ -40,20 +44,42 @@ def tone_wav() -> list[bytes]:
     return [file.getvalue()]
 
 
-def test_the_graphs_are_small_dynamic_and_say_nothing_of_this_machine() -> None:
-    folder = ModelFolder.open(exported("supervised"))
-    weights = len(folder.read(WEIGHTS))
-    for name in (ENCODER, DECODER):
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_graphs_hold_no_weights_and_say_nothing_of_this_machine(shape: str) -> None:
+    folder = ModelFolder.open(exported(shape))
+    stored = load_tensors(folder.read(WEIGHTS))
+    wanted: set[str] = set()
+    for name in {ENCODER, DECODER} & folder.digests.keys():
         data = folder.read(name)
         assert str(Path.cwd()).encode() not in data
-        graph = onnx.ModelProto.FromString(data).graph
-        half = [t for t in graph.initializer if t.data_type == onnx.TensorProto.FLOAT16]
-        full = [t for t in graph.initializer if t.data_type == onnx.TensorProto.FLOAT]
-        values = {kind: sum(int(np.prod(t.dims)) for t in tensors) for kind, tensors in
-                  (("half", half), ("full", full))}  # fmt: skip
-        assert values["full"] < 0.02 * values["half"]
-        assert 2 * values["half"] < weights
-    assert len(folder.read(ENCODER)) + len(folder.read(DECODER)) < 2.5 * weights
+        inside = [
+            tensor
+            for tensor in onnx.ModelProto.FromString(data).graph.initializer
+            if tensor.data_location != onnx.TensorProto.EXTERNAL
+        ]
+        assert sum(len(tensor.raw_data) for tensor in inside) < 500, "weights, or a table"
+        wanted |= set(weight_names(data))
+    assert wanted == stored.keys()
+
+
+def test_a_folder_of_version_1_becomes_one_of_version_2(tmp_path: Path) -> None:
+    path = tmp_path / "model"
+    shutil.copytree(VERSION_1, path)
+    before = ModelFolder.open(VERSION_1)
+    export_folder(path)
+    after = ModelFolder.open(path)
+    assert json.loads(after.read(CONFIG))["format_version"] == 2
+    assert after.config == before.config
+    assert after.read(WEIGHTS) == before.read(WEIGHTS)
+    assert all(weight_names(after.read(name)) for name in (ENCODER, DECODER))
+
+
+def test_graphs_without_the_weights_they_want_are_refused(tmp_path: Path) -> None:
+    files = ModelFolder.open(exported("supervised")).files()
+    del files[WEIGHTS]
+    write_folder(tmp_path / "model", files)
+    with pytest.raises(ModelFolderError, match=r"model\.safetensors is not listed"):
+        load(tmp_path / "model")
 
 
 def test_a_folder_without_weights_cannot_be_exported(tmp_path: Path) -> None:
@@ -79,7 +105,7 @@ def test_graphs_that_differ_are_not_written(
 
 
 def spoiled(graph: bytes) -> bytes:
-    """The same graph with one weight changed."""
+    """The same graph with one constant changed."""
     model = onnx.ModelProto.FromString(graph)
     tensor = max(model.graph.initializer, key=lambda t: len(t.raw_data))
     array = onnx.numpy_helper.to_array(tensor) * np.float16(1.01)

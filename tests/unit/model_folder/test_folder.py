@@ -116,16 +116,16 @@ def test_no_space_leaves_what_was_there(
     if exists:
         write_folder(tmp_path / "model", files(b"old"))
     before = names(tmp_path)
-    write_file, calls = rooms.write_file, []
+    write_synced, calls = rooms.write_synced, []
 
     def full(path: Path, data: bytes) -> None:
         calls.append(path)
         if len(calls) > fails_at:
             path.write_bytes(data[:3])
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        write_file(path, data)
+        write_synced(path, data)
 
-    monkeypatch.setattr(rooms, "write_file", full)
+    monkeypatch.setattr(rooms, "write_synced", full)
     with pytest.raises(StorageError, match="the model cannot be written: no space left on device"):
         write_folder(tmp_path / "model", files(b"new"))
     assert names(tmp_path) == before
@@ -137,14 +137,14 @@ def test_a_failed_exchange_brings_the_old_model_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_folder(tmp_path / "model", files(b"old"))
-    replace_path = Path.replace
+    rename = Path.rename
 
     def refuse(self: Path, target: Path) -> Path:
-        if self.suffix == ".partial":
+        if self.name.startswith(".partial-"):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-        return replace_path(self, target)
+        return rename(self, target)
 
-    monkeypatch.setattr(Path, "replace", refuse)
+    monkeypatch.setattr(Path, "rename", refuse)
     with pytest.raises(StorageError, match="permission denied"):
         write_folder(tmp_path / "model", files(b"new"))
     assert ModelFolder.open(tmp_path / "model").read(WEIGHTS) == b"old"
@@ -161,8 +161,10 @@ def rewritten(path: Path, change: dict[str, object]) -> Path:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"format_version": 2}, "format_version is 2: this turnout reads version 1"),
+        ({"format_version": 3}, "format_version is 3: this turnout reads versions 1 and 2"),
         ({"format_version": None}, "format_version is None"),
+        ({"tokenizer": "bpe"}, "tokenizer is 'bpe': this turnout has sentencepiece"),
+        ({"tokenizer": ["bpe"]}, "tokenizer is ['bpe']: this turnout has sentencepiece"),
         ({"modle": {}}, "unknown key 'modle': did you mean 'model'?"),
         ({"model": {"windw_seconds": 3.0}}, "unknown key 'model.windw_seconds': did you mean"),
         ({"model": []}, "model is []: an object with keys is needed"),

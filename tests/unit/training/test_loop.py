@@ -13,8 +13,8 @@ from tests.unit.training.toy import BATCHES, ToySource, run_toy, toy_batch, toy_
 from turnout.data.batch import Batch
 from turnout.errors import CheckpointError, ConfigError, RunStopped, TrainingError
 from turnout.evaluation.validation import Validation
+from turnout.files import sha256_of, write_whole
 from turnout.model.speech_model import SpeechModel
-from turnout.training.checkpoints import sha256_of, write_whole
 from turnout.training.finish import finish
 from turnout.training.loop import best
 from turnout.training.state import RunState, Validated, average, named_weights

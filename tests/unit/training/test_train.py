@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -25,8 +26,8 @@ from turnout.config import (
 )
 from turnout.errors import ConfigError, ModelFolderError, StorageError, TurnoutError
 from turnout.model_folder.folder import ModelFolder
-from turnout.training.claim import changed_fields, locked
 from turnout.training.distributed import Ranks, open_fabric
+from turnout.training.run_folder import RUN, changed_fields, locked_run
 from turnout.training.state import named_weights
 from turnout.training.train import train
 
@@ -135,6 +136,22 @@ def test_a_changed_configuration_is_refused_its_fields_named(trained: TrainConfi
         train(changed)
 
 
+def test_a_run_begun_by_an_older_turnout_is_refused(trained: TrainConfig, tmp_path: Path) -> None:
+    shutil.copytree(trained.output, tmp_path / "run")
+    path = tmp_path / "run" / RUN
+    run = json.loads(path.read_text())
+    del run["format"]  # as version 0.1 wrote it
+    path.write_text(json.dumps(run))
+    again = dataclasses.replace(trained, output=str(tmp_path / "run"))
+    with pytest.raises(ConfigError, match=r"begun by another turnout .*: go on with that turnout"):
+        train(again)
+    # Without a checkpoint and a model there is nothing to go on with.
+    for name in ("model", "checkpoints"):
+        shutil.rmtree(tmp_path / "run" / name)
+    train(again)
+    assert json.loads(path.read_text())["format"] == 2
+
+
 def test_a_mistake_before_the_first_step_may_be_mended(cuts: Path, tmp_path: Path) -> None:
     config = config_of(cuts, tmp_path / "run", max_steps=2)
     wrong = dataclasses.replace(config.data, train=(CorpusConfig(cuts=str(tmp_path / "no.gz")),))
@@ -217,13 +234,13 @@ def test_two_processes_cannot_train_in_one_folder(tmp_path: Path) -> None:
         assert other.stdout.readline() == b"locked\n"
         with (
             pytest.raises(StorageError, match="another process trains in it"),
-            locked(tmp_path, ranks),
+            locked_run(tmp_path, ranks),
         ):
             pytest.fail("it was let in")
     finally:
         other.kill()
         other.communicate()
-    with locked(tmp_path, ranks):
+    with locked_run(tmp_path, ranks):
         pass
 
 

@@ -1,21 +1,22 @@
-"""Whose a run's folder is: its configuration, noted when it begins and compared ever after, and a
-lock that keeps other processes out."""
+"""A run's folder: the configuration that it began with, held to ever after, and a lock that keeps
+other processes out."""
 
-import fcntl
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from turnout.config import TrainConfig
 from turnout.config.plain import to_plain
 from turnout.errors import ConfigError, StorageError
-from turnout.training.checkpoints import write_whole
+from turnout.files import locked, write_whole
 from turnout.training.distributed import Ranks
 
 RUN, TOKENIZER, MODEL, LOCK = "run.json", "tokenizer.model", "model", ".lock"
-CHECKPOINTS = "checkpoints"
+CHECKPOINTS, VALIDATED = "checkpoints", "validated"
+FORMAT = 2
+"""Of `run.json` and all that a run keeps beside it; that of runs which say none is 1."""
 NOT_A_RUN = "{}: holds no configuration of a run: choose another output"
 FREE = frozenset({"output", "log_every", "keep_checkpoints"})
 """Fields that change nothing of what is learned."""
@@ -23,16 +24,25 @@ WARNED = frozenset({"data.workers", "data.cache", "threads", "device"})
 """Fields that may change, at the price of the last bits."""
 
 
-def claim(config: TrainConfig, folder: Path, ranks: Ranks, say: Callable[[str], None]) -> None:
-    """Note the configuration in the run's folder, or compare it with the one noted there.
+def check_configuration(
+    config: TrainConfig, folder: Path, ranks: Ranks, say: Callable[[str], None]
+) -> None:
+    """Write the configuration into the run's folder, or compare it with the one that is there.
 
-    Raises ConfigError, naming the fields that changed; before the first checkpoint they may.
+    Raises ConfigError, naming the fields that changed, and where a turnout of another format began
+    the run; before the first checkpoint both may be.
     """
     path = folder / RUN
     now = to_plain(config)
     if path.exists():
-        before = noted(path)["config"]
-        changed = changed_fields(before, now) - FREE
+        run = read_run(path)
+        begun = run.get("format", 1)
+        if begun != FORMAT and has_begun(folder):
+            raise ConfigError(
+                f"{folder}: this run was begun by another turnout (its format is {begun!r}, this "
+                f"one's {FORMAT}): go on with that turnout, or choose another output"
+            )
+        changed = changed_fields(run["config"], now) - FREE
         for name in sorted(changed & WARNED):
             say(f"warning: {name} changed since the run began: the last bits may differ")
         refused = sorted(changed - WARNED)
@@ -41,13 +51,13 @@ def claim(config: TrainConfig, folder: Path, ranks: Ranks, say: Callable[[str], 
                 f"{folder}: the configuration changed since this run began: {', '.join(refused)}: "
                 "put back what was there to go on, or choose another output"
             )
-        afresh = bool(refused)
+        afresh = bool(refused) or begun != FORMAT
     else:
         afresh = True
     ranks.barrier()
     if afresh and ranks.first:
         (folder / TOKENIZER).unlink(missing_ok=True)
-        note(path, {"config": now})
+        write_run(path, {"format": FORMAT, "config": now})
     ranks.barrier()
 
 
@@ -56,12 +66,12 @@ def has_begun(folder: Path) -> bool:
     return (folder / MODEL).exists() or any((folder / CHECKPOINTS).glob("step-*"))
 
 
-def note(path: Path, run: dict[str, Any]) -> None:
+def write_run(path: Path, run: dict[str, Any]) -> None:
     """Write a run's `run.json`; raises StorageError."""
     write_whole(path, json.dumps(run, indent=1, ensure_ascii=False).encode())
 
 
-def noted(path: Path) -> dict[str, Any]:
+def read_run(path: Path) -> dict[str, Any]:
     """A run's `run.json`: its configuration, and the digest of its tokenizer once there is one.
 
     Raises ConfigError where no configuration is in it.
@@ -89,24 +99,18 @@ def changed_fields(before: Any, now: Any, name: str = "") -> set[str]:
 
 
 @contextmanager
-def locked(folder: Path, ranks: Ranks) -> Iterator[None]:
-    """Keep other processes out of the run's folder; the lock goes with the process."""
+def locked_run(folder: Path, ranks: Ranks) -> Iterator[None]:
+    """Keep other processes out of the run's folder; raises StorageError where one is in it."""
     problem: str | None = None
-    file = None
-    if ranks.first:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            file = (folder / LOCK).open("w")
-            # A POSIX lock: unlike flock's, the processes that prepare batches do not inherit it.
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            problem = "another process trains in it: wait for it, or choose another output"
-        except OSError as error:
-            problem = f"cannot be written ({error.strerror}): choose another output"
-    try:
+    with ExitStack() as held:
+        if ranks.first:
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                held.enter_context(locked(folder / LOCK, wait=False))
+            except BlockingIOError:
+                problem = "another process trains in it: wait for it, or choose another output"
+            except OSError as error:
+                problem = f"cannot be written ({error.strerror}): choose another output"
         if ranks.largest(int(problem is not None)):
             raise StorageError(f"{folder}: {problem or 'cannot be used by the first rank'}")
         yield
-    finally:
-        if file is not None:
-            file.close()

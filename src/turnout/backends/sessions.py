@@ -1,0 +1,124 @@
+"""Graphs -> ONNX Runtime sessions, which are handed the graphs' weights in memory.
+
+The weights of a model lie on the disk once, in `model.safetensors`. An initializer of a graph that
+holds no values is external and carries a tensor's name there; what is done to a tensor before it is
+used, such as a transposition, is a node of the graph, which ONNX Runtime computes once. Graphs of
+format version 1 hold their weights, and want none. Nothing here knows a model.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import safetensors
+import safetensors.numpy
+from numpy.typing import NDArray
+from onnxruntime import InferenceSession, OrtValue
+
+from turnout.errors import ModelFolderError, shown
+
+GRAPH, INITIALIZER, NAME, EXTERNAL_DATA = 7, 5, 8, 13
+"""Field numbers of onnx.proto: in a model, a graph, a tensor and a tensor."""
+
+
+def open_sessions(
+    graphs: Mapping[str, bytes], weights: Callable[[], bytes], threads: int | None, place: str
+) -> tuple[dict[str, InferenceSession], list[OrtValue]]:
+    """A session on the CPU for each graph, and the weights, whose memory the sessions use: they are
+    to be kept for as long. Threads are as many as there are cores where None.
+
+    `weights` gives the content of model.safetensors, and is asked only where a graph wants some.
+    Raises ModelFolderError, which names `place`, where they do not fit, and what ONNX Runtime
+    raises of graphs that it cannot take.
+    """
+    wanted = {name: weight_names(graph) for name, graph in graphs.items()}
+    values: dict[str, OrtValue] = {}
+    if any(wanted.values()):
+        values = wanted_values(read_weights(weights(), place), chain(*wanted.values()), place)
+
+    def opened(name: str) -> InferenceSession:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads or 0
+        options.log_severity_level = 4  # its errors are raised: printed, they would be said twice
+        # Transposes the weights once; fusing more takes longer than a short recording does.
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+        options.add_external_initializers(wanted[name], [values[one] for one in wanted[name]])
+        return InferenceSession(graphs[name], options, providers=["CPUExecutionProvider"])
+
+    with ThreadPoolExecutor(len(graphs)) as pool:
+        sessions = dict(zip(graphs, pool.map(opened, graphs), strict=True))
+    return sessions, list(values.values())
+
+
+def weight_names(graph: bytes) -> list[str]:
+    """Names of the weights that a graph wants; none where it is no graph: ONNX Runtime says so."""
+    tensors = [
+        dict(fields(tensor))
+        for model_field, content in fields(memoryview(graph))
+        if model_field == GRAPH
+        for graph_field, tensor in fields(content)
+        if graph_field == INITIALIZER
+    ]
+    wanted = [tensor[NAME] for tensor in tensors if EXTERNAL_DATA in tensor and NAME in tensor]
+    return [bytes(name).decode("utf-8", "replace") for name in wanted]
+
+
+def fields(message: memoryview) -> Iterator[tuple[int, memoryview]]:
+    """Number and content of a protobuf message's fields that have a length, up to where it is
+    damaged: all that is needed here of the onnx package, which the runtime does without."""
+    place = 0
+    try:
+        while place < len(message):
+            key, place = varint(message, place)
+            length = {0: 0, 1: 8, 5: 4}.get(key & 7)  # by wire type; others have a length
+            if length is None:
+                length, place = varint(message, place)
+                yield key >> 3, message[place : place + length]
+            elif not length:
+                _, place = varint(message, place)
+            place += length
+    except IndexError:
+        return
+
+
+def varint(message: memoryview, place: int) -> tuple[int, int]:
+    """A number of at most 64 bits and where it ends; raises IndexError where there is none."""
+    value = 0
+    for shift in range(0, 64, 7):
+        byte = message[place]
+        place += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, place
+    raise IndexError("a number of more than 64 bits")
+
+
+def read_weights(data: bytes, place: str) -> dict[str, NDArray[Any]]:
+    """The tensors of a safetensors file by name; raises ModelFolderError, which names `place`."""
+    try:
+        return safetensors.numpy.load(data)
+    except safetensors.SafetensorError as error:
+        raise ModelFolderError(f"{place}: {error}") from error
+    except KeyError as error:
+        raise ModelFolderError(
+            f"{place} holds numbers of type {error}, which NumPy has not: store float16 or float32"
+        ) from error
+
+
+def wanted_values(
+    tensors: Mapping[str, NDArray[Any]], names: Iterable[str], place: str
+) -> dict[str, OrtValue]:
+    """The tensors of these names as ONNX Runtime takes them; raises ModelFolderError, which names
+    `place`, where one is missing."""
+    values: dict[str, OrtValue] = {}
+    for name in names:
+        if name not in tensors:
+            raise ModelFolderError(f"{place} lacks the tensor {shown(name)} that a graph wants")
+        tensor = tensors[name]
+        # ONNX Runtime takes no float16 for float32, in which everything is computed.
+        tensor = tensor.astype(np.float32) if tensor.dtype == np.float16 else tensor
+        values[name] = OrtValue.ortvalue_from_numpy(tensor)
+    return values

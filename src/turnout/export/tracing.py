@@ -1,0 +1,98 @@
+"""A graph's plan -> the bytes of an ONNX file without weights, free of traces of where it was made.
+
+Every weight is an external initializer with the name that it has in the model's state dict, so in
+`model.safetensors`; what is done to it before it is used, such as a transposition, stays a node of
+the graph. Only constants of a few values lie inside.
+"""
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import onnx_ir as ir
+import torch
+import torch.onnx.errors
+from onnxscript.optimizer import optimize_ir
+
+from turnout.errors import ExportError
+from turnout.export.graphs import Plan
+
+OPSET = 20
+LOCATION = "model.safetensors, by name"
+"""Where a graph says that its weights are. No file has this name: what knows no better fails, and
+does not take the file's first bytes for each of them."""
+
+
+def graph_bytes(plan: Plan) -> bytes:
+    """The content of the file; raises ExportError where PyTorch cannot trace the model."""
+    # A graph's module holds the model as `model`.
+    names = {name: name.removeprefix("model.") for name in plan.module.state_dict()}
+    with quiet():
+        model = traced(plan)
+        weights = [value for name, value in model.graph.initializers.items() if name in names]
+        # Without values none is folded into a constant that has no name any more, and none takes
+        # the place of another that happens to equal it: norms and biases before any training.
+        for value in weights:
+            value.const_value = None
+        optimize_ir(model)
+    strip(model)
+    for value in weights:
+        assert value.dtype is not None
+        assert value.shape is not None
+        value.name = names[value.name or ""]
+        value.const_value = ir.ExternalTensor(
+            LOCATION, None, None, value.dtype, shape=value.shape, name=value.name
+        )
+    model.producer_name, model.producer_version = "turnout", None
+    return ir.to_proto(model).SerializeToString()
+
+
+def traced(plan: Plan) -> ir.Model:
+    """The graph as PyTorch traces it; raises ExportError where it cannot."""
+    try:
+        with torch.no_grad():
+            program = torch.onnx.export(
+                plan.module.eval(),
+                kwargs=plan.inputs,
+                dynamic_shapes=plan.dynamic,
+                input_names=list(plan.inputs),
+                output_names=list(plan.outputs),
+                opset_version=OPSET,
+                dynamo=True,
+                optimize=False,  # done by `graph_bytes`
+                verbose=False,
+            )
+    except torch.onnx.errors.OnnxExporterError as error:
+        reason = " ".join(str(error.__cause__ or error).split())
+        raise ExportError(f"PyTorch cannot trace the model: {reason[:300]}") from error
+    assert program is not None
+    return program.model
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """A context in which exporter and optimiser do not speak of their own internals."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
+
+
+def strip(model: ir.Model) -> None:
+    """Drop what the exporter notes of source files and of its own passes."""
+    model.metadata_props.clear()
+    model.graph.metadata_props.clear()
+    model.doc_string = None
+    values = [*model.graph.inputs, *model.graph.initializers.values()]
+    for node in model.graph:
+        node.metadata_props.clear()
+        node.doc_string = None
+        values.extend(node.outputs)
+    for value in values:
+        value.metadata_props.clear()
+        value.doc_string = None
