@@ -6,7 +6,7 @@ used, such as a transposition, is a node of the graph, which ONNX Runtime comput
 format version 1 hold their weights, and want none. Nothing here knows a model.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from typing import Any
@@ -35,22 +35,22 @@ def open_sessions(
     raises of graphs that it cannot take.
     """
     wanted = {name: weight_names(graph) for name, graph in graphs.items()}
-    values: dict[str, OrtValue] = {}
-    if any(wanted.values()):
-        values = wanted_values(read_weights(weights(), place), chain(*wanted.values()), place)
+    tensors = read_weights(weights(), place) if any(wanted.values()) else {}
 
-    def opened(name: str) -> InferenceSession:
+    def opened(name: str) -> tuple[InferenceSession, list[OrtValue]]:
+        values = [value_of(tensors, one, place) for one in wanted[name]]
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or 0
         options.log_severity_level = 4  # its errors are raised: printed, they would be said twice
         # Transposes the weights once; fusing more takes longer than a short recording does.
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
-        options.add_external_initializers(wanted[name], [values[one] for one in wanted[name]])
-        return InferenceSession(graphs[name], options, providers=["CPUExecutionProvider"])
+        options.add_external_initializers(wanted[name], values)
+        session = InferenceSession(graphs[name], options, providers=["CPUExecutionProvider"])
+        return session, values
 
     with ThreadPoolExecutor(len(graphs)) as pool:
-        sessions = dict(zip(graphs, pool.map(opened, graphs), strict=True))
-    return sessions, list(values.values())
+        sessions, values = zip(*pool.map(opened, graphs), strict=True)
+    return dict(zip(graphs, sessions, strict=True)), list(chain(*values))
 
 
 def weight_names(graph: bytes) -> list[str]:
@@ -108,17 +108,12 @@ def read_weights(data: bytes, place: str) -> dict[str, NDArray[Any]]:
         ) from error
 
 
-def wanted_values(
-    tensors: Mapping[str, NDArray[Any]], names: Iterable[str], place: str
-) -> dict[str, OrtValue]:
-    """The tensors of these names as ONNX Runtime takes them; raises ModelFolderError, which names
-    `place`, where one is missing."""
-    values: dict[str, OrtValue] = {}
-    for name in names:
-        if name not in tensors:
-            raise ModelFolderError(f"{place} lacks the tensor {shown(name)} that a graph wants")
-        tensor = tensors[name]
-        # ONNX Runtime takes no float16 for float32, in which everything is computed.
-        tensor = tensor.astype(np.float32) if tensor.dtype == np.float16 else tensor
-        values[name] = OrtValue.ortvalue_from_numpy(tensor)
-    return values
+def value_of(tensors: Mapping[str, NDArray[Any]], name: str, place: str) -> OrtValue:
+    """A tensor as ONNX Runtime takes it; raises ModelFolderError, which names `place`, where there
+    is none of that name."""
+    if name not in tensors:
+        raise ModelFolderError(f"{place} lacks the tensor {shown(name)} that a graph wants")
+    tensor = tensors[name]
+    # ONNX Runtime takes no float16 for float32, in which everything is computed.
+    tensor = tensor.astype(np.float32) if tensor.dtype == np.float16 else tensor
+    return OrtValue.ortvalue_from_numpy(tensor)
