@@ -47,6 +47,7 @@ class Guidance:
     def value(self, guide: Guide) -> str | None:
         """The value of one guide, as the plain string that `ExpertMap` lists, or None."""
         found = getattr(self, guide.value)
+        # Bandwidth and Task are enumerations, languages are words.
         return None if found is None else str(found)
 
 
@@ -96,6 +97,7 @@ class ExpertMap:
                     f"the {guide.value.replace('_', ' ')} selects this model's experts and "
                     f"{given}: choose one of {', '.join(values)}"
                 )
+            # Digits of a number, each guide with a base of its own; `name` takes them apart again.
             index = index * len(values) + values.index(value)
         return index
 

@@ -1,24 +1,26 @@
 """A bar on stderr while items are worked on; nothing at all where stderr is no terminal."""
 
+import sys
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
-
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 T = TypeVar("T")
 
 
 def progress(items: Iterable[T], what: str, total: int) -> Iterator[T]:
-    """The items, `total` of them."""
-    console = Console(stderr=True)
+    """The items, `total` of them; a single one has no bar."""
+    # Asked here, not of rich: a bar that it is told not to show still ends a log with a blank line.
+    if total < 2 or not sys.stderr.isatty():
+        yield from items
+        return
+    from rich import progress as rich  # noqa: PLC0415 - slow to import
+    from rich.console import Console  # noqa: PLC0415
+
     columns = (
-        TextColumn(what),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(compact=True),
+        rich.TextColumn(what),
+        rich.BarColumn(),
+        rich.MofNCompleteColumn(),
+        rich.TimeRemainingColumn(compact=True),
     )
-    # A bar that is not disabled ends with an empty line in every log.
-    silent = not console.is_terminal
-    with Progress(*columns, console=console, transient=True, disable=silent) as bar:
+    with rich.Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         yield from bar.track(items, total=total)

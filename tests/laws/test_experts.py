@@ -61,6 +61,15 @@ def test_padding_reaches_no_expert() -> None:
     assert (output[~mask] == 0).all()
 
 
+def test_an_expert_without_frames_has_a_gradient_of_zeros() -> None:
+    hidden, mask = batch(5)
+    experts = bank(2)
+    experts(hidden, torch.zeros_like(mask, dtype=torch.int64), mask).sum().backward()
+    gradients = [parameter.grad for parameter in experts.experts[1].parameters()]
+    assert all(grad is not None and not grad.any() for grad in gradients)
+    assert all(p.grad is not None and p.grad.any() for p in experts.experts[0].parameters())
+
+
 def test_one_expert_is_dense() -> None:
     hidden, mask = batch(1)
     route = Route(torch.zeros(3, dtype=torch.int64), Router(D_MODEL, 1))

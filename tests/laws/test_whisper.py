@@ -7,9 +7,8 @@ import torch
 
 from turnout.config import preset
 from turnout.model.build import build_model
-from turnout.model.convert import fit_state
+from turnout.model.convert import fit_state, whisper_state
 from turnout.model.decoder import Memory
-from turnout.model.whisper import whisper_state
 
 transformers = pytest.importorskip("transformers")
 

@@ -24,7 +24,7 @@ from turnout.decoding.decode import decode_batch
 from turnout.decoding.encoding import encode
 from turnout.decoding.requests import Request, Utterance
 from turnout.experts.bank import ExpertBank
-from turnout.experts.routers import Router
+from turnout.experts.routing import Router
 from turnout.guidance import Bandwidth, Guidance, Task
 from turnout.text.tokenizer import Tokenizer
 

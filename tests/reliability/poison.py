@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from turnout.data.batch import Batch
-from turnout.experts.routers import Router
+from turnout.experts.routing import Router
 from turnout.training.distributed import Ranks
 from turnout.training.objective import StepCounts
 from turnout.training.state import RunState, run_tensors

@@ -212,7 +212,7 @@ def all_steps(
 
 def agrees_on_nothing() -> None:
     """The negative control: each rank trains on what it has."""
-    loader.agreed = lambda store, _: store
+    loader.with_common_clips = lambda store, _: store
 
 
 def noticed_without_agreement(config: TrainConfig, folders: dict[int, Path]) -> bool:

@@ -18,7 +18,8 @@ from tests.reliability.tally import Tally
 from tests.unit.training.toy import toy_config
 from turnout.config import TrainConfig
 from turnout.corpora.clips import read_clips
-from turnout.data.store import StoreConfig, open_store
+from turnout.data.store import open_store
+from turnout.data.variants import VariantConfig
 from turnout.errors import TurnoutError
 from turnout.text.sentencepieces import SentencePieceTokenizer
 from turnout.training import checkpoints as module
@@ -171,7 +172,7 @@ def test_a_run_goes_on_with_its_own_tokenizer_alone(
         path.write_bytes(data)
         others += taken(bytes(data), config)
         with tally.trial(f"bit flipped, {trial}"):
-            said = refusal(lambda: run_tokenizer(config, folder, ranks))
+            said = refusal(lambda: run_tokenizer(config, {}, folder, ranks))
             assert said.startswith(f"{path}: is not the tokenizer that this run began with"), said
     with (
         tally.trial("both ranks end"),
@@ -182,7 +183,7 @@ def test_a_run_goes_on_with_its_own_tokenizer_alone(
             assert [TOKENIZER in line for line in error_lines(running.stderr(rank))] == [True]
     with tally.trial("put back"):
         path.write_bytes(good)
-        assert run_tokenizer(config, folder, ranks).to_bytes() == good
+        assert run_tokenizer(config, {}, folder, ranks).to_bytes() == good
     # The negative control: most such files are tokenizers, too.
     tally.controlled(others > 0)
     tally.measure(taken_without_the_digest=others)
@@ -212,7 +213,7 @@ def test_stored_features_that_lack_frames_are_refused(
 ) -> None:
     """Whole rows are missing, or too many: by itself the file is as good as any."""
     clips = read_clips(config.data.train[0].cuts)
-    settings = StoreConfig(
+    settings = VariantConfig(
         features=config.model.features, telephone_variants=0, narrowband=False, trim=False
     )
     store = open_store(clips, settings, tmp_path)

@@ -26,11 +26,12 @@ from turnout.cli.train import OWN
 from turnout.config import FeatureConfig, TrainConfig
 from turnout.corpora.clips import read_clips
 from turnout.corpora.prepare import prepare
-from turnout.data.store import StoreConfig, open_store
+from turnout.data.store import open_store
+from turnout.data.variants import VariantConfig
 from turnout.evaluation.references import clips_of
 from turnout.synthesis.grammar import read_grammar
 
-CONFIG = StoreConfig(features=FeatureConfig(), telephone_variants=0, narrowband=False, trim=True)
+CONFIG = VariantConfig(features=FeatureConfig(), telephone_variants=0, narrowband=False, trim=True)
 Cut = dict[str, Any]
 
 

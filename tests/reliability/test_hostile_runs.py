@@ -15,7 +15,8 @@ from tests.unit.data.words import write_words
 from tests.unit.training.toy import toy_config
 from turnout.config import FeatureConfig
 from turnout.corpora.clips import read_clips
-from turnout.data.store import FeatureStore, StoreConfig, open_store
+from turnout.data.store import FeatureStore, open_store
+from turnout.data.variants import VariantConfig
 from turnout.model.build import build_model
 from turnout.model_folder.folder import WEIGHTS, ModelFolder, resolve, write_folder
 from turnout.training.checkpoints import (
@@ -77,7 +78,9 @@ def test_runs_with_pickles(tally: Tally, tmp_path: Path) -> None:
         # As of a run that noted no digest of its own.
         note(tmp_path / RUN, {"config": {}})
         (tmp_path / TOKENIZER).write_bytes(pickles[kind])
-        miners.refuse(f"{TOKENIZER} is {kind}", "tokenizer", run_tokenizer, config, tmp_path, ranks)
+        miners.refuse(
+            f"{TOKENIZER} is {kind}", "tokenizer", run_tokenizer, config, {}, tmp_path, ranks
+        )
     for kind, data in {**pickles, "nested deeply": NESTED, "a list": b"[]"}.items():
         (tmp_path / RUN).write_bytes(data)
         miners.refuse(f"{RUN} is {kind}", RUN, claim, config, tmp_path, ranks, silent)
@@ -113,7 +116,7 @@ def test_feature_stores_with_pickles(tally: Tally, tmp_path: Path) -> None:
     canary = Canary(tmp_path / "canary")
     miners, cache = Miners(tally, canary), tmp_path / "cache"
     clips = read_clips(write_words(tmp_path / "words", takes=1, speakers=1))
-    config = StoreConfig(
+    config = VariantConfig(
         features=FeatureConfig(), telephone_variants=0, narrowband=False, trim=True
     )
     store = open_store(clips, config, cache)

@@ -13,6 +13,7 @@ import pytest
 from tests.reliability.corpus import config_of, write_corpus
 from tests.reliability.tally import Tally
 from turnout.config import TrainConfig
+from turnout.corpora.clips import read_corpora
 from turnout.data.batch import Batch
 from turnout.data.loader import Loader
 from turnout.text.sentencepieces import SentencePieceTokenizer
@@ -38,8 +39,13 @@ def trainer_of(config: TrainConfig) -> Trainer:
     """A trainer at step 0."""
     ranks = Ranks(open_fabric(config))
     vocabulary = config.model.vocabulary
-    data = SentencePieceTokenizer.train(training_texts(config.data), vocabulary).to_bytes()
-    return build_trainer(config, SentencePieceTokenizer.from_bytes(data, vocabulary), ranks, silent)
+    clips = read_corpora(config.data.train)
+    data = SentencePieceTokenizer.train(
+        training_texts(config.data.train, clips), vocabulary
+    ).to_bytes()
+    return build_trainer(
+        config, clips, SentencePieceTokenizer.from_bytes(data, vocabulary), ranks, silent
+    )
 
 
 def plant(config: TrainConfig, step: int, *, late: bool) -> int:

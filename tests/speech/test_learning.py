@@ -25,7 +25,7 @@ from turnout.config import (
     TrainConfig,
     VocabularyConfig,
 )
-from turnout.data.batch import Collator, Example, row_guidance
+from turnout.data.batch import Collator, Example, text_guidance
 from turnout.decoding.decode import decode
 from turnout.decoding.requests import Request, Utterance
 from turnout.guidance import Bandwidth, Guide, Task
@@ -67,14 +67,15 @@ def examples() -> tuple[Example, ...]:
             samples = TelephoneChannel().apply(samples, np.random.default_rng(number))
         language, target = row["lang"], row["target_lang"]
         texts = {
-            row_guidance(bandwidth, language, None): row["text"],
-            row_guidance(bandwidth, language, target): row["translation"],
+            text_guidance(bandwidth, language, None): row["text"],
+            text_guidance(bandwidth, language, target): row["translation"],
         }
         features = log_mel(samples, FeatureConfig())
         made.append(
             Example(
                 id=str(number),
                 log_mel=features,
+                num_frames=len(features),
                 bandwidth=bandwidth,
                 language=language,
                 transcript=row["text"],

@@ -5,7 +5,7 @@ is only compared with it in the end, for a warning. This file knows nothing of 1
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from typing import Any, BinaryIO, Protocol, cast
 
@@ -13,8 +13,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from turnout.audio.mp4 import absurdity
-from turnout.audio.wav import place_of_unknown_size, reading_unknown_size
+from turnout.audio.containers import absurdity, place_of_unknown_size, reading_unknown_size
 from turnout.errors import AudioError, MissingExtra
 
 Floats = NDArray[np.float32]
@@ -106,7 +105,13 @@ class SoundFileDecoder:
         self._raw = file
         self._warnings: list[str] = []
         try:
-            self._file = _Forward(cast(BinaryIO, _Nameless(file)))
+            self._file = _Forward(cast(BinaryIO, _Nameless(file, file.read)))
+            # A WAV without samples may be one whose writer could not say how many there are.
+            empty = self._file.format in ("WAV", "WAVEX") and self._file.frames == 0
+            if empty and (place := place_of_unknown_size(file)) is not None:
+                self._file.close()
+                read = reading_unknown_size(file, place)
+                self._file = _Forward(cast(BinaryIO, _Nameless(file, read)))
         except soundfile.LibsndfileError as error:
             raise not_audio(name, error.error_string) from error
         if self._file.format not in FORMATS:
@@ -188,13 +193,10 @@ class SoundFileDecoder:
 
 
 class _Nameless:
-    """A file without its name, from whose ending soundfile would take '.raw' for headerless; a
-    WAV's size of 0 that is none reads as unknown."""
+    """A file without its name, from whose ending soundfile would take '.raw' for headerless."""
 
-    def __init__(self, file: BinaryIO) -> None:
-        place = place_of_unknown_size(file)
-        self.read = file.read if place is None else reading_unknown_size(file, place)
-        self.seek, self.tell = file.seek, file.tell
+    def __init__(self, file: BinaryIO, read: Callable[[int], bytes]) -> None:
+        self.read, self.seek, self.tell = read, file.seek, file.tell
 
 
 class AvDecoder:

@@ -22,7 +22,6 @@ from numpy.typing import NDArray
 
 from turnout.audio.decoders import BLOCK_SECONDS, Decoder, open_decoder
 from turnout.audio.features import SAMPLE_RATE
-from turnout.audio.mixing import Mixer
 from turnout.config.transcription import MAX_DURATION_SECONDS
 from turnout.errors import AudioError, AudioTooLong, UsageError
 
@@ -32,6 +31,10 @@ LOWEST_RATE = 8_000
 HIGHEST_RATE = 192_000
 LARGEST_SAMPLE = 1e6
 """Full scale is 1, and some programs write 16-bit values as floats; beyond it, powers overflow."""
+CANCELLED = 0.1
+"""Mean of channels / what independent channels would give, in power, below which they cancel."""
+KEPT_POWER = 0.5
+"""How much of a block's powers counts for the next, lest the choice flip from block to block."""
 SPOOL_BYTES = 2**24
 COPY_BYTES = 2**20
 MOST_PIPED_BYTES = 2**32
@@ -82,6 +85,31 @@ class _Decoded:
 
     def close(self) -> None:
         """Nothing is open."""
+
+
+class Mixer:
+    """Mixes the blocks of one recording to mono, or picks one channel."""
+
+    def __init__(self, num_channels: int, channel: int | None) -> None:
+        self._channel = 0 if num_channels == 1 else channel
+        self._powers = np.zeros(num_channels)
+        self._mixed_power = 0.0
+
+    def mix(self, block: Floats) -> Floats:
+        """[samples, channels] -> [samples]: the mean, or the loudest where the mean is cancelled.
+
+        Two channels of opposite sign, as a miswired recorder writes them, have a mean of nothing.
+        """
+        if self._channel is not None:
+            return np.ascontiguousarray(block[:, self._channel])
+        mean = block.mean(axis=1)
+        self._powers = KEPT_POWER * self._powers + np.square(block, dtype=np.float64).sum(axis=0)
+        mean_power = float(np.square(mean, dtype=np.float64).sum())
+        self._mixed_power = KEPT_POWER * self._mixed_power + mean_power
+        independent = self._powers.sum() / len(self._powers) ** 2
+        if self._mixed_power < CANCELLED * independent:
+            return np.ascontiguousarray(block[:, int(self._powers.argmax())])
+        return mean
 
 
 class Recording:
@@ -174,7 +202,7 @@ class Recording:
                     f"to {LARGEST_SAMPLE:g} (full scale is 1); write the file again",
                 )
             mono = self._mixer.mix(block)
-            if leading:
+            if leading:  # no sample differed yet
                 constant = mono[0] if constant is None else constant
                 changes = np.flatnonzero(mono != constant)
                 leading = len(changes) == 0

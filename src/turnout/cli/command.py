@@ -1,16 +1,35 @@
-"""The command line's door: words in, exit status out, one line for every mistake."""
+"""The command: its verbs, words in, exit status out, one line for every mistake.
+
+Each verb's file is imported when the verb is used, so that help answers at once.
+"""
 
 import os
 import sys
 from collections.abc import Sequence
+from importlib.util import find_spec
 
-from cyclopts import App, CycloptsError, UnusedCliTokensError
+from cyclopts import App, CycloptsError, Parameter, UnusedCliTokensError
 
-from turnout.cli.app import build_app
-from turnout.cli.extra import require_extra
+from turnout.cli.options import refuse_fractions
 from turnout.cli.terminal import complain, forgive_encoding, open_closed_streams
-from turnout.errors import TurnoutError, UsageError
+from turnout.errors import MissingExtra, TurnoutError, UsageError
 
+VERBS = {
+    "transcribe": "Write down what is said in recordings, or its translation.",
+    "prepare": "Turn a corpus into cuts to train on, and say what it holds.",
+    "synthesize": "Speak sentences through many voices into a corpus.",
+    "train": "Train a model; stopped and started again, a run goes on.",
+    "evaluate": "Score a model: WER, CER, BLEU, chrF by bandwidth, task, language.",
+    "inspect": "Show which expert each frame of a recording took.",
+    "export": "Write a model folder's ONNX graphs, checked against PyTorch.",
+}
+"""Verb (a file of this folder, and its function there) -> its line in the help."""
+# The others need the workshop.
+RUNTIME_VERBS = ("transcribe",)
+WORKSHOP_MODULES = (
+    "torch", "lightning_fabric", "safetensors", "lhotse", "jiwer", "sacrebleu",
+    "whisper_normalizer", "matplotlib", "tensorboard", "onnxscript", "jaxtyping",
+)  # fmt: skip
 INTERRUPTED = 130
 BROKEN_PIPE = 141
 STDIN = "/dev/stdin"
@@ -32,6 +51,42 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
     return status
+
+
+def build_app() -> App:
+    """The command with all its verbs."""
+    app = App(
+        name="turnout",
+        help="Speech to text with routed experts.",
+        help_format="plaintext",
+        version=_version,
+        config=refuse_fractions,
+        # Without this every list gets an option `--empty-...`.
+        default_parameter=Parameter(negative_iterable=()),
+    )
+    for position, (verb, line) in enumerate(VERBS.items()):
+        # `train` is an App of its own, since it alone reads --config. A name is imported on use.
+        name = f"turnout.cli.{verb}:{'app' if verb == 'train' else verb}"
+        app.command(name, name=verb, help=line, sort_key=position)
+    return app
+
+
+def _version() -> str:
+    from importlib.metadata import version
+
+    return version("turnout")
+
+
+def require_extra(words: Sequence[str]) -> None:
+    """Raise MissingExtra where `words` ask for a verb of the workshop and it is not installed.
+
+    Asked before a verb's arguments are looked at; nothing is imported, and help never needs it.
+    """
+    verb = next((word for word in words if not word.startswith("-")), None)
+    if verb not in VERBS or verb in RUNTIME_VERBS or {"--help", "-h"}.intersection(words):
+        return
+    if any(find_spec(module) is None for module in WORKSHOP_MODULES):
+        raise MissingExtra(f"'turnout {verb}'", "train")
 
 
 def named_stdin(words: list[str]) -> list[str]:

@@ -7,8 +7,9 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from turnout.cli.options import MODEL, ModelOptions, transcriber_of
-from turnout.cli.terminal import complain, note, show, track, write_file
+from turnout.cli.terminal import complain, note, show, write_file
 from turnout.config.transcription import TaskName, TranscriptionOptions
+from turnout.progress import progress
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +49,7 @@ def evaluate(
         data,
         options,
         limit=limit,
-        watched=lambda results, total: track(results, total, "scoring"),
+        watched=lambda results, total: progress(results, "scoring", total),
     )
     show(report)
     for line in report.failed:

@@ -1,11 +1,13 @@
-"""Options that several verbs share, as dataclasses whose docstrings are the help."""
+"""What the arguments of several verbs share, and what is checked of them before any work."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
-from cyclopts import Parameter, Token
+from cyclopts import App, Parameter, Token
+from cyclopts.argument import ArgumentCollection
 
 from turnout.errors import UsageError
 
@@ -51,8 +53,75 @@ MODEL = ModelOptions()
 
 def transcriber_of(options: ModelOptions) -> "Transcriber":
     """The model that is asked for, ready."""
+    # Here, not above: ONNX Runtime takes longer to import than help to answer.
     from turnout.transcription.transcriber import load
 
     return load(
         options.model, backend=options.backend, device=options.device, threads=options.threads
     )
+
+
+def refuse_fractions(_app: App, _commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
+    """Raise UsageError where an option that counts something is given a fraction, which the parser
+    would round without a word."""
+    for argument in arguments:
+        if not counts(argument.hint):
+            continue
+        for token in argument.tokens:
+            # What is no number at all is the parser's to refuse.
+            with suppress(ValueError):
+                if "." in token.value and not float(token.value).is_integer():
+                    raise UsageError(f"{argument.name} is {token.value}: it must be a whole number")
+
+
+def counts(hint: Any) -> bool:
+    """Whether whole numbers are the only numbers of a type."""
+    # Two levels deep, for `int | None` and `tuple[tuple[float, int], ...]` alike.
+    kinds = {kind for inner in get_args(hint) for kind in (inner, *get_args(inner))} or {hint}
+    return int in kinds and float not in kinds
+
+
+def check_targets(
+    audio: Sequence[Path], folder: Path, endings: Sequence[str], more: Sequence[str] = ()
+) -> None:
+    """Raise UsageError where `folder` is a file, where two recordings would be written to one file
+    of it, or where a recording would be written over: before any work, so that none is lost.
+
+    A recording is written to its stem with each of `endings`, all of them together to `more`.
+    """
+    check_folder(folder)
+    owners: dict[Path, Path] = {}
+    for path in audio:
+        for ending in endings:
+            target = folder / f"{path.stem}{ending}"
+            if target in owners:
+                raise UsageError(
+                    f"{owners[target]} and {path} would both be written to {target}: "
+                    "rename one, or run them apart"
+                )
+            owners[target] = path
+    recordings = set(identities(audio))
+    for target in (*owners, *(folder / name for name in more)):
+        if any(found in recordings for found in identities([target])):
+            raise UsageError(
+                f"{target} is one of the recordings and would be written over: choose another "
+                "folder with -o"
+            )
+
+
+def check_folder(folder: Path) -> None:
+    """Raise UsageError where there is a file in its place, or where a folder above it would be."""
+    for place in (folder, *folder.parents):
+        if place.exists():
+            if not place.is_dir():
+                raise UsageError(f"{place} is a file: a folder is needed")
+            return
+
+
+def identities(paths: Sequence[Path]) -> Iterator[tuple[int, int]]:
+    """What tells files apart, whatever they are called; of those that there are."""
+    for path in paths:
+        # A name that cannot be looked up is said to be none where it is opened.
+        with suppress(OSError, ValueError):
+            found = path.stat()
+            yield found.st_dev, found.st_ino

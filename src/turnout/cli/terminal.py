@@ -5,10 +5,10 @@ Knows no verb.
 
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TextIO
 from uuid import uuid4
 
 from turnout.errors import StorageError, TurnoutError
@@ -16,7 +16,6 @@ from turnout.errors import StorageError, TurnoutError
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-T = TypeVar("T")
 WIDE = 220
 """Columns of a table that is written to a file or a pipe."""
 
@@ -34,18 +33,6 @@ def show(renderable: "RenderableType") -> None:
     if not console.is_terminal:
         console = Console(width=WIDE)
     console.print(renderable, highlight=False)
-
-
-def track(items: Iterable[T], total: int, what: str) -> Iterator[T]:
-    """The items, with a bar on stderr while they come, where that is a terminal."""
-    if not sys.stderr.isatty() or total < 2:
-        yield from items
-        return
-    from rich.console import Console
-    from rich.progress import track as bar
-
-    console = Console(stderr=True)
-    yield from bar(items, what, total=total, console=console, transient=True)
 
 
 def note(text: str) -> None:
@@ -95,6 +82,37 @@ def forgive_encoding() -> None:
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
             reconfigure(errors="backslashreplace")
+
+
+@contextmanager
+def hushed_libraries() -> Iterator[None]:
+    """Drop what libraries write to the process's stderr; what Python writes is still shown.
+
+    An MP3 decoder complains there of every damaged frame, beside the one line that turnout says.
+    """
+    original = sys.stderr
+    if not _is_of_process(original):
+        yield
+        return
+    original.flush()
+    shown = os.fdopen(os.dup(2), "w", 1, original.encoding, original.errors)
+    with shown, Path(os.devnull).open("wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+        sys.stderr = shown
+        try:
+            yield
+        finally:
+            sys.stderr = original
+            shown.flush()
+            os.dup2(shown.fileno(), 2)
+
+
+def _is_of_process(stream: TextIO) -> bool:
+    """Whether this is the process's own stderr, not what a caller put in its place."""
+    try:
+        return stream.fileno() == 2
+    except (AttributeError, OSError):
+        return False
 
 
 def write_file(path: Path, content: str | bytes) -> None:

@@ -9,8 +9,8 @@ from cyclopts.argument import ArgumentCollection
 from cyclopts.config import Dict
 
 from turnout.cli.configuration import read_config
+from turnout.cli.options import refuse_fractions
 from turnout.cli.terminal import note, say
-from turnout.cli.whole import refuse_fractions
 from turnout.config import ModelConfig, TrainConfig
 from turnout.config import preset as model_preset
 from turnout.config.plain import to_plain

@@ -2,22 +2,34 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from turnout.cli.hush import hushed_libraries
-from turnout.cli.options import MODEL, RECORDINGS, ModelOptions, Recording, transcriber_of
-from turnout.cli.targets import check_targets
-from turnout.cli.terminal import about, complain, note, say, status_of, track, write_file
+from turnout.cli.options import (
+    MODEL,
+    RECORDINGS,
+    ModelOptions,
+    Recording,
+    check_targets,
+    transcriber_of,
+)
+from turnout.cli.terminal import (
+    about,
+    complain,
+    hushed_libraries,
+    note,
+    say,
+    status_of,
+    write_file,
+)
 from turnout.config.transcription import TaskName, TranscriptionOptions
 from turnout.errors import StorageError, TurnoutError
+from turnout.progress import progress
+from turnout.text.writers import FORMATS, Format, render
 
 if TYPE_CHECKING:
     from turnout.text.transcript import Transcript
-
-Format = Literal["txt", "vtt", "srt", "tsv", "json"]
-FORMATS: tuple[Format, ...] = get_args(Format)
 
 
 @Parameter(name="*")
@@ -27,9 +39,7 @@ class OutputOptions:
 
     output_dir: Annotated[Path | None, Parameter(alias="-o")] = None
     """Write `<stem>.<format>` files here; the current folder where only a format is given."""
-    output_format: Annotated[
-        Literal["txt", "vtt", "srt", "tsv", "json", "all"] | None, Parameter(alias="-f")
-    ] = None
+    output_format: Annotated[Literal[Format, "all"] | None, Parameter(alias="-f")] = None
     """Of the files; txt where only a folder is given."""
 
     @property
@@ -61,7 +71,7 @@ def transcribe(
     results = transcriber_of(model).transcribe_files(audio, options)
     failures: list[TurnoutError] = []
     with hushed_libraries():
-        for path, result in zip(audio, track(results, len(audio), "transcribing"), strict=True):
+        for path, result in zip(audio, progress(results, "transcribing", len(audio)), strict=True):
             if isinstance(result, TurnoutError):
                 complain(f"error: {about(path, result)}")
                 failures.append(result)
@@ -96,8 +106,6 @@ def _print(path: Path, transcript: "Transcript", several: bool) -> None:
 
 
 def _write(path: Path, transcript: "Transcript", output: OutputOptions) -> None:
-    from turnout.text.writers import render
-
     for kind in output.formats:
         target = output.folder / f"{path.stem}.{kind}"
         write_file(target, render(transcript, kind))

@@ -63,6 +63,7 @@ def nearest(name: str, known: Mapping[str, Any]) -> str:
     return f": the keys here are {', '.join(known)}"
 
 
+# Resolving annotations takes longer than reading a configuration.
 @cache
 def _hints(kind: type) -> dict[str, Any]:
     hints = get_type_hints(kind)
@@ -75,6 +76,7 @@ def read_value(hint: Any, value: Any, where: str) -> Any:
     if origin in (Union, UnionType):
         if value is None and NoneType in arguments:
             return None
+        # A field is one type, or that or None; other unions would need guessing.
         (inner,) = (argument for argument in arguments if argument is not NoneType)
         return read_value(inner, value, where)
     if origin is tuple:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from turnout.config.bounds import require
 from turnout.config.model import (
     DecoderConfig,
     EncoderConfig,
@@ -9,7 +10,6 @@ from turnout.config.model import (
     ModelConfig,
     RoutingConfig,
     VocabularyConfig,
-    require,
 )
 from turnout.guidance import Guide
 

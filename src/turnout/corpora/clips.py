@@ -1,21 +1,19 @@
-"""lhotse cuts -> Clips: what the loader must know of a recording, and its samples.
+"""Cuts -> Clips: what training and evaluation must know of an utterance, and its samples.
 
-A clip is one labelled stretch of one recording. Sources that would run a shell or open a
-connection are refused. This file knows nothing of features, batches or epochs.
+This file knows nothing of features, batches or epochs.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from lhotse import CutSet, MonoCut
 from numpy.typing import NDArray
 
 from turnout.audio.features import SAMPLE_RATE
 from turnout.audio.waveform import Waveform, read_audio
-from turnout.corpora.readers.lines import text_lines
+from turnout.config import CorpusConfig
+from turnout.corpora.cuts import Cut, read_cuts
 from turnout.errors import AudioError, ConfigError, ManifestError, MissingManifest
 from turnout.guidance import Bandwidth
 
@@ -25,16 +23,13 @@ MOST_MISSING_SECONDS = 0.1
 TELEPHONE_RATE = 8_000
 """A recording of this native rate or less is narrowband, whatever else is said of it."""
 
-WHOLE_SECONDS = 0.02
-"""A clip may be shorter than its recording by so much and still be all of it."""
-
 HELD_OUT = ("dev", "valid", "test")
 """Splits that begin like this are never trained on."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Clip:
-    """One labelled stretch of one recording."""
+    """One utterance of a corpus: a stretch of a recording, and what is said in it."""
 
     id: str
     path: str
@@ -54,7 +49,7 @@ class Clip:
     native_rate: int | None = None
     """What the recording's file must have, in Hz; None where it is not known."""
     whole: bool = False
-    """Whether it is all of the recording, as far as its cut knows."""
+    """Whether it is all of the recording, as far as that is stated."""
 
 
 def read_clips(cuts: str | Path) -> list[Clip]:
@@ -65,21 +60,12 @@ def read_clips(cuts: str | Path) -> list[Clip]:
     path = Path(cuts)
     if not path.is_file():
         raise MissingManifest(str(cuts), None, None, "no such file: `turnout prepare` writes cuts")
-    for line in text_lines(path):  # before lhotse, which would read a line that never ends
-        if isinstance(line, ManifestError):
-            reason = f"not a lhotse manifest of cuts (line {line.line} {line.reason})"
-            raise ManifestError(str(path), None, None, reason)
-    try:
-        # Absolute: lhotse runs a relative path that begins with 'pipe:' as a command.
-        found = CutSet.from_file(path.absolute())
-        return [_clip(cut, path, number) for number, cut in enumerate(found, 1)]
-    except (ManifestError, MemoryError):
-        raise
-    except Exception as error:  # whatever lhotse, gzip and JSON raise
-        first_line = (str(error).splitlines() or ["it ends early"])[0]
-        raise ManifestError(
-            str(path), None, None, f"not a lhotse manifest of cuts ({first_line})"
-        ) from error
+    return [_clip(cut, path) for cut in read_cuts(path)]
+
+
+def read_corpora(corpora: Iterable[CorpusConfig]) -> dict[str, list[Clip]]:
+    """The clips of every file of cuts that is named, by its path; each is read once."""
+    return {path: read_clips(path) for path in dict.fromkeys(corpus.cuts for corpus in corpora)}
 
 
 def training_clips(clips: Sequence[Clip]) -> list[Clip]:
@@ -136,53 +122,37 @@ class ClipReader:
         return samples
 
 
-def _clip(cut: Any, file: Path, line: int) -> Clip:
-    if not isinstance(cut, MonoCut) or cut.recording is None or len(cut.supervisions) != 1:
+def _clip(cut: Cut | ManifestError, file: Path) -> Clip:
+    if isinstance(cut, ManifestError):
+        if cut.field is not None:
+            raise cut
+        # A line that is nothing known: more likely than a bad line is another kind of file.
+        reason = f"not a lhotse manifest of cuts (line {cut.line} {cut.reason})"
+        raise ManifestError(str(file), None, None, reason)
+    if len(cut.supervisions) != 1:
         reason = "each cut must be a MonoCut with one recording and one supervision"
-        raise ManifestError(str(file), line, None, f"{reason} (cut '{cut.id}')")
-    supervision = cut.supervisions[0]
-    custom = {**(cut.custom or {}), **(supervision.custom or {})}
-    for field in ("text", "language"):
-        if getattr(supervision, field) is None:
-            raise ManifestError(str(file), line, field, f"missing in cut '{cut.id}'")
+        raise cut.place.error(None, f"{reason} (cut '{cut.id}')")
+    (supervision,) = cut.supervisions
+    text, language, speaker = map(supervision.fields.text, ("text", "language", "speaker"))
+    rate = cut.sampling_rate
+    for name, value in (("text", text), ("language", language), ("recording.sampling_rate", rate)):
+        if value is None:
+            raise cut.place.error(name, f"missing in cut '{cut.id}'")
+    assert text is not None and language is not None and rate is not None
+    stated = supervision.custom.bandwidth() or Bandwidth.WIDEBAND
     return Clip(
         id=cut.id,
-        path=_source(cut, file, line),
+        path=str(cut.audio),
         start=cut.start,
         duration=cut.duration,
-        channel=cut.channel if cut.recording.num_channels > 1 else None,
-        text=supervision.text or "",
-        language=supervision.language or "",
-        speaker=supervision.speaker or "unknown",
-        bandwidth=_bandwidth(custom.get("bandwidth"), cut.recording.sampling_rate, file, line),
-        translations=dict(custom.get("translations") or {}),
-        split=custom.get("split"),
+        channel=cut.channel,
+        text=text,
+        language=language,
+        speaker=speaker or "unknown",
+        bandwidth=Bandwidth.NARROWBAND if rate <= TELEPHONE_RATE else stated,
+        translations=dict(supervision.translations),
+        split=supervision.custom.text("split"),
         # Transforms, such as resampling, are of what was read, not of the file.
-        native_rate=None if cut.recording.transforms else cut.recording.sampling_rate,
-        whole=max(cut.start, cut.recording.duration - cut.duration) < WHOLE_SECONDS,
+        native_rate=None if cut.transformed else rate,
+        whole=cut.whole,
     )
-
-
-def _source(cut: MonoCut, file: Path, line: int) -> str:
-    assert cut.recording is not None
-    sources = cut.recording.sources
-    if len(sources) != 1 or sources[0].type != "file":
-        kinds = ", ".join(source.type for source in sources)
-        raise ManifestError(
-            str(file),
-            line,
-            "recording.sources",
-            f"only one source of type 'file' is read, cut '{cut.id}' has: {kinds}",
-        )
-    path = Path(str(sources[0].source))
-    beside = file.parent / path
-    return str(beside if not path.is_absolute() and beside.exists() else path)
-
-
-def _bandwidth(stated: str | None, rate: int, file: Path, line: int) -> Bandwidth:
-    if stated is not None and stated not in tuple(Bandwidth):
-        choices = " or ".join(Bandwidth)
-        raise ManifestError(str(file), line, "bandwidth", f"'{stated}': expected {choices}")
-    if rate <= TELEPHONE_RATE:
-        return Bandwidth.NARROWBAND
-    return Bandwidth(stated) if stated else Bandwidth.WIDEBAND

@@ -1,80 +1,146 @@
-"""Entries and what was measured of them -> lhotse cuts on disk.
+"""Cuts as lhotse writes them, read as plain JSON lines.
 
-One supervision a cut: `text`, `language`, `speaker`, and in `custom` the translations by target
-language, the bandwidth, and the split where there is one.
+lhotse's own reader would make of a recording what its sources say, such as a command that is run
+(`command`) or a connection that is opened (`url`); here these are refused, unopened.
 """
 
-import os
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from math import inf, isfinite
 from pathlib import Path
-from uuid import uuid4
+from typing import Any
 
-from lhotse import CutSet, MonoCut, Recording, SupervisionSegment
-from lhotse.audio import AudioSource
-from lhotse.cut import Cut
+from turnout.corpora.manifest import Fields, Place, beside, json_lines
+from turnout.errors import ManifestError, shown
 
-from turnout.corpora.entry import Entry
-from turnout.corpora.measure import Measured
-from turnout.errors import StorageError
-
-
-def cut_of(entry: Entry, measured: Measured) -> MonoCut:
-    """The cut of one utterance; its recording keeps the file's native rate."""
-    # a file of several channels that are to be mixed counts as one channel
-    channels = [0] if entry.channel is None else list(range(max(2, entry.channel + 1)))
-    recording = Recording(
-        id=entry.id,
-        sources=[
-            AudioSource(
-                type="file",
-                channels=channels,
-                source=str(entry.audio.absolute()),
-            )
-        ],
-        sampling_rate=measured.native_rate,
-        num_samples=measured.num_samples,
-        duration=measured.num_samples / measured.native_rate,
-    )
-    custom: dict[str, object] = {
-        "translations": dict(entry.translations),
-        "bandwidth": str(measured.bandwidth),
-    }
-    if entry.split is not None:
-        custom["split"] = entry.split
-    channel = entry.channel or 0
-    supervision = SupervisionSegment(
-        id=entry.id,
-        recording_id=entry.id,
-        start=0.0,
-        duration=measured.duration,
-        channel=channel,
-        text=entry.text,
-        language=entry.language,
-        speaker=entry.speaker,
-        custom=custom,
-    )
-    return MonoCut(
-        id=entry.id,
-        start=measured.start,
-        duration=measured.duration,
-        channel=channel,
-        supervisions=[supervision],
-        recording=recording,
-    )
+Json = Mapping[str, Any]
+MONO_CUT = ("MonoCut", "Cut")
+"""The second is what lhotse before 0.8 called it."""
+WHOLE_SECONDS = 0.02
+"""A cut may be shorter than its recording by so much and still be all of it."""
+DANGERS = {"command": ", which would run a command", "url": ", which would be fetched"}
 
 
-def write_cuts(cuts: Iterable[Cut], path: Path) -> None:
-    """Write `*.jsonl.gz` whole or not at all; raises StorageError."""
-    partial = path.with_name(f".{uuid4().hex}.jsonl.gz")
+@dataclass(frozen=True, kw_only=True)
+class Supervision:
+    """What is said in one stretch of a cut."""
+
+    id: str
+    start: float
+    """Seconds into the cut; where it began before the cut does, below 0."""
+    duration: float
+    fields: Fields
+    """`text`, `language`, `speaker`."""
+    custom: Fields
+    """What it has besides, and what its cut has."""
+    translations: Mapping[str, str]
+    """Text by target language."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cut:
+    """A stretch of one channel of a recording, and the supervisions in it."""
+
+    id: str
+    place: Place
+    audio: Path
+    """The file that holds the channel."""
+    channel: int | None
+    """Which of the file's channels it is; None where that has one, or all are to be mixed."""
+    sampling_rate: int | None
+    transformed: bool
+    """Whether lhotse would change the audio that it reads, by resampling for example."""
+    start: float
+    """Seconds into the recording."""
+    duration: float
+    whole: bool
+    """Whether it is all of the recording, as far as that is stated."""
+    supervisions: tuple[Supervision, ...]
+
+
+def read_cuts(path: Path) -> Iterator[Cut | ManifestError]:
+    """The cuts of a `*.jsonl` or `*.jsonl.gz`; audio paths are relative to its folder."""
+    for line in json_lines(path):
+        yield line if isinstance(line, ManifestError) else parse_cut(line, path.parent)
+
+
+def parse_cut(line: Fields, folder: Path) -> Cut | ManifestError:
+    """One cut, or why it is none."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        CutSet.from_cuts(cuts).to_file(partial)
-        with partial.open("rb") as written:
-            os.fsync(written.fileno())
-        partial.replace(path)
-    except OSError as error:
-        raise StorageError(f"{path}: cannot be written ({error.strerror or error})") from error
-    finally:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
+        return _cut(line.values, line.place, folder)
+    except ManifestError as error:
+        return error
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        return line.place.error(None, f"is no cut as lhotse writes it ({shown(error)})")
+
+
+def _cut(cut: Json, place: Place, folder: Path) -> Cut:
+    if cut.get("type") not in MONO_CUT:
+        kind = cut.get("type") or ("recording" if "sources" in cut else "supervision")
+        raise place.error(
+            "type",
+            f"is {kind}: MonoCut was expected ('lhotse cut simple' makes them of "
+            "recordings and supervisions)",
+        )
+    recording: Json = cut.get("recording") or {}
+    if not recording:
+        raise place.error("recording", "is missing: a cut with its recording was expected")
+    source, channel = _source(recording, cut.get("channel", 0), place)
+    rate = recording.get("sampling_rate")
+    start, duration = cut["start"], cut["duration"]
+    # The numbers stay as they are written: digests of features are of 0 and of 0.0.
+    if not (isfinite(start) and start >= 0 and isfinite(duration)):
+        raise _no_time(place)
+    beyond = recording.get("duration", inf) - duration
+    custom = cut.get("custom") or {}
+    return Cut(
+        id=str(cut["id"]),
+        place=place,
+        audio=beside(folder, source),
+        channel=channel,
+        sampling_rate=None if rate is None else int(rate),
+        transformed=bool(recording.get("transforms")),
+        start=start,
+        duration=duration,
+        whole=start < WHOLE_SECONDS and beyond < WHOLE_SECONDS,
+        supervisions=tuple(
+            _supervision(said, custom, place) for said in cut.get("supervisions") or ()
+        ),
+    )
+
+
+def _supervision(said: Json, of_cut: Json, place: Place) -> Supervision:
+    custom = {**of_cut, **(said.get("custom") or {})}
+    translations = custom.get("translations") or {}
+    if not all(isinstance(item, str) for pair in translations.items() for item in pair):
+        raise place.error("translations", "is no mapping of a language to a text")
+    if not (isfinite(said["start"]) and isfinite(said["duration"])):
+        raise _no_time(place)
+    return Supervision(
+        id=str(said["id"]),
+        start=said["start"],
+        duration=said["duration"],
+        fields=Fields(said, place),
+        custom=Fields(custom, place),
+        translations=translations,
+    )
+
+
+def _source(recording: Json, channel: int, place: Place) -> tuple[str, int | None]:
+    """The file that holds the channel, and which of its channels it is."""
+    for source in recording["sources"]:
+        if source["type"] != "file":
+            raise place.error(
+                "recording.sources",
+                f"has a source of type '{source['type']}'{DANGERS.get(source['type'], '')}: "
+                "'file' was expected",
+            )
+    for source in recording["sources"]:
+        if channel in source["channels"]:
+            many = len(source["channels"]) > 1
+            return source["source"], source["channels"].index(channel) if many else None
+    raise place.error("channel", f"is {channel}, which no source of the recording has")
+
+
+def _no_time(place: Place) -> ManifestError:
+    return place.error("start", "or 'duration' is no time: seconds, 0 or more, were expected")

@@ -3,13 +3,14 @@
 Everything is decoded to its end: a header's length is never believed.
 """
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from turnout.audio.bandwidth import measure_bandwidth
 from turnout.audio.features import SAMPLE_RATE
 from turnout.audio.waveform import Waveform, read_audio
-from turnout.corpora.entry import Entry
+from turnout.corpora.entry import Entry, MeasuredEntry
 from turnout.errors import AudioError
 from turnout.guidance import Bandwidth
 
@@ -21,22 +22,6 @@ CLEAR = 0.8
 """Share of a speaker's audio that must have one bandwidth for short clips to follow it."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Measured:
-    """An entry's audio: the whole file's, then that of the stretch that the entry means."""
-
-    native_rate: int
-    """Hz."""
-    num_samples: int
-    """Of the whole file, at its native rate."""
-    start: float
-    """Seconds into the file."""
-    duration: float
-    """Seconds."""
-    bandwidth: Bandwidth
-    """As stated, or else measured."""
-
-
 class Measurer:
     """Measures entries; the last file stays decoded, since its segments follow each other."""
 
@@ -44,14 +29,15 @@ class Measurer:
         self._max_duration = max_duration
         self._last: tuple[tuple[str, int | None], Waveform] | None = None
 
-    def measure(self, entry: Entry) -> Measured:
+    def measure(self, entry: Entry) -> MeasuredEntry:
         """The figures of one entry; raises ManifestError, citing its line."""
         waveform = self._read(entry)
         stop = _stop(entry, len(waveform.samples))
         start = round(entry.offset * SAMPLE_RATE)
         samples = waveform.samples[start:stop]
         rate = waveform.native_rate
-        return Measured(
+        return MeasuredEntry(
+            entry=entry,
             native_rate=rate,
             num_samples=max(1, round(len(waveform.samples) * rate / SAMPLE_RATE)),
             start=start / SAMPLE_RATE,
@@ -63,6 +49,7 @@ class Measurer:
         key = (str(entry.audio), entry.channel)
         if self._last is not None and self._last[0] == key:
             return self._last[1]
+        # Let go of it first: two recordings of hours need twice the memory.
         self._last = None
         try:
             waveform = read_audio(
@@ -77,7 +64,7 @@ class Measurer:
 
 
 def _stop(entry: Entry, length: int) -> int:
-    """The sample after the stretch's last."""
+    """The sample after the utterance's last."""
     seconds = length / SAMPLE_RATE
     if entry.offset >= seconds:
         raise entry.place.error(
@@ -90,41 +77,43 @@ def _stop(entry: Entry, length: int) -> int:
         raise entry.place.error(
             "duration",
             f"is {entry.duration:g}: the audio ends at {seconds:g} seconds"
-            + (f", {end - seconds:.2f} before the stretch does" if entry.offset else ""),
+            + (f", {end - seconds:.2f} before the utterance does" if entry.offset else ""),
         )
+    # Stated times are rounded: an end near the recording's is the recording's.
     if abs(end - seconds) <= TOLERANCE:
         return length
     return max(round(end * SAMPLE_RATE), round(entry.offset * SAMPLE_RATE) + 1)
 
 
-def settle_bandwidths(
-    pairs: Sequence[tuple[Entry, Measured]],
-) -> Iterator[tuple[Entry, Measured]]:
+def settle_bandwidths(entries: Sequence[MeasuredEntry]) -> Iterator[MeasuredEntry]:
     """Short clips take the bandwidth that nearly all of their speaker's audio has.
 
     One word of a wideband voice may have no sound above 4 kHz. What a manifest states stays.
     """
-    usual = _usual_bandwidths(pairs)
-    for entry, measured in pairs:
-        found = usual.get((entry.speaker, measured.native_rate))
-        if entry.bandwidth is None and measured.duration < SHORT and found is not None:
-            yield entry, replace(measured, bandwidth=found)
+    usual = _usual_bandwidths(entries)
+    for measured in entries:
+        found = usual.get((measured.entry.speaker, measured.native_rate))
+        if measured.entry.bandwidth is None and measured.duration < SHORT and found is not None:
+            yield replace(measured, bandwidth=found)
         else:
-            yield entry, measured
+            yield measured
 
 
 def _usual_bandwidths(
-    pairs: Sequence[tuple[Entry, Measured]],
+    entries: Sequence[MeasuredEntry],
 ) -> dict[tuple[str | None, int], Bandwidth]:
     """The bandwidth of most audio of each speaker and native rate, where it is clear."""
-    seconds: dict[tuple[str | None, int], dict[Bandwidth, float]] = {}
-    for entry, measured in pairs:
-        if entry.speaker is not None:
-            of = seconds.setdefault((entry.speaker, measured.native_rate), {})
-            of[measured.bandwidth] = of.get(measured.bandwidth, 0.0) + measured.duration
-    usual: dict[tuple[str | None, int], Bandwidth] = {}
-    for key, of in seconds.items():
-        most = max(of, key=of.__getitem__)
-        if of[most] >= CLEAR * sum(of.values()):
-            usual[key] = most
-    return usual
+    # Of each rate apart: the telephone calls of a speaker tell nothing of a studio's recordings.
+    seconds: defaultdict[tuple[str | None, int], defaultdict[Bandwidth, float]] = defaultdict(
+        lambda: defaultdict(float)
+    )
+    for measured in entries:
+        if measured.entry.speaker is not None:
+            heard = seconds[measured.entry.speaker, measured.native_rate]
+            heard[measured.bandwidth] += measured.duration
+    most = {key: max(heard, key=heard.__getitem__) for key, heard in seconds.items()}
+    return {
+        key: bandwidth
+        for key, bandwidth in most.items()
+        if seconds[key][bandwidth] >= CLEAR * sum(seconds[key].values())
+    }

@@ -1,32 +1,24 @@
 """`turnout prepare`: a corpus as somebody has it -> lhotse cuts, one file a split.
 
-Knows the order of the work, not the formats (`readers`, `corpora`).
+Knows the order of the work, not the kinds of manifests (`readers`).
 """
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
-from lhotse.cut import Cut
-
 from turnout.config.preparation import PrepareConfig
-from turnout.corpora.cuts import cut_of, write_cuts
-from turnout.corpora.entry import Entry, Note, Read
-from turnout.corpora.measure import Measured, Measurer, settle_bandwidths
-from turnout.corpora.readers.detect import reader_of
-from turnout.corpora.splits import deal
-from turnout.corpora.summary import SplitSummary, Summary
-from turnout.errors import ManifestError, UsageError
+from turnout.corpora.entry import Entries, Entry, MeasuredEntry
+from turnout.corpora.measure import Measurer, settle_bandwidths
+from turnout.corpora.readers.kinds import reader_of
+from turnout.corpora.splits import by_split, split_by_speaker, with_speakers
+from turnout.corpora.summary import Summary
+from turnout.corpora.writing import write_splits
+from turnout.errors import ManifestError
 from turnout.progress import progress
 
-Pair = tuple[Entry, Measured]
 T = TypeVar("T")
-BY_RECORDING = (
-    "no line has a speaker: the splits are dealt by recording, so a speaker may be in several of "
-    "them, and scores may be better than for new speakers"
-)
 
 
 def prepare(source: Path, output: Path, config: PrepareConfig | None = None) -> Summary:
@@ -37,76 +29,67 @@ def prepare(source: Path, output: Path, config: PrepareConfig | None = None) -> 
     UsageError for a source that is nothing known, StorageError.
     """
     config = config or PrepareConfig()
-    bad = Bad(config.skip_bad)
-    notes: list[str] = []
-    entries = list(bad.without(_without(notes, reader_of(source, config)(source, config))))
-    entries, more = merge(entries, bad)
-    notes += more
-    entries = list(bad.without(_checked(entry) for entry in entries))
-    pairs = list(bad.without(_measured(entries, config)))
-    if not pairs:
-        raise ManifestError(str(source), None, None, _nothing(bad))
-    pairs = list(settle_bandwidths(pairs))
+    ledger = Ledger(config.skip_bad)
+    entries = ledger.good(reader_of(source, config)(source, config))
+    entries = ledger.good(merged(entries))
+    entries = ledger.good(map(_checked, entries))
+    measured = ledger.good(_measured(entries, config))
+    if not measured:
+        raise ManifestError(str(source), None, None, _nothing(ledger))
+    measured = list(settle_bandwidths(measured))
     if config.shares is not None:
-        pairs, more = dealt(list(bad.without(_attributed(pairs))), config.shares, config.seed)
-        notes += more
-    splits = write_splits(split(pairs), output)
-    return Summary(splits=splits, skipped=tuple(bad.skipped), notes=tuple(notes))
-
-
-def _without(notes: list[str], items: Read) -> Iterator[Entry | ManifestError]:
-    """The items that are no notes; the others are added to `notes`."""
-    for item in items:
-        if isinstance(item, Note):
-            notes.append(item.text)
-        else:
-            yield item
+        measured = ledger.good(with_speakers(measured))
+        measured = ledger.good(split_by_speaker(measured, config.shares, config.seed))
+    splits = write_splits(by_split(measured), output)
+    return Summary(splits=splits, skipped=tuple(ledger.skipped), notes=tuple(ledger.remarks))
 
 
 @dataclass(frozen=True)
-class Bad:
-    """What becomes of a line that cannot be used: it is raised, or left out and listed."""
+class Ledger:
+    """What of a corpus cannot be used, and what is to be said of it."""
 
-    skip: bool
+    skip_bad: bool
     skipped: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
 
-    def without(self, items: Iterable[T | ManifestError]) -> Iterator[T]:
-        """The good items."""
+    def good(self, items: Iterable[T | ManifestError | str]) -> list[T]:
+        """The items that are neither errors nor remarks; the first error is raised, or else all
+        are listed."""
+        found: list[T] = []
         for item in items:
-            if isinstance(item, ManifestError):
-                self.take(item)
+            if isinstance(item, str):
+                self.remarks.append(item)
+            elif not isinstance(item, ManifestError):
+                found.append(item)
+            elif self.skip_bad:
+                self.skipped.append(str(item))
             else:
-                yield item
-
-    def take(self, error: ManifestError) -> None:
-        """Raise the error, or note it."""
-        if not self.skip:
-            raise error
-        self.skipped.append(str(error))
+                raise item
+        return found
 
 
-def merge(entries: Iterable[Entry], bad: Bad) -> tuple[list[Entry], list[str]]:
-    """One entry for each stretch of audio, and notes.
+def merged(entries: Sequence[Entry]) -> Entries:
+    """One entry for each utterance.
 
-    Several lines may name the same stretch, each with another translation; ids become unique.
+    Several lines may name the same audio, each with another translation; ids become unique.
     """
-    merged: dict[tuple[str, float, float, int], Entry] = {}
-    lines = 0
+    found: dict[tuple[str, float, float, int], Entry] = {}
     for entry in entries:
-        lines += 1
         key = (
             str(entry.audio.absolute()),
+            # Times that differ by less were rounded by whoever wrote them.
             round(entry.offset, 3),
             round(entry.duration or 0.0, 2),
             entry.channel or 0,
         )
         try:
-            merged[key] = _joined(merged[key], entry) if key in merged else entry
+            found[key] = _joined(found[key], entry) if key in found else entry
         except ManifestError as error:
-            bad.take(error)
-    put = lines - len(merged)
-    notes = [f"{put} of {lines} lines named audio of an earlier line"] if put else []
-    return list(_unique(merged.values())), notes
+            yield error
+    if len(found) < len(entries):
+        put = len(entries) - len(found)
+        yield f"{put} of {len(entries)} lines named audio of an earlier line"
+    yield from _unique(found.values())
 
 
 def _joined(first: Entry, second: Entry) -> Entry:
@@ -163,72 +146,19 @@ def _checked(entry: Entry) -> Entry | ManifestError:
     return entry
 
 
-def _measured(entries: list[Entry], config: PrepareConfig) -> Iterator[Pair | ManifestError]:
-    """Each entry with its audio's figures; a progress bar on stderr."""
+def _measured(
+    entries: list[Entry], config: PrepareConfig
+) -> Iterator[MeasuredEntry | ManifestError]:
+    """Each entry with its audio's figures; a bar on stderr."""
     measurer = Measurer(config.max_duration)
     for entry in progress(entries, "measuring", len(entries)):
         try:
-            yield entry, measurer.measure(entry)
+            yield measurer.measure(entry)
         except ManifestError as error:
             yield error
 
 
-def split(pairs: list[Pair]) -> dict[str, list[Cut]]:
-    """The cuts of each split that the entries name, or 'cuts' alone."""
-    stated = [entry.split is not None for entry, _ in pairs]
-    if any(stated) and not all(stated):
-        entry, _ = pairs[stated.index(False)]
-        raise entry.place.error("split", "is missing here, and other lines have one")
-    splits: dict[str, list[Cut]] = {}
-    for entry, measured in pairs:
-        splits.setdefault(entry.split or "cuts", []).append(cut_of(entry, measured))
-    return splits
-
-
-def _attributed(pairs: list[Pair]) -> Iterator[Pair | ManifestError]:
-    """The pairs that have a speaker; all of them where none has."""
-    some = any(entry.speaker is not None for entry, _ in pairs)
-    for entry, measured in pairs:
-        if some and entry.speaker is None:
-            yield entry.place.error(
-                "speaker", "is missing here, and other lines have one: --split deals out by speaker"
-            )
-        else:
-            yield entry, measured
-
-
-def dealt(
-    pairs: list[Pair], shares: Mapping[str, float], seed: int
-) -> tuple[list[Pair], list[str]]:
-    """The entries with splits by speaker, or by recording where no speaker is stated; notes."""
-    if any(entry.split is not None for entry, _ in pairs):
-        raise UsageError("the corpus has splits of its own: leave --split out")
-    by_recording = all(entry.speaker is None for entry, _ in pairs)
-    seconds: defaultdict[str, float] = defaultdict(float)
-    owners = [
-        str(entry.audio.absolute()) if by_recording else str(entry.speaker) for entry, _ in pairs
-    ]
-    for owner, (_, measured) in zip(owners, pairs, strict=True):
-        seconds[owner] += measured.duration
-    splits = deal(seconds, shares, seed, "recording" if by_recording else "speaker")
-    found = [
-        (replace(entry, split=splits[owner]), measured)
-        for owner, (entry, measured) in zip(owners, pairs, strict=True)
-    ]
-    return found, [BY_RECORDING] if by_recording else []
-
-
-def write_splits(splits: Mapping[str, list[Cut]], output: Path) -> dict[str, SplitSummary]:
-    """Write a file for each split into `output`, and count what is in it."""
-    summaries: dict[str, SplitSummary] = {}
-    for name, cuts in splits.items():
-        path = output / f"{name}.jsonl.gz"
-        write_cuts(cuts, path)
-        summaries[name] = SplitSummary.of(path, cuts)
-    return summaries
-
-
-def _nothing(bad: Bad) -> str:
-    if not bad.skipped:
+def _nothing(ledger: Ledger) -> str:
+    if not ledger.skipped:
         return "holds no utterance"
-    return f"holds no usable utterance; the first of {len(bad.skipped)}: {bad.skipped[0]}"
+    return f"holds no usable utterance; the first of {len(ledger.skipped)}: {ledger.skipped[0]}"

@@ -1,19 +1,74 @@
-"""Speakers dealt out to splits, so that nobody is heard in two of them."""
+"""Which split each utterance belongs to: as its corpus says, or dealt out by speaker, so that
+nobody is heard in two of them."""
 
 import random
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Literal
 
-from turnout.errors import UsageError
+from turnout.corpora.entry import Entry, MeasuredEntry
+from turnout.errors import ManifestError, UsageError
 
 ADVICE = {
     "speaker": "name fewer splits, or leave the speakers out: then recordings are dealt",
     "recording": "name fewer splits",
 }
+BY_RECORDING = (
+    "no line has a speaker: the splits are dealt by recording, so a speaker may be in several of "
+    "them, and scores may be better than for new speakers"
+)
 
 
-def deal(
+def by_split(entries: Sequence[MeasuredEntry]) -> dict[str, list[MeasuredEntry]]:
+    """The entries of each split that they name, or 'cuts' alone."""
+    stated = [measured.entry.split is not None for measured in entries]
+    if any(stated) and not all(stated):
+        entry = entries[stated.index(False)].entry
+        raise entry.place.error("split", "is missing here, and other lines have one")
+    splits: dict[str, list[MeasuredEntry]] = defaultdict(list)
+    for measured in entries:
+        splits[measured.entry.split or "cuts"].append(measured)
+    return splits
+
+
+def with_speakers(
+    entries: Sequence[MeasuredEntry],
+) -> Iterator[MeasuredEntry | ManifestError]:
+    """The entries that have a speaker; all of them where none has."""
+    some = any(measured.entry.speaker is not None for measured in entries)
+    for measured in entries:
+        if some and measured.entry.speaker is None:
+            yield measured.entry.place.error(
+                "speaker", "is missing here, and other lines have one: --split deals out by speaker"
+            )
+        else:
+            yield measured
+
+
+def split_by_speaker(
+    entries: Sequence[MeasuredEntry], shares: Mapping[str, float], seed: int
+) -> Iterator[MeasuredEntry | str]:
+    """The entries with splits by speaker, or with a remark by recording where none is stated."""
+    if any(measured.entry.split is not None for measured in entries):
+        raise UsageError("the corpus has splits of its own: leave --split out")
+    by_recording = all(measured.entry.speaker is None for measured in entries)
+
+    def owner(entry: Entry) -> str:
+        return str(entry.audio.absolute()) if by_recording else str(entry.speaker)
+
+    seconds: defaultdict[str, float] = defaultdict(float)
+    for measured in entries:
+        seconds[owner(measured.entry)] += measured.duration
+    splits = assign_splits(seconds, shares, seed, "recording" if by_recording else "speaker")
+    if by_recording:
+        yield BY_RECORDING
+    for measured in entries:
+        entry = replace(measured.entry, split=splits[owner(measured.entry)])
+        yield replace(measured, entry=entry)
+
+
+def assign_splits(
     seconds: Mapping[str, float],
     shares: Mapping[str, float],
     seed: int,
@@ -31,6 +86,7 @@ def deal(
             f"{unit}{'s' * (len(seconds) != 1)}: no {unit} may stand in two splits, so "
             f"{ADVICE[unit]}"
         )
+    # Sorted first: the draw must not depend on the order of the manifest's lines.
     order = sorted(seconds)
     random.Random(seed).shuffle(order)
     total = sum(seconds.values())
@@ -38,7 +94,7 @@ def deal(
     result: dict[str, str] = {}
     for position, speaker in enumerate(order):
         empty = [name for name in shares if name not in result.values()]
-        # the last speakers are kept for splits that have none yet
+        # The last speakers are kept for splits that have none yet
         choices = empty if len(empty) >= len(order) - position else list(shares)
         result[speaker] = max(choices, key=lambda name: shares[name] * total - given[name])
         given[result[speaker]] += seconds[speaker]

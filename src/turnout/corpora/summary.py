@@ -1,14 +1,15 @@
 """What a prepared corpus holds: printed by the command line, kept in a run's card."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lhotse.cut import Cut
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
+
+from turnout.corpora.entry import MeasuredEntry
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,24 +30,19 @@ class SplitSummary:
     """Utterances in which nothing is said."""
 
     @classmethod
-    def of(cls, path: Path, cuts: Iterable[Cut]) -> "SplitSummary":
-        """Count cuts as `write_cuts` takes them."""
-        cuts = list(cuts)
-        said = [(cut, cut.supervisions[0], cut.supervisions[0].custom or {}) for cut in cuts]
-        pairs = (
-            f"{supervision.language}>{target}"
-            for _, supervision, custom in said
-            for target in custom.get("translations", {})
-        )
+    def of(cls, path: Path, measured: Sequence[MeasuredEntry]) -> "SplitSummary":
+        """Count the entries that were written to `path`."""
+        entries = [one.entry for one in measured]
+        pairs = (f"{entry.language}>{target}" for entry in entries for target in entry.translations)
         return cls(
             path=path,
-            utterances=len(cuts),
-            seconds=sum(cut.duration for cut in cuts),
-            speakers=len({supervision.speaker for _, supervision, _ in said} - {None}),
-            languages=Counter(str(supervision.language) for _, supervision, _ in said),
+            utterances=len(entries),
+            seconds=sum(one.duration for one in measured),
+            speakers=len({entry.speaker for entry in entries} - {None}),
+            languages=Counter(str(entry.language) for entry in entries),
             translations=Counter(pairs),
-            bandwidths=Counter(str(custom.get("bandwidth")) for _, _, custom in said),
-            empty=sum(not (supervision.text or "").strip() for _, supervision, _ in said),
+            bandwidths=Counter(one.bandwidth.value for one in measured),
+            empty=sum(not (entry.text or "").strip() for entry in entries),
         )
 
     @property

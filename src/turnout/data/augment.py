@@ -12,18 +12,14 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from turnout.audio.features import HOP_SAMPLES, SAMPLE_RATE, log_mel_of, mel_power
-from turnout.config import AugmentConfig, FeatureConfig
-from turnout.data.joining import Joining
-from turnout.data.noise import TELEPHONE_HZ, NoiseBank, envelope, noise_bank
-from turnout.data.sounds import draw_sound
-from turnout.data.store import Variant
+from turnout.audio.features import HOP_SAMPLES, SAMPLE_RATE, log_mel_of, mel_power, num_frames
+from turnout.config import AugmentConfig, ModelConfig
+from turnout.data.noise import TELEPHONE_HZ, NoiseBank, draw_sound, envelope, noise_bank
+from turnout.data.plan import WORD_WARP_JITTER, PlannedUtterance
+from turnout.data.variants import Variant
 
 Floats = NDArray[np.float32]
-FRAMES_PER_SECOND = SAMPLE_RATE / HOP_SAMPLES
 NATS_PER_DB = np.log(10.0) / 10.0
-WORD_TEMPO_JITTER = 0.04
-WORD_WARP_JITTER = 0.01
 WORD_LEVEL_DB = 5.0
 WARP_STEP = 0.01
 SILENT_ABOVE_HZ = 4300.0
@@ -40,57 +36,17 @@ LONGEST_MASK_SHARE = 0.1
 """Of an utterance that one time mask may hide: short utterances are one word."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Shape:
-    """What is drawn of an utterance before its frames are looked at: enough to know its length."""
-
-    speed: tuple[float, ...]
-    """Tempo of each word."""
-    warp: tuple[float, ...]
-    """Frequency warp of each word."""
-    counts: tuple[int, ...]
-    """Frames of each word after the change of tempo."""
-    gaps: tuple[int, ...]
-    """Frames before, between and behind the words."""
-
-    @property
-    def num_frames(self) -> int:
-        """Of the utterance."""
-        return sum(self.counts) + sum(self.gaps)
-
-
-def draw_shape(
-    counts: Sequence[int], joining: Joining, config: AugmentConfig, rng: np.random.Generator
-) -> Shape:
-    """Tempo and warp for words of these frame counts, with a little jitter from word to word."""
-    words = len(counts)
-    speed, warp = (
-        np.full(words, rng.uniform(*config.speed)),
-        np.full(words, rng.uniform(*config.warp)),
-    )
-    if words > 1 and config.speed[0] < config.speed[1]:
-        speed *= rng.uniform(1 - WORD_TEMPO_JITTER, 1 + WORD_TEMPO_JITTER, words)
-    if words > 1 and config.warp[0] < config.warp[1]:
-        warp *= rng.uniform(1 - WORD_WARP_JITTER, 1 + WORD_WARP_JITTER, words)
-    return Shape(
-        speed=tuple(speed.tolist()),
-        warp=tuple(warp.tolist()),
-        counts=tuple(max(1, round(n / s)) for n, s in zip(counts, speed, strict=True)),
-        gaps=tuple(round(gap * FRAMES_PER_SECOND) for gap in joining.gaps),
-    )
-
-
 @dataclass(frozen=True)
 class Augmenter:
     """Stored words -> log-mel of one augmented utterance."""
 
     config: AugmentConfig
-    features: FeatureConfig
+    model: ModelConfig
 
     @cached_property
     def bank(self) -> NoiseBank:
-        """Noise for these features."""
-        return noise_bank(self.features)
+        """Noise for the model's features."""
+        return noise_bank(self.model.features)
 
     @cached_property
     def inside_telephone(self) -> NDArray[np.bool_]:
@@ -98,35 +54,33 @@ class Augmenter:
         return self.bank.band_hz < TELEPHONE_HZ
 
     def speech(
-        self,
-        words: Sequence[Variant],
-        shape: Shape,
-        joining: Joining,
-        narrow: bool,
-        rng: np.random.Generator,
+        self, words: Sequence[Variant], planned: PlannedUtterance, rng: np.random.Generator
     ) -> Floats:
         """The log-mel frames, [frames, mels], of one utterance."""
-        power = self._joined(words, shape, joining, narrow, rng)
+        power = self._joined(words, planned, rng)
         if rng.random() < self.config.noise:
+            # The ratio is that of the words: pauses, however long, do not change it.
             loud = power.sum(axis=1)
             level = float(loud[loud > loud.mean()].mean()) if loud.any() else 0.0
             snr_db = rng.uniform(*self.config.noise_snr_db)
+            # Somebody else talking has a spectrum like this speaker's.
             babble = power[int(rng.integers(len(power)))] + power.mean(axis=0)
-            noise = self._noise(len(power), babble, narrow, rng)
+            noise = self._noise(len(power), babble, planned.narrow, rng)
             total = max(float(noise.sum(axis=1).mean()), 1e-20)
             power += noise * np.float32(level * 10.0 ** (-snr_db / 10.0) / total)
         return self._finished(power, rng)
 
-    def empty(self, frames: int, narrow: bool, rng: np.random.Generator) -> Floats:
+    def empty(self, planned: PlannedUtterance, rng: np.random.Generator) -> Floats:
         """The log-mel frames of an utterance without words: noise, faint noise, digital zero, or
         (`AugmentConfig.sounds`) clicks, tones and hum."""
-        mels = len(self.bank.band_hz)
+        frames, narrow, mels = planned.num_frames, planned.narrow, len(self.bank.band_hz)
         if rng.random() < self.config.sounds:
             sound = draw_sound((frames + SPARE_FRAMES) * HOP_SAMPLES, rng)
-            power = mel_power(sound, self.features)[:frames]
+            power = mel_power(sound, self.model.features)[:frames]
             return self._finished(power * self.inside_telephone if narrow else power, rng)
         if rng.random() < 0.15:
             return self._finished(np.zeros((frames, mels), np.float32), rng)
+        # A room: more power the lower the frequency.
         fall = np.power(self.bank.band_hz / 1000.0 + 0.2, -1.5, dtype=np.float32)
         noise = self._noise(frames, self.bank.white_mean * fall, narrow, rng)
         noise = noise * np.float32(10.0 ** rng.uniform(2.0, 9.0))
@@ -135,24 +89,22 @@ class Augmenter:
         return self._finished(noise, rng)
 
     def _joined(
-        self,
-        words: Sequence[Variant],
-        shape: Shape,
-        joining: Joining,
-        narrow: bool,
-        rng: np.random.Generator,
+        self, words: Sequence[Variant], planned: PlannedUtterance, rng: np.random.Generator
     ) -> Floats:
         """Mel power of the words and their gaps, coloured alike, [frames, mels]."""
+        shape, narrow = planned.shape, planned.narrow
         colour = self._colour(rng)
         floor = np.stack([word.floor for word in words]).astype(np.float32).mean(axis=0) + colour
-        if joining.silent:
+        if planned.joining.silent:
             power = np.zeros((shape.num_frames, len(colour)), np.float32)
         else:
             power = self.bank.stretch(shape.num_frames, rng) * np.exp(floor)
+        # One word alone has no level to differ from: the normalisation takes it away again.
         gains = rng.uniform(-WORD_LEVEL_DB, WORD_LEVEL_DB, len(words)) * (len(words) > 1)
         first = shape.gaps[0]
         for number, word in enumerate(words):
             logs = stretched(word.log_power, shape.counts[number])
+            # Of logarithms, not of power: one loud band must not leak into its quiet neighbours.
             logs = logs @ self._warp_matrix(shape.warp[number], narrow)
             logs += colour + np.float32(gains[number] * NATS_PER_DB)
             last = first + len(logs)
@@ -174,7 +126,18 @@ class Augmenter:
         return noise * self.inside_telephone if narrow else noise
 
     def _finished(self, power: Floats, rng: np.random.Generator) -> Floats:
-        return masked(log_mel_of(power, self.features), self.config, rng)
+        log_mel = log_mel_of(self._padded(power), self.model.features)
+        # In place; what is silence anyway is not hidden.
+        masked(log_mel[: len(power)], self.config, rng)
+        return log_mel
+
+    def _padded(self, power: Floats) -> Floats:
+        """As `audio.features.model_features` pads samples: silence has no power at all."""
+        features = self.model.features
+        window = num_frames(round(self.model.window_seconds * SAMPLE_RATE), features)
+        if features.padding == "none" or len(power) >= window:
+            return power
+        return np.pad(power, ((0, window - len(power)), (0, 0)))
 
     def _warp_matrix(self, warp: float, narrow: bool) -> Floats:
         low, _ = self.config.warp

@@ -26,6 +26,8 @@ class Example:
     id: str
     log_mel: NDArray[np.float32]
     """[frames, mels]"""
+    num_frames: int
+    """Of the utterance itself, without the silence that its features may be padded with."""
     bandwidth: Bandwidth
     language: str
     transcript: str
@@ -129,7 +131,7 @@ class Collator:
             utterance_ids=tuple(example.id for example in examples),
             texts=tuple(text for _, _, text in rows),
             guidance=tuple(guidance for _, guidance, _ in rows),
-            seconds=float(frame_mask.sum()) * FRAME_SECONDS,
+            seconds=sum(example.num_frames for example in examples) * FRAME_SECONDS,
         )
 
     def _tokens(
@@ -168,8 +170,8 @@ def padded_ids(ids: Sequence[Sequence[int]], padding: int) -> Int64[Tensor, "row
     return torch.from_numpy(padded)
 
 
-def row_guidance(bandwidth: Bandwidth, language: str, target_language: str | None) -> Guidance:
-    """Of one row; without a target it transcribes, and the target is the spoken language."""
+def text_guidance(bandwidth: Bandwidth, language: str, target_language: str | None) -> Guidance:
+    """Of one text; without a target it is the transcript, in the spoken language."""
     return Guidance(
         bandwidth=bandwidth,
         task=Task.TRANSCRIBE if target_language is None else Task.TRANSLATE,

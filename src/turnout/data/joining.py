@@ -1,7 +1,8 @@
-"""Words of one speaker -> connected utterances, as frames (training) or as samples (dev, tests).
+"""Clips of isolated words: where in a clip the word is, and words of one speaker as an utterance.
 
-Both forms share the choice of words, pauses and edges: a `Joining`, drawn from a seeded generator.
-Words are balanced: each draw takes one of the speaker's texts, then one of its clips.
+Words are joined as frames (training) or as samples (dev, tests). Both forms share the choice of
+words, pauses and edges: a `Joining`, drawn from a seeded generator. Words are balanced: each draw
+takes one of the speaker's texts, then one of its clips.
 """
 
 from collections import defaultdict
@@ -11,15 +12,24 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from turnout.audio.features import SAMPLE_RATE
+from turnout.audio.features import HOP_SAMPLES, SAMPLE_RATE
 from turnout.config import JoinConfig
 from turnout.corpora.clips import Clip
-from turnout.data.trimming import word_span
 
 LONGEST_EDGE = 0.6
 """Seconds of silence before the first and after the last word, at most."""
 FILL_FFT = 512
 FADE_SAMPLES = SAMPLE_RATE // 200
+MARGIN_SECONDS = 0.05
+"""Kept on either side: stops begin and fricatives end softly."""
+SHORTEST_SECONDS = 0.1
+"""Whatever seems shorter than this is no word, and the clip is kept whole."""
+SPEECH_RANGE_DB = 32.0
+"""What lies further below the loudest frame does not count as speech."""
+OUTLIER_SHARE = 0.005
+"""Of the loudness on either side that is ignored, so that a click does not hold a clip open."""
+QUIET_SHARE = 0.1
+"""Of the frames that are taken for background."""
 SEPARATORS = {"zh": "", "ja": "", "th": ""}
 """Between the words of languages that write none."""
 
@@ -146,3 +156,40 @@ def _gap(
     bins = np.linspace(0, FILL_FFT // 2, len(spectrum))
     gains = np.sqrt(np.interp(bins, np.arange(FILL_FFT // 2 + 1), background))
     return np.fft.irfft(spectrum * gains, count).astype(np.float32)
+
+
+def frame_energy_db(samples: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Energy of each 10 ms in decibels (of full scale), the last frame possibly shorter."""
+    starts = np.arange(0, max(len(samples), 1), HOP_SAMPLES)
+    squares = np.square(samples, dtype=np.float64) if len(samples) else np.zeros(1)
+    sizes = np.diff(np.append(starts, max(len(samples), 1)))
+    return 10.0 * np.log10(np.add.reduceat(squares, starts) / sizes + 1e-12)
+
+
+def word_span(samples: NDArray[np.float32]) -> tuple[int, int]:
+    """First and last-plus-one sample of the word in a clip, margins included; never empty.
+
+    The threshold stands between the clip's own background and its loudest frame, so that a noisy
+    clip is trimmed as a clean one is.
+    """
+    energy = frame_energy_db(samples)
+    smooth = np.convolve(np.pad(energy, 1, mode="edge"), np.full(3, 1 / 3), mode="valid")
+    loudest, background = float(smooth.max()), float(np.quantile(smooth, QUIET_SHARE))
+    threshold = max(loudest - SPEECH_RANGE_DB, background + 0.25 * (loudest - background))
+    loudness = np.cumsum(np.maximum(smooth - threshold, 0.0))
+    if loudest - background < 6.0 or loudness[-1] <= 0.0:
+        return 0, len(samples)
+    inside = np.searchsorted(
+        loudness, [OUTLIER_SHARE * loudness[-1], (1 - OUTLIER_SHARE) * loudness[-1]]
+    )
+    margin = round(MARGIN_SECONDS * SAMPLE_RATE)
+    first = max(int(inside[0]) * HOP_SAMPLES - margin, 0)
+    last = min((int(inside[1]) + 1) * HOP_SAMPLES + margin, len(samples))
+    return (first, last) if last - first >= SHORTEST_SECONDS * SAMPLE_RATE else (0, len(samples))
+
+
+def quietest(power: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Mean power, [mels], of the quietest tenth of the frames of `power` [frames, mels]."""
+    loudness = power.sum(axis=1)
+    count = max(1, round(QUIET_SHARE * len(power)))
+    return power[np.argpartition(loudness, count - 1)[:count]].mean(axis=0)

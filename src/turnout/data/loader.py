@@ -3,7 +3,7 @@
 What a batch holds never depends on the process that makes it, nor on what was made before it.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -11,23 +11,22 @@ from pathlib import Path
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from turnout.config import DataConfig, ModelConfig
-from turnout.corpora.clips import Clip, check_languages, read_clips, training_clips
-from turnout.data.agreement import Gather, agreed, alone
-from turnout.data.augment import FRAMES_PER_SECOND, Augmenter
-from turnout.data.batch import Batch, Collator, Example, row_guidance
+from turnout.config import CorpusConfig, DataConfig, ModelConfig
+from turnout.corpora.clips import Clip, check_languages, training_clips
+from turnout.data.augment import Augmenter
+from turnout.data.batch import Batch, Collator, Example, text_guidance
+from turnout.data.common_clips import Gather, alone, with_common_clips
+from turnout.data.epoch import EpochPlan, epoch_sizes, pack, rank_share, words_at
 from turnout.data.joining import joined_text, joined_translations
 from turnout.data.plan import (
-    CorpusSource,
-    Recipe,
+    FRAMES_PER_SECOND,
+    CorpusPlanner,
+    PlannedUtterance,
     Stream,
-    deal,
-    epoch_sizes,
     generator,
-    pack,
-    words_at,
 )
-from turnout.data.store import FeatureStore, StoreConfig, Variant, open_store
+from turnout.data.store import FeatureStore, open_store
+from turnout.data.variants import VariantConfig
 from turnout.data.workers import serve_to_the_end
 from turnout.errors import TrainingError
 from turnout.guidance import Bandwidth, Guidance
@@ -35,8 +34,6 @@ from turnout.text.tokenizer import Tokenizer
 
 PREFETCHED = 4
 """Batches that each worker makes ahead."""
-
-Plan = list[list[Recipe]]
 
 
 @dataclass
@@ -50,6 +47,8 @@ class Loader:
     config: DataConfig
     model: ModelConfig
     tokenizer: Tokenizer
+    clips: Mapping[str, Sequence[Clip]]
+    """Of each file of cuts, by its path."""
     _: KW_ONLY
     seed: int
     rank: int
@@ -60,47 +59,45 @@ class Loader:
     """How the ranks agree on what all of them can read."""
 
     def __post_init__(self) -> None:
-        cache = Path(self.config.cache) if self.config.cache else self.cache_dir
-        self._sources = _sources(self.config, self.model, cache, self.gather)
-        stores = [source.store for source in self._sources]
-        self._examples = ExampleMaker(self.config, self.model, self.seed, stores)
+        self._stores = [self._open(corpus) for corpus in self.config.train]
+        self._planners = [
+            CorpusPlanner(number, store.clips, store.counts, self.config, self.model)
+            for number, store in enumerate(self._stores)
+        ]
+        if not any(p.corpus.weight > 0 and len(p.usable) for p in self._planners):
+            raise TrainingError("data.train holds nothing to learn from: name at least one corpus")
+        self._examples = ExampleMaker(self.config, self.model, self.seed, self._stores)
         self._collator = Collator(self.model, self.tokenizer)
-        self._planned: tuple[tuple[int, int], Plan] | None = None
+        self._planned: tuple[tuple[int, int], EpochPlan] | None = None
 
     @property
     def fingerprint(self) -> str:
         """Digest of the audio and texts that are trained on: a resumed run must find the same."""
         digest = sha256()
-        for source in self._sources:
-            digest.update(source.store.digest.encode())
-            for clip in source.store.clips:
+        for store in self._stores:
+            digest.update(store.digest.encode())
+            for clip in store.clips:
                 digest.update(repr((clip.text, sorted(clip.translations.items()))).encode())
         return digest.hexdigest()
 
     @property
     def left_out(self) -> tuple[str, ...]:
         """One line for each clip that could not be read."""
-        return tuple(line for source in self._sources for line in source.store.left_out)
+        return tuple(line for store in self._stores for line in store.left_out)
 
-    def plan(self, epoch: int, progress: float | Callable[[int], float] = 1.0) -> Plan:
+    def plan(self, epoch: int, progress: float = 1.0) -> EpochPlan:
         """This rank's batches of an epoch: the same number on every rank.
 
-        `progress` is as in `batches`.
+        `progress` is the share of the run done when the epoch *began*: the curriculum moves between
+        epochs, so that a run that goes on within one finds the same plan.
         """
-        share = progress(0) if callable(progress) else progress
-        most_words = words_at(self.config.join, share)
+        most_words = words_at(self.config.join, progress)
         if self._planned is None or self._planned[0] != (epoch, most_words):
             self._planned = ((epoch, most_words), self._plan(epoch, most_words))
         return self._planned[1]
 
-    def batches(
-        self, epoch: int, start: int = 0, progress: float | Callable[[int], float] = 1.0
-    ) -> Iterator[Batch]:
-        """The batches of an epoch from number `start` on, without making those before it.
-
-        `progress` is the share of the run done when the epoch *began* (the curriculum moves between
-        epochs), or a function that gives it for batch 0.
-        """
+    def batches(self, epoch: int, start: int = 0, progress: float = 1.0) -> Iterator[Batch]:
+        """The batches of this plan from number `start` on, without making those before it."""
         plan = self.plan(epoch, progress)
         batches = _Batches(plan, epoch, self._examples, self._collator)
         if self.config.workers == 0:
@@ -117,18 +114,43 @@ class Loader:
             generator=torch.Generator(),
         )
 
-    def _plan(self, epoch: int, most_words: int) -> Plan:
-        sizes = epoch_sizes(self._sources, self.config.epoch_hours, most_words)
-        recipes = [
-            recipe
-            for source, size in zip(self._sources, sizes, strict=True)
-            for recipe in source.recipes(self.seed, epoch, size, most_words)
+    def _open(self, corpus: CorpusConfig) -> FeatureStore:
+        """What all ranks can read of a corpus, as mel power."""
+        clips = training_clips(self.clips[corpus.cuts])
+        check_languages(clips, corpus.cuts, self.model.vocabulary.languages)
+        # Joined words are followed by a gap, as a whole clip is by its features' padding.
+        padded = self._padded and not corpus.join
+        settings = VariantConfig(
+            features=self.model.features,
+            telephone_variants=self.config.augment.telephone_variants,
+            narrowband=self.config.augment.narrowband > 0,
+            trim=corpus.join,
+            window_seconds=self.model.window_seconds if padded else None,
+        )
+        cache = Path(self.config.cache) if self.config.cache else self.cache_dir
+        store = open_store(clips, settings, cache, workers=self.config.workers)
+        return with_common_clips(store, self.gather)
+
+    def _plan(self, epoch: int, most_words: int) -> EpochPlan:
+        sizes = epoch_sizes(self._planners, self.config.epoch_hours, most_words)
+        utterances = [
+            utterance
+            for planner, size in zip(self._planners, sizes, strict=True)
+            for utterance in planner.utterances(self.seed, epoch, size, most_words)
         ]
         rng = generator(Stream.BATCHES, self.seed, epoch)
-        frames = round(self.config.batch_seconds * FRAMES_PER_SECOND) // self._passes()
-        packed = pack([recipe.num_frames for recipe in recipes], frames, rng)
-        dealt = deal(packed, self.rank, self.world_size, rng)
-        return [[recipes[index] for index in batch] for batch in dealt]
+        most_frames = round(self.config.batch_seconds * FRAMES_PER_SECOND) // self._passes()
+        lengths = [self._cost(utterance) for utterance in utterances]
+        share = rank_share(pack(lengths, most_frames, rng), self.rank, self.world_size, rng)
+        return [[utterances[index] for index in batch] for batch in share]
+
+    def _cost(self, utterance: PlannedUtterance) -> int:
+        """Frames that the model reads of it."""
+        return self._planners[0].longest_frames if self._padded else utterance.num_frames
+
+    @property
+    def _padded(self) -> bool:
+        return self.model.features.padding == "window"
 
     def _passes(self) -> int:
         """Most encoder passes of an utterance: more than one where the task guides the encoder."""
@@ -140,7 +162,7 @@ class Loader:
 
 
 class ExampleMaker:
-    """Recipe -> Example: reads the stored words, augments them, writes down their texts."""
+    """A planned utterance -> Example: its stored words augmented, its texts written down."""
 
     def __init__(
         self, config: DataConfig, model: ModelConfig, seed: int, stores: Sequence[FeatureStore]
@@ -149,98 +171,65 @@ class ExampleMaker:
         self._tasks = config.tasks
         self._model = model
         self._seed = seed
-        self._augmenter = Augmenter(config.augment, model.features)
+        self._augmenter = Augmenter(config.augment, model)
 
-    def example(self, recipe: Recipe, epoch: int) -> Example:
-        """The utterance of this recipe: a function of it, the seed and the epoch."""
-        rng = generator(Stream.AUGMENT, self._seed, epoch, recipe.corpus, recipe.index)
-        store = self._stores[recipe.corpus]
-        if recipe.empty:
-            log_mel = self._augmenter.empty(recipe.num_frames, recipe.narrow, rng)
+    def example(self, planned: PlannedUtterance, epoch: int) -> Example:
+        """The utterance as it was planned: a function of the plan, the seed and the epoch."""
+        rng = generator(Stream.AUGMENT, self._seed, epoch, planned.corpus, planned.index)
+        store = self._stores[planned.corpus]
+        if planned.empty:
+            log_mel = self._augmenter.empty(planned, rng)
         else:
             words = [
-                Variant(store.log_power(clip, variant), store.floors[clip, variant])
-                for clip, variant in zip(recipe.joining.clips, recipe.variants, strict=True)
+                store.variant(clip, variant)
+                for clip, variant in zip(planned.joining.clips, planned.variants, strict=True)
             ]
-            log_mel = self._augmenter.speech(
-                words, recipe.shape, recipe.joining, recipe.narrow, rng
-            )
-        clips = [store.clips[clip] for clip in recipe.joining.clips]
+            log_mel = self._augmenter.speech(words, planned, rng)
+        clips = [store.clips[clip] for clip in planned.joining.clips]
         transcript = joined_text([clip.text for clip in clips], clips[0].language)
-        bandwidth = Bandwidth.NARROWBAND if recipe.narrow else Bandwidth.WIDEBAND
+        bandwidth = Bandwidth.NARROWBAND if planned.narrow else Bandwidth.WIDEBAND
         return Example(
-            id=f"{epoch}/{recipe.corpus}/{recipe.index}",
+            id=f"{epoch}/{planned.corpus}/{planned.index}",
             log_mel=log_mel,
+            num_frames=planned.num_frames,
             bandwidth=bandwidth,
             language=clips[0].language,
-            transcript="" if recipe.empty else transcript,
-            texts=self._texts(clips, transcript, bandwidth, recipe),
+            transcript="" if planned.empty else transcript,
+            texts=self._texts(clips, transcript, bandwidth, planned),
         )
 
     def _texts(
-        self, clips: Sequence[Clip], transcript: str, bandwidth: Bandwidth, recipe: Recipe
+        self,
+        clips: Sequence[Clip],
+        transcript: str,
+        bandwidth: Bandwidth,
+        planned: PlannedUtterance,
     ) -> dict[Guidance, str]:
         """The text of each decoder row, the transcript first; all empty where nothing is said."""
         language = clips[0].language
         spoken = joined_translations(clips)
         targets = [t for t in self._model.vocabulary.targets_of(language) if t in spoken]
-        texts = {row_guidance(bandwidth, language, None): transcript}
-        texts |= {row_guidance(bandwidth, language, t): spoken[t] for t in targets}
+        texts = {text_guidance(bandwidth, language, None): transcript}
+        texts |= {text_guidance(bandwidth, language, t): spoken[t] for t in targets}
         if self._tasks == "draw":
-            drawn = list(texts.items())[min(recipe.target, len(targets))]
+            drawn = list(texts.items())[min(planned.target, len(targets))]
             texts = dict([drawn])
-        return dict.fromkeys(texts, "") if recipe.empty else texts
+        return dict.fromkeys(texts, "") if planned.empty else texts
 
 
 @dataclass(frozen=True, eq=False)
 class _Batches(Dataset[Batch]):
     """The batches of one epoch by number, for whichever process makes them."""
 
-    plan: Plan
+    plan: EpochPlan
     epoch: int
     examples: ExampleMaker
     collator: Collator
 
     def __getitem__(self, index: int) -> Batch:
         return self.collator.batch(
-            [self.examples.example(recipe, self.epoch) for recipe in self.plan[index]]
+            [self.examples.example(planned, self.epoch) for planned in self.plan[index]]
         )
 
     def __len__(self) -> int:
         return len(self.plan)
-
-
-def _sources(
-    config: DataConfig, model: ModelConfig, cache: Path, gather: Gather
-) -> list[CorpusSource]:
-    sources = [_source(number, config, model, cache, gather) for number in range(len(config.train))]
-    if not any(len(source.usable) and source.weight > 0 for source in sources):
-        raise TrainingError("data.train holds nothing to learn from: name at least one corpus")
-    return sources
-
-
-def _source(
-    number: int, config: DataConfig, model: ModelConfig, cache: Path, gather: Gather
-) -> CorpusSource:
-    corpus = config.train[number]
-    clips = training_clips(read_clips(corpus.cuts))
-    check_languages(clips, corpus.cuts, model.vocabulary.languages)
-    settings = StoreConfig(
-        features=model.features,
-        telephone_variants=config.augment.telephone_variants,
-        narrowband=config.augment.narrowband > 0,
-        trim=corpus.join,
-    )
-    store = agreed(open_store(clips, settings, cache, workers=config.workers), gather)
-    vocabulary = model.vocabulary
-    targets = {code: vocabulary.targets_of(code) for code in vocabulary.languages}
-    return CorpusSource.of(
-        number,
-        store,
-        config,
-        longest_frames=round(model.window_seconds * FRAMES_PER_SECOND),
-        num_targets=tuple(
-            sum(target in clip.translations for target in targets[clip.language])
-            for clip in store.clips
-        ),
-    )

@@ -1,20 +1,22 @@
-"""Which utterances an epoch has, how long each is, and which of them make a batch.
+"""Which utterances an epoch has of a corpus, and how long each is, before any frame is read.
 
-Made from the index of the stores alone and from (seed, epoch): every rank computes the same plan
-and takes its part, and resuming is an index into it.
+Made from the clips and their lengths alone and from (seed, epoch): every rank computes the same,
+and resuming is an index into it.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from turnout.config import DataConfig, JoinConfig
+from turnout.audio.features import HOP_SAMPLES, SAMPLE_RATE
+from turnout.config import AugmentConfig, CorpusConfig, DataConfig, ModelConfig
 from turnout.corpora.clips import Clip
-from turnout.data.augment import FRAMES_PER_SECOND, Shape, draw_shape
 from turnout.data.joining import (
+    LONGEST_EDGE,
     Joining,
     Speaker,
     draw_joining,
@@ -22,27 +24,64 @@ from turnout.data.joining import (
     joining_of,
     speakers_of,
 )
-from turnout.data.store import FeatureStore
 from turnout.errors import TrainingError
 from turnout.guidance import Bandwidth
 
+FRAMES_PER_SECOND = SAMPLE_RATE / HOP_SAMPLES
+WORD_TEMPO_JITTER = 0.04
+WORD_WARP_JITTER = 0.01
 MOST_DRAWS = 1000
-LENGTH_JITTER = 0.05
-"""Lengths are blurred by this share before they are sorted, so that batch-mates change."""
 
 
 class Stream(IntEnum):
     """What a generator is for: streams of one utterance never share numbers."""
 
     ORDER = 0
-    RECIPE = 1
+    UTTERANCE = 1
     AUGMENT = 2
     BATCHES = 3
     DEV = 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
+class Shape:
+    """Tempo, warp and gaps of an utterance: enough to know its length."""
+
+    warp: tuple[float, ...]
+    """Frequency warp of each word."""
+    counts: tuple[int, ...]
+    """Frames of each word after the change of tempo."""
+    gaps: tuple[int, ...]
+    """Frames before, between and behind the words."""
+
+    @property
+    def num_frames(self) -> int:
+        """Of the utterance."""
+        return sum(self.counts) + sum(self.gaps)
+
+
+def draw_shape(
+    counts: Sequence[int], joining: Joining, config: AugmentConfig, rng: np.random.Generator
+) -> Shape:
+    """Tempo and warp for words of these frame counts, with a little jitter from word to word."""
+    words = len(counts)
+    speed, warp = (
+        np.full(words, rng.uniform(*config.speed)),
+        np.full(words, rng.uniform(*config.warp)),
+    )
+    if words > 1 and config.speed[0] < config.speed[1]:
+        speed *= rng.uniform(1 - WORD_TEMPO_JITTER, 1 + WORD_TEMPO_JITTER, words)
+    if words > 1 and config.warp[0] < config.warp[1]:
+        warp *= rng.uniform(1 - WORD_WARP_JITTER, 1 + WORD_WARP_JITTER, words)
+    return Shape(
+        warp=tuple(warp.tolist()),
+        counts=tuple(max(1, round(n / s)) for n, s in zip(counts, speed, strict=True)),
+        gaps=tuple(round(gap * FRAMES_PER_SECOND) for gap in joining.gaps),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedUtterance:
     """One utterance of an epoch before any frame is read."""
 
     corpus: int
@@ -69,103 +108,96 @@ def generator(stream: Stream, seed: int, *place: int) -> np.random.Generator:
     return np.random.default_rng([int(stream), seed, *place])
 
 
-def words_at(config: JoinConfig, share: float) -> int:
-    """Most words of an utterance when this share of the run is done."""
-    return next((most for until, most in config.curriculum if share < until), config.max_words)
-
-
-@dataclass(frozen=True, kw_only=True)
-class CorpusSource:
-    """Draws the utterances of one corpus."""
+@dataclass(frozen=True, eq=False)
+class CorpusPlanner:
+    """Draws the utterances of `config.train[number]`."""
 
     number: int
-    store: FeatureStore
-    join: bool
-    weight: float
+    clips: Sequence[Clip]
+    counts: NDArray[np.int64]
+    """Frames of each clip."""
     config: DataConfig
-    longest_frames: int
-    """The model's window."""
-    num_targets: tuple[int, ...]
-    """Of each clip: translations that the model learns."""
-    speakers: tuple[Speaker, ...]
-    usable: NDArray[np.int64]
-    """Clips that fit into the window; all of them where they are joined."""
+    model: ModelConfig
 
-    @classmethod
-    def of(
-        cls,
-        number: int,
-        store: FeatureStore,
-        config: DataConfig,
-        *,
-        longest_frames: int,
-        num_targets: tuple[int, ...],
-    ) -> "CorpusSource":
-        """The source of `config.train[number]`."""
-        corpus = config.train[number]
-        return cls(
-            number=number,
-            store=store,
-            join=corpus.join,
-            weight=corpus.weight,
-            config=config,
-            longest_frames=longest_frames,
-            num_targets=num_targets,
-            speakers=tuple(speakers_of(store.clips)) if corpus.join else (),
-            usable=np.flatnonzero(store.counts <= longest_frames),
-        )
+    @property
+    def corpus(self) -> CorpusConfig:
+        """What is drawn from."""
+        return self.config.train[self.number]
+
+    @property
+    def longest_frames(self) -> int:
+        """The model's window."""
+        return round(self.model.window_seconds * FRAMES_PER_SECOND)
+
+    @cached_property
+    def speakers(self) -> list[Speaker]:
+        """Who speaks the words that are joined."""
+        return speakers_of(self.clips)
+
+    @cached_property
+    def usable(self) -> NDArray[np.int64]:
+        """Clips that fit into the window; of words that are joined, all are drawn from."""
+        return np.flatnonzero(self.counts <= self.longest_frames)
 
     def natural_size(self, most_words: int) -> float:
         """Utterances of one pass through the clips, weight considered."""
-        if not self.join:
-            return len(self.usable) * self.weight
+        if not self.corpus.join:
+            return len(self.usable) * self.corpus.weight
         least = min(self.config.join.min_words, most_words)
-        return len(self.usable) * self.weight * 2 / (least + most_words)
+        return len(self.usable) * self.corpus.weight * 2 / (least + most_words)
 
     def mean_frames(self, most_words: int) -> float:
         """Frames of a mean utterance, about."""
         if len(self.usable) == 0:
             return 1.0
-        clip = float(self.store.counts[self.usable].mean())
-        if not self.join:
+        clip = float(self.counts[self.usable].mean())
+        if not self.corpus.join:
             return clip
         join = self.config.join
         words = (min(join.min_words, most_words) + most_words) / 2
-        pauses = (join.min_pause + join.max_pause) / 2 * (words - 1) + 0.6
+        # Two edges, each of half the longest on average.
+        pauses = (join.min_pause + join.max_pause) / 2 * (words - 1) + LONGEST_EDGE
         return clip * words + pauses * FRAMES_PER_SECOND
 
-    def recipes(self, seed: int, epoch: int, count: int, most_words: int) -> list[Recipe]:
+    def utterances(
+        self, seed: int, epoch: int, count: int, most_words: int
+    ) -> list[PlannedUtterance]:
         """The utterances of one epoch."""
         if count == 0 or len(self.usable) == 0:
             return []
         rng = generator(Stream.ORDER, seed, epoch, self.number)
-        if self.join:
+        if self.corpus.join:
+            # By their clips: a speaker of few words would be learned by heart.
             sizes = np.array([speaker.num_clips for speaker in self.speakers], float)
             picks = rng.choice(len(self.speakers), count, p=sizes / sizes.sum())
         else:
+            # Each clip comes once before any comes twice.
             passes = -(-count // len(self.usable))
             picks = np.concatenate([rng.permutation(self.usable) for _ in range(passes)])[:count]
+        # A generator for each: an utterance is the same however many there are before it.
         return [
-            self._recipe(index, int(pick), most_words, generator(
-                Stream.RECIPE, seed, epoch, self.number, index
+            self._utterance(index, int(pick), most_words, generator(
+                Stream.UTTERANCE, seed, epoch, self.number, index
             ))
             for index, pick in enumerate(picks)
         ]  # fmt: skip
 
-    def _recipe(self, index: int, pick: int, most_words: int, rng: np.random.Generator) -> Recipe:
+    def _utterance(
+        self, index: int, pick: int, most_words: int, rng: np.random.Generator
+    ) -> PlannedUtterance:
         augment = self.config.augment
-        if self.join:
+        if self.corpus.join:
             joining = self._drawn(pick, most_words, rng)
         else:
             joining = self._fitting(joining_of((pick,), self.config.join, rng))
-        first = self.store.clips[joining.clips[0]]
+        first = self.clips[joining.clips[0]]
         native = first.bandwidth is Bandwidth.NARROWBAND
         narrow = native or bool(
             rng.random() < augment.narrowband and augment.telephone_variants > 0
         )
-        counts = [int(self.store.counts[clip]) for clip in joining.clips]
+        counts = [int(self.counts[clip]) for clip in joining.clips]
         shape = self._within_window(draw_shape(counts, joining, augment, rng))
-        return Recipe(
+        return PlannedUtterance(
             corpus=self.number,
             index=index,
             joining=joining,
@@ -184,8 +216,9 @@ class CorpusSource:
             joining = self._fitting(
                 draw_joining(self.speakers[speaker], config, rng, most=most_words)
             )
-            clips = [self.store.clips[clip] for clip in joining.clips]
+            clips = [self.clips[clip] for clip in joining.clips]
             text = joined_text([clip.text for clip in clips], clips[0].language)
+            # After it was cut to the window: what is left must not be excluded either.
             if text not in config.exclude:
                 return joining
         raise TrainingError(
@@ -204,17 +237,20 @@ class CorpusSource:
         return (int(rng.integers(0 if native else 1, telephone + 1)),) * len(joining.clips)
 
     def _target(self, joining: Joining, rng: np.random.Generator) -> int:
-        most = self.num_targets[joining.clips[0]]
+        clip = self.clips[joining.clips[0]]
+        targets = self.model.vocabulary.targets_of(clip.language)
+        most = sum(target in clip.translations for target in targets)
         draw, choice = rng.random(), int(rng.integers(1, most + 1)) if most else 0
         return choice if draw < self.config.translate_weight else 0
 
     def _fitting(self, joining: Joining) -> Joining:
         """As many of the words as the window holds at the slowest tempo, at least one."""
+        # A little slower than the slowest: words differ by WORD_TEMPO_JITTER.
         slowest = min(self.config.augment.speed[0], 1.0) * 0.95
         room = self.longest_frames - joining.gaps[0] * FRAMES_PER_SECOND
         kept = 0
         for clip, gap in zip(joining.clips, joining.gaps[1:], strict=True):
-            room -= self.store.counts[clip] / slowest + gap * FRAMES_PER_SECOND
+            room -= self.counts[clip] / slowest + gap * FRAMES_PER_SECOND
             kept += room >= 0
         if kept == len(joining.clips):
             return joining
@@ -227,55 +263,3 @@ class CorpusSource:
             return shape
         counts = (min(shape.counts[0], self.longest_frames), *shape.counts[1:])
         return replace(shape, counts=counts, gaps=(0, *shape.gaps[1:-1], 0))
-
-
-def epoch_sizes(
-    sources: Sequence[CorpusSource], epoch_hours: float | None, most_words: int
-) -> list[int]:
-    """Utterances of each corpus in one epoch."""
-    sizes = [source.natural_size(most_words) for source in sources]
-    if epoch_hours is not None:
-        frames = sum(
-            size * source.mean_frames(most_words)
-            for size, source in zip(sizes, sources, strict=True)
-        )
-        scale = epoch_hours * 3600 * FRAMES_PER_SECOND / max(frames, 1.0)
-        sizes = [size * scale for size in sizes]
-    return [max(1, round(size)) if size > 0 else 0 for size in sizes]
-
-
-def pack(lengths: Sequence[int], most_frames: int, rng: np.random.Generator) -> list[list[int]]:
-    """Utterances of like lengths in batches of at most `most_frames`, padding included.
-
-    An utterance longer than that is a batch of its own. Shortest batches first.
-    """
-    exact = np.asarray(lengths)
-    blurred = exact * rng.uniform(1 - LENGTH_JITTER, 1 + LENGTH_JITTER, len(exact))
-    batches: list[list[int]] = []
-    longest = 0
-    for index in np.argsort(blurred, kind="stable").tolist():
-        longest = max(longest, int(exact[index]))
-        if not batches or longest * (len(batches[-1]) + 1) > most_frames:
-            batches.append([])
-            longest = int(exact[index])
-        batches[-1].append(index)
-    return batches
-
-
-def deal(
-    batches: list[list[int]], rank: int, world_size: int, rng: np.random.Generator
-) -> list[list[int]]:
-    """One rank's batches in random order, as many as every other's; at one step they are alike.
-
-    Where the number does not divide, the longest batches are dealt again.
-    """
-    if not batches:
-        return []
-    steps = -(-len(batches) // world_size)
-    short = steps * world_size - len(batches)
-    full = (
-        [*batches, *(batches * world_size)[len(batches) * world_size - short :]]
-        if short
-        else batches
-    )
-    return [full[step * world_size + rank] for step in rng.permutation(steps).tolist()]

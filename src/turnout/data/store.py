@@ -1,9 +1,7 @@
-"""The mel power of every clip, computed once and memory-mapped.
+"""The variants of every clip, computed once and memory-mapped.
 
-Natural logarithms in float16: one file of frames, and an index of where each variant of each clip
-lies. Variant 0 is the clip as it is; the others went through telephone channels, drawn from the
-speaker's name. A store is written whole or not at all, and named by a digest of all that it
-depends on.
+One file of frames, and an index of where each variant of each clip lies. A store is written whole
+or not at all, and named by a digest of all that it depends on.
 """
 
 import hashlib
@@ -23,49 +21,15 @@ from tempfile import mkdtemp
 import numpy as np
 from numpy.typing import NDArray
 
-from turnout.audio.features import mel_power
-from turnout.audio.telephone import random_channel
-from turnout.config import FeatureConfig
 from turnout.corpora.clips import Clip, ClipReader
-from turnout.data.trimming import quietest, word_span
+from turnout.data.variants import Variant, VariantConfig, variants_of
 from turnout.data.workers import end_with_parent
 from turnout.errors import AudioError, StorageError, TrainingError
-from turnout.guidance import Bandwidth
 from turnout.progress import progress
 
 FORMAT = 2
-LOWEST_LOG = -30.0
-"""Natural logarithm that stands for no power at all (float16 has no room for less)."""
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class StoreConfig:
-    """All that the stored arrays depend on, besides the clips."""
-
-    features: FeatureConfig
-    telephone_variants: int
-    """Telephone versions of each narrowband clip, and of each wideband clip where wanted."""
-    narrowband: bool
-    """Whether wideband clips get telephone versions as well."""
-    trim: bool
-    """Whether clips are isolated words, kept without the silence around them."""
-
-    def variants(self, clip: Clip) -> int:
-        """How many versions of a clip are stored."""
-        wanted = self.narrowband or clip.bandwidth is Bandwidth.NARROWBAND
-        return 1 + (self.telephone_variants if wanted else 0)
-
-
-@dataclass(frozen=True)
-class Variant:
-    """One version of one clip."""
-
-    log_power: NDArray[np.float16]
-    """[frames, mels]: natural logarithm of the mel power."""
-    floor: NDArray[np.float16]
-    """[mels]: the same of the quietest frames of the whole clip, silence around a word included."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,13 +49,14 @@ class FeatureStore:
     """One line for each clip that could not be read."""
     digest: str
 
-    def log_power(self, clip: int, variant: int) -> NDArray[np.float16]:
-        """[frames, mels] of one version of one clip."""
-        first = self.offsets[clip, variant]
-        return self.frames[first : first + self.counts[clip]]
+    def variant(self, clip: int, number: int) -> Variant:
+        """One variant of one clip."""
+        first = self.offsets[clip, number]
+        frames = self.frames[first : first + self.counts[clip]]
+        return Variant(frames, self.floors[clip, number])
 
-    def of(self, clips: Sequence[int]) -> "FeatureStore":
-        """The store of some of its clips."""
+    def subset(self, clips: Sequence[int]) -> "FeatureStore":
+        """The store of some of its clips, in this order."""
         kept = np.array(clips, np.int64)
         return replace(
             self,
@@ -103,7 +68,7 @@ class FeatureStore:
 
 
 def open_store(
-    clips: Sequence[Clip], config: StoreConfig, cache: Path, *, workers: int = 0
+    clips: Sequence[Clip], config: VariantConfig, cache: Path, *, workers: int = 0
 ) -> FeatureStore:
     """The store of these clips, built first where `cache` does not hold it.
 
@@ -139,10 +104,13 @@ def open_store(
     return store
 
 
-def digest_of(clips: Sequence[Clip], config: StoreConfig) -> str:
-    """Of the stretches of audio and the settings, not of texts: 24 hexadecimal digits."""
+def digest_of(clips: Sequence[Clip], config: VariantConfig) -> str:
+    """Of the clips' audio and the settings, not of texts: 24 hexadecimal digits."""
     settings = {**asdict(config), "format": FORMAT}
+    # Mel power comes before any normalisation: runs that differ in that alone share a store.
     settings["features"] = {k: settings["features"][k] for k in ("kind", "num_mels")}
+    if config.window_seconds is None:
+        del settings["window_seconds"]
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     sizes: dict[str, int] = {}
     for clip in clips:
@@ -154,40 +122,7 @@ def digest_of(clips: Sequence[Clip], config: StoreConfig) -> str:
     return digest.hexdigest()[:24]
 
 
-def variants_of(clip: Clip, samples: NDArray[np.float32], config: StoreConfig) -> list[Variant]:
-    """All versions of one clip, each with the same number of frames.
-
-    A speaker's clips share their telephone channels, variant by variant: words that are joined
-    came over one line.
-    """
-    first, last = word_span(samples) if config.trim else (0, len(samples))
-    line, noise = _generator(clip.speaker), _generator(clip.id)
-    variants = [_variant(samples, first, last, config.features)]
-    for _ in range(config.variants(clip) - 1):
-        changed = random_channel(line).apply(samples, noise)
-        variants.append(_variant(changed, first, last, config.features))
-    return variants
-
-
-def _generator(name: str) -> np.random.Generator:
-    """Seeded by a name."""
-    digest = hashlib.sha256(name.encode()).digest()
-    return np.random.default_rng(int.from_bytes(digest[:8], "big"))
-
-
-def _variant(
-    samples: NDArray[np.float32], first: int, last: int, features: FeatureConfig
-) -> Variant:
-    floor = quietest(mel_power(samples, features))
-    return Variant(_log16(mel_power(samples[first:last], features)), _log16(floor))
-
-
-def _log16(power: NDArray[np.float32]) -> NDArray[np.float16]:
-    lowest = np.float32(np.exp(LOWEST_LOG))
-    return np.log(np.maximum(power, lowest)).astype(np.float16)
-
-
-def _read_variants(config: StoreConfig, clips: Sequence[Clip]) -> list[list[Variant] | str]:
+def _read_variants(config: VariantConfig, clips: Sequence[Clip]) -> list[list[Variant] | str]:
     """The variants of each clip, or why there are none."""
     reader = ClipReader()
     results: list[list[Variant] | str] = []
@@ -200,9 +135,10 @@ def _read_variants(config: StoreConfig, clips: Sequence[Clip]) -> list[list[Vari
 
 
 def _all_variants(
-    clips: Sequence[Clip], config: StoreConfig, workers: int
+    clips: Sequence[Clip], config: VariantConfig, workers: int
 ) -> Iterator[list[Variant] | str]:
     """In the order of the clips, whatever the number of workers."""
+    # Neighbours go to one process: they are often segments of one recording, decoded once there.
     chunks = [clips[first : first + 32] for first in range(0, len(clips), 32)]
     read = partial(_read_variants, config)
     if workers == 0:
@@ -212,7 +148,7 @@ def _all_variants(
         yield from (result for results in pool.map(read, chunks) for result in results)
 
 
-def _build(clips: Sequence[Clip], config: StoreConfig, folder: Path, workers: int) -> None:
+def _build(clips: Sequence[Clip], config: VariantConfig, folder: Path, workers: int) -> None:
     """Write the store beside its place and move it there when it is complete."""
     for killed in folder.parent.glob(f"{folder.name}.*/"):
         shutil.rmtree(killed, ignore_errors=True)
@@ -229,10 +165,10 @@ def _build(clips: Sequence[Clip], config: StoreConfig, folder: Path, workers: in
 def _write(
     results: Iterable[list[Variant] | str],
     clips: Sequence[Clip],
-    config: StoreConfig,
+    config: VariantConfig,
     folder: Path,
 ) -> None:
-    most = max((config.variants(clip) for clip in clips), default=1)
+    most = max((config.count(clip) for clip in clips), default=1)
     mels = config.features.num_mels
     offsets = np.full((len(clips), most), -1, np.int64)
     floors = np.zeros((len(clips), most, mels), np.float16)
@@ -251,6 +187,7 @@ def _write(
                 floors[index, number] = variant.floor
                 written += len(variant.log_power)
         file.flush()
+        # The folder is renamed next: without this, a crash could leave it whole but for its data.
         os.fsync(file.fileno())
     np.savez(folder / "index.npz", offsets=offsets, floors=floors, counts=counts)
     (folder / "left_out.json").write_text(json.dumps(left_out, ensure_ascii=False), "utf-8")

@@ -15,7 +15,7 @@ from turnout.audio.features import SAMPLE_RATE, model_features
 from turnout.audio.telephone import random_channel
 from turnout.config import CorpusConfig, DataConfig, ModelConfig
 from turnout.corpora.clips import Clip, ClipReader, check_languages, development_clips, read_clips
-from turnout.data.agreement import Gather
+from turnout.data.common_clips import Gather
 from turnout.data.joining import (
     Joining,
     draw_joining,

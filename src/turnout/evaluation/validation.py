@@ -7,7 +7,7 @@ from typing import Any
 
 from turnout.backends.torch import TorchBackend
 from turnout.config.plain import from_plain, to_plain
-from turnout.data.agreement import Gather
+from turnout.data.common_clips import Gather
 from turnout.decoding.decode import decode
 from turnout.evaluation.dev_set import DevUtterance
 from turnout.evaluation.score_rows import ScoredText, ScoreRow, score_rows

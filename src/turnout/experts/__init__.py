@@ -1,11 +1,13 @@
 """Experts, the routers that choose among them, and the values that say who was chosen."""
 
-from turnout.experts.bank import Expert, ExpertBank, banks, tied_experts
-from turnout.experts.dropout import Dropout
-from turnout.experts.layer import FeedForward
-from turnout.experts.routers import Learned, Route, Router, Supervised
+from turnout.experts.bank import Dropout, Expert, ExpertBank, banks, tied_experts
+from turnout.experts.feed_forward import FeedForward
 from turnout.experts.routing import (
+    Learned,
+    Route,
+    Router,
     Routing,
+    Supervised,
     balance_loss,
     frames_per_expert,
     probability_per_expert,

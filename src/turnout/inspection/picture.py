@@ -17,8 +17,7 @@ from matplotlib.patches import Patch
 
 from turnout.audio.features import SAMPLE_RATE, filterbank
 from turnout.config import FeatureConfig
-from turnout.inspection.colours import colours_of
-from turnout.inspection.record import HOP_SECONDS, Layout, RoutingRecord
+from turnout.inspection.record import HOP_SECONDS, Layout, RoutingRecord, colours_of
 from turnout.text.transcript import Word
 
 PAGE_SECONDS = 30.0

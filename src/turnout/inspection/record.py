@@ -1,9 +1,11 @@
 """A recording through a model -> the expert that each frame took in each routed feed-forward.
 
-Reads `Encoded.expert_index`, so any backend will do. Knows nothing of pictures or statistics.
+And what a model's experts are called and coloured, the same in every picture and table. Knows
+nothing of pictures or statistics.
 """
 
-from collections.abc import Iterator
+import colorsys
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +16,10 @@ from turnout.guidance import Guidance
 from turnout.text.transcript import Transcript, Word
 
 HOP_SECONDS = 0.01
+PALETTE = (
+    "#4477aa", "#ee7733", "#228833", "#aa3377", "#ccbb44", "#66ccee", "#ee6677", "#777777",
+)  # fmt: skip
+"""Distinct to colour-blind eyes too (after Paul Tol's 'bright' and 'vibrant' schemes)."""
 
 
 @dataclass(frozen=True)
@@ -70,3 +76,42 @@ class RoutingRecord:
     def words(self) -> tuple[Word, ...]:
         """The transcript's words with their times."""
         return tuple(word for segment in self.transcript.segments for word in segment.words)
+
+
+def colours_of(experts: Sequence[str]) -> list[str]:
+    """A '#rrggbb' for each expert, from the names that `Layout` gives.
+
+    Experts of one group (hybrid) share a hue and differ in lightness; all others differ in hue.
+    """
+    groups = [name.rpartition(" ")[0] for name in experts]
+    if not any(groups):
+        return [_hue(position, len(experts)) for position in range(len(experts))]
+    order = list(dict.fromkeys(groups))
+    return [
+        _lightened(
+            _hue(order.index(group), len(order)),
+            groups[:position].count(group) / max(groups.count(group) - 1, 1),
+        )
+        for position, group in enumerate(groups)
+    ]
+
+
+def _hue(position: int, count: int) -> str:
+    if count <= len(PALETTE):
+        return PALETTE[position]
+    # Neighbours get distant hues: the golden angle never comes back to a hue.
+    red, green, blue = colorsys.hls_to_rgb(
+        position * 0.618 % 1, 0.45 + 0.12 * (position % 3 - 1), 0.6
+    )
+    return _hex(red, green, blue)
+
+
+def _lightened(colour: str, amount: float) -> str:
+    """The colour from a quarter darker (0) to far lighter (1)."""
+    parts = [int(colour[start : start + 2], 16) / 255 for start in (1, 3, 5)]
+    shade = amount * 1.0 - 0.25
+    return _hex(*(part * (1 + shade) if shade < 0 else part + (1 - part) * shade for part in parts))
+
+
+def _hex(red: float, green: float, blue: float) -> str:
+    return "#" + "".join(f"{round(255 * part):02x}" for part in (red, green, blue))

@@ -8,8 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from turnout.inspection.colours import colours_of
-from turnout.inspection.record import Layout, RoutingRecord
+from turnout.inspection.record import Layout, RoutingRecord, colours_of
 from turnout.inspection.statistics import Statistics, dead_in_words
 
 

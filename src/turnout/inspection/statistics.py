@@ -93,6 +93,7 @@ def _counts(
 def _entropy(shares: Float64[np.ndarray, "... values"]) -> Float64[np.ndarray, "..."]:
     """In nats, along the last axis."""
     logs = np.log(np.where(shares > 0, shares, 1.0))
+    # abs, lest an entropy of nothing be printed as -0.
     return np.abs(-(shares * logs).sum(axis=-1))
 
 
@@ -113,6 +114,7 @@ def _agreement(
 def _joint(first: np.ndarray, second: np.ndarray, experts: int) -> np.ndarray:
     """How often expert i of one was chosen together with expert j of the other, as a share."""
     valid = (first >= 0) & (second >= 0)
+    # A pair as one number, so that a single bincount counts them all.
     pairs = first[valid] * experts + second[valid]
     counts = np.bincount(pairs, minlength=experts * experts).reshape(experts, experts)
     return counts / max(counts.sum(), 1)
@@ -121,6 +123,7 @@ def _joint(first: np.ndarray, second: np.ndarray, experts: int) -> np.ndarray:
 def _normalised_information(joint: np.ndarray) -> float:
     """I(X; Y) / sqrt(H(X) H(Y)); 0 where one of them never varies, for nothing is told then."""
     first, second = _entropy(joint.sum(axis=1)), _entropy(joint.sum(axis=0))
+    # Less than that is rounding.
     if min(first, second) < 1e-12:
         return 0.0
     information = first + second - _entropy(joint.reshape(-1))

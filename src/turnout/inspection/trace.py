@@ -1,23 +1,22 @@
-"""Windows of a recording through the encoder -> the expert of every frame, on one time line."""
+"""A recording through a transcriber, once for its words and once for the expert of every frame.
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+Reads `Encoded.expert_index`, so any backend will do.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float32, Int64
 
+from turnout.config.transcription import TranscriptionOptions
 from turnout.decoding.backend import Backend
-from turnout.guidance import Guidance
-from turnout.inspection.record import HOP_SECONDS, Layout
-
-
-@dataclass(frozen=True)
-class Window:
-    """A stretch of a recording as the model takes it."""
-
-    start: float
-    """Seconds from the recording's start."""
-    log_mel: Float32[np.ndarray, "frames mels"]
+from turnout.errors import TurnoutError
+from turnout.guidance import Guidance, Task
+from turnout.inspection.record import HOP_SECONDS, Layout, RoutingRecord
+from turnout.text.transcript import Transcript
+from turnout.transcription.transcriber import Transcriber
 
 
 @dataclass(frozen=True)
@@ -25,36 +24,82 @@ class Trace:
     """A whole recording."""
 
     log_mel: Float32[np.ndarray, "frames mels"]
-    """Between windows, the least value there is."""
+    """Between segments, the least value there is."""
     expert_index: Int64[np.ndarray, "feed_forwards hidden"]
-    """-1 between windows."""
+    """-1 between segments."""
 
 
-def trace(backend: Backend, windows: Sequence[Window], guidance: Guidance) -> Trace:
-    """Encode each window by itself and put the frames where they belong in time."""
+def inspect_files(
+    transcriber: Transcriber, sources: Sequence[Path], options: TranscriptionOptions
+) -> Iterator[RoutingRecord | TurnoutError]:
+    """The routing of each recording, in order, or why it could not be taken.
+
+    The task is to transcribe, with word times, whatever `options` say. Raises GuidanceError and
+    UsageError for options that no recording could be served with.
+    """
+    asked = replace(options, task="transcribe", word_timestamps=True)
+    for source, result in zip(sources, transcriber.transcribe_files(sources, asked), strict=True):
+        if isinstance(result, TurnoutError):
+            yield result
+            continue
+        try:
+            yield _record(transcriber, source, result, asked)
+        except TurnoutError as error:
+            yield error
+
+
+def _record(
+    transcriber: Transcriber, source: Path, transcript: Transcript, options: TranscriptionOptions
+) -> RoutingRecord:
+    """Raises AudioError, GuidanceError."""
+    audio = transcriber.listen(source, options, bandwidth=str(transcript.bandwidth))
+    segments = [(one.start, one.log_mel) for one in audio if one.log_mel is not None]
+    guidance = Guidance(
+        bandwidth=transcript.bandwidth,
+        task=Task.TRANSCRIBE,
+        language=transcript.language,
+        target_language=transcript.language,
+    )
+    found = trace(transcriber.backend, segments, guidance)
+    return RoutingRecord(
+        name=source.name,
+        log_mel=found.log_mel,
+        expert_index=found.expert_index,
+        guidance=guidance,
+        transcript=transcript,
+    )
+
+
+def trace(
+    backend: Backend,
+    segments: Sequence[tuple[float, Float32[np.ndarray, "frames mels"]]],
+    guidance: Guidance,
+) -> Trace:
+    """Encode each segment by itself and put its frames where they belong in time: each is given
+    with its start, in seconds."""
     factor = backend.config.encoder.subsampling_factor
     mels = backend.config.features.num_mels
-    starts = [round(window.start / HOP_SECONDS) for window in windows]
-    ends = [first + len(window.log_mel) for first, window in zip(starts, windows, strict=True)]
-    frames = max(ends, default=0)
-    floor = min((float(window.log_mel.min(initial=0.0)) for window in windows), default=0.0)
+    placed = [(round(start / HOP_SECONDS), log_mel) for start, log_mel in segments]
+    frames = max((first + len(log_mel) for first, log_mel in placed), default=0)
+    floor = min((float(log_mel.min(initial=0.0)) for _, log_mel in placed), default=0.0)
     joined = np.full((frames, mels), floor, np.float32)
     rows = len(Layout.of(backend.config).feed_forwards)
     index = np.full((rows, -(-frames // factor)), -1, np.int64)
-    for first, window in zip(starts, windows, strict=True):
-        if len(window.log_mel) == 0:
+    for first, log_mel in placed:
+        if len(log_mel) == 0:
             continue
-        joined[first : first + len(window.log_mel)] = window.log_mel
-        found = encode_alone(backend, window, guidance)
+        joined[first : first + len(log_mel)] = log_mel
+        found = encode_alone(backend, log_mel, guidance)
+        # A segment may begin between two hidden frames: it is laid at the nearer, and cut to fit.
         place = index[:, round(first / factor) :][:, : found.shape[1]]
         place[:] = found[:, : place.shape[1]]
     return Trace(joined, index)
 
 
 def encode_alone(
-    backend: Backend, window: Window, guidance: Guidance
+    backend: Backend, log_mel: Float32[np.ndarray, "frames mels"], guidance: Guidance
 ) -> Int64[np.ndarray, "feed_forwards hidden"]:
-    """The experts of one window's frames, without any batch-mate."""
-    mask = np.ones((1, len(window.log_mel)), np.bool_)
-    encoded = backend.encode(window.log_mel[None], mask, [guidance])
+    """The experts of one segment's frames, without any batch-mate."""
+    mask = np.ones((1, len(log_mel)), np.bool_)
+    encoded = backend.encode(log_mel[None], mask, [guidance])
     return encoded.expert_index[:, 0, encoded.frame_mask[0]]

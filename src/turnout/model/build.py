@@ -12,6 +12,7 @@ from turnout.model.speech_model import SpeechModel
 def build_model(config: ModelConfig) -> SpeechModel:
     """A model with random weights, from torch's global generator."""
     width = config.encoder.d_model
+    # A Conformer block has two half feed-forwards, which are routed apart.
     per_layer = 2 if config.encoder.block == "conformer" else 1
     encoder = Encoder(
         config.encoder,
@@ -74,6 +75,7 @@ def assign_routers(
 ) -> list[list[int | None]]:
     """The router of each feed-forward: its own (switch), or one per `share_layers` layers."""
     assigned: list[list[int | None]] = []
+    # Counted over routed layers alone: dense ones between them belong to no block of sharers.
     routed = 0
     for layer in range(num_layers):
         if not (routing.learned and routing.routes(layer)):

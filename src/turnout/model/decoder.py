@@ -14,8 +14,7 @@ from torch import Tensor, nn
 from turnout.config import DecoderConfig
 from turnout.experts import Dropout, FeedForward, Route, Routing
 from turnout.model.encoder import Stack, routes_of
-from turnout.model.layers import Attention
-from turnout.model.positions import sinusoids
+from turnout.model.layers import Attention, sinusoids
 
 
 class Memory(NamedTuple):
@@ -96,6 +95,7 @@ class Decoder(nn.Module):
         super().__init__()
         self.config = config
         self.embedding = nn.Embedding(vocabulary_size, d_model)
+        # It is the output layer too where tied: PyTorch's own start, of std 1, gives huge logits.
         nn.init.normal_(self.embedding.weight, std=d_model**-0.5)
         # Sinusoids have amplitude 1; the embedding is scaled up to stand beside them.
         self.scale = d_model**0.5 if config.positions == "sinusoidal" else 1.0
@@ -170,6 +170,7 @@ class Decoder(nn.Module):
         """Embeddings with their positions."""
         hidden = self.embedding(tokens) * self.scale
         if self.positions is not None:
+            # Only padding comes to lie beyond the last position, and its output is never read.
             last = self.config.max_tokens - 1
             return hidden + self.positions(positions.clamp(max=last))
         if self.config.positions == "sinusoidal":
@@ -191,6 +192,7 @@ class Decoder(nn.Module):
         Float[Tensor, "layers batch heads frames dim"],
     ]:
         """Keys and values of the encoder's frames for every layer's cross-attention."""
+        # By name, since to the type checker a ModuleList holds Modules and nothing more.
         attentions = (block.get_submodule("cross_attention") for block in self.blocks)
         pairs = [a.keys_values(hidden) for a in attentions if isinstance(a, Attention)]
         return torch.stack([pair[0] for pair in pairs]), torch.stack([pair[1] for pair in pairs])

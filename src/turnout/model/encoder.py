@@ -16,8 +16,8 @@ from turnout.model.layers import (
     ConvolvedSpectrogram,
     StackedFrames,
     context_mask,
+    sinusoids,
 )
-from turnout.model.positions import sinusoids
 
 
 class Stack(NamedTuple):
@@ -31,7 +31,7 @@ class Stack(NamedTuple):
     router_of: list[list[int | None]]
 
 
-class Encoded(NamedTuple):
+class HiddenFrames(NamedTuple):
     """Hidden frames, their mask, and the decisions in order of depth."""
 
     hidden: Tensor
@@ -142,7 +142,7 @@ class Encoder(nn.Module):
         frame_mask: Bool[Tensor, "batch frames"],
         guide: Int[Tensor, " batch"],
         bandwidth: Int[Tensor, " batch"],
-    ) -> Encoded:
+    ) -> HiddenFrames:
         """The token is dropped after the last block: it is in no target, statistic or time."""
         hidden, mask = self.subsampling(log_mel, frame_mask)
         if self.bandwidth is not None:
@@ -156,7 +156,7 @@ class Encoder(nn.Module):
         if self.bandwidth is not None:
             hidden, mask = hidden[:, 1:], mask[:, 1:]
             routings = [Routing(*(part[:, 1:] for part in routing)) for routing in routings]
-        return Encoded(self.norm(hidden), mask, tuple(routings))
+        return HiddenFrames(self.norm(hidden), mask, tuple(routings))
 
     def run(
         self,

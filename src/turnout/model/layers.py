@@ -3,12 +3,13 @@
 Padding is an argument everywhere and is zeroed before whatever looks at neighbours.
 """
 
+import math
+
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from turnout.experts import Dropout
-from turnout.model.positions import rotate
 
 SHORT = 512
 
@@ -79,7 +80,8 @@ class Attention(nn.Module):
 
 
 class Convolution(nn.Module):
-    """Conformer's convolution module (arXiv 2005.08100) with LayerNorm in BatchNorm's place."""
+    """Conformer's convolution module (arXiv 2005.08100) with LayerNorm in BatchNorm's place, which
+    would let padding and batch-mates change a text."""
 
     def __init__(self, d_model: int, kernel: int, dropout: float) -> None:
         super().__init__()
@@ -142,6 +144,8 @@ class ConvolvedFrames(nn.Module):
         mixed = (log_mel * frame_mask.unsqueeze(-1)).transpose(1, 2)
         for convolution, stride in zip((self.first, self.second), self.strides, strict=True):
             mixed = nn.functional.gelu(convolution(mixed))
+            # A hidden frame is valid where the middle of its three is. The bias makes padding
+            # something again, so it is zeroed before the next convolution looks at it.
             frame_mask = frame_mask[:, ::stride]
             mixed = mixed * frame_mask.unsqueeze(1)
         return mixed.transpose(1, 2), frame_mask
@@ -186,5 +190,34 @@ def context_mask(
         near = near & (ahead >= -left)
     if right is not None:
         near = near & (ahead <= right)
+    # Padding far behind the last frame would have nothing to attend to, and a softmax of nothing
+    # is NaN: so each frame has at least itself.
     itself = ahead == 0
     return (mask & near) | itself
+
+
+def sinusoids(
+    positions: Int[Tensor, "*shape"], d_model: int, *, halves: bool = False
+) -> Float[Tensor, "*shape d_model"]:
+    """Sines and cosines of 10000^(-2i/d): interleaved (arXiv 1706.03762), or as Whisper lays them
+    out, all sines before all cosines with the timescales spread over d/2 - 1 steps."""
+    half = d_model // 2
+    steps = half - 1 if halves else half
+    index = torch.arange(half, device=positions.device, dtype=torch.float32)
+    rates = torch.exp(index * (-math.log(10000.0) / max(steps, 1)))
+    angles = positions.unsqueeze(-1).float() * rates
+    waves = (angles.sin(), angles.cos())
+    return torch.cat(waves, dim=-1) if halves else torch.stack(waves, dim=-1).flatten(-2)
+
+
+def rotate(
+    states: Float[Tensor, "batch heads frames dim"], positions: Int[Tensor, "#batch frames"]
+) -> Float[Tensor, "batch heads frames dim"]:
+    """Rotary positions (arXiv 2104.09864): pairs (i, i + dim/2) turned by position * rate_i."""
+    half = states.shape[-1] // 2
+    index = torch.arange(half, device=states.device, dtype=torch.float32)
+    rates = torch.exp(index * (-math.log(10000.0) / half))
+    angles = (positions.unsqueeze(-1).float() * rates).unsqueeze(1)
+    cosine, sine = angles.cos().to(states.dtype), angles.sin().to(states.dtype)
+    first, second = states[..., :half], states[..., half:]
+    return torch.cat((first * cosine - second * sine, second * cosine + first * sine), dim=-1)

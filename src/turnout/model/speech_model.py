@@ -119,9 +119,11 @@ class SpeechModel(nn.Module):
     ) -> SpeechOutput:
         """One encoder pass and, for `rows` (each row's utterance), one decoder pass."""
         encoded = self.encode(log_mel, frame_mask, encoder_guide, bandwidth)
+        # Without rows the decoder is left out, and has no gradient: `Ranks.sum_gradients` knows.
         if self.decoder is None or rows.numel() == 0:
             return SpeechOutput(encoded.ctc_logits, encoded.frame_mask, None, encoded.routings, ())
         keys, values = self.cross(encoded.hidden)
+        # One encoder pass serves all rows of an utterance: its transcript, its translations.
         memory = Memory(
             keys.index_select(1, rows), values.index_select(1, rows), encoded.frame_mask[rows]
         )

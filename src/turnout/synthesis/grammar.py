@@ -31,13 +31,18 @@ from dataclasses import dataclass, field
 from itertools import product
 from math import prod
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-from turnout.corpora.entry import LANGUAGE_CODE
+from turnout.corpora.manifest import LANGUAGE_CODE
 from turnout.errors import shown
-from turnout.synthesis.yaml_lines import Lined, read_yaml
+from turnout.synthesis.yaml_lines import YamlValue, read_yaml
 
+EngineName = Literal["espeak-ng", "flite"]
 SLOT = re.compile(r"\{(\w+)(#\w+)?\}")
+FIELDS = (
+    "language", "engine", "speakers", "sentences_per_speaker", "speed", "pitch", "voices",
+    "variants", "exclude", "sentences", "slots",
+)  # fmt: skip
 LISTED = 20_000
 """Grammars of up to this many sentences are listed; larger ones are drawn from."""
 
@@ -74,7 +79,7 @@ class Grammar:
     """A grammar file, checked."""
 
     language: str
-    engine: Literal["espeak-ng", "flite"]
+    engine: EngineName
     sentences: tuple[Phrase, ...]
     slots: Mapping[str, tuple[Phrase, ...]]
     voices: tuple[str, ...]
@@ -122,19 +127,7 @@ class Grammar:
 def read_grammar(path: Path) -> Grammar:
     """Read and check a grammar file; raises ManifestError, citing line and field."""
     file = read_yaml(path)
-    file.only(
-        "language",
-        "engine",
-        "speakers",
-        "sentences_per_speaker",
-        "speed",
-        "pitch",
-        "voices",
-        "variants",
-        "exclude",
-        "sentences",
-        "slots",
-    )
+    file.only(*FIELDS)
     language = file.needed("language").string()
     if not LANGUAGE_CODE.fullmatch(language):
         raise file.needed("language").error(
@@ -163,19 +156,17 @@ def read_grammar(path: Path) -> Grammar:
     )
 
 
-def _engine(file: Lined) -> Literal["espeak-ng", "flite"]:
+def _engine(file: YamlValue) -> EngineName:
     item = file.get("engine")
-    match None if item is None else item.string():
-        case None | "espeak-ng":
-            return "espeak-ng"
-        case "flite":
-            return "flite"
-        case other:
-            assert item is not None
-            raise item.error(f"is {shown(other)}: espeak-ng or flite was expected")
+    if item is None:
+        return "espeak-ng"
+    for name in get_args(EngineName):
+        if item.string() == name:
+            return name
+    raise item.error(f"is {shown(item.value)}: espeak-ng or flite was expected")
 
 
-def _phrase(item: Lined) -> Phrase:
+def _phrase(item: YamlValue) -> Phrase:
     if isinstance(item.value, str):
         text = item.string()
         return Phrase(text=text, spoken=text)
@@ -189,7 +180,7 @@ def _phrase(item: Lined) -> Phrase:
     )
 
 
-def _check_slots(item: Lined, phrase: Phrase, slots: Mapping[str, tuple[Phrase, ...]]) -> None:
+def _check_slots(item: YamlValue, phrase: Phrase, slots: Mapping[str, tuple[Phrase, ...]]) -> None:
     """Every placeholder has its slot, and every translation all that it needs of its slots."""
     written = set(phrase.slots)
     for text in (phrase.text, phrase.spoken, *phrase.translations.values()):
@@ -209,7 +200,7 @@ def _check_slots(item: Lined, phrase: Phrase, slots: Mapping[str, tuple[Phrase, 
                 )
 
 
-def _chosen(file: Lined, kind: str) -> tuple[str, ...]:
+def _chosen(file: YamlValue, kind: str) -> tuple[str, ...]:
     """The names listed, without those excluded (in whatever letter case)."""
     listed, excluded = file.get(kind), file.get("exclude")
     if excluded is not None:
@@ -224,7 +215,7 @@ def _chosen(file: Lined, kind: str) -> tuple[str, ...]:
 
 
 def _range(
-    file: Lined, name: str, default: tuple[int, int], limits: tuple[int, int]
+    file: YamlValue, name: str, default: tuple[int, int], limits: tuple[int, int]
 ) -> tuple[int, int]:
     item = file.get(name)
     if item is None:

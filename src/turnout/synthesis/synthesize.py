@@ -11,23 +11,19 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
-from lhotse.cut import Cut
 
 from turnout.audio.features import SAMPLE_RATE
 from turnout.config.preparation import SynthesisConfig
-from turnout.corpora.cuts import cut_of
-from turnout.corpora.entry import Entry, Place
-from turnout.corpora.measure import Measured
-from turnout.corpora.prepare import write_splits
-from turnout.corpora.splits import deal
+from turnout.corpora.entry import Entry, MeasuredEntry
+from turnout.corpora.manifest import Place
+from turnout.corpora.splits import assign_splits, by_split
 from turnout.corpora.summary import Summary
+from turnout.corpora.writing import write_splits
 from turnout.errors import StorageError, UsageError
 from turnout.guidance import Bandwidth
 from turnout.progress import progress
-from turnout.synthesis.espeak import Espeak
-from turnout.synthesis.flite import Flite
+from turnout.synthesis.engines import Engine, Espeak, Flite, Voice
 from turnout.synthesis.grammar import Grammar, Phrase, read_grammar
-from turnout.synthesis.voices import Synthesiser, Voice
 
 TEMPO = (0.9, 1.1)
 """A clip's speed, relative to its speaker's."""
@@ -53,20 +49,19 @@ def synthesize(grammar: Path, output: Path, config: SynthesisConfig | None = Non
     """
     config = config or SynthesisConfig()
     read = read_grammar(grammar)
-    synthesiser: Synthesiser = Flite.find() if read.engine == "flite" else Espeak.find()
-    synthesiser.check("voice", read.voices)
-    synthesiser.check("variant", read.variants)
-    sayings = plan(read, config)
-    cuts: dict[str, list[Cut]] = {}
+    engine: Engine = Flite.find() if read.engine == "flite" else Espeak.find()
+    engine.check("voice", read.voices)
+    engine.check("variant", read.variants)
+    sayings = draw_sayings(read, config)
     splits = _splits(sayings, config)
-    for saying in progress(sayings, "speaking", len(sayings)):
-        split = splits.get(saying.voice.speaker)
-        cut = _spoken(saying, read, synthesiser, output, split)
-        cuts.setdefault(split or "cuts", []).append(cut)
-    return Summary(splits=write_splits(cuts, output), notes=_notes(read, sayings))
+    spoken = [
+        _spoken(saying, read, engine, output, splits.get(saying.voice.speaker))
+        for saying in progress(sayings, "speaking", len(sayings))
+    ]
+    return Summary(splits=write_splits(by_split(spoken), output), notes=_notes(read, sayings))
 
 
-def plan(grammar: Grammar, config: SynthesisConfig) -> list[Saying]:
+def draw_sayings(grammar: Grammar, config: SynthesisConfig) -> list[Saying]:
     """Who says what, drawn from the seed; speaks nothing yet."""
     each = config.sentences_per_speaker or grammar.sentences_per_speaker or grammar.size
     sayings: list[Saying] = []
@@ -116,14 +111,14 @@ def _splits(sayings: list[Saying], config: SynthesisConfig) -> dict[str, str]:
     if config.shares is None:
         return {}
     counts = Counter(saying.voice.speaker for saying in sayings)
-    return deal(dict(counts), config.shares, config.seed)
+    return assign_splits(dict(counts), config.shares, config.seed)
 
 
 def _spoken(
-    saying: Saying, grammar: Grammar, synthesiser: Synthesiser, output: Path, split: str | None
-) -> Cut:
+    saying: Saying, grammar: Grammar, engine: Engine, output: Path, split: str | None
+) -> MeasuredEntry:
     """Speak one sentence into its file, and describe it."""
-    samples = synthesiser.speak(saying.phrase.spoken, saying.voice)
+    samples = engine.speak(saying.phrase.spoken, saying.voice)
     peak = float(np.abs(samples).max(initial=0.0))
     if peak > LOUDEST:
         samples = samples * np.float32(LOUDEST / peak)
@@ -143,7 +138,8 @@ def _spoken(
         translations=saying.phrase.translations,
         split=split,
     )
-    measured = Measured(
+    return MeasuredEntry(
+        entry=entry,
         native_rate=SAMPLE_RATE,
         num_samples=len(samples),
         start=0.0,
@@ -151,7 +147,6 @@ def _spoken(
         # both synthesise at 16 kHz or more: the band is known, whatever one short word shows of it
         bandwidth=Bandwidth.WIDEBAND,
     )
-    return cut_of(entry, measured)
 
 
 def _notes(grammar: Grammar, sayings: list[Saying]) -> tuple[str, ...]:

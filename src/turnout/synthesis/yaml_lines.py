@@ -12,7 +12,7 @@ from turnout.errors import ManifestError, MissingManifest, shown
 
 
 @dataclass(frozen=True)
-class Lined:
+class YamlValue:
     """A value with its node in the file; every method raises ManifestError citing its line."""
 
     value: Any
@@ -24,14 +24,14 @@ class Lined:
         """The error that cites this value."""
         return ManifestError(self.file, self.node.start_mark.line + 1, self.name or None, reason)
 
-    def get(self, name: str) -> "Lined | None":
+    def get(self, name: str) -> "YamlValue | None":
         """A field's value, or None where it is absent or null."""
         for key, item in self._fields():
             if key == name and item.value is not None:
                 return item
         return None
 
-    def needed(self, name: str) -> "Lined":
+    def needed(self, name: str) -> "YamlValue":
         """As `get`, but it must be there."""
         found = self.get(name)
         if found is None:
@@ -46,19 +46,19 @@ class Lined:
                 hint = f"did you mean '{near[0]}'?" if near else f"known are {', '.join(names)}"
                 raise self.error(f"has an unknown field {shown(key)}: {hint}")
 
-    def mapping(self, name: str) -> list[tuple[str, "Lined"]]:
+    def mapping(self, name: str) -> list[tuple[str, "YamlValue"]]:
         """The fields of a mapping that may be absent."""
         inner = self.get(name)
         return inner._fields() if inner else []
 
-    def items(self, at_least: int = 0) -> list["Lined"]:
+    def items(self, at_least: int = 0) -> list["YamlValue"]:
         """The items of a list."""
         if not isinstance(self.value, list) or not isinstance(self.node, yaml.SequenceNode):
             raise self.error(f"is {shown(self.value)}: a list was expected")
         if len(self.value) < at_least:
             raise self.error(f"has {len(self.value)} items: at least {at_least} were expected")
         return [
-            Lined(value, node, self.file, f"{self.name}[{index}]")
+            YamlValue(value, node, self.file, f"{self.name}[{index}]")
             for index, (value, node) in enumerate(zip(self.value, self.node.value, strict=True))
         ]
 
@@ -79,7 +79,7 @@ class Lined:
             raise item.error(f"is {shown(item.value)}: a whole number, at least 1, was expected")
         return item.value
 
-    def _fields(self) -> list[tuple[str, "Lined"]]:
+    def _fields(self) -> list[tuple[str, "YamlValue"]]:
         """Names as they are written (YAML would read a Norwegian `no:` as false), and values."""
         if not isinstance(self.value, dict) or not isinstance(self.node, yaml.MappingNode):
             raise self.error(f"is {shown(self.value)}: named fields were expected")
@@ -88,12 +88,12 @@ class Lined:
             raise self.error("names a field twice, or merges ('<<'): each field once was expected")
         nodes = (node for _, node in self.node.value)
         return [
-            (key, Lined(value, node, self.file, f"{self.name}.{key}" if self.name else key))
+            (key, YamlValue(value, node, self.file, f"{self.name}.{key}" if self.name else key))
             for key, value, node in zip(keys, self.value.values(), nodes, strict=True)
         ]
 
 
-def read_yaml(path: Path) -> Lined:
+def read_yaml(path: Path) -> YamlValue:
     """A YAML file's value; raises ManifestError where it cannot be read."""
     try:
         text = path.read_text("utf-8-sig")
@@ -109,4 +109,4 @@ def read_yaml(path: Path) -> Lined:
         raise ManifestError(str(path), error.line, None, error.reason) from error
     if node is None or not isinstance(value, dict):
         raise ManifestError(str(path), 1, None, "named fields were expected, such as 'sentences:'")
-    return Lined(value, node, str(path))
+    return YamlValue(value, node, str(path))

@@ -3,15 +3,15 @@
 import dataclasses
 import logging
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 import torch
 
 from turnout.backends.torch import load_weights
-from turnout.config import DataConfig, ModelConfig, TrainConfig
-from turnout.corpora.clips import read_clips, training_clips
+from turnout.config import CorpusConfig, ModelConfig, TrainConfig
+from turnout.corpora.clips import Clip, read_corpora, training_clips
 from turnout.data.loader import Loader
 from turnout.data.workers import death_noticed
 from turnout.errors import ConfigError
@@ -33,6 +33,9 @@ from turnout.training.log import RunLog
 from turnout.training.loop import Trainer
 from turnout.training.state import seed_step
 from turnout.training.step import Stepper
+
+Clips = Mapping[str, Sequence[Clip]]
+"""Of each file of cuts, by its path: read once, for the tokenizer and the loader."""
 
 
 def train(config: TrainConfig) -> Path:
@@ -68,8 +71,9 @@ def train(config: TrainConfig) -> Path:
 def run(config: TrainConfig, ranks: Ranks, say: Callable[[str], None]) -> Path:
     """A run whose folder is ours."""
     folder = Path(config.output)
-    tokenizer = run_tokenizer(config, folder, ranks)
-    trainer = build_trainer(config, tokenizer, ranks, say)
+    clips = read_corpora(config.data.train)
+    tokenizer = run_tokenizer(config, clips, folder, ranks)
+    trainer = build_trainer(config, clips, tokenizer, ranks, say)
     lengths = begin_or_resume(trainer, say)
     with trainer.stop, open_log(trainer, lengths) as run_log:
         with death_noticed():
@@ -82,7 +86,11 @@ def run(config: TrainConfig, ranks: Ranks, say: Callable[[str], None]) -> Path:
 
 
 def build_trainer(
-    config: TrainConfig, tokenizer: Tokenizer, ranks: Ranks, say: Callable[[str], None]
+    config: TrainConfig,
+    clips: Clips,
+    tokenizer: Tokenizer,
+    ranks: Ranks,
+    say: Callable[[str], None],
 ) -> Trainer:
     """Data, model and optimizer, the weights random."""
     shape = with_vocabulary_of(config.model, tokenizer)
@@ -90,6 +98,7 @@ def build_trainer(
         config.data,
         shape,
         tokenizer,
+        clips,
         seed=config.seed,
         rank=ranks.rank,
         world_size=ranks.size,
@@ -163,7 +172,7 @@ def compare_ranks(checkpoint: Checkpoint, trainer: Trainer, say: Callable[[str],
         )
 
 
-def run_tokenizer(config: TrainConfig, folder: Path, ranks: Ranks) -> Tokenizer:
+def run_tokenizer(config: TrainConfig, clips: Clips, folder: Path, ranks: Ranks) -> Tokenizer:
     """The run's tokenizer, trained once from its texts; that of `init_from` where there is one.
 
     Raises ConfigError where it is not the one that the run began with: other pieces would be
@@ -171,7 +180,7 @@ def run_tokenizer(config: TrainConfig, folder: Path, ranks: Ranks) -> Tokenizer:
     """
     path = folder / TOKENIZER
     if ranks.first:
-        keep_tokenizer(config, folder)
+        keep_tokenizer(config, clips, folder)
     ranks.barrier()
     data = path.read_bytes()
     same = sha256_of(data) == noted(folder / RUN).get("tokenizer")
@@ -183,14 +192,14 @@ def run_tokenizer(config: TrainConfig, folder: Path, ranks: Ranks) -> Tokenizer:
     return SentencePieceTokenizer.from_bytes(data, config.model.vocabulary)
 
 
-def keep_tokenizer(config: TrainConfig, folder: Path) -> None:
+def keep_tokenizer(config: TrainConfig, clips: Clips, folder: Path) -> None:
     """Make the run's tokenizer where it is missing, its SHA-256 noted first."""
     path, run = folder / TOKENIZER, noted(folder / RUN)
     made = None
     if path.exists():
         digest = sha256_of(path.read_bytes())
     else:
-        made = new_tokenizer(config)
+        made = new_tokenizer(config, clips)
         digest = sha256_of(made)
     if "tokenizer" not in run:
         note(folder / RUN, {**run, "tokenizer": digest})
@@ -198,19 +207,19 @@ def keep_tokenizer(config: TrainConfig, folder: Path) -> None:
         write_whole(path, made)
 
 
-def new_tokenizer(config: TrainConfig) -> bytes:
+def new_tokenizer(config: TrainConfig, clips: Clips) -> bytes:
     """That of `init_from`, or one of the run's texts."""
     if config.init_from is not None:
         return ModelFolder.open(resolve(config.init_from)).tokenizer_bytes
     return SentencePieceTokenizer.train(
-        training_texts(config.data), config.model.vocabulary
+        training_texts(config.data.train, clips), config.model.vocabulary
     ).to_bytes()
 
 
-def training_texts(config: DataConfig) -> Iterator[str]:
+def training_texts(corpora: Sequence[CorpusConfig], clips: Clips) -> Iterator[str]:
     """Every transcript and translation that is trained on."""
-    for corpus in config.train:
-        for clip in training_clips(read_clips(corpus.cuts)):
+    for corpus in corpora:
+        for clip in training_clips(clips[corpus.cuts]):
             yield clip.text
             yield from clip.translations.values()
 

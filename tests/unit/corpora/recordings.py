@@ -1,4 +1,4 @@
-"""Recordings and manifests made up for the tests of `turnout.data`."""
+"""Recordings and manifests made up for the tests of `turnout.corpora`."""
 
 import json
 from pathlib import Path

@@ -9,7 +9,7 @@ import pytest
 from tests.unit.corpora.recordings import cuts_of, noise, write_lines
 from turnout.config.preparation import PrepareConfig
 from turnout.corpora.prepare import prepare
-from turnout.corpora.readers.detect import reader_of
+from turnout.corpora.readers.kinds import reader_of
 from turnout.errors import ManifestError, UsageError
 
 ENGLISH = PrepareConfig(language="en")

@@ -3,16 +3,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tests.unit.data.words import PLAIN, write_words
+from tests.unit.data.words import PLAIN, planned, write_words
 from turnout.audio.features import log_mel
-from turnout.config import AugmentConfig, FeatureConfig
+from turnout.config import AugmentConfig, ModelConfig
 from turnout.corpora.clips import ClipReader, read_clips
-from turnout.data.augment import Augmenter, draw_shape, masked, stretched, warp_matrix
+from turnout.data.augment import Augmenter, masked, stretched, warp_matrix
 from turnout.data.joining import Joining, join_waveforms
 from turnout.data.noise import noise_bank
-from turnout.data.store import StoreConfig, Variant, variants_of
+from turnout.data.plan import draw_shape
+from turnout.data.variants import Variant, VariantConfig, variants_of
 
-FEATURES = FeatureConfig()
+MODEL = ModelConfig()
+FEATURES = MODEL.features
 STRONG = AugmentConfig(empty=0.0, noise=1.0)
 
 
@@ -22,7 +24,7 @@ def words(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[np.ndarray], l
     clips = read_clips(write_words(tmp_path_factory.mktemp("audio"), takes=1))[:3]
     reader = ClipReader()
     samples = [reader.read(clip) for clip in clips]
-    config = StoreConfig(features=FEATURES, telephone_variants=0, narrowband=False, trim=True)
+    config = VariantConfig(features=FEATURES, telephone_variants=0, narrowband=False, trim=True)
     stored = [variants_of(clip, s, config)[0] for clip, s in zip(clips, samples, strict=True)]
     return samples, stored
 
@@ -30,13 +32,11 @@ def words(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[np.ndarray], l
 def speech(
     config: AugmentConfig, words: list[Variant], joining: Joining, *, seed: int, narrow=False
 ) -> np.ndarray:
-    shape = draw_shape(
-        [len(word.log_power) for word in words], joining, config, np.random.default_rng(1)
-    )
-    frames = Augmenter(config, FEATURES).speech(
-        words, shape, joining, narrow, np.random.default_rng(seed)
-    )
-    assert len(frames) == shape.num_frames
+    counts = [len(word.log_power) for word in words]
+    shape = draw_shape(counts, joining, config, np.random.default_rng(1))
+    utterance = replace(planned(gaps=(), narrow=narrow), joining=joining, shape=shape)
+    frames = Augmenter(config, MODEL).speech(words, utterance, np.random.default_rng(seed))
+    assert len(frames) == utterance.num_frames
     return frames
 
 
@@ -90,8 +90,8 @@ def test_noise_has_the_ratio_that_was_asked_for(words) -> None:
 
 @pytest.mark.parametrize("narrow", [False, True])
 def test_empty_utterances_are_finite_and_loud_or_not(narrow: bool) -> None:
-    augmenter = Augmenter(STRONG, FEATURES)
-    made = [augmenter.empty(120, narrow, np.random.default_rng(seed)) for seed in range(60)]
+    augmenter, utterance = Augmenter(STRONG, MODEL), planned(gaps=(120,), narrow=narrow)
+    made = [augmenter.empty(utterance, np.random.default_rng(seed)) for seed in range(60)]
     assert all(frames.shape == (120, 80) and np.isfinite(frames).all() for frames in made)
     silent = sum(bool((frames < -1.99).all()) for frames in made)
     assert 0 < silent < 40
@@ -100,8 +100,9 @@ def test_empty_utterances_are_finite_and_loud_or_not(narrow: bool) -> None:
 def test_sounds_keep_to_the_telephone_s_band_where_it_is_narrow() -> None:
     above = noise_bank(FEATURES).band_hz > 4000
     for narrow in (False, True):
-        augmenter = Augmenter(replace(PLAIN, sounds=1.0), FEATURES)
-        made = [augmenter.empty(120, narrow, np.random.default_rng(seed)) for seed in range(20)]
+        augmenter = Augmenter(replace(PLAIN, sounds=1.0), MODEL)
+        utterance = planned(gaps=(120,), narrow=narrow)
+        made = [augmenter.empty(utterance, np.random.default_rng(seed)) for seed in range(20)]
         assert any((frames[:, above] > frames.min()).any() for frames in made) != narrow
 
 
@@ -146,19 +147,3 @@ def test_masks_hide_at_most_what_is_allowed() -> None:
     short = masked(rng.uniform(0.1, 1.0, (30, 80)).astype(np.float32), config, rng)
     assert (short == short.min()).all(axis=1).sum() <= 6
     assert masked(np.ones((1, 80), np.float32), config, rng).shape == (1, 80)
-
-
-@pytest.mark.parametrize("kind", ["kaldi", "whisper"])
-def test_the_bank_is_white(kind: str) -> None:
-    features = FeatureConfig(
-        kind=kind,  # type: ignore[arg-type]
-        normalization="whisper" if kind == "whisper" else "peak",
-    )
-    bank = noise_bank(features)
-    np.testing.assert_allclose(bank.white.mean(axis=0), 1.0, rtol=1e-3)
-    assert (np.diff(bank.band_hz) > 0).all()
-    for seed in range(20):
-        rng = np.random.default_rng(seed)
-        noise = bank.draw(500, bank.white_mean, rng)
-        assert noise.shape == (500, 80) and np.isfinite(noise).all() and (noise >= 0).all()
-        assert 0.2 < noise.mean() < 5.0

@@ -3,7 +3,7 @@ import torch
 
 from tests.unit.data.words import small_model, small_tokenizer
 from turnout.config import DecoderConfig, EncoderConfig, RoutingConfig
-from turnout.data.batch import IGNORED, Collator, Example, row_guidance
+from turnout.data.batch import IGNORED, Collator, Example, text_guidance
 from turnout.guidance import Bandwidth, Guide, Task
 
 TOKENIZER = small_tokenizer()
@@ -11,12 +11,13 @@ BY_TASK = RoutingConfig(kind="supervised", guided_by=(Guide.TASK,))
 
 
 def example(frames: int, spoken: str, translated: str | None, bandwidth=Bandwidth.WIDEBAND):
-    texts = {row_guidance(bandwidth, "es", None): spoken}
+    texts = {text_guidance(bandwidth, "es", None): spoken}
     if translated is not None:
-        texts[row_guidance(bandwidth, "es", "en")] = translated
+        texts[text_guidance(bandwidth, "es", "en")] = translated
     return Example(
         id=f"u{frames}",
         log_mel=np.full((frames, 80), float(frames), np.float32),
+        num_frames=frames,
         bandwidth=bandwidth,
         language="es",
         transcript=spoken,

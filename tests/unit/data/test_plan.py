@@ -5,11 +5,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.unit.data.words import PLAIN, data_of, write_words
+from tests.unit.data.words import PLAIN, data_of, small_model, write_words
 from turnout.config import AugmentConfig, CorpusConfig, FeatureConfig, JoinConfig
 from turnout.corpora.clips import read_clips
-from turnout.data.plan import CorpusSource, deal, epoch_sizes, pack, words_at
-from turnout.data.store import StoreConfig, open_store
+from turnout.data.epoch import epoch_sizes, pack, rank_share, words_at
+from turnout.data.plan import CorpusPlanner
+from turnout.data.store import open_store
+from turnout.data.variants import VariantConfig
 from turnout.errors import TrainingError
 
 
@@ -18,16 +20,17 @@ def cuts(tmp_path: Path) -> str:
     return write_words(tmp_path / "audio")
 
 
-def source(cuts: str, *, longest: int = 3000, number: int = 0, **changes: object) -> CorpusSource:
+def planner(cuts: str, *, longest: int = 3000, number: int = 0, **changes: object) -> CorpusPlanner:
     config = data_of(cuts, **changes)
-    corpus = config.train[number]
-    settings = StoreConfig(
-        features=FeatureConfig(), telephone_variants=2, narrowband=True, trim=corpus.join
+    settings = VariantConfig(
+        features=FeatureConfig(),
+        telephone_variants=2,
+        narrowband=True,
+        trim=config.train[number].join,
     )
     store = open_store(read_clips(cuts), settings, Path(cuts).parent)
-    return CorpusSource.of(
-        number, store, config, longest_frames=longest, num_targets=(1,) * len(store.clips)
-    )
+    model = small_model(window_seconds=longest / 100)
+    return CorpusPlanner(number, store.clips, store.counts, config, model)
 
 
 def test_the_curriculum_goes_by_the_share_of_the_run() -> None:
@@ -37,65 +40,65 @@ def test_the_curriculum_goes_by_the_share_of_the_run() -> None:
     ]  # fmt: skip
 
 
-def test_recipes_follow_seed_and_epoch(cuts: str) -> None:
-    made = source(cuts)
-    first, again = made.recipes(1, 2, 20, 6), made.recipes(1, 2, 20, 6)
+def test_utterances_follow_seed_and_epoch(cuts: str) -> None:
+    made = planner(cuts)
+    first, again = made.utterances(1, 2, 20, 6), made.utterances(1, 2, 20, 6)
     assert first == again
-    assert made.recipes(2, 2, 20, 6) != first != made.recipes(1, 3, 20, 6)
+    assert made.utterances(2, 2, 20, 6) != first != made.utterances(1, 3, 20, 6)
     # An utterance does not depend on how many others there are, but by who speaks.
-    assert [r.index for r in first] == list(range(20))
+    assert [u.index for u in first] == list(range(20))
 
 
 def test_the_word_limit_holds(cuts: str) -> None:
-    made = source(cuts)
-    assert {len(r.joining.clips) for r in made.recipes(0, 0, 60, 1)} == {1}
-    assert {len(r.joining.clips) for r in made.recipes(0, 0, 60, 3)} == {1, 2, 3}
+    made = planner(cuts)
+    assert {len(u.joining.clips) for u in made.utterances(0, 0, 60, 1)} == {1}
+    assert {len(u.joining.clips) for u in made.utterances(0, 0, 60, 3)} == {1, 2, 3}
 
 
 def test_narrowband_shares_and_variants(cuts: str) -> None:
-    made = source(cuts, augment=AugmentConfig(narrowband=0.5))
-    recipes = made.recipes(0, 0, 400, 6)
-    assert 0.4 < np.mean([recipe.narrow for recipe in recipes]) < 0.6
-    for recipe in recipes:
-        assert set(recipe.variants) <= ({1, 2} if recipe.narrow else {0})
+    made = planner(cuts, augment=AugmentConfig(narrowband=0.5))
+    utterances = made.utterances(0, 0, 400, 6)
+    assert 0.4 < np.mean([utterance.narrow for utterance in utterances]) < 0.6
+    for utterance in utterances:
+        assert set(utterance.variants) <= ({1, 2} if utterance.narrow else {0})
 
 
 def test_native_narrowband_draws_from_all_variants(tmp_path: Path) -> None:
-    made = source(write_words(tmp_path / "8k", rate=8000), augment=AugmentConfig(narrowband=0.0))
-    recipes = made.recipes(0, 0, 100, 6)
-    assert all(recipe.narrow for recipe in recipes)
-    assert {variant for recipe in recipes for variant in recipe.variants} == {0, 1, 2}
+    made = planner(write_words(tmp_path / "8k", rate=8000), augment=AugmentConfig(narrowband=0.0))
+    utterances = made.utterances(0, 0, 100, 6)
+    assert all(utterance.narrow for utterance in utterances)
+    assert {variant for utterance in utterances for variant in utterance.variants} == {0, 1, 2}
 
 
 def test_nothing_outgrows_the_window(cuts: str) -> None:
-    made = source(cuts, longest=250)
-    recipes = made.recipes(0, 0, 200, 6)
-    assert max(recipe.num_frames for recipe in recipes) <= 250
-    assert len({len(recipe.joining.clips) for recipe in recipes}) > 1
+    made = planner(cuts, longest=250)
+    utterances = made.utterances(0, 0, 200, 6)
+    assert max(utterance.num_frames for utterance in utterances) <= 250
+    assert len({len(utterance.joining.clips) for utterance in utterances}) > 1
 
 
 def test_clips_longer_than_the_window_are_left_out(cuts: str) -> None:
     whole = (CorpusConfig(cuts=cuts),)
-    assert len(source(cuts, train=whole, longest=100).usable) == 24
-    assert len(source(cuts, train=whole, longest=99).usable) == 0
-    recipes = source(cuts, train=whole, longest=101).recipes(0, 0, 24, 6)
-    assert max(recipe.num_frames for recipe in recipes) <= 101
+    assert len(planner(cuts, train=whole, longest=100).usable) == 24
+    assert len(planner(cuts, train=whole, longest=99).usable) == 0
+    utterances = planner(cuts, train=whole, longest=101).utterances(0, 0, 24, 6)
+    assert max(utterance.num_frames for utterance in utterances) <= 101
 
 
 def test_an_epoch_of_whole_utterances_holds_each_once(cuts: str) -> None:
-    made = source(cuts, train=(CorpusConfig(cuts=cuts),), augment=PLAIN)
-    drawn = [recipe.joining.clips for recipe in made.recipes(0, 0, 24, 6)]
+    made = planner(cuts, train=(CorpusConfig(cuts=cuts),), augment=PLAIN)
+    drawn = [utterance.joining.clips for utterance in made.utterances(0, 0, 24, 6)]
     assert sorted(drawn) == [(clip,) for clip in range(24)]
-    twice = [recipe.joining.clips for recipe in made.recipes(0, 0, 48, 6)]
+    twice = [utterance.joining.clips for utterance in made.utterances(0, 0, 48, 6)]
     assert sorted(twice) == sorted([*drawn, *drawn])
 
 
 def test_sizes_follow_weights_and_hours(cuts: str) -> None:
     config = (CorpusConfig(cuts=cuts), CorpusConfig(cuts=cuts, weight=3.0))
-    sources = [source(cuts, train=config, number=number) for number in (0, 1)]
-    assert epoch_sizes(sources, None, 6) == [24, 72]
-    assert epoch_sizes(sources, 1.0, 6) == [900, 2700]
-    joined = source(cuts)
+    planners = [planner(cuts, train=config, number=number) for number in (0, 1)]
+    assert epoch_sizes(planners, None, 6) == [24, 72]
+    assert epoch_sizes(planners, 1.0, 6) == [900, 2700]
+    joined = planner(cuts)
     assert epoch_sizes([joined], None, 1) == [24]
     assert epoch_sizes([joined], None, 6) == [7]
 
@@ -121,7 +124,8 @@ def test_packing_keeps_each_utterance_once_within_the_budget(
 def test_ranks_share_the_batches_evenly(count: int, world_size: int, seed: int) -> None:
     batches = [[number] for number in range(count)]
     dealt = [
-        deal(batches, rank, world_size, np.random.default_rng(seed)) for rank in range(world_size)
+        rank_share(batches, rank, world_size, np.random.default_rng(seed))
+        for rank in range(world_size)
     ]
     assert {len(part) for part in dealt} == {-(-count // world_size)}
     numbers = [batch[0] for part in dealt for batch in part]
@@ -131,18 +135,18 @@ def test_ranks_share_the_batches_evenly(count: int, world_size: int, seed: int) 
 
 
 def test_the_words_of_an_utterance_came_over_one_line(cuts: str) -> None:
-    made = source(cuts, augment=AugmentConfig(narrowband=1.0))
-    variants = [recipe.variants for recipe in made.recipes(0, 0, 60, 6)]
+    made = planner(cuts, augment=AugmentConfig(narrowband=1.0))
+    variants = [utterance.variants for utterance in made.utterances(0, 0, 60, 6)]
     assert all(len(set(one)) == 1 for one in variants)
     assert {one[0] for one in variants} == {1, 2}
 
 
 def test_excluded_texts_are_never_made(cuts: str) -> None:
     def texts(exclude: tuple[str, ...]) -> set[str]:
-        made = source(cuts, join=JoinConfig(max_words=2, exclude=exclude))
+        made = planner(cuts, join=JoinConfig(max_words=2, exclude=exclude))
         return {
-            " ".join(made.store.clips[clip].text for clip in recipe.joining.clips)
-            for recipe in made.recipes(0, 0, 300, 2)
+            " ".join(made.clips[clip].text for clip in utterance.joining.clips)
+            for utterance in made.utterances(0, 0, 300, 2)
         }
 
     assert {"uno dos", "tres"} <= texts(())
@@ -150,6 +154,6 @@ def test_excluded_texts_are_never_made(cuts: str) -> None:
 
 
 def test_excluding_everything_is_an_error(cuts: str) -> None:
-    made = source(cuts, join=JoinConfig(max_words=1, exclude=("uno", "dos", "tres", "cuatro")))
+    made = planner(cuts, join=JoinConfig(max_words=1, exclude=("uno", "dos", "tres", "cuatro")))
     with pytest.raises(TrainingError, match="exclude leaves nothing to say for speaker s"):
-        made.recipes(0, 0, 1, 1)
+        made.utterances(0, 0, 1, 1)

@@ -9,11 +9,12 @@ from turnout.audio.features import mel_power
 from turnout.config import FeatureConfig
 from turnout.corpora.clips import Clip, ClipReader, read_clips
 from turnout.data import store as store_module
-from turnout.data.store import FeatureStore, StoreConfig, digest_of, open_store
-from turnout.data.trimming import word_span
+from turnout.data.joining import word_span
+from turnout.data.store import FeatureStore, digest_of, open_store
+from turnout.data.variants import VariantConfig
 from turnout.errors import StorageError, TrainingError
 
-CONFIG = StoreConfig(features=FeatureConfig(), telephone_variants=2, narrowband=True, trim=True)
+CONFIG = VariantConfig(features=FeatureConfig(), telephone_variants=2, narrowband=True, trim=True)
 
 
 @pytest.fixture
@@ -31,14 +32,16 @@ def test_the_first_variant_is_the_trimmed_clip(clips: list[Clip], tmp_path: Path
     samples = ClipReader().read(clips[2])
     first, last = word_span(samples)
     expected = np.log(mel_power(samples[first:last], CONFIG.features))
-    np.testing.assert_allclose(store.log_power(2, 0).astype(np.float32), expected, atol=0.01)
+    np.testing.assert_allclose(
+        store.variant(2, 0).log_power.astype(np.float32), expected, atol=0.01
+    )
     assert store.counts[2] == len(expected) < 60
 
 
 def test_telephone_variants_differ_and_end_at_4_khz(clips: list[Clip], tmp_path: Path) -> None:
     store = open_store(clips, CONFIG, tmp_path)
     assert variants(store) == [3] * len(clips)
-    native, first, second = (store.log_power(0, k).astype(np.float32) for k in range(3))
+    native, first, second = (store.variant(0, k).log_power.astype(np.float32) for k in range(3))
     assert native.shape == first.shape == second.shape
     assert not np.array_equal(first, second)
     assert first[:, 66:].mean() < native[:, 66:].mean() - 3.0
@@ -92,7 +95,7 @@ def test_bad_clips_are_left_out_and_named(
     assert len(store.left_out) == 2
     assert "2 of 8 clips could not be read and are left out" in caplog.text
     whole = open_store([clips[2]], CONFIG, tmp_path)
-    np.testing.assert_array_equal(store.log_power(1, 0), whole.log_power(0, 0))
+    np.testing.assert_array_equal(store.variant(1, 0).log_power, whole.variant(0, 0).log_power)
 
 
 def test_nothing_readable_is_an_error(clips: list[Clip], tmp_path: Path) -> None:

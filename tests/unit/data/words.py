@@ -1,5 +1,6 @@
 """A tiny corpus of made-up words: each text is a chord, each speaker a pitch."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,8 @@ from lhotse import CutSet, MonoCut, Recording, SupervisionSegment
 from lhotse.audio import AudioSource
 
 from turnout.config import AugmentConfig, CorpusConfig, DataConfig, ModelConfig
+from turnout.data.joining import Joining
+from turnout.data.plan import PlannedUtterance, Shape
 from turnout.text.sentencepieces import SentencePieceTokenizer
 
 TEXTS = {"uno": "one", "dos": "two", "tres": "three", "cuatro": "four"}
@@ -78,6 +81,20 @@ def write_words(
                 cuts.append(cut_of(path, text, f"s{speaker}", rate, **custom))
     CutSet.from_cuts(cuts).to_file(folder / "cuts.jsonl.gz")
     return str(folder / "cuts.jsonl.gz")
+
+
+def planned(
+    *, counts: Sequence[int] = (), gaps: Sequence[int], silent: bool = True, narrow: bool = False
+) -> PlannedUtterance:
+    """An utterance of words of so many frames, as they are stored."""
+    joining = Joining(
+        clips=tuple(range(len(counts))), gaps=tuple(n / 100 for n in gaps), silent=silent
+    )
+    shape = Shape(warp=(1.0,) * len(counts), counts=tuple(counts), gaps=tuple(gaps))
+    return PlannedUtterance(
+        corpus=0, index=0, joining=joining, variants=(0,) * len(counts), narrow=narrow,
+        empty=not counts, target=0, shape=shape,
+    )  # fmt: skip
 
 
 def small_model(**changes: object) -> ModelConfig:

@@ -12,7 +12,7 @@ from turnout.config import CorpusConfig, JoinConfig
 from turnout.config.preparation import PrepareConfig
 from turnout.corpora import clips
 from turnout.corpora.prepare import prepare
-from turnout.data.agreement import alone
+from turnout.data.common_clips import alone
 from turnout.evaluation.dev_set import DevUtterance, shared_dev_utterances
 from turnout.guidance import Task
 

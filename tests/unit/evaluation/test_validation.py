@@ -12,7 +12,7 @@ from turnout.audio.waveform import read_audio
 from turnout.config import CorpusConfig, DataConfig, TranscriptionOptions
 from turnout.config.preparation import PrepareConfig
 from turnout.corpora.prepare import prepare
-from turnout.data.agreement import alone
+from turnout.data.common_clips import alone
 from turnout.evaluation.dev_set import DevUtterance, dev_utterances
 from turnout.evaluation.evaluate import evaluate
 from turnout.evaluation.score_rows import ScoredText

@@ -7,9 +7,8 @@ from matplotlib.image import imread
 
 from turnout.config import FeatureConfig
 from turnout.guidance import Bandwidth, Guidance, Task
-from turnout.inspection.colours import colours_of
 from turnout.inspection.picture import draw, pages
-from turnout.inspection.record import Layout, RoutingRecord
+from turnout.inspection.record import Layout, RoutingRecord, colours_of
 from turnout.inspection.report import record_json, statistics_json, statistics_table
 from turnout.inspection.statistics import statistics_of
 from turnout.text.transcript import Segment, Transcript, Word

@@ -6,7 +6,7 @@ import numpy as np
 from turnout.config import EncoderConfig, RoutingConfig
 from turnout.decoding.backend import Encoded
 from turnout.guidance import Bandwidth, Guidance
-from turnout.inspection.trace import Window, trace
+from turnout.inspection.trace import trace
 
 from tests.doubles import model_config  # isort: skip
 
@@ -32,7 +32,7 @@ GUIDANCE = Guidance(bandwidth=Bandwidth.WIDEBAND, language="ar")
 
 
 def window(start, frames, value=0):
-    return Window(start, np.full((frames, 80), value, np.float32))
+    return start, np.full((frames, 80), value, np.float32)
 
 
 def test_one_window_is_taken_as_it_is():

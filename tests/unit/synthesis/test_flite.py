@@ -9,9 +9,9 @@ import soundfile
 from tests.unit.corpora.recordings import cuts_of, noise
 from turnout.config.preparation import SynthesisConfig
 from turnout.errors import ManifestError, UsageError
-from turnout.synthesis.flite import Flite
+from turnout.synthesis.engines import Flite
 from turnout.synthesis.grammar import read_grammar
-from turnout.synthesis.synthesize import plan, synthesize
+from turnout.synthesis.synthesize import draw_sayings, synthesize
 
 TWO_WORDS = """
 language: en
@@ -58,7 +58,7 @@ def test_flite_is_given_the_text_and_the_voice(tmp_path: Path, fake_flite: Path)
     calls = (fake_flite / "calls").read_text().splitlines()
     assert len(calls) == 4
     for saying, call in zip(
-        plan(read_grammar(tmp_path / "g.yaml"), SynthesisConfig(seed=1)), calls, strict=True
+        draw_sayings(read_grammar(tmp_path / "g.yaml"), SynthesisConfig(seed=1)), calls, strict=True
     ):
         stretch = 165 / saying.voice.speed
         assert f"-voice {saying.voice.name} " in call

@@ -11,9 +11,9 @@ import soundfile
 from tests.unit.corpora.recordings import cuts_of, noise
 from turnout.config.preparation import SynthesisConfig
 from turnout.errors import ConfigError, UsageError
-from turnout.synthesis.espeak import Espeak
+from turnout.synthesis.engines import Espeak
 from turnout.synthesis.grammar import read_grammar
-from turnout.synthesis.synthesize import plan, synthesize
+from turnout.synthesis.synthesize import draw_sayings, synthesize
 
 needs_espeak = pytest.mark.skipif(
     shutil.which("espeak-ng") is None, reason="espeak-ng is not installed"
@@ -89,7 +89,7 @@ def test_every_voice_is_a_speaker_with_its_cuts(tmp_path: Path, fake_espeak: Pat
 
 def test_the_plan_follows_from_the_seed(tmp_path: Path) -> None:
     grammar = read_grammar(write(tmp_path))
-    plans = [plan(grammar, SynthesisConfig(seed=seed)) for seed in (1, 1, 2)]
+    plans = [draw_sayings(grammar, SynthesisConfig(seed=seed)) for seed in (1, 1, 2)]
     assert plans[0] == plans[1] != plans[2]
     for saying in plans[0]:
         assert 140 <= saying.voice.speed <= 180
@@ -97,7 +97,7 @@ def test_the_plan_follows_from_the_seed(tmp_path: Path) -> None:
 
 
 def test_all_timbres_take_turns_and_no_voice_comes_twice(tmp_path: Path) -> None:
-    sayings = plan(read_grammar(write(tmp_path)), SynthesisConfig(speakers=12))
+    sayings = draw_sayings(read_grammar(write(tmp_path)), SynthesisConfig(speakers=12))
     voices = {(s.voice.name, s.voice.variant, s.voice.pitch) for s in sayings}
     assert len(voices) == 12
     assert set(Counter(voice[:2] for voice in voices).values()) == {3}
@@ -116,7 +116,7 @@ def test_speakers_are_dealt_out_to_splits(tmp_path: Path, fake_espeak: Path) -> 
 def test_more_speakers_than_voices_is_refused(tmp_path: Path) -> None:
     grammar = read_grammar(write(tmp_path))
     with pytest.raises(UsageError, match="165 speakers were asked for, .* give 164"):
-        plan(grammar, SynthesisConfig(speakers=165))
+        draw_sayings(grammar, SynthesisConfig(speakers=165))
     with pytest.raises(ConfigError, match="speakers is 0: at least 1 is needed"):
         SynthesisConfig(speakers=0)
 

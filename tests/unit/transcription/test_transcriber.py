@@ -5,7 +5,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-import turnout
 from tests.doubles import Script, ScriptedBackend, tokenizer
 from tests.models import saved
 from turnout.config import TranscriptionOptions
@@ -140,14 +139,6 @@ def test_save_pretrained_gives_the_folder_that_from_pretrained_reads(tmp_path: P
     assert first.folder is not None
     assert second.folder is not None
     assert second.folder.files() == first.folder.files()
-
-
-def test_the_public_names_are_sorted_and_all_there() -> None:
-    assert turnout.__all__ == sorted(turnout.__all__)
-    assert all(getattr(turnout, name) is not None for name in turnout.__all__)
-    assert turnout.load is load
-    with pytest.raises(AttributeError, match="no attribute 'loud'"):
-        _ = turnout.loud  # type: ignore[attr-defined]
 
 
 def no_model() -> Transcriber:

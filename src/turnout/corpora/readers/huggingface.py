@@ -4,13 +4,13 @@ The metadata may lie at the top, or in one folder for each split. Arrow and Parq
 `save_to_disk` and the hub write them, hold the audio inside; they are not read.
 """
 
+from functools import partial
 from pathlib import Path
 
 from turnout.config.preparation import PrepareConfig
-from turnout.corpora.entry import SPLIT_ALIASES, Entry, Place, Read, Record, beside, utterance_id
-from turnout.corpora.readers.lines import json_lines
+from turnout.corpora.entry import Entries, Entry, entries_of, utterance_id
+from turnout.corpora.manifest import SPLIT_ALIASES, Fields, Place, beside, json_lines
 from turnout.corpora.readers.table import TARGETS, table_rows, translation
-from turnout.errors import ManifestError
 
 TEXTS = ("text", "transcription", "transcript", "sentence", "normalized_text")
 SPEAKERS = ("speaker", "speaker_id", "client_id")
@@ -27,7 +27,7 @@ def metadata_files(source: Path) -> list[Path]:
     )
 
 
-def read_huggingface(source: Path, config: PrepareConfig) -> Read:
+def read_huggingface(source: Path, config: PrepareConfig) -> Entries:
     """Entries of a dataset folder; `file_name` is relative to its metadata file."""
     files = metadata_files(source)
     if not files:
@@ -37,34 +37,26 @@ def read_huggingface(source: Path, config: PrepareConfig) -> Read:
             "not, so write such a dataset as a folder of audio files with metadata.csv",
         )
     for file in files:
-        rows = table_rows(file) if file.suffix == ".csv" else json_lines(file)
-        for record in rows:
-            try:
-                yield (
-                    record
-                    if isinstance(record, ManifestError)
-                    else _entry(record, file, source, config)
-                )
-            except ManifestError as error:
-                yield error
+        lines = table_rows(file) if file.suffix == ".csv" else json_lines(file)
+        yield from entries_of(lines, partial(_entry, file=file, source=source, config=config))
 
 
-def _entry(record: Record, file: Path, source: Path, config: PrepareConfig) -> Entry:
-    name = record.needed("file_name")
+def _entry(fields: Fields, file: Path, source: Path, config: PrepareConfig) -> Entry:
+    name = fields.needed("file_name")
     audio = beside(file.parent, name)
     return Entry(
-        id=record.word("id") or utterance_id(str((file.parent / name).relative_to(source))),
+        id=fields.word("id") or utterance_id(str((file.parent / name).relative_to(source))),
         audio=audio,
-        place=record.place,
-        text=record.text(*TEXTS),
-        language=record.language(*LANGUAGES, default=config.language),
-        speaker=record.word(*SPEAKERS),
-        translations=translation(record, config),
-        split=record.split() or _split_of(file, name, source),
-        bandwidth=record.bandwidth(),
+        place=fields.place,
+        text=fields.text(*TEXTS),
+        language=fields.language(*LANGUAGES, default=config.language),
+        speaker=fields.word(*SPEAKERS),
+        translations=translation(fields, config),
+        split=fields.split() or _split_of(file, name, source),
+        bandwidth=fields.bandwidth(),
         audio_field="file_name",
-        language_field=record.given(*LANGUAGES),
-        target_field=record.given(*TARGETS),
+        language_field=fields.given(*LANGUAGES),
+        target_field=fields.given(*TARGETS),
     )
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from turnout.config.preparation import PrepareConfig
-from turnout.corpora.entry import LANGUAGE_CODE, Entry, Place, Read, beside
-from turnout.corpora.readers.lines import text_lines
+from turnout.corpora.entry import Entries, Entry
+from turnout.corpora.manifest import LANGUAGE_CODE, Place, beside, text_lines
 from turnout.errors import ManifestError
 
 Column = dict[str, tuple[Place, str]]
@@ -24,7 +24,7 @@ class _Directory:
     segments: Column | None
 
 
-def read_kaldi(source: Path, config: PrepareConfig) -> Read:
+def read_kaldi(source: Path, config: PrepareConfig) -> Entries:
     """Entries of a Kaldi data directory, in the order of `text`."""
     errors: list[ManifestError] = []
     directory = _Directory(
@@ -65,7 +65,7 @@ def _column(path: Path, errors: list[ManifestError]) -> Column:
 def _entry(
     name: str, place: Place, text: str, directory: _Directory, config: PrepareConfig
 ) -> Entry:
-    recording, offset, duration = _stretch(name, place, directory)
+    recording, offset, duration = _segment(name, place, directory)
     if recording not in directory.wavs:
         wavs = directory.folder / "wav.scp"
         raise place.error(None, f"names '{recording}', which {wavs} does not")
@@ -109,8 +109,8 @@ def _of(name: str, place: Place, file: str, folder: Path, column: Column | None)
     return column[name][1]
 
 
-def _stretch(name: str, place: Place, directory: _Directory) -> tuple[str, float, float | None]:
-    """The recording of an utterance, where it begins in it, and how long it is."""
+def _segment(name: str, place: Place, directory: _Directory) -> tuple[str, float, float | None]:
+    """The recording of an utterance, where it begins in that, and how long it is."""
     if directory.segments is None:
         return name, 0.0, None
     if name not in directory.segments:

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from turnout.config.preparation import PrepareConfig
-from turnout.corpora.entry import Entry, Read, Record, beside, utterance_id
-from turnout.corpora.readers.lines import json_lines
-from turnout.errors import ManifestError, shown
+from turnout.corpora.entry import Entries, Entry, entries_of, utterance_id
+from turnout.corpora.manifest import Fields, beside, json_lines
+from turnout.errors import shown
 
 TRANSCRIPTION_TASKS = ("asr", "transcribe")
 TRANSLATION_TASKS = ("ast", "translate", "s2t_translation", "st")
@@ -15,58 +15,51 @@ LANGUAGES = ("lang", "source_lang", "language")
 TARGETS = ("target_lang", "target_language")
 
 
-def read_nemo(source: Path, config: PrepareConfig) -> Read:
+def read_nemo(source: Path, config: PrepareConfig) -> Entries:
     """Entries of a NeMo manifest; audio paths are relative to its folder."""
-    for record in json_lines(source):
-        if isinstance(record, ManifestError):
-            yield record
-            continue
-        try:
-            yield _entry(record, source.parent, config)
-        except ManifestError as error:
-            yield error
+    return entries_of(json_lines(source), lambda fields: _entry(fields, source.parent, config))
 
 
-def _entry(record: Record, folder: Path, config: PrepareConfig) -> Entry:
-    path = record.needed("audio_filepath")
-    offset = record.seconds("offset") or 0.0
-    language = record.language(*LANGUAGES, default=config.language)
-    text, translations = _texts(record, language, config)
+def _entry(fields: Fields, folder: Path, config: PrepareConfig) -> Entry:
+    path = fields.needed("audio_filepath")
+    offset = fields.seconds("offset") or 0.0
+    language = fields.language(*LANGUAGES, default=config.language)
+    text, translations = _texts(fields, language, config)
     return Entry(
-        id=record.word("id", "utt_id") or utterance_id(path, offset),
+        id=fields.word("id", "utt_id") or utterance_id(path, offset),
         audio=beside(folder, path),
-        place=record.place,
+        place=fields.place,
         text=text,
         language=language,
-        speaker=record.word("speaker"),
+        speaker=fields.word("speaker"),
         translations=translations,
-        split=record.split(),
-        bandwidth=record.bandwidth(),
+        split=fields.split(),
+        bandwidth=fields.bandwidth(),
         offset=offset,
-        duration=record.seconds("duration"),
-        channel=record.channel(),
-        language_field=record.given(*LANGUAGES),
-        target_field=record.given(*TARGETS),
+        duration=fields.seconds("duration"),
+        channel=fields.channel(),
+        language_field=fields.given(*LANGUAGES),
+        target_field=fields.given(*TARGETS),
     )
 
 
 def _texts(
-    record: Record, language: str | None, config: PrepareConfig
+    fields: Fields, language: str | None, config: PrepareConfig
 ) -> tuple[str | None, dict[str, str]]:
     """The transcript, and the translations by target language.
 
     Canary's manifests have the target text in `answer` (newer) or in `text` (older), with a task
     and a target language that tell whether it is a translation.
     """
-    text, answer = record.text("text"), record.text("answer")
-    target = record.language(*TARGETS, default=config.target_language)
-    task = _task(record)
+    text, answer = fields.text("text"), fields.text("answer")
+    target = fields.language(*TARGETS, default=config.target_language)
+    task = _task(fields)
     translates = target is not None and target != language
-    translation = record.text("translation")
+    translation = fields.text("translation")
     if not translates:
         if translation is not None or task in TRANSLATION_TASKS:
-            raise record.place.error(
-                record.given(*TARGETS),
+            raise fields.place.error(
+                fields.given(*TARGETS),
                 "is missing: a translation's language was expected, other than "
                 f"the spoken one ({language})",
             )
@@ -78,12 +71,12 @@ def _texts(
     return text, {} if translation is None or target is None else {target: translation}
 
 
-def _task(record: Record) -> str | None:
+def _task(fields: Fields) -> str | None:
     """NeMo's word for what is asked of the line."""
-    task = record.word(*TASKS)
+    task = fields.word(*TASKS)
     known = TRANSCRIPTION_TASKS + TRANSLATION_TASKS
     if task is not None and task.lower() not in known:
-        raise record.place.error(
-            record.given(*TASKS), f"is {shown(task)}: one of {', '.join(known)} was expected"
+        raise fields.place.error(
+            fields.given(*TASKS), f"is {shown(task)}: one of {', '.join(known)} was expected"
         )
     return task and task.lower()

@@ -1,17 +1,15 @@
-"""Public corpora in the layout they are published in.
-
-For what lhotse prepares, its own recipe is called: see `read_librispeech`.
-"""
+"""Public corpora in the layout they are published in; for what lhotse prepares, its own recipe is
+called."""
 
 import re
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from turnout.config.preparation import PrepareConfig
-from turnout.corpora.entry import Entry, Place, Read, utterance_id
-from turnout.corpora.readers.lhotse_cuts import supervised_entry
-from turnout.errors import ManifestError
+from turnout.corpora.cuts import parse_cut
+from turnout.corpora.entry import Entries, Entry, utterance_id
+from turnout.corpora.manifest import Fields, Place
+from turnout.corpora.readers.lhotse import cut_entries
 
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 GERMAN_DIGITS = (
@@ -20,54 +18,23 @@ GERMAN_DIGITS = (
 FSDD_NAME = re.compile(r"(\d)_([^_]+)_(\d+)\.wav")
 ARABIC_NAME = re.compile(r"(\w+)_NO_(\d+)\.wav")
 ARABIC_WORDS = {
-    "backward": "خلف",
-    "cancel": "إلغاء",
-    "close": "إغلاق",
-    "digit": "رقم",
-    "direction": "اتجاه",
-    "disable": "تعطيل",
-    "down": "أسفل",
-    "eight": "ثمانية",
-    "enable": "تفعيل",
-    "enter": "إدخال",
-    "five": "خمسة",
-    "forward": "أمام",
-    "four": "أربعة",
-    "left": "يسار",
-    "move": "تحريك",
-    "next": "التالي",
-    "nine": "تسعة",
-    "no": "لا",
-    "ok": "موافق",
-    "one": "واحد",
-    "open": "فتح",
-    "options": "خيارات",
-    "previous": "السابق",
-    "receive": "استقبال",
-    "record": "تسجيل",
-    "right": "يمين",
-    "rotate": "تدوير",
-    "send": "إرسال",
-    "seven": "سبعة",
-    "six": "ستة",
-    "start": "ابدأ",
-    "stop": "توقف",
-    "three": "ثلاثة",
-    "two": "اثنان",
-    "undo": "تراجع",
-    "up": "أعلى",
-    "yes": "نعم",
-    "zero": "صفر",
-    "zoom in": "تكبير",
-    "zoom out": "تصغير",
-}
+    "backward": "خلف", "cancel": "إلغاء", "close": "إغلاق", "digit": "رقم",
+    "direction": "اتجاه", "disable": "تعطيل", "down": "أسفل", "eight": "ثمانية",
+    "enable": "تفعيل", "enter": "إدخال", "five": "خمسة", "forward": "أمام", "four": "أربعة",
+    "left": "يسار", "move": "تحريك", "next": "التالي", "nine": "تسعة", "no": "لا",
+    "ok": "موافق", "one": "واحد", "open": "فتح", "options": "خيارات", "previous": "السابق",
+    "receive": "استقبال", "record": "تسجيل", "right": "يمين", "rotate": "تدوير",
+    "send": "إرسال", "seven": "سبعة", "six": "ستة", "start": "ابدأ", "stop": "توقف",
+    "three": "ثلاثة", "two": "اثنان", "undo": "تراجع", "up": "أعلى", "yes": "نعم",
+    "zero": "صفر", "zoom in": "تكبير", "zoom out": "تصغير",
+}  # fmt: skip
 LIBRISPEECH_PARTS = (
     "train-clean-100", "train-clean-360", "train-other-500", "dev-clean", "dev-other",
     "test-clean", "test-other", "train-clean-5", "dev-clean-2",
 )  # fmt: skip
 
 
-def read_fsdd(source: Path, config: PrepareConfig) -> Read:
+def read_fsdd(source: Path, config: PrepareConfig) -> Entries:
     """The Free Spoken Digit Dataset: `recordings/{digit}_{speaker}_{number}.wav`.
 
     Its own test set has the speakers of its training set, so no split is taken from it.
@@ -90,7 +57,7 @@ def read_fsdd(source: Path, config: PrepareConfig) -> Read:
         )
 
 
-def read_arabic_commands(source: Path, config: PrepareConfig) -> Read:
+def read_arabic_commands(source: Path, config: PrepareConfig) -> Entries:
     """The Arabic Speech Commands: `dataset/<english word>/<speaker>_NO_<number>.wav`."""
     for path in _audio_files(source / "dataset"):
         place = Place(str(path))
@@ -114,21 +81,16 @@ def read_arabic_commands(source: Path, config: PrepareConfig) -> Read:
             )
 
 
-def read_librispeech(source: Path, config: PrepareConfig) -> Read:
+def read_librispeech(source: Path, config: PrepareConfig) -> Entries:
     """LibriSpeech by lhotse's recipe; its parts become train, dev and test."""
-    from lhotse.recipes import prepare_librispeech  # noqa: PLC0415  (slow to import)
+    from lhotse.recipes import prepare_librispeech  # noqa: PLC0415 - slow to import
 
     parts = [part for part in LIBRISPEECH_PARTS if (source / part).is_dir()]
-    yield from _by_recipe(prepare_librispeech, source, parts, config)
-
-
-def _by_recipe(
-    recipe: Callable[..., dict[str, Any]], source: Path, parts: list[str], config: PrepareConfig
-) -> Iterator[Entry | ManifestError]:
-    """The entries of a lhotse recipe's recordings and supervisions, part by part."""
     place = Place(str(source))
     try:
-        manifests = recipe(source, dataset_parts=parts, normalize_text="lower")
+        manifests: dict[str, Any] = prepare_librispeech(
+            source, dataset_parts=parts, normalize_text="lower"
+        )
     except Exception as error:  # a recipe raises whatever its corpus makes it raise
         raise place.error(None, f"lhotse's recipe failed ({error})") from error
     for part, sets in manifests.items():
@@ -137,10 +99,13 @@ def _by_recipe(
             said = supervision.to_dict()
             said["language"] = "en"  # the recipe writes 'English'
             said["custom"] = {"split": part.partition("-")[0]}
-            yield supervised_entry(
-                recordings[supervision.recording_id], said, source, place, config,
-                stretch=(supervision.start, supervision.duration), name=supervision.id,
-            )  # fmt: skip
+            recording = recordings[supervision.recording_id]
+            cut = {
+                "type": "MonoCut", "id": supervision.id, "channel": supervision.channel,
+                "start": 0.0, "duration": recording["duration"], "recording": recording,
+                "supervisions": [said],
+            }  # fmt: skip
+            yield from cut_entries(parse_cut(Fields(cut, place), source), config)
 
 
 def _audio_files(folder: Path) -> list[Path]:

@@ -1,7 +1,7 @@
 """CSV and TSV: `path,text[,translation,language,target_language,speaker]`, and a few more columns.
 
 The columns are found by the header's names, in any order. One whose name is near to a known one is
-refused, since a misspelled one would be left out; any other unknown one is left out, with a note.
+refused, since a misspelled one would be left out; any other unknown one is left out, with a remark.
 """
 
 import csv
@@ -10,8 +10,8 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from turnout.config.preparation import PrepareConfig
-from turnout.corpora.entry import Entry, Note, Place, Read, Record, beside, utterance_id
-from turnout.corpora.readers.lines import text_lines
+from turnout.corpora.entry import Entries, Entry, utterance_id
+from turnout.corpora.manifest import Fields, Place, beside, text_lines
 from turnout.errors import ManifestError, shown
 
 COLUMNS = (
@@ -31,27 +31,27 @@ MOST_LISTED = 10
 TARGETS = ("target_language", "target_lang")
 
 
-def read_table(source: Path, config: PrepareConfig) -> Read:
+def read_table(source: Path, config: PrepareConfig) -> Entries:
     """Entries of a CSV or TSV file; audio paths are relative to its folder."""
     checked = False
-    for record in table_rows(source):
-        if isinstance(record, ManifestError):
-            yield record
+    for fields in table_rows(source):
+        if isinstance(fields, ManifestError):
+            yield fields
             continue
         try:
             if not checked:
-                unknown = check_header(record, Place(str(source), 1))
+                unknown = check_header(fields, Place(str(source), 1))
                 checked = True
                 if unknown:
-                    yield Note(f"columns left out: {_listed(unknown)}")
-            yield _entry(record, source.parent, config)
+                    yield f"columns left out: {_listed(unknown)}"
+            yield _entry(fields, source.parent, config)
         except ManifestError as error:
             yield error
             if not checked:
                 return  # with a wrong header, every line is wrong in the same way
 
 
-def table_rows(source: Path) -> Iterator[Record | ManifestError]:
+def table_rows(source: Path) -> Iterator[Fields | ManifestError]:
     """The rows below the header, each cell under its column's name."""
     delimiter = "\t" if source.name.removesuffix(".gz").endswith(".tsv") else ","
     errors: list[ManifestError] = []
@@ -92,7 +92,7 @@ def table_rows(source: Path) -> Iterator[Record | ManifestError]:
                 f"{'a tab' if delimiter == '	' else 'a comma'}",
             )
         else:
-            yield Record(dict(zip(header, cells, strict=True)), place)
+            yield Fields(dict(zip(header, cells, strict=True)), place)
 
 
 def _plain(source: Path, errors: list[ManifestError], numbers: list[int]) -> Iterator[str]:
@@ -105,10 +105,10 @@ def _plain(source: Path, errors: list[ManifestError], numbers: list[int]) -> Ite
             yield line[1] + "\n"
 
 
-def check_header(record: Record, place: Place) -> list[str]:
+def check_header(fields: Fields, place: Place) -> list[str]:
     """The columns that are left out; raises ManifestError where a needed one is missing, or one
     has nearly the name of another."""
-    names = list(record.fields)
+    names = list(fields.values)
     missing = [name for name in ("path", "text") if name not in names]
     unknown = [name for name in names if name not in COLUMNS]
     free = [column for column in COLUMNS if column not in names]
@@ -131,35 +131,35 @@ def _listed(names: list[str]) -> str:
     return some if len(names) <= MOST_LISTED else f"{some} and {len(names) - MOST_LISTED:,} more"
 
 
-def _entry(record: Record, folder: Path, config: PrepareConfig) -> Entry:
-    path = record.needed("path")
-    offset = record.seconds("offset") or 0.0
-    language = record.language("language", default=config.language)
+def _entry(fields: Fields, folder: Path, config: PrepareConfig) -> Entry:
+    path = fields.needed("path")
+    offset = fields.seconds("offset") or 0.0
+    language = fields.language("language", default=config.language)
     return Entry(
-        id=record.word("id") or utterance_id(path, offset),
+        id=fields.word("id") or utterance_id(path, offset),
         audio=beside(folder, path),
-        place=record.place,
-        text=record.text("text"),
+        place=fields.place,
+        text=fields.text("text"),
         language=language,
-        speaker=record.word("speaker"),
-        translations=translation(record, config),
-        split=record.split(),
-        bandwidth=record.bandwidth(),
+        speaker=fields.word("speaker"),
+        translations=translation(fields, config),
+        split=fields.split(),
+        bandwidth=fields.bandwidth(),
         offset=offset,
-        duration=record.seconds("duration"),
-        channel=record.channel(),
+        duration=fields.seconds("duration"),
+        channel=fields.channel(),
         audio_field="path",
     )
 
 
-def translation(record: Record, config: PrepareConfig) -> dict[str, str]:
+def translation(fields: Fields, config: PrepareConfig) -> dict[str, str]:
     """The translation by its language, or nothing; an empty cell is no translation."""
-    text = record.word("translation")
-    target = record.language(*TARGETS, default=config.target_language)
+    text = fields.word("translation")
+    target = fields.language(*TARGETS, default=config.target_language)
     if text is None:
         return {}
     if target is None:
-        raise record.place.error(
+        raise fields.place.error(
             "target_language",
             "is missing: the translation's language was expected, here or for all lines by an "
             "option such as --target-language de",

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from turnout.cli.options import MODEL, ModelOptions, Recording, transcriber_of
-from turnout.cli.targets import check_targets
-from turnout.cli.terminal import about, complain, note, show, status_of, track, write_file
+from turnout.cli.options import MODEL, ModelOptions, Recording, check_targets, transcriber_of
+from turnout.cli.terminal import about, complain, note, show, status_of, write_file
 from turnout.config.transcription import TaskName, TranscriptionOptions
 from turnout.errors import StorageError, TurnoutError
+from turnout.progress import progress
 
 if TYPE_CHECKING:
     from turnout.config import FeatureConfig
@@ -50,8 +50,8 @@ def inspect(
     check_targets(audio, output, (".routing.png", ".routing.json"), (SUMMARY,))
     from turnout.inspection.record import Layout
     from turnout.inspection.report import statistics_json, statistics_table
-    from turnout.inspection.run import inspect_files
     from turnout.inspection.statistics import statistics_of
+    from turnout.inspection.trace import inspect_files
 
     transcriber = transcriber_of(model)
     config = transcriber.backend.config
@@ -59,7 +59,7 @@ def inspect(
     results = inspect_files(transcriber, audio, options)
     records: list[RoutingRecord] = []
     failures: list[TurnoutError] = []
-    for path, result in zip(audio, track(results, len(audio), "inspecting"), strict=True):
+    for path, result in zip(audio, progress(results, "inspecting", len(audio)), strict=True):
         if isinstance(result, TurnoutError):
             complain(f"error: {about(path, result)}")
             failures.append(result)

@@ -4,11 +4,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from turnout.config.preparation import PrepareConfig
-from turnout.corpora.entry import Read, Record
+from turnout.corpora.entry import Entries
+from turnout.corpora.manifest import Fields, json_lines
 from turnout.corpora.readers.huggingface import metadata_files, read_huggingface
 from turnout.corpora.readers.kaldi import read_kaldi
-from turnout.corpora.readers.lhotse_cuts import read_lhotse
-from turnout.corpora.readers.lines import json_lines
+from turnout.corpora.readers.lhotse import read_lhotse
 from turnout.corpora.readers.nemo import read_nemo
 from turnout.corpora.readers.published import (
     ARABIC_NAME,
@@ -21,7 +21,7 @@ from turnout.corpora.readers.published import (
 from turnout.corpora.readers.table import read_table
 from turnout.errors import UsageError
 
-Reader = Callable[[Path, PrepareConfig], Read]
+Reader = Callable[[Path, PrepareConfig], Entries]
 
 READERS: dict[str, Reader] = {
     "nemo": read_nemo,
@@ -48,7 +48,9 @@ def reader_of(source: Path, config: PrepareConfig) -> Reader:
     """
     if not source.exists():
         raise UsageError(f"{source}: there is no such file or folder to prepare")
-    kind = _kind(source) if config.kind == "auto" else config.kind
+    kind: str | None = config.kind
+    if kind == "auto":
+        kind = _kind_of_folder(source) if source.is_dir() else _kind_of_file(source)
     if kind is None:
         raise UsageError(f"{source}: is no corpus that is known: accepted are {ACCEPTED}")
     if source.is_dir() == (kind in OF_FILES):
@@ -57,18 +59,14 @@ def reader_of(source: Path, config: PrepareConfig) -> Reader:
     return READERS[kind]
 
 
-def _kind(source: Path) -> str | None:
-    return _kind_of_folder(source) if source.is_dir() else _kind_of_file(source)
-
-
 def _kind_of_file(source: Path) -> str | None:
     name = source.name.removesuffix(".gz")
     if name.endswith((".csv", ".tsv")):
         return "table"
     if not name.endswith((".jsonl", ".json", ".ndjson")):
         return None
-    first = next((line for line in json_lines(source) if isinstance(line, Record)), None)
-    fields = set(first.fields) if first else set()
+    first = next((line for line in json_lines(source) if isinstance(line, Fields)), None)
+    fields = set(first.values) if first else set()
     lhotse = {"supervisions", "recording", "sources", "recording_id"}
     return "lhotse" if fields & lhotse else "nemo"
 

@@ -1,11 +1,12 @@
-"""What an MP4 file's tables claim, looked at before FFmpeg believes it.
+"""What containers claim, looked at before a decoder believes it.
 
-FFmpeg makes an index of as many samples as the tables say, and a table says any number in a few
-bytes: ten kilobytes would take gigabytes. No sample takes less than a byte, so that a file cannot
-hold more samples than it has bytes.
+FFmpeg makes an index of as many samples as an MP4 file's tables say, and a table says any number in
+a few bytes: ten kilobytes would take gigabytes. No sample takes less than a byte, so that a file
+cannot hold more samples than it has bytes. A WAV file whose writer could not go back to say how
+long it became says 0, and libsndfile would believe that it is empty.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
@@ -22,6 +23,11 @@ TABLES = (*ENTRY_BYTES, b"stsz", b"stz2", b"trun", b"elst")
 
 Box = tuple[bytes, int, int]
 """Kind, and where its content begins and ends."""
+
+UNKNOWN = b"\xff" * 4
+"""The size that libsndfile takes to mean: to the end of the file."""
+MOST_CHUNKS = 1000
+"""Lest a file of empty chunks be walked for ever."""
 
 
 class AbsurdError(Exception):
@@ -102,6 +108,7 @@ def _boxes(file: BinaryIO, start: int, end: int, depth: int) -> Iterator[Box]:
     """Boxes from here to there and those inside them: whichever may hold others is taken to."""
     while end - start >= 8:
         head = _content(file, start, min(end, start + 16))
+        # A size of 1 stands in 64 bits behind the kind; one of 0 means to the end of the file.
         size, kind, begin = int.from_bytes(head[:4], "big"), head[4:8], start + 8
         if size == 1 and len(head) == 16:
             size, begin = int.from_bytes(head[8:], "big"), start + 16
@@ -157,3 +164,69 @@ def _count(content: bytes, place: int, start: int, bits: int) -> int:
     if start + count * bits // 8 > len(content):
         raise AbsurdError(f"a table of {count:,} entries is longer than its box")
     return count
+
+
+def place_of_unknown_size(file: BinaryIO) -> int | None:
+    """Where a WAV file says that it has no data, although there are some; the file is rewound."""
+    end = file.seek(0, 2)
+    try:
+        place = _data_of_no_size(file, end)
+        # A finished recording without samples may have chunks, of its title say, behind them.
+        return None if place is None or _chunks_until(file, place + 4, end) else place
+    finally:
+        file.seek(0)
+
+
+def reading_unknown_size(file: BinaryIO, place: int) -> Callable[[int], bytes]:
+    """`file.read`, which reads an unknown size there."""
+
+    def read(count: int) -> bytes:
+        start = file.tell()
+        data = file.read(count)
+        first = place - start
+        if -4 < first < len(data):
+            inside = slice(max(first, 0), min(first + 4, len(data)))
+            data = (
+                data[: inside.start] + UNKNOWN[: inside.stop - inside.start] + data[inside.stop :]
+            )
+        return data
+
+    return read
+
+
+def _data_of_no_size(file: BinaryIO, end: int) -> int | None:
+    file.seek(0)
+    head = file.read(12)
+    if head[:4] != b"RIFF" or head[8:] != b"WAVE":
+        return None
+    start = 12
+    for _ in range(MOST_CHUNKS):
+        kind, size = _chunk(file, start)
+        if kind == b"data":
+            return start + 4 if size == 0 else None
+        start += 8 + size + size % 2  # chunks begin at even places
+        if start + 8 > end:
+            break
+    return None
+
+
+def _chunks_until(file: BinaryIO, start: int, end: int) -> bool:
+    """Whether from here on there are only whole chunks, or nothing."""
+    for _ in range(MOST_CHUNKS):
+        if start >= end:
+            return True
+        kind, size = _chunk(file, start)
+        if not (len(kind) == 4 and kind.isascii() and kind.decode().isprintable()):
+            return False
+        start += 8 + size
+        if start > end:
+            return False
+        start += size % 2
+    return False
+
+
+def _chunk(file: BinaryIO, start: int) -> tuple[bytes, int]:
+    """Kind, and size of the content."""
+    file.seek(start)
+    head = file.read(8)
+    return head[:4], int.from_bytes(head[4:], "little")

@@ -12,10 +12,11 @@ import soundfile
 from tests.unit.data.words import word, write_words
 from turnout.config import FeatureConfig
 from turnout.corpora.clips import Clip, read_clips
-from turnout.data.agreement import Gather, agreed, alone
-from turnout.data.store import FeatureStore, StoreConfig, open_store
+from turnout.data.common_clips import Gather, alone, with_common_clips
+from turnout.data.store import FeatureStore, open_store
+from turnout.data.variants import VariantConfig
 
-CONFIG = StoreConfig(features=FeatureConfig(), telephone_variants=1, narrowband=True, trim=True)
+CONFIG = VariantConfig(features=FeatureConfig(), telephone_variants=1, narrowband=True, trim=True)
 
 
 class Meeting:
@@ -42,7 +43,9 @@ def together(stores: list[FeatureStore]) -> list[FeatureStore]:
     """What the two agree on."""
     meeting = Meeting()
     with ThreadPoolExecutor(2) as pool:
-        return list(pool.map(lambda rank: agreed(stores[rank], meeting.of(rank)), range(2)))
+        return list(
+            pool.map(lambda rank: with_common_clips(stores[rank], meeting.of(rank)), range(2))
+        )
 
 
 @pytest.fixture
@@ -68,7 +71,7 @@ def ids(store: FeatureStore) -> list[str]:
 
 def test_what_is_the_same_stays_as_it_is(folders: list[Path]) -> None:
     store = stores_of(folders[:1])[0]
-    assert agreed(store, alone) is store
+    assert with_common_clips(store, alone) is store
     one, two = together([store, store])
     assert one is store
     assert two is store
@@ -94,13 +97,15 @@ def test_what_one_lacks_or_has_otherwise_all_leave_out(folders: list[Path]) -> N
     assert one.digest not in (stores[0].digest, stores[1].digest)
     place = ids(stores[0]).index("cuatro-1-0")
     kept = ids(one).index("cuatro-1-0")
-    np.testing.assert_array_equal(one.log_power(kept, 1), stores[0].log_power(place, 1))
+    np.testing.assert_array_equal(
+        one.variant(kept, 1).log_power, stores[0].variant(place, 1).log_power
+    )
     np.testing.assert_array_equal(one.floors[kept], stores[0].floors[place])
     assert (one.offsets[kept] >= 0).sum() == 2
 
 
 def test_the_first_ranks_order_is_everybodys(folders: list[Path]) -> None:
     first, second = stores_of(folders)
-    backwards = second.of(range(len(second.clips))[::-1])
+    backwards = second.subset(range(len(second.clips))[::-1])
     one, two = together([first, backwards])
     assert ids(one) == ids(two) == ids(first)

@@ -4,11 +4,11 @@ import os
 import subprocess
 import sys
 
-from turnout.cli.hush import hushed_libraries
+from turnout.cli.terminal import hushed_libraries
 
 PROGRAM = """
 import os, sys
-from turnout.cli.hush import hushed_libraries
+from turnout.cli.terminal import hushed_libraries
 try:
     with hushed_libraries():
         os.write(2, b"library\\n")
@@ -31,7 +31,7 @@ def test_only_the_library_is_not_heard() -> None:
 
 
 def test_a_closed_stderr_is_left_closed() -> None:
-    program = "from turnout.cli.hush import hushed_libraries\nwith hushed_libraries(): pass"
+    program = "from turnout.cli.terminal import hushed_libraries\nwith hushed_libraries(): pass"
     closing = ["sh", "-c", 'exec "$0" -c "$1" 2>&-', sys.executable, program]
     subprocess.run(closing, check=True)
 

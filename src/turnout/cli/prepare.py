@@ -1,4 +1,4 @@
-"""`turnout prepare` and `turnout synthesize`."""
+"""`turnout prepare`."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from turnout.cli.terminal import complain, show
-from turnout.config.preparation import PrepareConfig, SynthesisConfig
+from turnout.config.preparation import PrepareConfig
 
 if TYPE_CHECKING:
     from turnout.corpora.summary import Summary
 
 Output = Annotated[Path, Parameter(name=("--output", "--output-dir", "-o"))]
-PREPARE = PrepareConfig()
-SYNTHESIZE = SynthesisConfig()
+OPTIONS = PrepareConfig()
 
 
 def prepare(
@@ -22,7 +21,7 @@ def prepare(
     /,
     *,
     output: Output,
-    options: Annotated[PrepareConfig, Parameter(name="*")] = PREPARE,
+    options: Annotated[PrepareConfig, Parameter(name="*")] = OPTIONS,
 ) -> int:
     """Turn a corpus into lhotse cuts, and say what it holds.
 
@@ -36,32 +35,12 @@ def prepare(
     """
     from turnout.corpora.prepare import prepare as prepare_corpus
 
-    return _print(prepare_corpus(source, output, options))
+    return show_corpus(prepare_corpus(source, output, options))
 
 
-def synthesize(
-    grammar: Path,
-    /,
-    *,
-    output: Output,
-    options: Annotated[SynthesisConfig, Parameter(name="*")] = SYNTHESIZE,
-) -> int:
-    """Speak a list or grammar of sentences through many voices of espeak-ng or flite into a corpus.
-
-    Parameters
-    ----------
-    grammar
-        YAML file of sentences with their translations.
-    output
-        Folder for the recordings and their cuts.
-    """
-    from turnout.synthesis.synthesize import synthesize as synthesize_corpus
-
-    return _print(synthesize_corpus(grammar, output, options))
-
-
-def _print(summary: "Summary") -> int:
+def show_corpus(summary: "Summary") -> int:
     """What was made on stdout, what was left out on stderr; 1 where something was."""
+    # Whoever pipes the table elsewhere still sees what is missing from it.
     show(replace(summary, skipped=()))
     for line in summary.skipped:
         complain(f"left out: {line}")

@@ -9,7 +9,7 @@ import pytest
 
 from tests.containers import encode_av
 from tests.mp4 import fragmented, with_box, with_chunks, with_edits, with_runs, with_samples
-from turnout.audio.mp4 import absurdity
+from turnout.audio.containers import absurdity
 from turnout.audio.waveform import read_audio
 
 NOISE = 0.1 * np.random.default_rng(0).standard_normal(48_000).astype(np.float32)

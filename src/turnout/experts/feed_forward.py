@@ -5,8 +5,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from turnout.experts.bank import ExpertBank
-from turnout.experts.routers import Learned, Route, Supervised
-from turnout.experts.routing import Routing
+from turnout.experts.routing import Learned, Route, Routing, Supervised
 
 
 class FeedForward(nn.Module):
@@ -25,6 +24,8 @@ class FeedForward(nn.Module):
     ) -> tuple[Float[Tensor, "batch frames d_model"], Routing | None]:
         """The mixed frames, zero where the mask is False, and the decisions (None when dense)."""
         if self.rule is None:
+            # Through the bank as well: dense and routed then see the same rows, padding left out,
+            # so that one expert equals dense to the last bit.
             index = torch.zeros_like(frame_mask, dtype=torch.int64)
             return self.bank(hidden, index, frame_mask), None
         routing = self.rule(hidden, frame_mask, route)

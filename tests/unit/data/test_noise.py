@@ -1,9 +1,10 @@
-"""Sounds without words."""
+"""Noise, and sounds without words."""
 
 import numpy as np
 import pytest
 
-from turnout.data.sounds import KINDS, draw_sound
+from turnout.config import FeatureConfig
+from turnout.data.noise import KINDS, draw_sound, noise_bank
 
 LENGTH = 32_000
 
@@ -35,3 +36,19 @@ def test_kinds_are_told_apart_by_where_their_power_lies(kind) -> None:
         peaks.append(strongest)
     # The mains and tones are lines in the spectrum; most bursts are broad.
     assert (np.median(peaks) < 0.9) == (kind.__name__ == "bursts")
+
+
+@pytest.mark.parametrize("kind", ["kaldi", "whisper"])
+def test_the_bank_is_white(kind: str) -> None:
+    features = FeatureConfig(
+        kind=kind,  # type: ignore[arg-type]
+        normalization="whisper" if kind == "whisper" else "peak",
+    )
+    bank = noise_bank(features)
+    np.testing.assert_allclose(bank.white.mean(axis=0), 1.0, rtol=1e-3)
+    assert (np.diff(bank.band_hz) > 0).all()
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        noise = bank.draw(500, bank.white_mean, rng)
+        assert noise.shape == (500, 80) and np.isfinite(noise).all() and (noise >= 0).all()
+        assert 0.2 < noise.mean() < 5.0

@@ -1,0 +1,199 @@
+"""Lines of a manifest, plain or gzipped: each with its place, its fields checked, damage an error.
+
+A `ManifestError` stands in the place of a line that cannot be used. This file knows no kind of
+manifest.
+"""
+
+import gzip
+import json
+import os
+import re
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from turnout.errors import ManifestError, shown
+from turnout.guidance import Bandwidth
+
+LONGEST_LINE = 2**24
+"""Bytes; a longer line is no manifest's, and a small gzip could unpack to one without end."""
+LANGUAGE_CODE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{1,8})*")
+CHANNEL = re.compile("[0-9]{1,9}")
+MOST_SECONDS = 1e9
+"""32 years; infinity and what becomes it in samples are no times."""
+SPLIT_ALIASES = {"validation": "dev", "valid": "dev", "val": "dev", "devel": "dev"}
+
+
+@dataclass(frozen=True)
+class Place:
+    """A line of a manifest, to be cited."""
+
+    file: str
+    line: int | None = None
+
+    def error(self, name: str | None, reason: str) -> ManifestError:
+        """The error that cites this place and the field `name`."""
+        return ManifestError(self.file, self.line, name, reason)
+
+
+@dataclass(frozen=True)
+class Fields:
+    """A line's fields with their checks; every getter raises ManifestError citing the line."""
+
+    values: Mapping[str, Any]
+    place: Place
+
+    def text(self, *names: str) -> str | None:
+        """The first of these fields that is there, as a string."""
+        for name in names:
+            value = self.values.get(name)
+            if value is None:
+                continue
+            if not isinstance(value, str):
+                raise self.place.error(name, f"is {shown(value)}: a string was expected")
+            return value
+        return None
+
+    def given(self, *names: str) -> str:
+        """Which of these fields is there, to be cited; the first where none is."""
+        return next((name for name in names if self.values.get(name) is not None), names[0])
+
+    def needed(self, *names: str) -> str:
+        """As `text`, but one of the fields must be there and not be empty."""
+        value = self.text(*names)
+        if value is None:
+            raise self.place.error(names[0], f"is missing{self._nearest(names)}")
+        if not value.strip():
+            raise self.place.error(names[0], "is empty: a value was expected")
+        return value
+
+    def word(self, *names: str) -> str | None:
+        """As `text`, with an empty string taken as absent; numbers become strings."""
+        for name in names:
+            value = self.values.get(name)
+            if isinstance(value, int) and not isinstance(value, bool):
+                return str(value)
+        return (self.text(*names) or "").strip() or None
+
+    def seconds(self, name: str) -> float | None:
+        """A time that must not be negative."""
+        value = self.values.get(name)
+        if value is None or value == "":
+            return None
+        try:
+            number = float(value)
+        except (TypeError, ValueError, OverflowError):
+            number = -1.0
+        if not 0 <= number <= MOST_SECONDS:
+            raise self.place.error(name, f"is {shown(value)}: seconds, 0 or more, were expected")
+        return number
+
+    def language(self, *names: str, default: str | None = None) -> str | None:
+        """A language code such as 'en' or 'pt-BR'."""
+        value = self.word(*names) or default
+        if value is not None and not LANGUAGE_CODE.fullmatch(value):
+            raise self.place.error(
+                self.given(*names),
+                f"is {shown(value)}: a language code such as 'en' was expected",
+            )
+        return value
+
+    def bandwidth(self) -> Bandwidth | None:
+        """A stated bandwidth."""
+        value = self.word("bandwidth")
+        if value is None:
+            return None
+        if value not in set(Bandwidth):
+            raise self.place.error(
+                "bandwidth", f"is {shown(value)}: one of {', '.join(Bandwidth)} was expected"
+            )
+        return Bandwidth(value)
+
+    def split(self) -> str | None:
+        """The split, with the usual words for 'dev' made one."""
+        value = self.word("split")
+        if value is None:
+            return None
+        value = SPLIT_ALIASES.get(value.lower(), value)
+        # It names a file.
+        if not re.fullmatch(r"[\w][\w.-]*", value):
+            raise self.place.error(
+                "split", f"is {shown(value)}: a word such as 'train' was expected"
+            )
+        return value
+
+    def channel(self) -> int | None:
+        """The channel to take, from 0."""
+        value = self.values.get("channel")
+        if value is None or value == "":
+            return None
+        if not CHANNEL.fullmatch(str(value)):
+            raise self.place.error("channel", f"is {shown(value)}: a number from 0 was expected")
+        return int(value)
+
+    def _nearest(self, names: tuple[str, ...]) -> str:
+        unknown = [key for key in self.values if key not in names]
+        near = [match for name in names for match in get_close_matches(name, unknown, 1, 0.7)]
+        return f": did you mean it by '{near[0]}'?" if near else ""
+
+
+def text_lines(source: Path) -> Iterator[tuple[Place, str] | ManifestError]:
+    """The lines of a UTF-8 file that are not blank, without their ends."""
+    number = 0
+    try:
+        with gzip.open(source, "rb") if source.suffix == ".gz" else source.open("rb") as file:
+            while line := file.readline(LONGEST_LINE):
+                number += 1
+                if line.strip():
+                    yield _decoded(line, Place(str(source), number))
+                if len(line) == LONGEST_LINE:
+                    break
+    except (OSError, EOFError, zlib.error) as error:
+        reason = getattr(error, "strerror", None) or error
+        yield Place(str(source), number + 1).error(None, f"cannot be read ({reason})")
+
+
+def json_lines(source: Path) -> Iterator[Fields | ManifestError]:
+    """The objects of a JSON lines file."""
+    for line in text_lines(source):
+        yield line if isinstance(line, ManifestError) else _parsed(*line)
+
+
+def _decoded(line: bytes, place: Place) -> tuple[Place, str] | ManifestError:
+    if len(line) == LONGEST_LINE:
+        return place.error(None, f"is longer than {LONGEST_LINE >> 20} MiB: no line of a manifest")
+    try:
+        return place, line.decode("utf-8-sig").rstrip("\r\n")
+    except UnicodeDecodeError as error:
+        return place.error(None, f"is not UTF-8 (byte {error.start + 1} of the line)")
+
+
+def _parsed(place: Place, line: str) -> Fields | ManifestError:
+    try:
+        fields: Any = json.loads(line)
+        # lone surrogates such as "\ud800" are JSON, but no text that could be written again
+        json.dumps(fields, ensure_ascii=False).encode("utf-8")
+    except UnicodeEncodeError:
+        return place.error(None, "holds half of a surrogate pair, which is no character")
+    except ValueError as error:
+        found = (
+            f"{error.msg} at column {error.colno}"
+            if isinstance(error, json.JSONDecodeError)
+            else str(error)
+        )
+        return place.error(None, f"is not JSON ({found}): one object a line was expected")
+    except RecursionError:
+        return place.error(None, "is nested too deeply: a flat JSON object was expected")
+    if not isinstance(fields, dict):
+        return place.error(None, f"holds a {type(fields).__name__}: a JSON object was expected")
+    return Fields(fields, place)
+
+
+def beside(folder: Path, path: str) -> Path:
+    """The audio that a manifest in `folder` names: relative to it, or else to where we are."""
+    near = folder / path
+    # unlike Path.exists, these do not raise for names too long or with a NUL
+    return Path(path) if not os.path.exists(near) and os.path.exists(path) else near  # noqa: PTH110

@@ -1,0 +1,87 @@
+"""A clip -> its variants as mel power: as it is, and through telephone channels.
+
+Natural logarithms in float16: half the size, and finer than any augmentation.
+"""
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from turnout.audio.features import SAMPLE_RATE, WINDOW_SAMPLES, mel_power
+from turnout.audio.telephone import random_channel
+from turnout.config import FeatureConfig
+from turnout.corpora.clips import Clip
+from turnout.data.joining import quietest, word_span
+from turnout.guidance import Bandwidth
+
+LOWEST_LOG = -30.0
+"""Natural logarithm that stands for no power at all (float16 has no room for less)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class VariantConfig:
+    """All that the variants of a clip depend on, besides the clip."""
+
+    features: FeatureConfig
+    telephone_variants: int
+    """Telephone variants of each narrowband clip, and of each wideband clip where wanted."""
+    narrowband: bool
+    """Whether wideband clips get telephone variants as well."""
+    trim: bool
+    """Whether clips are isolated words, kept without the silence around them."""
+    window_seconds: float | None = None
+    """Up to which length silence follows the clip, where the model's features are padded."""
+
+    def count(self, clip: Clip) -> int:
+        """How many there are of a clip."""
+        wanted = self.narrowband or clip.bandwidth is Bandwidth.NARROWBAND
+        return 1 + (self.telephone_variants if wanted else 0)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One version of one clip: as it is, or as a telephone channel left it."""
+
+    log_power: NDArray[np.float16]
+    """[frames, mels]: natural logarithm of the mel power."""
+    floor: NDArray[np.float16]
+    """[mels]: the same of the quietest frames of the whole clip, silence around a word included."""
+
+
+def variants_of(clip: Clip, samples: NDArray[np.float32], config: VariantConfig) -> list[Variant]:
+    """All variants of one clip, each with the same number of frames.
+
+    A speaker's clips share their telephone channels, variant by variant: words that are joined
+    came over one line.
+    """
+    first, last = word_span(samples) if config.trim else (0, len(samples))
+    line, noise = _generator(clip.speaker), _generator(clip.id)
+    variants = [_variant(samples, first, last, config)]
+    for _ in range(config.count(clip) - 1):
+        changed = random_channel(line).apply(samples, noise)
+        variants.append(_variant(changed, first, last, config))
+    return variants
+
+
+def _generator(name: str) -> np.random.Generator:
+    """Seeded by a name."""
+    digest = hashlib.sha256(name.encode()).digest()
+    return np.random.default_rng(int.from_bytes(digest[:8], "big"))
+
+
+def _variant(samples: NDArray[np.float32], first: int, last: int, config: VariantConfig) -> Variant:
+    floor = quietest(mel_power(samples, config.features))
+    kept = samples[first:last]
+    if config.window_seconds is not None:
+        # The last frames look into the silence behind them, and a window of it is all they see:
+        # without it, the clip's end would be mirrored there.
+        missing = round(config.window_seconds * SAMPLE_RATE) - len(kept)
+        kept = np.pad(kept, (0, min(max(missing, 0), WINDOW_SAMPLES)))
+    return Variant(_log16(mel_power(kept, config.features)), _log16(floor))
+
+
+def _log16(power: NDArray[np.float32]) -> NDArray[np.float16]:
+    lowest = np.float32(np.exp(LOWEST_LOG))
+    return np.log(np.maximum(power, lowest)).astype(np.float16)

@@ -1,0 +1,67 @@
+"""From a recording to its text: the files that a reader has to open, in the order of the work."""
+
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+
+import turnout
+
+ROOT = Path(turnout.__file__).parent
+EXAMPLES = sorted(
+    path
+    for path in (Path(__file__).resolve().parents[2] / "examples").iterdir()
+    if path.suffix != ".json"
+)
+VOCABULARY = ("config/", "guidance.py", "errors.py")
+"""What words mean everywhere; nobody needs to open them to follow the work."""
+FILES = [
+    "transcription/transcriber.py",  # what Python calls
+    "decoding/requests.py",  # can the model do what is asked?
+    "transcription/recordings.py",  # recordings in, segments out, transcripts at the end
+    "audio/waveform.py",  # a file -> mono samples at 16 kHz
+    "audio/decoders.py",  # by soundfile or PyAV
+    "transcription/segments.py",  # samples -> segments
+    "audio/bandwidth.py",  # narrowband or wideband
+    "audio/features.py",  # segments -> log-mel frames
+    "decoding/decode.py",  # a batch of segments -> hypotheses
+    "decoding/encoding.py",  # one encoder pass
+    "backends/onnx.py",  # the model
+    "decoding/greedy.py",  # the decoder's words
+    "text/sentencepieces.py",  # ids -> text
+    "decoding/alignment.py",  # where the words lie
+    "decoding/ctc.py",  # what CTC makes of them
+]
+
+
+def files_of(work: Callable[[], object]) -> list[str]:
+    """The files of turnout whose functions run, in the order in which they first do."""
+    found: dict[str, None] = {}
+
+    def note(frame: FrameType, event: str, _: object) -> None:
+        code = frame.f_code
+        if (
+            event == "call"
+            and code.co_name != "<module>"
+            and code.co_filename.startswith(str(ROOT))
+        ):
+            found[Path(code.co_filename).relative_to(ROOT).as_posix()] = None
+
+    before = sys.getprofile()
+    sys.setprofile(note)
+    threading.setprofile(note)
+    try:
+        work()
+    finally:
+        sys.setprofile(before)
+        threading.setprofile(None)  # type: ignore[arg-type]
+    return list(found)
+
+
+def test_a_recording_becomes_text_in_fifteen_files() -> None:
+    model = turnout.load(threads=1)
+    found = files_of(lambda: [model.transcribe(path) for path in EXAMPLES])
+    passed = [name for name in found if not name.startswith(VOCABULARY)]
+    assert sorted(passed) == sorted(FILES)
+    assert len(FILES) == 15
