@@ -23,6 +23,9 @@ MOST_MISSING_SECONDS = 0.1
 TELEPHONE_RATE = 8_000
 """A recording of this native rate or less is narrowband, whatever else is said of it."""
 
+WHOLE_SECONDS = 0.02
+"""A clip may be shorter than its recording by so much and still be all of it."""
+
 HELD_OUT = ("dev", "valid", "test")
 """Splits that begin like this are never trained on."""
 
@@ -49,7 +52,7 @@ class Clip:
     native_rate: int | None = None
     """What the recording's file must have, in Hz; None where it is not known."""
     whole: bool = False
-    """Whether it is all of the recording, as far as that is stated."""
+    """Whether it is all of the recording, as far as its cut knows."""
 
 
 def read_clips(cuts: str | Path) -> list[Clip]:
@@ -154,5 +157,5 @@ def _clip(cut: Cut | ManifestError, file: Path) -> Clip:
         split=supervision.custom.text("split"),
         # Transforms, such as resampling, are of what was read, not of the file.
         native_rate=None if cut.transformed else rate,
-        whole=cut.whole,
+        whole=max(cut.start, cut.recording_duration - cut.duration) < WHOLE_SECONDS,
     )

@@ -16,8 +16,6 @@ from turnout.errors import ManifestError, shown
 Json = Mapping[str, Any]
 MONO_CUT = ("MonoCut", "Cut")
 """The second is what lhotse before 0.8 called it."""
-WHOLE_SECONDS = 0.02
-"""A cut may be shorter than its recording by so much and still be all of it."""
 DANGERS = {"command": ", which would run a command", "url": ", which would be fetched"}
 
 
@@ -48,13 +46,13 @@ class Cut:
     channel: int | None
     """Which of the file's channels it is; None where that has one, or all are to be mixed."""
     sampling_rate: int | None
+    recording_duration: float
+    """Seconds, as the manifest has them; infinite where it does not say."""
     transformed: bool
     """Whether lhotse would change the audio that it reads, by resampling for example."""
     start: float
     """Seconds into the recording."""
     duration: float
-    whole: bool
-    """Whether it is all of the recording, as far as that is stated."""
     supervisions: tuple[Supervision, ...]
 
 
@@ -91,7 +89,6 @@ def _cut(cut: Json, place: Place, folder: Path) -> Cut:
     # The numbers stay as they are written: digests of features are of 0 and of 0.0.
     if not (isfinite(start) and start >= 0 and isfinite(duration)):
         raise _no_time(place)
-    beyond = recording.get("duration", inf) - duration
     custom = cut.get("custom") or {}
     return Cut(
         id=str(cut["id"]),
@@ -99,10 +96,10 @@ def _cut(cut: Json, place: Place, folder: Path) -> Cut:
         audio=beside(folder, source),
         channel=channel,
         sampling_rate=None if rate is None else int(rate),
+        recording_duration=float(recording.get("duration") or inf),
         transformed=bool(recording.get("transforms")),
         start=start,
         duration=duration,
-        whole=start < WHOLE_SECONDS and beyond < WHOLE_SECONDS,
         supervisions=tuple(
             _supervision(said, custom, place) for said in cut.get("supervisions") or ()
         ),

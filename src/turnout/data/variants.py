@@ -75,8 +75,8 @@ def _variant(samples: NDArray[np.float32], first: int, last: int, config: Varian
     floor = quietest(mel_power(samples, config.features))
     kept = samples[first:last]
     if config.window_seconds is not None:
-        # The last frames look into the silence behind them, and a window of it is all they see:
-        # without it, the clip's end would be mirrored there.
+        # The last frames reach into the silence behind the clip, one window of it at most; where
+        # there is none, the clip's end is mirrored.
         missing = round(config.window_seconds * SAMPLE_RATE) - len(kept)
         kept = np.pad(kept, (0, min(max(missing, 0), WINDOW_SAMPLES)))
     return Variant(_log16(mel_power(kept, config.features)), _log16(floor))
