@@ -157,5 +157,6 @@ def _clip(cut: Cut | ManifestError, file: Path) -> Clip:
         split=supervision.custom.text("split"),
         # Transforms, such as resampling, are of what was read, not of the file.
         native_rate=None if cut.transformed else rate,
-        whole=max(cut.start, cut.recording_duration - cut.duration) < WHOLE_SECONDS,
+        # Both comparisons are false of a duration that is no number; `max` would pass over it.
+        whole=cut.start < WHOLE_SECONDS and cut.recording_duration - cut.duration < WHOLE_SECONDS,
     )

@@ -29,10 +29,12 @@ def test_cuts_become_clips(tmp_path: Path) -> None:
 def test_a_clip_knows_whether_it_is_all_of_its_recording(tmp_path: Path) -> None:
     cut = cut_of(tmp_path / "a.wav", "uno", "s", 16_000)
     cuts = [cut, cut.truncate(duration=0.99), cut.truncate(duration=0.9), cut.truncate(offset=0.1)]
-    named = [part.with_id(str(number)) for number, part in enumerate(cuts)]
+    unknown = cut_of(tmp_path / "a.wav", "uno", "s", 16_000).truncate(duration=0.9)
+    unknown.recording.duration = float("nan")
+    named = [part.with_id(str(number)) for number, part in enumerate([*cuts, unknown])]
     CutSet.from_cuts(named).to_file(tmp_path / "c.jsonl.gz")
     whole = [clip.whole for clip in read_clips(tmp_path / "c.jsonl.gz")]
-    assert whole == [True, True, False, False]
+    assert whole == [True, True, False, False, False]
 
 
 def test_eight_kilohertz_is_narrowband(tmp_path: Path) -> None:
