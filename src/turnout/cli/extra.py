@@ -7,7 +7,7 @@ from turnout.errors import MissingExtra
 
 WORKSHOP_VERBS = ("prepare", "synthesize", "train", "evaluate", "inspect", "export")
 WORKSHOP_MODULES = (
-    "torch", "lightning_fabric", "safetensors", "lhotse", "jiwer", "sacrebleu",
+    "torch", "lightning_fabric", "lhotse", "jiwer", "sacrebleu",
     "whisper_normalizer", "matplotlib", "tensorboard", "onnxscript", "jaxtyping",
 )  # fmt: skip
 HELP = ("--help", "-h")

@@ -9,7 +9,7 @@ from typing import Literal
 
 from turnout.decoding.backend import Backend
 from turnout.errors import MissingExtra, ModelFolderError, UsageError
-from turnout.model_folder.folder import WEIGHTS, ModelFolder, resolve
+from turnout.model_folder import WEIGHTS, ModelFolder, resolve
 from turnout.transcription.transcriber import Transcriber
 from turnout.transcription.wishes import check_kind
 

@@ -13,7 +13,7 @@ from turnout.decoding.backend import Backend
 from turnout.decoding.decode import decode
 from turnout.decoding.request import Decoded, DecodingOptions, Utterance
 from turnout.errors import TurnoutError, UsageError, shown
-from turnout.model_folder.folder import ModelFolder, write_folder
+from turnout.model_folder import ModelFolder, write_folder
 from turnout.text.tokenizer import Tokenizer
 from turnout.text.transcript import Transcript
 from turnout.transcription.compose import Heard, compose

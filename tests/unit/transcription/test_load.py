@@ -9,7 +9,7 @@ import turnout
 from tests.doubles import Script, ScriptedBackend, tokenizer
 from tests.models import saved
 from turnout.errors import ConfigError, GuidanceError, ModelFolderError, UsageError
-from turnout.model_folder.folder import ModelFolder
+from turnout.model_folder import ModelFolder
 from turnout.transcription import load as load_room
 from turnout.transcription.load import choose_backend, load
 from turnout.transcription.transcriber import Transcriber
