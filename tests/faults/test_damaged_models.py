@@ -10,7 +10,7 @@ import pytest
 from tests.doubles import tokenizer
 from turnout.config import ModelConfig, VocabularyConfig
 from turnout.errors import ModelFolderError
-from turnout.model_folder.folder import (
+from turnout.model_folder import (
     CARD,
     CONFIG,
     DECODER,

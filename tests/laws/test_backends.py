@@ -24,7 +24,7 @@ from turnout.decoding.requests import (
 from turnout.errors import GuidanceError
 from turnout.export.parity import check_parity, every_guidance
 from turnout.guidance import Bandwidth, Guidance, Task
-from turnout.model_folder.folder import ModelFolder
+from turnout.model_folder import ModelFolder
 from turnout.transcription.transcriber import Transcriber
 
 TOLERANCE = 1e-4

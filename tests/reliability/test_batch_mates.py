@@ -46,7 +46,7 @@ from turnout.decoding.requests import DecodingOptions, Request, Utterance
 from turnout.errors import ModelFolderError
 from turnout.experts.bank import ExpertBank
 from turnout.guidance import Bandwidth, Guide, Task
-from turnout.model_folder.folder import CONFIG, ModelFolder, write_folder
+from turnout.model_folder import CONFIG, ModelFolder, write_folder
 from turnout.text.tokenizer import Tokenizer
 from turnout.transcription.transcriber import Transcriber
 

@@ -28,7 +28,7 @@ from tests.reliability.mates import EXAMPLES
 from tests.reliability.tally import Tally
 from turnout.cli import main
 from turnout.errors import TurnoutError
-from turnout.model_folder.folder import (
+from turnout.model_folder import (
     CONFIG,
     DECODER,
     DIGESTS,

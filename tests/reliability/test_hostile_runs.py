@@ -19,7 +19,7 @@ from turnout.data.store import FeatureStore, open_store
 from turnout.data.variants import VariantConfig
 from turnout.files import sha256_of
 from turnout.model.build import build_model
-from turnout.model_folder.folder import WEIGHTS, ModelFolder, resolve, write_folder
+from turnout.model_folder import WEIGHTS, ModelFolder, resolve, write_folder
 from turnout.training.checkpoints import MANIFEST, Checkpoints, digest_of, read_checkpoint
 from turnout.training.distributed import Ranks, open_fabric
 from turnout.training.run_folder import RUN, TOKENIZER, check_configuration, write_run

@@ -11,7 +11,7 @@ from tests.reliability.runs import WATCHDOG, leftovers, start, steps_of
 from tests.reliability.tally import Tally
 from tests.reliability.test_stop_signals import launch
 from turnout.config import TrainConfig
-from turnout.model_folder.folder import ModelFolder
+from turnout.model_folder import ModelFolder
 
 
 @pytest.fixture

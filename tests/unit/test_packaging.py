@@ -17,7 +17,9 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "src" / "turnout"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 WORKSHOP_PACKAGES = ("torch", "lightning", "lightning_fabric", "lhotse", "scipy", "matplotlib")
-RUNTIME_ROOMS = ("audio", "text", "decoding", "model_folder", "transcription", "config", "backends")
+RUNTIME_ROOMS = (
+    "audio", "text", "files", "decoding", "model_folder", "transcription", "config", "backends",
+)  # fmt: skip
 
 
 def pins() -> dict[str, str]:
@@ -48,7 +50,8 @@ def test_pins_name_no_local_build_and_no_host() -> None:
 def test_the_runtime_asks_for_little() -> None:
     asked = {Requirement(line).name for line in PROJECT["dependencies"]}
     assert asked <= {
-        "numpy", "onnxruntime", "soundfile", "soxr", "sentencepiece", "cyclopts", "rich",
+        "numpy", "onnxruntime", "soundfile", "soxr", "sentencepiece", "safetensors", "cyclopts",
+        "rich",
     }  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from turnout.config import ModelConfig
 from turnout.decoding.backend import DecoderState, Encoded, NextTokens, Question, answer
 from turnout.errors import ModelFolderError, shown
 from turnout.guidance import Guidance, bandwidth_indices
-from turnout.model_folder.folder import DECODER, ENCODER, WEIGHTS, ModelFolder
+from turnout.model_folder import DECODER, ENCODER, WEIGHTS, ModelFolder
 
 Floats = NDArray[np.float32]
 PAST_NAMES = ("past_keys", "past_values", "past_mask")

@@ -19,7 +19,7 @@ from turnout.model.build import build_model
 from turnout.model.convert import fit_state
 from turnout.model.decoder import DecoderCache, Memory
 from turnout.model.speech_model import SpeechModel
-from turnout.model_folder.folder import CONFIG, WEIGHTS, ModelFolder
+from turnout.model_folder import CONFIG, WEIGHTS, ModelFolder
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from turnout.backends.torch import TorchBackend, load_model
 from turnout.export.parity import check_parity
 from turnout.export.save import weights_bytes
 from turnout.model.speech_model import SpeechModel
-from turnout.model_folder.folder import (
+from turnout.model_folder import (
     CONFIG,
     DECODER,
     ENCODER,

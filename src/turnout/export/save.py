@@ -11,7 +11,7 @@ from torch import Tensor
 from turnout.errors import ExportError
 from turnout.export.card import render_card
 from turnout.model.speech_model import SpeechModel
-from turnout.model_folder.folder import CARD, CONFIG, TOKENIZER, WEIGHTS, config_bytes, write_folder
+from turnout.model_folder import CARD, CONFIG, TOKENIZER, WEIGHTS, config_bytes, write_folder
 from turnout.text.tokenizer import Tokenizer
 
 

@@ -21,7 +21,7 @@ from turnout.files import remove_leftovers, sha256_of, write_whole
 from turnout.model.build import build_model
 from turnout.model.convert import fit_state
 from turnout.model.speech_model import SpeechModel
-from turnout.model_folder.folder import DIGESTS, ModelFolder, resolve
+from turnout.model_folder import DIGESTS, ModelFolder, resolve
 from turnout.text.sentencepieces import SentencePieceTokenizer
 from turnout.text.tokenizer import Tokenizer
 from turnout.training import log

@@ -25,7 +25,7 @@ from turnout.errors import (
     UsageError,
     shown,
 )
-from turnout.model_folder.folder import WEIGHTS, ModelFolder, resolve, write_folder
+from turnout.model_folder import WEIGHTS, ModelFolder, resolve, write_folder
 from turnout.text.tokenizer import Tokenizer
 from turnout.text.transcript import Segment, Transcript
 from turnout.transcription.recordings import OpenRecording, OpenRecordings
@@ -246,7 +246,7 @@ def open_onnx(folder: ModelFolder, threads: int | None) -> Backend:
 
 def open_torch(folder: ModelFolder, device: str, threads: int | None) -> Backend:
     """The folder's weights in PyTorch, on the device."""
-    if find_spec("torch") is None or find_spec("safetensors") is None:
+    if find_spec("torch") is None:
         raise MissingExtra("running a model on PyTorch", "train")
     from turnout.backends.torch import open_backend  # noqa: PLC0415 - the one door to the workshop
 

@@ -9,7 +9,7 @@ from turnout.backends.torch import TorchBackend, load_model, open_backend
 from turnout.decoding.backend import DecoderState, Question, answer
 from turnout.errors import GuidanceError, UsageError
 from turnout.guidance import Bandwidth, Guidance, Task, bandwidth_indices
-from turnout.model_folder.folder import ModelFolder
+from turnout.model_folder import ModelFolder
 
 KNOWN = Guidance(
     bandwidth=Bandwidth.WIDEBAND, task=Task.TRANSLATE, language="ar", target_language="en"

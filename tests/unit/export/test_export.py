@@ -15,7 +15,7 @@ from turnout.backends.sessions import weight_names
 from turnout.errors import ExportError, ModelFolderError
 from turnout.export import folder as export_room
 from turnout.export.folder import export_folder
-from turnout.model_folder.folder import CONFIG, DECODER, ENCODER, WEIGHTS, ModelFolder, write_folder
+from turnout.model_folder import CONFIG, DECODER, ENCODER, WEIGHTS, ModelFolder, write_folder
 from turnout.transcription.transcriber import load
 
 pytestmark = pytest.mark.slow

@@ -12,7 +12,7 @@ from turnout.decoding.backend import DecoderState, Encoded, NextTokens, Question
 from turnout.errors import ExportError
 from turnout.export.parity import cases, check_parity
 from turnout.guidance import Guidance
-from turnout.model_folder.folder import ModelFolder
+from turnout.model_folder import ModelFolder
 
 
 def backend(shape: str = "supervised") -> TorchBackend:

@@ -10,7 +10,7 @@ from turnout.backends.torch import load_model, load_weights
 from turnout.errors import ExportError, ModelFolderError
 from turnout.export.save import save_model
 from turnout.model.build import build_model
-from turnout.model_folder.folder import (
+from turnout.model_folder import (
     CARD,
     ENCODER,
     WEIGHTS,

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from tests.doubles import tokenizer
+from turnout import model_folder as rooms
 from turnout.config import ModelConfig, VocabularyConfig
 from turnout.errors import ModelFolderError, StorageError
-from turnout.model_folder import folder as rooms
-from turnout.model_folder.folder import (
+from turnout.model_folder import (
     CARD,
     CONFIG,
     DIGESTS,

@@ -15,7 +15,7 @@ from turnout.backends.onnx import OnnxBackend
 from turnout.backends.torch import TorchBackend, load_model
 from turnout.decoding.backend import Backend
 from turnout.guidance import Bandwidth, Guidance, Task
-from turnout.model_folder.folder import ModelFolder
+from turnout.model_folder import ModelFolder
 
 FOLDER = Path(__file__).parents[2] / "data" / "model-v1"
 EXPECTED = load((FOLDER.parent / "model-v1.expected.safetensors").read_bytes())

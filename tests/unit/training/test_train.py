@@ -25,7 +25,7 @@ from turnout.config import (
     TrainConfig,
 )
 from turnout.errors import ConfigError, ModelFolderError, StorageError, TurnoutError
-from turnout.model_folder.folder import ModelFolder
+from turnout.model_folder import ModelFolder
 from turnout.training.distributed import Ranks, open_fabric
 from turnout.training.run_folder import RUN, changed_fields, locked_run
 from turnout.training.state import named_weights

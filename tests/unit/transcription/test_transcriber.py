@@ -11,7 +11,7 @@ from turnout.config import TranscriptionOptions
 from turnout.config.transcription import options_of
 from turnout.decoding.requests import options_for_model, spelled
 from turnout.errors import ConfigError, GuidanceError, ModelFolderError, UsageError
-from turnout.model_folder.folder import ModelFolder
+from turnout.model_folder import ModelFolder
 from turnout.transcription import transcriber as transcriber_room
 from turnout.transcription.transcriber import Transcriber, choose_backend, load
 

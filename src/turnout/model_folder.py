@@ -34,7 +34,7 @@ READ_VERSIONS = (1, FORMAT_VERSION)
 """In version 1 the graphs hold the weights as well, and every tokenizer is sentencepiece's."""
 TOKENIZERS = {"sentencepiece": SentencePieceTokenizer}
 """What reads the tokenizer's file, by its name in config.json."""
-SHIPPED = Path(__file__).parent.parent / "models"
+SHIPPED = Path(__file__).parent / "models"
 DEFAULT_MODEL = "commands"
 
 
