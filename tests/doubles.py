@@ -9,7 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from turnout.config import DecoderConfig, ModelConfig, VocabularyConfig
-from turnout.decoding.backend import Backend, DecoderState, Encoded, NextTokens, Question, answer
+from turnout.decoding.backend import (
+    Backend,
+    DecoderState,
+    Encoded,
+    StepOutput,
+    StepQuery,
+    from_whole_vocabulary,
+)
 from turnout.decoding.requests import Request, Utterance
 from turnout.guidance import Guidance, Task
 from turnout.text.sentencepieces import SentencePieceTokenizer
@@ -147,8 +154,8 @@ class ScriptedBackend:
         state: DecoderState,
         tokens: NDArray[np.int64],
         counts: NDArray[np.int64],
-        question: Question,
-    ) -> tuple[NextTokens, DecoderState]:
+        query: StepQuery,
+    ) -> tuple[StepOutput, DecoderState]:
         """What each row's script says after its history."""
         self.steps.append(len(tokens))
         assert len(tokens) == len(state.rows) == len(counts)
@@ -159,7 +166,7 @@ class ScriptedBackend:
                 history = (*history, int(tokens[row, position]))  # noqa: PLW2901
                 log_probs[row, position] = self.log_probs(self.next(script, guidance, history))
             cache.append((script, guidance, history))
-        return answer(log_probs, question), DecoderState(state.rows, Once(cache))
+        return from_whole_vocabulary(log_probs, query), DecoderState(state.rows, Once(cache))
 
     def next(
         self, script: Script, guidance: Guidance, history: tuple[int, ...]
@@ -192,13 +199,13 @@ def whole_step(
 ) -> tuple[NDArray[np.float32], DecoderState]:
     """A step that asks for everything: log-probabilities [rows, new, vocabulary]."""
     size = backend.config.vocabulary.size
-    question = Question(
+    query = StepQuery(
         positions=np.broadcast_to(np.arange(tokens.shape[1]), tokens.shape),
         allowed=np.ones((len(tokens), size), dtype=bool),
         best=size,
         scored=np.zeros(tokens.shape, dtype=np.int64),
     )
-    found, grown = backend.step(state, tokens, counts, question)
+    found, grown = backend.step(state, tokens, counts, query)
     log_probs = np.empty_like(found.log_probs)
     np.put_along_axis(log_probs, found.tokens, found.log_probs, axis=2)
     return log_probs, grown

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from turnout.decoding.backend import Backend, DecoderState, Encoded, NextTokens, Question
+from turnout.decoding.backend import Backend, DecoderState, Encoded, StepOutput, StepQuery
 from turnout.guidance import Guidance
 
 
@@ -42,10 +42,10 @@ class Around:
         state: DecoderState,
         tokens: NDArray[np.int64],
         counts: NDArray[np.int64],
-        question: Question,
-    ) -> tuple[NextTokens, DecoderState]:
+        query: StepQuery,
+    ) -> tuple[StepOutput, DecoderState]:
         """See `Backend.step`."""
-        return self.inner.step(state, tokens, counts, question)
+        return self.inner.step(state, tokens, counts, query)
 
     def select(self, state: DecoderState, rows: NDArray[np.int64]) -> DecoderState:
         """See `Backend.select`."""
@@ -83,8 +83,8 @@ class Counting(Around):
         state: DecoderState,
         tokens: NDArray[np.int64],
         counts: NDArray[np.int64],
-        question: Question,
-    ) -> tuple[NextTokens, DecoderState]:
+        query: StepQuery,
+    ) -> tuple[StepOutput, DecoderState]:
         """See `Backend.step`."""
         self.asked.steps += 1
-        return super().step(state, tokens, counts, question)
+        return super().step(state, tokens, counts, query)

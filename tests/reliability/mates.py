@@ -19,9 +19,9 @@ from turnout.audio.features import SAMPLE_RATE, log_mel
 from turnout.audio.waveform import read_audio
 from turnout.backends.torch import TorchBackend
 from turnout.config import FeatureConfig
-from turnout.decoding.backend import Backend, DecoderState, Encoded, NextTokens, Question
+from turnout.decoding.backend import Backend, DecoderState, Encoded, StepOutput, StepQuery
 from turnout.decoding.decode import decode_batch
-from turnout.decoding.encoding import encode
+from turnout.decoding.encoded_batch import encode
 from turnout.decoding.requests import Request, Utterance
 from turnout.experts.bank import ExpertBank
 from turnout.experts.routing import Router
@@ -157,10 +157,10 @@ class Noisy(Around):
         state: DecoderState,
         tokens: NDArray[np.int64],
         counts: NDArray[np.int64],
-        question: Question,
-    ) -> tuple[NextTokens, DecoderState]:
+        query: StepQuery,
+    ) -> tuple[StepOutput, DecoderState]:
         """See `Backend.step`."""
-        found, after = self.inner.step(state, tokens, counts, question)
+        found, after = self.inner.step(state, tokens, counts, query)
         noise = np.random.default_rng().normal(size=found.log_probs.shape) * NOISE
         return replace(found, log_probs=found.log_probs + noise.astype(np.float32)), after
 
@@ -185,7 +185,7 @@ class Answer:
         return max(float(np.abs(one - two).max(initial=0.0)) for one, two in pairs)
 
 
-def answer(
+def from_whole_vocabulary(
     backend: Backend,
     tokenizer: Tokenizer,
     utterances: Sequence[Utterance],

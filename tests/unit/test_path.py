@@ -26,7 +26,7 @@ FILES = [
     "audio/bandwidth.py",  # narrowband or wideband
     "audio/features.py",  # segments -> log-mel frames
     "decoding/decode.py",  # a batch of segments -> hypotheses
-    "decoding/encoding.py",  # one encoder pass
+    "decoding/encoded_batch.py",  # one encoder pass, and the rows of the decoder
     "backends/onnx.py",  # the model
     "decoding/greedy.py",  # the decoder's words
     "text/sentencepieces.py",  # ids -> text

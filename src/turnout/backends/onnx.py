@@ -11,7 +11,13 @@ from onnxruntime.capi import onnxruntime_pybind11_state as runtime  # type: igno
 
 from turnout.backends.sessions import open_sessions
 from turnout.config import ModelConfig
-from turnout.decoding.backend import DecoderState, Encoded, NextTokens, Question, answer
+from turnout.decoding.backend import (
+    DecoderState,
+    Encoded,
+    StepOutput,
+    StepQuery,
+    from_whole_vocabulary,
+)
 from turnout.errors import ModelFolderError, shown
 from turnout.guidance import Guidance, bandwidth_indices
 from turnout.model_folder import DECODER, ENCODER, WEIGHTS, ModelFolder
@@ -20,13 +26,13 @@ Floats = NDArray[np.float32]
 PAST_NAMES = ("past_keys", "past_values", "past_mask")
 ENCODER_INPUTS = ("log_mel", "frame_mask", "guide", "bandwidth")
 CROSS_NAMES = ("cross_keys", "cross_values", "cross_mask")
-QUESTION_NAMES = ("positions", "allowed", "scored", "ranks")
-DECODER_INPUTS = ("tokens", "counts", "guide", *QUESTION_NAMES, *CROSS_NAMES, *PAST_NAMES)
-ANSWER_NAMES = ("best_tokens", "best_log_probs", "scored_log_probs")
+QUERY_NAMES = ("positions", "allowed", "scored", "ranks")
+DECODER_INPUTS = ("tokens", "counts", "guide", *QUERY_NAMES, *CROSS_NAMES, *PAST_NAMES)
+STEP_NAMES = ("best_tokens", "best_log_probs", "scored_log_probs")
 WHOLE_VOCABULARY = "log_probs"
 """What graphs of format version 1 give instead of an answer: [rows, new, vocabulary]."""
 GROWN_NAMES = ("keys", "values", "mask")
-DECODER_OUTPUTS = (*ANSWER_NAMES, *GROWN_NAMES)
+DECODER_OUTPUTS = (*STEP_NAMES, *GROWN_NAMES)
 OUTPUT_KINDS: dict[str, tuple[type[np.generic], int]] = {
     "hidden_mask": (np.bool_, 2),
     "ctc_log_probs": (np.float32, 3),
@@ -144,19 +150,19 @@ class OnnxBackend:
         state: DecoderState,
         tokens: NDArray[np.int64],
         counts: NDArray[np.int64],
-        question: Question,
-    ) -> tuple[NextTokens, DecoderState]:
+        query: StepQuery,
+    ) -> tuple[StepOutput, DecoderState]:
         """See `Backend.step`."""
         held: OnnxRows = state.cache
         # A graph's sizes come from its inputs: the number of best ids is the length of this one.
-        ranks = np.arange(question.best)
-        asked = (question.positions, question.allowed, question.scored, ranks)
+        ranks = np.arange(query.best)
+        asked = (query.positions, query.allowed, query.scored, ranks)
         found = self._decode(
             {
                 "tokens": tokens,
                 "counts": counts,
                 "guide": held.guide,
-                **dict(zip(QUESTION_NAMES, asked, strict=True)),
+                **dict(zip(QUERY_NAMES, asked, strict=True)),
                 **dict(zip(CROSS_NAMES, held.cross, strict=True)),
                 **dict(zip(PAST_NAMES, held.past, strict=True)),
             }
@@ -164,14 +170,18 @@ class OnnxBackend:
         keys, values, mask = (found[name] for name in GROWN_NAMES)
         grown = DecoderState(state.rows, OnnxRows(held.guide, held.cross, (keys, values, mask)))
         if WHOLE_VOCABULARY in found:
-            return answer(found[WHOLE_VOCABULARY], question), grown
-        return NextTokens(*(found[name] for name in ANSWER_NAMES)), grown
+            return from_whole_vocabulary(found[WHOLE_VOCABULARY], query), grown
+        return StepOutput(*(found[name] for name in STEP_NAMES)), grown
 
     def select(self, state: DecoderState, rows: NDArray[np.int64]) -> DecoderState:
         """See `Backend.select`."""
         held: OnnxRows = state.cache
-        chosen = OnnxRows(held.guide[rows], of_rows(held.cross, rows), of_rows(held.past, rows))
-        return DecoderState(state.rows[rows], chosen)
+        entries = state.rows[rows]
+        # A beam's hypotheses trade places inside their utterance: what they attend to stays.
+        same = np.array_equal(entries, state.rows)
+        cross = held.cross if same else of_rows(held.cross, rows)
+        chosen = OnnxRows(held.guide[rows], cross, of_rows(held.past, rows))
+        return DecoderState(entries, chosen)
 
 
 RUNTIME_ERRORS = (

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.random import fork_rng
 
 from turnout.config import ModelConfig
-from turnout.decoding.backend import DecoderState, Encoded, NextTokens, Question
+from turnout.decoding.backend import DecoderState, Encoded, StepOutput, StepQuery
 from turnout.errors import ModelFolderError, UsageError
 from turnout.guidance import Guidance, bandwidth_indices
 from turnout.model.build import build_model
@@ -92,8 +92,8 @@ class TorchBackend:
         state: DecoderState,
         tokens: NDArray[np.int64],
         counts: NDArray[np.int64],
-        question: Question,
-    ) -> tuple[NextTokens, DecoderState]:
+        query: StepQuery,
+    ) -> tuple[StepOutput, DecoderState]:
         """See `Backend.step`."""
         held: TorchRows = state.cache
         best, log_probs, scored, cache = self.model.next_tokens(
@@ -102,12 +102,12 @@ class TorchBackend:
             held.guide,
             held.memory,
             held.cache,
-            self._tensor(question.positions),
-            self._tensor(question.allowed),
-            self._tensor(question.scored),
-            torch.arange(question.best),
+            self._tensor(query.positions),
+            self._tensor(query.allowed),
+            self._tensor(query.scored),
+            torch.arange(query.best),  # only its length counts
         )
-        found = NextTokens(best.cpu().numpy(), log_probs.cpu().numpy(), scored.cpu().numpy())
+        found = StepOutput(best.cpu().numpy(), log_probs.cpu().numpy(), scored.cpu().numpy())
         return found, DecoderState(state.rows, TorchRows(held.guide, held.memory, cache))
 
     @torch.inference_mode()
@@ -120,10 +120,12 @@ class TorchBackend:
             held.cache.values.index_select(1, index),
             held.cache.mask.index_select(0, index),
         )
-        chosen = TorchRows(
-            held.guide.index_select(0, index), _select_memory(held.memory, index), cache
-        )
-        return DecoderState(state.rows[rows], chosen)
+        entries = state.rows[rows]
+        # A beam's hypotheses trade places inside their utterance: what they attend to stays.
+        same = np.array_equal(entries, state.rows)
+        memory = held.memory if same else _select_memory(held.memory, index)
+        chosen = TorchRows(held.guide.index_select(0, index), memory, cache)
+        return DecoderState(entries, chosen)
 
     def _tensor(self, array: NDArray[np.generic]) -> Tensor:
         # Questions are broadcast, and so read-only: PyTorch takes only what may be written.

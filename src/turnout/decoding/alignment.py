@@ -42,7 +42,7 @@ class Spikes:
     last: Index
     """[tokens]: last hidden frame of each."""
 
-    def heights(self, log_probs: NDArray[np.float32]) -> tuple[float, ...]:
+    def peak_log_probs(self, log_probs: NDArray[np.float32]) -> tuple[float, ...]:
         """Each token's log-probability in the frame where it is likeliest."""
         where = zip(self.tokens, self.first, self.last, strict=True)
         return tuple(float(log_probs[a : b + 1, token].max()) for token, a, b in where)

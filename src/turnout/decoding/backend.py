@@ -44,8 +44,8 @@ class DecoderState:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Question:
-    """What is asked of a step: a vocabulary of fifty thousand ids is never handed over whole."""
+class StepQuery:
+    """What is wanted of a step: a vocabulary of fifty thousand ids is never handed over whole."""
 
     positions: NDArray[np.int64]
     """[rows, asked]: after which of the new tokens, from 0."""
@@ -58,8 +58,8 @@ class Question:
 
 
 @dataclass(frozen=True)
-class NextTokens:
-    """The answer. Log-probabilities are shares of the whole vocabulary, whatever is allowed."""
+class StepOutput:
+    """What a step gives. Log-probabilities are of the whole vocabulary, whatever is allowed."""
 
     tokens: NDArray[np.int64]
     """[rows, asked, best]: the likeliest first."""
@@ -97,9 +97,9 @@ class Backend(Protocol):
         state: DecoderState,
         tokens: NDArray[np.int64],
         counts: NDArray[np.int64],
-        question: Question,
-    ) -> tuple[NextTokens, DecoderState]:
-        """What may follow `tokens` [rows, new] where the question asks, and the grown cache.
+        query: StepQuery,
+    ) -> tuple[StepOutput, DecoderState]:
+        """What may follow `tokens` [rows, new] where the query asks, and the grown cache.
 
         Row r has `counts[r]` (0 to new) tokens, left-aligned; what lies behind is padding, its
         outputs are meaningless and it does not enter the cache.
@@ -111,11 +111,11 @@ class Backend(Protocol):
         ...
 
 
-def answer(log_probs: NDArray[np.float32], question: Question) -> NextTokens:
-    """The answer from log-probabilities of the whole vocabulary [rows, new, vocabulary], for models
-    that give no less: the graphs of version 1, and doubles in tests. Of equals, the lowest id."""
-    asked = np.take_along_axis(log_probs, question.positions[..., None], axis=1)
-    scored = np.take_along_axis(asked, question.scored[..., None], axis=2)[..., 0]
-    allowed = np.where(question.allowed[:, None], asked, np.float32(-np.inf))
-    tokens = np.argsort(-allowed, axis=2, kind="stable")[..., : question.best]
-    return NextTokens(tokens, np.take_along_axis(allowed, tokens, axis=2), scored)
+def from_whole_vocabulary(log_probs: NDArray[np.float32], query: StepQuery) -> StepOutput:
+    """A step's output from log-probabilities [rows, new, vocabulary], for models that give no less:
+    the graphs of version 1, and doubles in tests. Of equals, the lowest id."""
+    asked = np.take_along_axis(log_probs, query.positions[..., None], axis=1)
+    scored = np.take_along_axis(asked, query.scored[..., None], axis=2)[..., 0]
+    allowed = np.where(query.allowed[:, None], asked, np.float32(-np.inf))
+    tokens = np.argsort(-allowed, axis=2, kind="stable")[..., : query.best]
+    return StepOutput(tokens, np.take_along_axis(allowed, tokens, axis=2), scored)

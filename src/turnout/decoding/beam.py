@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from turnout.decoding.backend import NextTokens
+from turnout.decoding.backend import StepOutput
 from turnout.decoding.ctc import Prefixes, PrefixScorer
-from turnout.decoding.encoding import DecoderRow, EncodedBatch
-from turnout.decoding.greedy import Limits, Loops, Written, likeliest
+from turnout.decoding.encoded_batch import DecoderRow, EncodedBatch, Limits, Loops, RowResult
+from turnout.decoding.greedy import likeliest
 from turnout.guidance import Task
 
 CANDIDATES_PER_BEAM = 3
@@ -26,7 +26,7 @@ LENGTH_PENALTY = 0.6
 """Of rows without CTC, whose probability alone favours short texts (Wu et al. 2016, arXiv
 1609.08144, equation 14)."""
 
-NOTHING = Written((), -np.inf)
+NOTHING = RowResult((), -np.inf)
 
 Floats = NDArray[np.float64]
 Index = NDArray[np.int64]
@@ -75,12 +75,12 @@ class Best:
     """The best whole text of one row so far."""
 
     score: float = -np.inf
-    written: Written = NOTHING
+    written: RowResult = NOTHING
 
 
 def beam_search(
     batch: EncodedBatch, rows: Sequence[DecoderRow], limits: Limits, beam_size: int
-) -> list[Written]:
+) -> list[RowResult]:
     """The best text of each row under both heads joined."""
     weights = ctc_weights(batch, rows)
     entries = np.array([row.entry for row in rows])
@@ -88,9 +88,10 @@ def beam_search(
     new, best = batch.prompts(rows), [Best() for _ in rows]
     live = first_hypotheses(batch.scorer, entries, weights, limits)
     most = max(FEWEST_CANDIDATES, CANDIDATES_PER_BEAM * beam_size)
-    most = min(most, int(np.count_nonzero(batch.text)))
+    most = min(most, int(np.count_nonzero(batch.text_mask)))
     while len(live.rows):
-        going = np.flatnonzero(batch.wanted(rows)[live.rows])
+        # Only of rows that are still searched: one that is done keeps its text.
+        going = np.flatnonzero(batch.wanted([rows[i] for i in live.rows]))
         if len(going) < len(live.rows):
             state, live = batch.backend.select(state, going), keep(live, going, weights)
             new = new[going]
@@ -99,7 +100,7 @@ def beam_search(
         found, state = batch.backend.step(state, new, counts, likeliest(batch, new, most))
         choices = weigh(batch, live, found, weights)
         offer(best, live, choices.end_joint, choices.end_log_probs, weights)
-        parents, places = select(live.rows, choices.joint, beam_size)
+        parents, places = best_continuations(live.rows, choices.joint, beam_size)
         grown = grow(batch.scorer, live, choices, (parents, places), weights)
         going = unbeaten(best, grown, limits, weights)
         state = batch.backend.select(state, parents[going])
@@ -127,7 +128,7 @@ def first_hypotheses(
     return Live(np.arange(len(entries)), tokens, np.zeros(tokens.shape), zeros, loops, prefixes)
 
 
-def weigh(batch: EncodedBatch, live: Live, found: NextTokens, weights: Floats) -> Choices:
+def weigh(batch: EncodedBatch, live: Live, found: StepOutput, weights: Floats) -> Choices:
     """The decoder's likeliest tokens after each hypothesis and its end, as both heads see them."""
     # By id: ties must not hang on how a backend orders equals.
     order = np.argsort(found.tokens[:, 0], axis=1)
@@ -152,7 +153,7 @@ def mix(attention: Floats, ctc: Floats, weight: Floats) -> Floats:
     return (1 - weight) * attention + weight * ctc
 
 
-def select(rows: Index, joint: Floats, beam_size: int) -> tuple[Index, Index]:
+def best_continuations(rows: Index, joint: Floats, beam_size: int) -> tuple[Index, Index]:
     """The best `beam_size` (hypothesis, choice) pairs of each row, best first."""
     num_rows = len(np.unique(rows))
     per_row = joint.reshape(num_rows, -1)
@@ -226,7 +227,7 @@ def offer(best: list[Best], live: Live, joint: Floats, end: Floats, weights: Flo
     for i, row in enumerate(live.rows.tolist()):
         if ranked[i] > best[row].score:
             tokens, log_probs = live.tokens[i].tolist(), live.log_probs[i].tolist()
-            text = Written(tuple(tokens), float(totals[i]), tuple(log_probs))
+            text = RowResult(tuple(tokens), float(totals[i]), tuple(log_probs))
             best[row] = Best(float(ranked[i]), text)
 
 

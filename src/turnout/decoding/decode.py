@@ -21,15 +21,15 @@ from turnout.decoding.alignment import FRAME_SECONDS, Spikes, align, words_of
 from turnout.decoding.backend import Backend
 from turnout.decoding.beam import beam_search
 from turnout.decoding.ctc import prefix_beam
-from turnout.decoding.encoding import DecoderRow, EncodedBatch, encode
-from turnout.decoding.greedy import (
+from turnout.decoding.encoded_batch import (
+    DecoderRow,
+    EncodedBatch,
     Limits,
-    Written,
-    find_languages,
-    greedy,
+    RowResult,
+    encode,
     most_repeats,
-    score_texts,
 )
+from turnout.decoding.greedy import find_languages, greedy, score_texts
 from turnout.decoding.requests import (
     Decoded,
     Hypothesis,
@@ -52,23 +52,24 @@ SURELY_SILENT = log(0.9)
 """Log-probability of the empty text from which CTC alone decides that nothing is said."""
 SEAM = 1
 """Characters kept free for the space that joins a text to its neighbour's."""
-SILENCE = Written((), 0.0)
+SILENCE = RowResult((), 0.0)
 
 
 def decode(
     backend: Backend, tokenizer: Tokenizer, utterances: Sequence[Utterance]
 ) -> list[Decoded]:
-    """One answer per utterance, in order; one that is cancelled has the error Cancelled.
-
-    Raises GuidanceError for a request that this model can never serve.
-    """
-    for utterance in utterances:
-        check_request(utterance.request, backend.config)
+    """One answer per utterance, in order; one that cannot be had has an error, and its batch-mates
+    go on."""
     answers: dict[int, Decoded] = {}
     for i, utterance in enumerate(utterances):
-        if utterance.cancelled is not None and utterance.cancelled():
-            answers[i] = given_up(known_language(utterance.request, backend.config))
-        elif len(utterance.log_mel) == 0:
+        try:
+            check_request(utterance.request, backend.config)
+        except GuidanceError as error:
+            answers[i] = Decoded(language=utterance.request.language, hypotheses=(), error=error)
+            continue
+        if utterance.is_cancelled is not None and utterance.is_cancelled():
+            answers[i] = cancelled(known_language(utterance.request, backend.config))
+        elif utterance.frames == 0:
             answers[i] = nothing(utterance.request, backend.config)
     left = [i for i in range(len(utterances)) if i not in answers]
     if left:
@@ -77,7 +78,7 @@ def decode(
     return [answers[i] for i in range(len(utterances))]
 
 
-def given_up(language: str | None) -> Decoded:
+def cancelled(language: str | None) -> Decoded:
     """The answer for an utterance that was cancelled."""
     return Decoded(language=language, hypotheses=(), error=Cancelled("decoding was cancelled"))
 
@@ -100,8 +101,8 @@ def decode_batch(batch: EncodedBatch) -> list[Decoded]:
     for row, text in zip(rows, write(batch, rows), strict=True):
         hypotheses[row.utterance].append(timed(batch, row, text))
     return [
-        given_up(language)
-        if i in batch.given_up
+        cancelled(language)
+        if i in batch.cancelled
         else Decoded(language=language, hypotheses=tuple(hypotheses[i]), error=errors[i])
         for i, language in enumerate(languages)
     ]
@@ -144,9 +145,11 @@ def rows_of(
     return rows, errors
 
 
-def write(batch: EncodedBatch, rows: Sequence[DecoderRow]) -> list[Written]:
+def write(batch: EncodedBatch, rows: Sequence[DecoderRow]) -> list[RowResult]:
     """What is written in each row."""
-    texts = [silence(batch, row) for row in rows]
+    # The encoder's pass takes a while, in which somebody may have left.
+    wanted = batch.wanted(rows)
+    texts = [silence(batch, row) if wanted[i] else SILENCE for i, row in enumerate(rows)]
     for beam_size in sorted({batch.utterances[row.utterance].options.beam_size for row in rows}):
         spoken = [
             i
@@ -158,7 +161,7 @@ def write(batch: EncodedBatch, rows: Sequence[DecoderRow]) -> list[Written]:
             found = capped(batch, chosen, search(batch, chosen, beam_size))
             for i, text in zip(spoken, found, strict=True):
                 texts[i] = text
-    done = [text or SILENCE for text in texts]
+    done = [SILENCE if text is None else text for text in texts]
     wordless = {
         row.utterance
         for row, text in zip(rows, done, strict=True)
@@ -170,16 +173,16 @@ def write(batch: EncodedBatch, rows: Sequence[DecoderRow]) -> list[Written]:
     ]
 
 
-def silence(batch: EncodedBatch, row: DecoderRow) -> Written | None:
+def silence(batch: EncodedBatch, row: DecoderRow) -> RowResult | None:
     """The empty text where CTC is sure of it, so that the decoder has nothing to invent."""
     if batch.paths is None:
         return None
     path = batch.paths[row.entry]
     silent = not path.spikes.tokens and path.log_prob_empty >= SURELY_SILENT
-    return Written((), path.log_prob_empty) if silent else None
+    return RowResult((), path.log_prob_empty) if silent else None
 
 
-def search(batch: EncodedBatch, rows: Sequence[DecoderRow], beam_size: int) -> list[Written]:
+def search(batch: EncodedBatch, rows: Sequence[DecoderRow], beam_size: int) -> list[RowResult]:
     """What is written in rows that may hold speech, whichever heads the model has."""
     if batch.config.decoder.num_layers == 0:
         return by_ctc_alone(batch, rows, beam_size)
@@ -191,18 +194,22 @@ def search(batch: EncodedBatch, rows: Sequence[DecoderRow], beam_size: int) -> l
     return joined(batch, rows, limits, found)
 
 
-def by_ctc_alone(batch: EncodedBatch, rows: Sequence[DecoderRow], beam_size: int) -> list[Written]:
+def by_ctc_alone(
+    batch: EncodedBatch, rows: Sequence[DecoderRow], beam_size: int
+) -> list[RowResult]:
     """CTC's best path, or the most probable text of a beam, with the probability of the text."""
     assert batch.paths is not None and batch.scorer is not None
     if beam_size > 1:
-        blank = batch.tokenizer.blank
-        beams = [
-            prefix_beam(batch.emissions(row.entry), batch.text, blank, beam_size) for row in rows
+        blank, mask = batch.tokenizer.blank, batch.text_mask
+        return [
+            RowResult(*prefix_beam(batch.emissions(row.entry), mask, blank, beam_size))
+            if batch.wanted([row]).all()
+            else SILENCE
+            for row in rows
         ]
-        return [Written(tokens, log_prob) for tokens, log_prob in beams]
     texts = [batch.paths[row.entry].spikes.tokens for row in rows]
     scores = batch.scorer.score(np.array([row.entry for row in rows]), texts)
-    return [Written(text, float(score)) for text, score in zip(texts, scores, strict=True)]
+    return [RowResult(text, float(score)) for text, score in zip(texts, scores, strict=True)]
 
 
 def limits_of(batch: EncodedBatch, rows: Sequence[DecoderRow]) -> Limits:
@@ -221,8 +228,8 @@ def limits_of(batch: EncodedBatch, rows: Sequence[DecoderRow]) -> Limits:
 
 
 def joined(
-    batch: EncodedBatch, rows: Sequence[DecoderRow], limits: Limits, written: list[Written]
-) -> list[Written]:
+    batch: EncodedBatch, rows: Sequence[DecoderRow], limits: Limits, written: list[RowResult]
+) -> list[RowResult]:
     """In each transcript, CTC's best path instead of the decoder's where both heads together find
     it more probable: the decoder leaves out, repeats and invents, CTC does not."""
     scorer, paths = batch.scorer, batch.paths
@@ -232,7 +239,7 @@ def joined(
         i
         for i, row in enumerate(rows)
         if row.guidance.task is Task.TRANSCRIBE
-        and row.utterance not in batch.given_up
+        and row.utterance not in batch.cancelled
         and batch.utterances[row.utterance].options.ctc_weight > 0
         and is_rival(batch, paths[row.entry].spikes, written[i], int(limits.tokens[i]))
     ]
@@ -252,7 +259,7 @@ def joined(
     return result
 
 
-def is_rival(batch: EncodedBatch, path: Spikes, written: Written, most_tokens: int) -> bool:
+def is_rival(batch: EncodedBatch, path: Spikes, written: RowResult, most_tokens: int) -> bool:
     """Whether CTC's best path is another text, of a length that the decoder can score."""
     if len(path.tokens) > most_tokens:
         return False
@@ -260,8 +267,8 @@ def is_rival(batch: EncodedBatch, path: Spikes, written: Written, most_tokens: i
 
 
 def capped(
-    batch: EncodedBatch, rows: Sequence[DecoderRow], written: list[Written]
-) -> list[Written]:
+    batch: EncodedBatch, rows: Sequence[DecoderRow], written: list[RowResult]
+) -> list[RowResult]:
     """Each text up to the last whole token that its audio has room for; one that was cut is scored
     anew."""
     texts = []
@@ -293,16 +300,16 @@ def fitting(tokenizer: Tokenizer, tokens: tuple[int, ...], most: int) -> tuple[i
 
 def score(
     batch: EncodedBatch, rows: Sequence[DecoderRow], texts: Sequence[tuple[int, ...]]
-) -> list[Written]:
+) -> list[RowResult]:
     """Each text with its probability and its end's, under CTC where there is no decoder."""
     if batch.config.decoder.num_layers:
         return score_texts(batch, rows, texts)
     assert batch.scorer is not None
     found = batch.scorer.score(np.array([row.entry for row in rows]), texts)
-    return [Written(text, float(log_prob)) for text, log_prob in zip(texts, found, strict=True)]
+    return [RowResult(text, float(log_prob)) for text, log_prob in zip(texts, found, strict=True)]
 
 
-def hypothesis(guidance: Guidance, text: str, written: Written) -> Hypothesis:
+def hypothesis(guidance: Guidance, text: str, written: RowResult) -> Hypothesis:
     """What a row wrote, without times."""
     assert guidance.task is not None
     return Hypothesis(
@@ -314,21 +321,22 @@ def hypothesis(guidance: Guidance, text: str, written: Written) -> Hypothesis:
     )
 
 
-def timed(batch: EncodedBatch, row: DecoderRow, written: Written) -> Hypothesis:
+def timed(batch: EncodedBatch, row: DecoderRow, written: RowResult) -> Hypothesis:
     """What a row wrote, with the times that CTC gives; a translation has no word times."""
     tokenizer = batch.tokenizer
     result = hypothesis(row.guidance, tokenizer.decode(written.tokens), written)
-    if batch.paths is None or not written.tokens or row.utterance in batch.given_up:
+    if batch.paths is None or not written.tokens or row.utterance in batch.cancelled:
         return result
     emissions, spikes = batch.emissions(row.entry), batch.paths[row.entry].spikes
-    transcript = row.guidance.task is Task.TRANSCRIBE
-    if transcript and written.tokens != spikes.tokens:
-        spikes = align(emissions, written.tokens, tokenizer.blank)
-    # CTC alone knows no token's probability but that of the frame where it is surest of it.
-    log_probs = written.token_log_probs or spikes.heights(emissions)
+    log_probs: tuple[float, ...] = ()
+    if row.guidance.task is Task.TRANSCRIBE:
+        if written.tokens != spikes.tokens:
+            spikes = align(emissions, written.tokens, tokenizer.blank)
+        # CTC alone knows no token's probability but that of the frame where it is surest of it.
+        log_probs = written.token_log_probs or spikes.peak_log_probs(emissions)
     factor = batch.config.encoder.subsampling_factor
     words = words_of(batch.log_mel(row), spikes, factor, tokenizer, log_probs)
     if words:
         result = replace(result, start=words[0].start, end=words[-1].end)
-    wanted = transcript and batch.utterances[row.utterance].options.word_timestamps
+    wanted = log_probs and batch.utterances[row.utterance].options.word_timestamps
     return replace(result, words=words) if wanted else result

@@ -4,42 +4,13 @@ Rows that end leave the batch, so that a long row does not make the short ones w
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from turnout.decoding.backend import Question
-from turnout.decoding.encoding import DecoderRow, EncodedBatch
+from turnout.decoding.backend import StepQuery
+from turnout.decoding.encoded_batch import DecoderRow, EncodedBatch, Limits, Loops, RowResult
 from turnout.guidance import Guidance
-
-LONGEST_LOOP = 8
-"""Tokens of the longest n-gram whose repetition is watched."""
-
-
-@dataclass(frozen=True)
-class Limits:
-    """Where rows are stopped that do not end by themselves."""
-
-    tokens: NDArray[np.int64]
-    """[rows]: most tokens."""
-    repeats: NDArray[np.int64]
-    """[rows]: how often an n-gram may stand in succession."""
-
-    def select(self, rows: Sequence[int]) -> "Limits":
-        """These rows."""
-        return Limits(self.tokens[list(rows)], self.repeats[list(rows)])
-
-
-@dataclass(frozen=True)
-class Written:
-    """What one row wrote."""
-
-    tokens: tuple[int, ...]
-    log_prob: float
-    """Of the tokens, and of the end where the row ended by itself."""
-    token_log_probs: tuple[float, ...] = ()
-    """Of each token; none where CTC alone wrote them, which has no such thing."""
 
 
 def find_languages(
@@ -51,14 +22,14 @@ def find_languages(
     allowed = np.zeros((len(entries), batch.config.vocabulary.size), dtype=bool)
     allowed[:, list(languages)] = True
     nowhere = np.zeros((len(entries), 1), dtype=np.int64)
-    question = Question(positions=nowhere, allowed=allowed, best=1, scored=nowhere)
+    query = StepQuery(positions=nowhere, allowed=allowed, best=1, scored=nowhere)
     state = batch.backend.start(batch.encoded, entries, guidance)
     starts = np.full((len(entries), 1), tokenizer.start)
-    found, _ = batch.backend.step(state, starts, np.ones(len(entries), dtype=np.int64), question)
+    found, _ = batch.backend.step(state, starts, np.ones(len(entries), dtype=np.int64), query)
     return [languages[int(token)] for token in found.tokens[:, 0, 0]]
 
 
-def greedy(batch: EncodedBatch, rows: Sequence[DecoderRow], limits: Limits) -> list[Written]:
+def greedy(batch: EncodedBatch, rows: Sequence[DecoderRow], limits: Limits) -> list[RowResult]:
     """Each row's most probable next token until the end, a limit, or a loop."""
     end = batch.tokenizer.end
     entries = np.array([row.entry for row in rows])
@@ -91,13 +62,14 @@ def greedy(batch: EncodedBatch, rows: Sequence[DecoderRow], limits: Limits) -> l
     ]
 
 
-def likeliest(batch: EncodedBatch, new: NDArray[np.int64], best: int = 1) -> Question:
-    """Asks for the likeliest ids of text behind the last of the new tokens [rows, new]; of one
-    alone, the end as well, whose log-probability is asked for in any case."""
-    allowed = batch.text.copy()
+def likeliest(batch: EncodedBatch, new: NDArray[np.int64], best: int = 1) -> StepQuery:
+    """Asks for the likeliest ids of text behind the last of the new tokens [rows, new], and for the
+    log-probability of the end."""
+    allowed = batch.text_mask.copy()
+    # A greedy row takes the end for its next token; a beam weighs it for every hypothesis apart.
     allowed[batch.tokenizer.end] = best == 1
     rows = len(new)
-    return Question(
+    return StepQuery(
         positions=np.full((rows, 1), new.shape[1] - 1),
         allowed=np.broadcast_to(allowed, (rows, len(allowed))),
         best=best,
@@ -105,16 +77,16 @@ def likeliest(batch: EncodedBatch, new: NDArray[np.int64], best: int = 1) -> Que
     )
 
 
-def written(tokens: NDArray[np.int64], log_probs: NDArray[np.float64], end: int) -> Written:
+def written(tokens: NDArray[np.int64], log_probs: NDArray[np.float64], end: int) -> RowResult:
     """The row without its end, whose probability counts."""
     length = len(tokens) - int(len(tokens) > 0 and tokens[-1] == end)
     text, parts = tokens[:length].tolist(), log_probs[:length].tolist()
-    return Written(tuple(text), float(log_probs.sum()), tuple(parts))
+    return RowResult(tuple(text), float(log_probs.sum()), tuple(parts))
 
 
 def score_texts(
     batch: EncodedBatch, rows: Sequence[DecoderRow], texts: Sequence[Sequence[int]]
-) -> list[Written]:
+) -> list[RowResult]:
     """Each row's text with the decoder's log-probabilities of it and of its end, in one pass."""
     tokenizer, prompts = batch.tokenizer, batch.prompts(rows)
     lengths = np.array([len(text) for text in texts])
@@ -125,7 +97,7 @@ def score_texts(
     tokens = np.concatenate([prompts, scored[:, :-1]], axis=1)
     # The token before each: the prompt's last, then the text's own.
     positions = np.broadcast_to(prompts.shape[1] - 1 + np.arange(scored.shape[1]), scored.shape)
-    question = Question(
+    query = StepQuery(
         positions=np.minimum(positions, prompts.shape[1] - 1 + lengths[:, None]),
         allowed=np.zeros((len(rows), batch.config.vocabulary.size), dtype=bool),
         best=0,
@@ -133,52 +105,8 @@ def score_texts(
     )
     entries = np.array([row.entry for row in rows])
     state = batch.backend.start(batch.encoded, entries, [row.guidance for row in rows])
-    found, _ = batch.backend.step(state, tokens, prompts.shape[1] + lengths, question)
+    found, _ = batch.backend.step(state, tokens, prompts.shape[1] + lengths, query)
     return [
         written(np.array(text), log_probs[: len(text)].astype(np.float64), tokenizer.end)
         for text, log_probs in zip(whole, found.scored, strict=True)
     ]
-
-
-@dataclass(frozen=True)
-class Loops:
-    """How long each row has been repeating itself, for every length of n-gram."""
-
-    limits: NDArray[np.int64]
-    """[rows]: how often an n-gram may stand in succession."""
-    runs: NDArray[np.int64]
-    """[rows, LONGEST_LOOP]: tokens in succession that equal the one n before."""
-
-    @classmethod
-    def start(cls, limits: NDArray[np.int64]) -> "Loops":
-        """No token yet."""
-        return cls(limits, np.zeros((len(limits), LONGEST_LOOP), dtype=np.int64))
-
-    def extend(self, tokens: NDArray[np.int64]) -> tuple["Loops", NDArray[np.int64]]:
-        """After the newest column of `tokens` [rows, length]; and, for each row, how many tokens
-        the repetition that is one too many has (0 where there is none)."""
-        widths = np.arange(1, LONGEST_LOOP + 1)
-        same = np.zeros(self.runs.shape, dtype=bool)
-        known = min(LONGEST_LOOP, tokens.shape[1] - 1)
-        if known:
-            earlier = tokens[:, -2 : -2 - known : -1]
-            same[:, :known] = earlier == tokens[:, -1:]
-        runs = np.where(same, self.runs + 1, 0)
-        looping = runs >= widths * self.limits[:, None]
-        surplus = np.where(looping.any(axis=1), widths[looping.argmax(axis=1)], 0)
-        return Loops(self.limits, runs), surplus
-
-    def select(self, rows: NDArray[np.int64]) -> "Loops":
-        """These rows."""
-        return Loops(self.limits[rows], self.runs[rows])
-
-
-def most_repeats(tokens: Sequence[int]) -> int:
-    """How often an n-gram stands in succession, at most, in these tokens."""
-    ids = np.array(tokens, dtype=np.int64)
-    most = 1
-    for width in range(1, min(LONGEST_LOOP, len(ids) - 1) + 1):
-        same = ids[width:] == ids[:-width]
-        breaks = np.flatnonzero(np.concatenate([[True], ~same, [True]]))
-        most = max(most, 1 + int(np.diff(breaks).max() - 1) // width)
-    return most

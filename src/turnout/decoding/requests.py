@@ -45,7 +45,8 @@ class DecodingOptions:
     beam_size: int = 1
     """Hypotheses kept per row; 1 is greedy."""
     ctc_weight: float = 0.3
-    """Share of CTC in the score of transcription rows in beam search; translations have none."""
+    """Share of CTC in the score of transcripts: of a beam's hypotheses, and of CTC's best path
+    beside the decoder's text. Translations have none."""
     word_timestamps: bool = False
     """Whether the transcript's words get times (by CTC alignment)."""
     max_tokens_per_second: float = 12.0
@@ -78,7 +79,7 @@ class Utterance:
     options: DecodingOptions = field(default_factory=DecodingOptions)
     num_frames: int | None = None
     """Frames of sound, where silence up to the model's window lies behind them; None is all."""
-    cancelled: Callable[[], bool] | None = None
+    is_cancelled: Callable[[], bool] | None = None
     """Asked at every step; once it says True, this utterance is given up, and its batch-mates go
     on."""
 
@@ -118,8 +119,8 @@ class Decoded:
     hypotheses: tuple[Hypothesis, ...]
     """One per task, in the request's order; none where there is an error."""
     error: TurnoutError | None = None
-    """Why nothing was decoded: Cancelled, or GuidanceError where the language that was found cannot
-    be translated as asked. (What can be known beforehand is raised instead.)"""
+    """Why nothing was decoded: Cancelled, or GuidanceError for a request that this model cannot
+    serve, or not for the language that was found."""
 
 
 def options_for_model(options: TranscriptionOptions, config: ModelConfig) -> TranscriptionOptions:
@@ -185,8 +186,9 @@ def check_translation(request: Request, config: ModelConfig) -> None:
     """Raise GuidanceError where no translation can come of this request."""
     if config.decoder.num_layers == 0 or not config.vocabulary.translations:
         raise GuidanceError("this model does not translate: the only task is transcribe")
-    if request.language is not None:
-        target_of(request, request.language, config)
+    language = known_language(request, config)
+    if language is not None:
+        target_of(request, language, config)
         return
     targets = dict.fromkeys(target for _, target in config.vocabulary.translations)
     if request.target_language is not None and request.target_language not in targets:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from turnout.audio.features import SAMPLE_RATE, model_features
+from turnout.audio.features import SAMPLE_RATE, model_features, num_frames
 from turnout.audio.telephone import random_channel
 from turnout.config import CorpusConfig, DataConfig, ModelConfig
 from turnout.corpora.clips import Clip, ClipReader, check_languages, development_clips, read_clips
@@ -90,7 +90,8 @@ def _passes(clip: Clip, samples: Floats, model: ModelConfig) -> list[DevUtteranc
         )
         name = "/".join((clip.id, clip.bandwidth, *(text.language for text in references)))
         asked = replace(clip, id=name, duration=len(samples) / SAMPLE_RATE)
-        utterance = Utterance(features, request)
+        frames = num_frames(len(samples), model.features)
+        utterance = Utterance(features, request, num_frames=frames)
         found.append(DevUtterance(clip=asked, utterance=utterance, references=references))
     return found
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from turnout.config import ModelConfig
-from turnout.decoding.backend import Backend, Encoded, Question
+from turnout.decoding.backend import Backend, Encoded, StepQuery
 from turnout.errors import ExportError
 from turnout.guidance import Bandwidth, Guidance, Task
 
@@ -104,10 +104,10 @@ def compare_decoders(
         tokens = random.integers(0, vocabulary, (len(states[0].rows), new))
         counts = np.full(len(tokens), new) if new == 1 else random.integers(1, new + 1, len(tokens))
         valid = np.arange(new) < counts[:, None]
-        question = question_of(random, len(tokens), new, vocabulary)
+        query = random_query(random, len(tokens), new, vocabulary)
         outputs = []
         for i, (backend, _) in enumerate((expected, found)):
-            answer, states[i] = backend.step(states[i], tokens, counts, question)
+            answer, states[i] = backend.step(states[i], tokens, counts, query)
             scattered = np.zeros((*answer.scored.shape, vocabulary), dtype=np.float32)
             np.put_along_axis(scattered, answer.tokens, answer.log_probs, axis=2)
             outputs.append(np.concatenate([scattered, answer.scored[..., None]], axis=2)[valid])
@@ -120,11 +120,11 @@ def compare_decoders(
     return worst
 
 
-def question_of(random: np.random.Generator, rows: int, new: int, vocabulary: int) -> Question:
+def random_query(random: np.random.Generator, rows: int, new: int, vocabulary: int) -> StepQuery:
     """Asks for every allowed id after every new token; each row forbids another third of all."""
     allowed = np.tile(np.arange(vocabulary) >= vocabulary // 3, (rows, 1))
     allowed = random.permuted(allowed, axis=1)
-    return Question(
+    return StepQuery(
         positions=np.broadcast_to(np.arange(new), (rows, new)),
         allowed=allowed,
         best=int(allowed[0].sum()),

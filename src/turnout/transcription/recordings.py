@@ -18,15 +18,15 @@ from turnout.decoding.requests import (
     most_characters,
     request_of,
 )
-from turnout.errors import TurnoutError
+from turnout.errors import Cancelled, TurnoutError
 from turnout.guidance import Task
 from turnout.text.transcript import Segment, Transcript
 from turnout.transcription.segments import AudioSegment, AudioSegments
 
-Cancelled = Callable[[], bool]
+IsCancelled = Callable[[], bool]
 
 
-class Draft:
+class TranscriptBuilder:
     """The third step: what was decoded of a recording's segments -> its text, as far as it is
     known."""
 
@@ -111,15 +111,15 @@ class OpenRecording:
         source: Source,
         options: TranscriptionOptions,
         config: ModelConfig,
-        cancelled: Cancelled | None = None,
+        is_cancelled: IsCancelled | None = None,
     ) -> None:
         self.result: Transcript | TurnoutError | None = None
         self.language = options.stated_language
         self._options = options
         self._search = DecodingOptions.of(options)
-        self._cancelled = cancelled
+        self._is_cancelled = is_cancelled
         self._findable = config.decoder.num_layers > 0 and len(config.vocabulary.languages) > 1
-        self._draft = Draft(options)
+        self._draft = TranscriptBuilder(options)
         self._waiting = 0
         self._audio: AudioSegments | None = None
         self._segments: Iterator[AudioSegment] = iter(())
@@ -140,7 +140,7 @@ class OpenRecording:
         if self._waiting and self.language is None and self._findable:
             return None
         try:
-            segment = next((s for s in self._segments if s.log_mel is not None), None)
+            segment = self._next_segment()
         except TurnoutError as error:
             self.fail(error)
             return None
@@ -150,9 +150,19 @@ class OpenRecording:
         self._waiting += 1
         request = request_of(self._options, self._audio.bandwidth, self.language)
         frames = segment.num_frames
-        utterance = Utterance(segment.log_mel, request, self._search, frames, self._cancelled)
+        utterance = Utterance(segment.log_mel, request, self._search, frames, self._is_cancelled)
         # Without its features: of hours they would be gigabytes.
         return replace(segment, log_mel=None), utterance
+
+    def _next_segment(self) -> AudioSegment | None:
+        """The next one with something to hear; raises Cancelled, since silence may last for hours,
+        and AudioError."""
+        for segment in self._segments:
+            if self._is_cancelled is not None and self._is_cancelled():
+                raise Cancelled("transcription was cancelled")
+            if segment.log_mel is not None:
+                return segment
+        return None
 
     def give(self, segment: AudioSegment, decoded: Decoded) -> list[Segment]:
         """The answer for a segment that was taken; the segments of text that it adds."""
@@ -199,9 +209,9 @@ class OpenRecordings:
         sources: Iterable[Source],
         options: TranscriptionOptions,
         config: ModelConfig,
-        cancelled: Cancelled | None = None,
+        is_cancelled: IsCancelled | None = None,
     ) -> None:
-        self._opened = (OpenRecording(source, options, config, cancelled) for source in sources)
+        self._opened = (OpenRecording(source, options, config, is_cancelled) for source in sources)
         self._batch_size = options.batch_size
         self.waiting: deque[OpenRecording] = deque()
         """Those that were opened and whose result was not handed out yet."""

@@ -1,4 +1,4 @@
-"""Recording -> Transcript, in three public steps: `listen`, `decode` and `Draft.add`.
+"""Recording -> Transcript, in three public steps: `listen`, `decode` and `TranscriptBuilder.add`.
 
 `transcribe` runs them in a row; a server batches the middle one across its clients.
 """
@@ -131,7 +131,7 @@ class Transcriber:
         """The second step: segments of any recordings, each with a request, options and an end of
         its own.
 
-        Raises GuidanceError for a request that this model can never serve.
+        One that cannot be had, or is cancelled, has an error, and the others go on.
         """
         return decode(self.backend, self.tokenizer, utterances)
 
@@ -153,8 +153,9 @@ class Transcriber:
     def _segments(self, recording: OpenRecording, batch_size: int) -> Iterator[Segment]:
         with closing(recording):
             while recording.result is None:
-                taken = iter(recording.take, None)
-                batch = [one for _, one in zip(range(batch_size), taken, strict=False)]
+                # The range first: behind it, a segment too many would be taken and lost.
+                taken = zip(range(batch_size), iter(recording.take, None), strict=False)
+                batch = [one for _, one in taken]
                 answers = self.decode([utterance for _, utterance in batch]) if batch else []
                 for (segment, _), decoded in zip(batch, answers, strict=True):
                     yield from recording.give(segment, decoded)

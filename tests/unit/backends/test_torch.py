@@ -6,7 +6,7 @@ import pytest
 from tests.doubles import whole_step
 from tests.models import saved
 from turnout.backends.torch import TorchBackend, load_model, open_backend
-from turnout.decoding.backend import DecoderState, Question, answer
+from turnout.decoding.backend import DecoderState, StepQuery, from_whole_vocabulary
 from turnout.errors import GuidanceError, UsageError
 from turnout.guidance import Bandwidth, Guidance, Task, bandwidth_indices
 from turnout.model_folder import ModelFolder
@@ -52,9 +52,9 @@ def test_a_question_is_answered_from_the_whole_vocabulary(backend: TorchBackend)
     allowed = rng.random((2, log_probs.shape[2])) < 0.3
     scored = rng.integers(0, log_probs.shape[2], (2, 3))
     positions = np.array([[3, 1, 1], [0, 3, 2]])
-    question = Question(positions=positions, allowed=allowed, best=5, scored=scored)
-    found, _ = backend.step(start(backend, [0, 1]), tokens, np.array([4, 4]), question)
-    slow = answer(log_probs, question)
+    query = StepQuery(positions=positions, allowed=allowed, best=5, scored=scored)
+    found, _ = backend.step(start(backend, [0, 1]), tokens, np.array([4, 4]), query)
+    slow = from_whole_vocabulary(log_probs, query)
     for row, asked in np.ndindex(2, 3):
         there = log_probs[row, positions[row, asked]]
         best = sorted(np.flatnonzero(allowed[row]), key=lambda i: -there[i])[:5]
@@ -62,7 +62,7 @@ def test_a_question_is_answered_from_the_whole_vocabulary(backend: TorchBackend)
         for one in (found, slow):
             np.testing.assert_allclose(one.log_probs[row, asked], there[best], atol=1e-5)
             assert one.scored[row, asked] == pytest.approx(there[scored[row, asked]], abs=1e-5)
-    nothing = replace(question, best=0)
+    nothing = replace(query, best=0)
     found, _ = backend.step(start(backend, [0, 1]), tokens, np.array([4, 4]), nothing)
     assert found.tokens.shape == found.log_probs.shape == (2, 3, 0)
     np.testing.assert_allclose(found.scored, slow.scored, atol=1e-5)
@@ -72,7 +72,9 @@ def test_where_too_few_are_allowed_the_rest_is_impossible() -> None:
     log_probs = np.log(np.full((1, 1, 4), 0.25, dtype=np.float32))
     one = np.array([[0]])
     allowed = np.array([[False, False, True, False]])
-    found = answer(log_probs, Question(positions=one, allowed=allowed, best=2, scored=one))
+    found = from_whole_vocabulary(
+        log_probs, StepQuery(positions=one, allowed=allowed, best=2, scored=one)
+    )
     assert found.tokens[0, 0, 0] == 2
     assert found.log_probs[0, 0].tolist() == [pytest.approx(np.log(0.25)), -np.inf]
 

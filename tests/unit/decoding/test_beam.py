@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from tests.doubles import Script, ScriptedBackend, model_config, scripted_utterance, tokenizer
-from turnout.decoding.beam import penalty, select
+from turnout.decoding.beam import best_continuations, penalty
 from turnout.decoding.ctc import PrefixScorer
 from turnout.decoding.decode import decode
 from turnout.decoding.requests import DecodingOptions, Hypothesis, Request
@@ -119,7 +119,7 @@ def test_rows_of_all_tasks_share_every_step() -> None:
 def test_select_takes_the_best_of_each_row() -> None:
     rows = np.array([0, 0, 2, 2])
     joint = np.array([[0.1, 0.9], [0.8, 0.2], [-np.inf, -1.0], [-2.0, -3.0]])
-    hypotheses, places = select(rows, joint, beam_size=3)
+    hypotheses, places = best_continuations(rows, joint, beam_size=3)
     assert hypotheses.tolist() == [0, 1, 1, 2, 3, 3]
     assert places.tolist() == [1, 0, 1, 1, 0, 1]
 

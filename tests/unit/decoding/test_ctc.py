@@ -65,7 +65,7 @@ def test_best_path_by_hand() -> None:
     assert found.tokens == (1, 1, 2)
     assert found.first.tolist() == [1, 4, 5]
     assert found.last.tolist() == [2, 4, 6]
-    assert found.heights(log_probs) == pytest.approx([np.log(0.925)] * 3)
+    assert found.peak_log_probs(log_probs) == pytest.approx([np.log(0.925)] * 3)
 
 
 def test_best_path_writes_nothing_that_is_no_text() -> None:

@@ -101,8 +101,9 @@ def test_a_decoder_guided_by_the_language_wants_it_said() -> None:
     routing = RoutingConfig(kind="supervised", guided_by=(Guide.LANGUAGE,))
     config = model_config()
     config = replace(config, decoder=replace(config.decoder, routing=routing))
-    with pytest.raises(GuidanceError, match="choose one of ar, en"):
-        run(SCRIPTS, config=config)
+    for refused in run(SCRIPTS, config=config):
+        assert isinstance(refused.error, GuidanceError) and refused.hypotheses == ()
+        assert "choose one of ar, en" in str(refused.error)
     arabic = run(SCRIPTS[:1], request=Request(tasks=BOTH, language="ar"), config=config)
     assert texts(arabic) == TEXTS[:1]
 
@@ -131,8 +132,8 @@ def test_ctc_alone(options: DecodingOptions) -> None:
     assert decoded[0].language is None and decoded[0].hypotheses[0].language is None
     told = run(SCRIPTS[:1], options, Request(language="ar"), config)
     assert told[0].language == told[0].hypotheses[0].language == "ar"
-    with pytest.raises(GuidanceError, match="does not translate"):
-        run(SCRIPTS, options, Request(tasks=BOTH), config)
+    for refused in run(SCRIPTS, options, Request(tasks=BOTH), config):
+        assert "does not translate" in str(refused.error)
 
 
 def test_no_utterances_and_no_frames() -> None:
@@ -206,10 +207,10 @@ def test_rows_are_bounded_by_the_audio(options: DecodingOptions) -> None:
 
 @BOTH_SEARCHES
 def test_cancelled_between_steps(options: DecodingOptions) -> None:
-    asked = iter([False, False, False, True])
+    asked = iter([False] * 4 + [True])
     backend = ScriptedBackend(SCRIPTS)
     utterance = scripted_utterance(
-        1, Request(language="en"), options=options, cancelled=lambda: next(asked)
+        1, Request(language="en"), options=options, is_cancelled=lambda: next(asked)
     )
     (decoded,) = decode(backend, tokenizer(), [utterance])
     assert isinstance(decoded.error, Cancelled) and decoded.hypotheses == ()
@@ -287,14 +288,14 @@ def test_mates_may_want_different_things() -> None:
 
 
 @BOTH_SEARCHES
-@pytest.mark.parametrize("when", range(1, 7))
+@pytest.mark.parametrize("when", range(1, 8))
 def test_a_mate_that_is_cancelled_is_not_noticed(options: DecodingOptions, when: int) -> None:
     backend = ScriptedBackend(SCRIPTS)
     answers = iter([False] * when)
     utterances = [
         scripted_utterance(0, Request(tasks=BOTH, language="ar"), options=options),
         scripted_utterance(
-            1, Request(tasks=BOTH), options=options, cancelled=lambda: next(answers, True)
+            1, Request(tasks=BOTH), options=options, is_cancelled=lambda: next(answers, True)
         ),
         scripted_utterance(3, Request(), options=BEAM),
     ]
@@ -302,8 +303,8 @@ def test_a_mate_that_is_cancelled_is_not_noticed(options: DecodingOptions, when:
     assert texts([first, last]) == [TEXTS[0], TEXTS[3][:1]]
     (alone,) = decode(ScriptedBackend(SCRIPTS), tokenizer(), [utterances[0]])
     assert first == alone
-    # Its four steps are through by the sixth time that it is asked.
-    if when < 5:
+    # Asked before and behind the encoder, and at each of its four steps.
+    if when < 6:
         assert isinstance(gone.error, Cancelled) and gone.hypotheses == ()
         assert gone.language in (None, "en")
 
@@ -311,7 +312,7 @@ def test_a_mate_that_is_cancelled_is_not_noticed(options: DecodingOptions, when:
 def test_whoever_was_cancelled_is_not_asked_again() -> None:
     asked: list[bool] = []
     utterance = scripted_utterance(
-        1, Request(language="en"), cancelled=lambda: asked.append(True) or len(asked) == 3
+        1, Request(language="en"), is_cancelled=lambda: asked.append(True) or len(asked) == 3
     )
     (decoded,) = decode(ScriptedBackend(SCRIPTS), tokenizer(), [utterance])
     assert isinstance(decoded.error, Cancelled) and len(asked) == 3
@@ -319,10 +320,10 @@ def test_whoever_was_cancelled_is_not_asked_again() -> None:
 
 def test_rows_that_are_cancelled_cost_no_step() -> None:
     backend = ScriptedBackend(SCRIPTS)
-    answers = iter([False, False])
+    answers = iter([False] * 3)
     utterances = [
         scripted_utterance(0, Request(language="ar")),
-        scripted_utterance(1, Request(language="en"), cancelled=lambda: next(answers, True)),
+        scripted_utterance(1, Request(language="en"), is_cancelled=lambda: next(answers, True)),
     ]
     decode(backend, tokenizer(), utterances)
     assert backend.steps == [2, 1, 1]
@@ -366,3 +367,67 @@ def test_silence_behind_the_sound_is_no_room_for_text(options: DecodingOptions) 
     ]
     assert found[0] == found[1]
     assert 0 < len(found[0].hypotheses[0].tokens) <= 12
+
+
+@pytest.mark.parametrize(
+    ("request_", "message"),
+    [
+        (Request(language="fr"), "the language 'fr' is unknown"),
+        (Request(tasks=(Task.TRANSLATE,)), "to several languages and no target language was given"),
+        (Request(tasks=()), "no task was given"),
+    ],
+)
+def test_a_request_that_cannot_be_served_fails_alone(request_: Request, message: str) -> None:
+    pairs = (("en", "de"), ("en", "fr"))
+    vocabulary = replace(model_config().vocabulary, languages=("en",), translations=pairs)
+    config = model_config(vocabulary=vocabulary)
+    backend = ScriptedBackend(SCRIPTS, config)
+    utterances = [scripted_utterance(1, Request()), scripted_utterance(1, request_)]
+    served, refused = decode(backend, tokenizer(), utterances)
+    assert texts([served]) == [("two no stop",)]
+    assert isinstance(refused.error, GuidanceError) and message in str(refused.error)
+
+
+@BOTH_SEARCHES
+def test_ctc_alone_can_be_cancelled_too(options: DecodingOptions) -> None:
+    config = model_config(decoder=CTC_ONLY)
+    answers = iter([False])
+    utterances = [
+        scripted_utterance(1, Request(), options=options, is_cancelled=lambda: next(answers, True)),
+        scripted_utterance(0, Request(), options=options),
+    ]
+    gone, stays = decode(ScriptedBackend(SCRIPTS, config), tokenizer(), utterances)
+    assert isinstance(gone.error, Cancelled) and gone.hypotheses == ()
+    assert texts([stays]) == [("واحد نعم",)]
+
+
+@BOTH_SEARCHES
+def test_who_is_done_is_not_cancelled_any_more(options: DecodingOptions) -> None:
+    """The mate goes on for many steps, in which nobody asks for a row that has ended."""
+    long = Script(" ".join(["one two three yes no"] * 3), language="en")
+    answers = iter([False] * 5)
+    config = model_config(ctc=False)
+    utterances = [
+        scripted_utterance(
+            0, Request(language="en"), options=options, is_cancelled=lambda: next(answers, True)
+        ),
+        scripted_utterance(1, Request(language="en"), 4.0, options=options),
+    ]
+    backend = ScriptedBackend([Script("yes", language="en"), long], config)
+    short, mate = decode(backend, tokenizer(), utterances)
+    assert texts([short, mate]) == [("yes",), (long.transcript,)]
+
+
+@BOTH_SEARCHES
+def test_ctc_hears_nothing_in_the_silence_of_a_padded_window(options: DecodingOptions) -> None:
+    """Emissions behind the sound say "no": neither text nor times may come of them."""
+    script = Script("one two", language="en", heard="one two no no", heard_with=0.999)
+    asked = replace(options, word_timestamps=True)
+    for config in (model_config(), model_config(decoder=CTC_ONLY)):
+        backend = ScriptedBackend([script], config)
+        padded = scripted_utterance(0, Request(language="en"), 2.0, options=asked, num_frames=100)
+        (decoded,) = decode(backend, tokenizer(), [padded])
+        hypothesis = decoded.hypotheses[0]
+        assert hypothesis.text == "one two"
+        assert hypothesis.end is not None and hypothesis.end <= 1.0
+        assert [word.word for word in hypothesis.words] == ["one", "two"]

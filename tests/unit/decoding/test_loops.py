@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from turnout.decoding.greedy import LONGEST_LOOP, Loops, most_repeats
+from turnout.decoding.encoded_batch import LONGEST_LOOP, Loops, most_repeats
 
 
 def slow_most_repeats(tokens: list[int]) -> int:

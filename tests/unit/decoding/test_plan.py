@@ -4,7 +4,7 @@ import pytest
 
 from tests.doubles import CTC_ONLY, model_config
 from turnout.config import EncoderConfig, ModelConfig, RoutingConfig, VocabularyConfig
-from turnout.decoding.encoding import plan_entries
+from turnout.decoding.encoded_batch import plan_entries
 from turnout.decoding.requests import Request, check_request, row_guidance, target_of
 from turnout.errors import GuidanceError
 from turnout.guidance import Bandwidth, Guide, Task

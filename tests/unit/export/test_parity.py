@@ -8,7 +8,7 @@ import pytest
 
 from tests.models import SHAPES, saved
 from turnout.backends.torch import TorchBackend, load_model
-from turnout.decoding.backend import DecoderState, Encoded, NextTokens, Question
+from turnout.decoding.backend import DecoderState, Encoded, StepOutput, StepQuery
 from turnout.errors import ExportError
 from turnout.export.parity import cases, check_parity
 from turnout.guidance import Guidance
@@ -41,9 +41,9 @@ class Wrong(TorchBackend):
         return self._encoded(super().encode(log_mel, frame_mask, guidance))
 
     def step(
-        self, state: DecoderState, tokens: np.ndarray, counts: np.ndarray, question: Question
-    ) -> tuple[NextTokens, DecoderState]:
-        found, grown = super().step(state, tokens, counts, question)
+        self, state: DecoderState, tokens: np.ndarray, counts: np.ndarray, query: StepQuery
+    ) -> tuple[StepOutput, DecoderState]:
+        found, grown = super().step(state, tokens, counts, query)
         return replace(found, log_probs=self._log_probs(found.log_probs)), grown
 
 

@@ -11,13 +11,13 @@ from turnout.config import TranscriptionOptions
 from turnout.decoding.requests import Decoded, Hypothesis, most_characters
 from turnout.guidance import Bandwidth, Task
 from turnout.text.transcript import Transcript, Word
-from turnout.transcription.recordings import Draft, segment_of
+from turnout.transcription.recordings import TranscriptBuilder, segment_of
 from turnout.transcription.segments import AudioSegment, AudioSegments
 
 
 def compose(times: list[float], texts: list[str]) -> Transcript:
     """Of segments between these times, each with the same text as transcript and translation."""
-    draft = Draft(TranscriptionOptions(task="both"))
+    draft = TranscriptBuilder(TranscriptionOptions(task="both"))
     for (start, end), text in zip(pairwise(times), texts, strict=True):
         hypotheses = (
             Hypothesis(task=task, language="ar", tokens=(400,), text=text, log_prob=-1.0)

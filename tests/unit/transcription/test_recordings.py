@@ -337,3 +337,14 @@ def test_features_are_padded_to_the_window_where_the_model_wants_it() -> None:
     assert (segment.start, segment.end) == (0.0, 0.5)
     silence = features.dynamic_range_db
     assert utterance.log_mel[60:] == pytest.approx(2.0 - silence / 20.0, abs=1e-5)
+
+
+def test_hours_of_silence_can_be_cancelled() -> None:
+    asked = iter([False, False, True])
+    silence = wav(np.zeros(16_000 * 20))
+    options = TranscriptionOptions(bandwidth="wideband")
+    recording = OpenRecording(silence, options, CONFIG, lambda: next(asked))
+    assert recording.take() is None
+    assert isinstance(recording.result, Cancelled)
+    with pytest.raises(Cancelled):
+        list(transcriber(Decoder()).transcribe_files([silence], cancelled=lambda: True))

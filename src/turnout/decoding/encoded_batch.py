@@ -1,4 +1,7 @@
-"""Utterances -> one encoder pass, which every search works on, and the rows that are decoded."""
+"""Utterances after the encoder, the decoder rows that they become, and what bounds a row.
+
+Every search works on these.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,6 +17,9 @@ from turnout.decoding.ctc import PrefixScorer
 from turnout.decoding.requests import Request, Utterance, guides_of, known_language, row_guidance
 from turnout.guidance import Guidance, Guide, Task
 from turnout.text.tokenizer import Tokenizer
+
+LONGEST_LOOP = 8
+"""Tokens of the longest n-gram whose repetition is watched."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,8 +74,8 @@ class EncodedBatch:
     utterances: Sequence[Utterance]
     entries: Entries
     encoded: Encoded
-    given_up: set[int] = field(default_factory=set)
-    """Utterances that were cancelled: whoever said so once is not asked again."""
+    cancelled: set[int] = field(default_factory=set)
+    """Positions of utterances that were cancelled: whoever said so once is not asked again."""
 
     @property
     def config(self) -> ModelConfig:
@@ -77,11 +83,21 @@ class EncodedBatch:
         return self.backend.config
 
     @cached_property
-    def text(self) -> NDArray[np.bool_]:
+    def text_mask(self) -> NDArray[np.bool_]:
         """[vocabulary]: True for the ids that a text is made of."""
-        text = np.zeros(self.config.vocabulary.size, dtype=bool)
-        text[: self.tokenizer.size] = self.tokenizer.text_mask
-        return text
+        # A checkpoint's vocabulary may be padded beyond its tokenizer's ids.
+        mask = np.zeros(self.config.vocabulary.size, dtype=bool)
+        mask[: self.tokenizer.size] = self.tokenizer.text_mask
+        return mask
+
+    @cached_property
+    def sound_mask(self) -> NDArray[np.bool_]:
+        """[entries, hidden frames]: those that hold sound; in the silence that pads features up to
+        the window, CTC has nothing to say."""
+        frames = np.array([self.utterances[i].frames for i in self.entries.utterances])
+        hidden = -(-frames // self.config.encoder.subsampling_factor)
+        mask = self.encoded.frame_mask
+        return mask & (np.arange(mask.shape[1]) < hidden[:, None])
 
     @cached_property
     def paths(self) -> tuple[BestPath, ...] | None:
@@ -89,20 +105,21 @@ class EncodedBatch:
         if self.encoded.ctc_log_probs is None:
             return None
         return tuple(
-            best_path(self.emissions(entry), self.text, self.tokenizer.blank)
+            best_path(self.emissions(entry), self.text_mask, self.tokenizer.blank)
             for entry in range(len(self.encoded.ctc_log_probs))
         )
 
     @cached_property
     def scorer(self) -> PrefixScorer | None:
         """CTC's prefix scores; None for a model without a CTC head."""
-        log_probs, mask = self.encoded.ctc_log_probs, self.encoded.frame_mask
-        return None if log_probs is None else PrefixScorer(log_probs, mask, self.tokenizer.blank)
+        if self.encoded.ctc_log_probs is None:
+            return None
+        return PrefixScorer(self.encoded.ctc_log_probs, self.sound_mask, self.tokenizer.blank)
 
     def emissions(self, entry: int) -> NDArray[np.float32]:
-        """CTC's log-probabilities of one entry [frames, vocabulary], without padding."""
+        """CTC's log-probabilities of one entry's sound [frames, vocabulary]."""
         assert self.encoded.ctc_log_probs is not None
-        return self.encoded.ctc_log_probs[entry][self.encoded.frame_mask[entry]]
+        return self.encoded.ctc_log_probs[entry][self.sound_mask[entry]]
 
     def prompts(self, rows: Sequence[DecoderRow]) -> NDArray[np.int64]:
         """[rows, prompt]: what each row is forced to begin with."""
@@ -115,12 +132,12 @@ class EncodedBatch:
         return utterance.log_mel[: utterance.frames]
 
     def wanted(self, rows: Sequence[DecoderRow]) -> NDArray[np.bool_]:
-        """[rows]: False where the caller has given the row's utterance up."""
-        for position in {row.utterance for row in rows} - self.given_up:
-            cancelled = self.utterances[position].cancelled
-            if cancelled is not None and cancelled():
-                self.given_up.add(position)
-        return np.array([row.utterance not in self.given_up for row in rows], dtype=bool)
+        """[rows]: False where the row's utterance was cancelled; those that were not are asked."""
+        for position in {row.utterance for row in rows} - self.cancelled:
+            is_cancelled = self.utterances[position].is_cancelled
+            if is_cancelled is not None and is_cancelled():
+                self.cancelled.add(position)
+        return np.array([row.utterance not in self.cancelled for row in rows], dtype=bool)
 
 
 def encode(backend: Backend, tokenizer: Tokenizer, utterances: Sequence[Utterance]) -> EncodedBatch:
@@ -146,3 +163,68 @@ def padded(
     for row, log_mel in enumerate(features):
         batch[row, : len(log_mel)] = log_mel
     return batch, mask
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Where rows are stopped that do not end by themselves."""
+
+    tokens: NDArray[np.int64]
+    """[rows]: most tokens."""
+    repeats: NDArray[np.int64]
+    """[rows]: how often an n-gram may stand in succession."""
+
+
+@dataclass(frozen=True)
+class RowResult:
+    """What one row wrote."""
+
+    tokens: tuple[int, ...]
+    log_prob: float
+    """Of the tokens, and of the end where the row ended by itself."""
+    token_log_probs: tuple[float, ...] = ()
+    """Of each token; none where CTC alone wrote them, which has no such thing."""
+
+
+@dataclass(frozen=True)
+class Loops:
+    """How long each row has been repeating itself, for every length of n-gram."""
+
+    limits: NDArray[np.int64]
+    """[rows]: how often an n-gram may stand in succession."""
+    runs: NDArray[np.int64]
+    """[rows, LONGEST_LOOP]: tokens in succession that equal the one n before."""
+
+    @classmethod
+    def start(cls, limits: NDArray[np.int64]) -> "Loops":
+        """No token yet."""
+        return cls(limits, np.zeros((len(limits), LONGEST_LOOP), dtype=np.int64))
+
+    def extend(self, tokens: NDArray[np.int64]) -> tuple["Loops", NDArray[np.int64]]:
+        """After the newest column of `tokens` [rows, length]; and, for each row, how many tokens
+        the repetition that is one too many has (0 where there is none)."""
+        widths = np.arange(1, LONGEST_LOOP + 1)
+        same = np.zeros(self.runs.shape, dtype=bool)
+        known = min(LONGEST_LOOP, tokens.shape[1] - 1)
+        if known:
+            earlier = tokens[:, -2 : -2 - known : -1]
+            same[:, :known] = earlier == tokens[:, -1:]
+        runs = np.where(same, self.runs + 1, 0)
+        looping = runs >= widths * self.limits[:, None]
+        surplus = np.where(looping.any(axis=1), widths[looping.argmax(axis=1)], 0)
+        return Loops(self.limits, runs), surplus
+
+    def select(self, rows: NDArray[np.int64]) -> "Loops":
+        """These rows."""
+        return Loops(self.limits[rows], self.runs[rows])
+
+
+def most_repeats(tokens: Sequence[int]) -> int:
+    """How often an n-gram stands in succession, at most, in these tokens."""
+    ids = np.array(tokens, dtype=np.int64)
+    most = 1
+    for width in range(1, min(LONGEST_LOOP, len(ids) - 1) + 1):
+        same = ids[width:] == ids[:-width]
+        breaks = np.flatnonzero(np.concatenate([[True], ~same, [True]]))
+        most = max(most, 1 + int(np.diff(breaks).max() - 1) // width)
+    return most
