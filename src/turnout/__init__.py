@@ -25,7 +25,7 @@ if TYPE_CHECKING:
         TurnoutError,
         UsageError,
     )
-    from turnout.export.folder import export_folder
+    from turnout.export.save import export_folder
     from turnout.guidance import Bandwidth, Task
     from turnout.text.transcript import Segment, Transcript, Word
     from turnout.training.train import train
@@ -66,7 +66,7 @@ _HOMES = {
     "Transcriber": "transcription.transcriber",
     "Transcript": "text.transcript",
     "Word": "text.transcript",
-    "export_folder": "export.folder",
+    "export_folder": "export.save",
     "load": "transcription.load",
     "train": "training.train",
 }

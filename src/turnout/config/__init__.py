@@ -2,7 +2,6 @@
 
 from turnout.config.data import AugmentConfig, CorpusConfig, DataConfig, JoinConfig
 from turnout.config.model import (
-    FORMAT_VERSION,
     DecoderConfig,
     EncoderConfig,
     FeatureConfig,
@@ -14,7 +13,6 @@ from turnout.config.presets import PRESETS, preset
 from turnout.config.training import ObjectiveConfig, OptimizerConfig, TrainConfig
 
 __all__ = [
-    "FORMAT_VERSION",
     "PRESETS",
     "AugmentConfig",
     "CorpusConfig",
