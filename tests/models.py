@@ -17,8 +17,7 @@ from turnout.config import (
     RoutingConfig,
     VocabularyConfig,
 )
-from turnout.export.folder import export_folder
-from turnout.export.save import save_model
+from turnout.export.save import export_folder, save_model
 from turnout.guidance import Guide
 from turnout.model.build import build_model
 

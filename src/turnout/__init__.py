@@ -26,7 +26,7 @@ if TYPE_CHECKING:
         TurnoutError,
         UsageError,
     )
-    from turnout.export.folder import export_folder
+    from turnout.export.save import export_folder
     from turnout.guidance import Bandwidth, Task
     from turnout.text.transcript import Segment, Transcript, Word
     from turnout.training.train import train
@@ -68,7 +68,7 @@ _HOMES = {
     "Transcript": "text.transcript",
     "TranscriptionOptions": "config.transcription",
     "Word": "text.transcript",
-    "export_folder": "export.folder",
+    "export_folder": "export.save",
     "load": "transcription.transcriber",
     "train": "training.train",
 }

@@ -9,7 +9,7 @@ import hashlib
 import os
 import shutil
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager, suppress
 from io import BufferedReader
 from pathlib import Path
@@ -83,13 +83,13 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def whole_folder(place: Path, stays: Callable[[str], bool] = lambda _: False) -> Iterator[Path]:
+def whole_folder(place: Path, gone: Container[str] | None = None) -> Iterator[Path]:
     """A new folder that takes the place of another when the context ends; see `put_in_place`."""
     partial = partial_of(place)
     try:
         partial.mkdir(parents=True)
         yield partial
-        put_in_place(partial, place, stays)
+        put_in_place(partial, place, gone)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
@@ -100,11 +100,9 @@ def partial_of(path: Path) -> Path:
     return path.with_name(f"{PARTIAL}{uuid4().hex[:8]}-{path.name[-40:]}")
 
 
-def put_in_place(
-    partial: Path, place: Path, stays: Callable[[str], bool] = lambda _: False
-) -> None:
-    """Move a complete folder `.partial-*` to its place; of a folder that was there the entries
-    that `stays` names move along, the others are deleted.
+def put_in_place(partial: Path, place: Path, gone: Container[str] | None = None) -> None:
+    """Move a complete folder `.partial-*` to its place. Of a folder that was there the entries in
+    `gone` are deleted, all of them where it is None; the others move along.
 
     Raises OSError, and leaves what was there.
     """
@@ -121,9 +119,10 @@ def put_in_place(
             replaced.rename(place)
         raise
     sync(place.parent)
-    for entry in replaced.iterdir() if replaced.exists() else ():
-        if stays(entry.name) and not (place / entry.name).exists():
-            entry.rename(place / entry.name)
+    if gone is not None:
+        for entry in replaced.glob("*"):
+            if entry.name not in gone and not (place / entry.name).exists():
+                entry.rename(place / entry.name)
     shutil.rmtree(replaced, ignore_errors=True)
 
 

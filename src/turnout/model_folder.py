@@ -7,14 +7,16 @@ it serves cannot bring the process down. Nothing here knows what the weights or 
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
-from turnout.config import FORMAT_VERSION, ModelConfig
+from turnout.config import ModelConfig
 from turnout.config.plain import from_plain, nearest, to_plain
 from turnout.errors import ConfigError, MissingModel, ModelFolderError, StorageError, shown
 from turnout.files import open_regular, sha256_of, whole_folder, write_synced
@@ -30,6 +32,7 @@ DECODER = "decoder.onnx"
 CARD = "README.md"
 DIGESTS = "SHA256SUMS"
 MODEL_TYPE = "turnout"
+FORMAT_VERSION = 2
 READ_VERSIONS = (1, FORMAT_VERSION)
 """In version 1 the graphs hold the weights as well, and every tokenizer is sentencepiece's."""
 TOKENIZERS = {"sentencepiece": SentencePieceTokenizer}
@@ -78,12 +81,8 @@ class ModelFolder:
 
     def verify(self, name: str) -> None:
         """Raise ModelFolderError where a file is missing or is not what was written."""
-        try:
-            with open_regular(self.path / name) as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-        except OSError as error:
-            raise unreadable(self.path, name, error) from error
-        self._compare(name, digest)
+        with opened(self.path, name) as file:
+            self._compare(name, hashlib.file_digest(file, "sha256").hexdigest())
 
     def read(self, name: str) -> bytes:
         """The file's bytes, verified themselves: the file may have changed since `open`."""
@@ -210,10 +209,10 @@ def parse_config(data: bytes, folder: Path) -> dict[str, Any]:
         raise ModelFolderError(f"{place}: must hold an object with {', '.join(known)}")
     version = content.get("format_version")
     if version not in READ_VERSIONS:
-        known_versions = " and ".join(map(str, READ_VERSIONS))
         raise ModelFolderError(
             f"{place}: format_version is {version!r}: this turnout reads versions "
-            f"{known_versions}; install the turnout that wrote the model, or a newer one"
+            f"{' and '.join(map(str, READ_VERSIONS))}; install the turnout that wrote the model, "
+            "or a newer one"
         )
     if version == 1:
         content = {**content, "tokenizer": "sentencepiece"}
@@ -251,20 +250,21 @@ def read_digests(path: Path) -> dict[str, str]:
 
 def read_bytes(folder: Path, name: str) -> bytes:
     """A file's bytes; raises ModelFolderError."""
+    with opened(folder, name) as file:
+        return file.read()
+
+
+@contextmanager
+def opened(folder: Path, name: str) -> Iterator[BufferedReader]:
+    """A file to be read; raises ModelFolderError where it is not there or cannot be."""
     try:
         with open_regular(folder / name) as file:
-            return file.read()
+            yield file
     except OSError as error:
-        raise unreadable(folder, name, error) from error
-
-
-def unreadable(folder: Path, name: str, error: OSError) -> ModelFolderError:
-    """The error for a file that is not there or cannot be read."""
-    if isinstance(error, FileNotFoundError):
-        reason = "is missing: the folder is no model or not complete, fetch or save it again"
-    else:
         reason = f"cannot be read: {(error.strerror or str(error)).lower()}"
-    return ModelFolderError(f"model folder {folder}: {name} {reason}")
+        if isinstance(error, FileNotFoundError):
+            reason = "is missing: the folder is no model or not complete, fetch or save it again"
+        raise ModelFolderError(f"model folder {folder}: {name} {reason}") from error
 
 
 def write_folder(path: str | Path, files: Mapping[str, bytes]) -> None:
@@ -275,9 +275,8 @@ def write_folder(path: str | Path, files: Mapping[str, bytes]) -> None:
     something that is no model.
     """
     path = Path(path).resolve()
-    old = files_of_model(path)
     try:
-        with whole_folder(path, lambda name: name not in old) as partial:
+        with whole_folder(path, files_of_model(path)) as partial:
             for name, data in {**files, DIGESTS: digest_lines(files)}.items():
                 write_synced(partial / name, data)
     except OSError as error:

@@ -104,7 +104,7 @@ class OnnxBackend:
         place = f"model folder {folder.path}: "
         try:
             return cls(folder.config, graphs, lambda: folder.read(WEIGHTS), threads, place=place)
-        except RUNTIME_ERRORS as error:
+        except (*RUNTIME_ERRORS, RuntimeError) as error:
             raise ModelFolderError(
                 f"{place}ONNX Runtime cannot take its graphs: {reason(error)}"
             ) from error

@@ -55,15 +55,14 @@ def open_sessions(
 
 def weight_names(graph: bytes) -> list[str]:
     """Names of the weights that a graph wants; none where it is no graph: ONNX Runtime says so."""
-    tensors = [
-        dict(fields(tensor))
-        for model_field, content in fields(memoryview(graph))
-        if model_field == GRAPH
-        for graph_field, tensor in fields(content)
-        if graph_field == INITIALIZER
-    ]
-    wanted = [tensor[NAME] for tensor in tensors if EXTERNAL_DATA in tensor and NAME in tensor]
-    return [bytes(name).decode("utf-8", "replace") for name in wanted]
+    names: dict[str, None] = {}  # a hostile graph may want one twice, which ends in no good error
+    contents = [content for number, content in fields(memoryview(graph)) if number == GRAPH]
+    for number, content in chain(*map(fields, contents)):
+        if number == INITIALIZER:
+            tensor = dict(fields(content))
+            if EXTERNAL_DATA in tensor and NAME in tensor:
+                names[bytes(tensor[NAME]).decode("utf-8", "replace")] = None
+    return list(names)
 
 
 def fields(message: memoryview) -> Iterator[tuple[int, memoryview]]:

@@ -2,7 +2,6 @@
 
 from turnout.config.data import AugmentConfig, CorpusConfig, DataConfig, JoinConfig
 from turnout.config.model import (
-    FORMAT_VERSION,
     DecoderConfig,
     EncoderConfig,
     FeatureConfig,
@@ -16,7 +15,6 @@ from turnout.config.training import ObjectiveConfig, OptimizerConfig, TrainConfi
 from turnout.config.transcription import TranscriptionOptions
 
 __all__ = [
-    "FORMAT_VERSION",
     "PRESETS",
     "AugmentConfig",
     "CorpusConfig",

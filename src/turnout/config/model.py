@@ -6,7 +6,6 @@ from typing import Literal
 from turnout.config.bounds import at_least, require
 from turnout.guidance import ExpertMap, Guide
 
-FORMAT_VERSION = 2
 FEWEST_TOKENS = 8
 """The decoder's prompt, a few of text, and the end."""
 

@@ -94,13 +94,9 @@ def encoder_plan(model: SpeechModel) -> Plan:
         "guide": torch.zeros(2, dtype=torch.int64),
         "bandwidth": torch.zeros(2, dtype=torch.int64),
     }
-    batch, frames = torch.export.Dim("batch"), torch.export.Dim("frames")
-    dynamic = {
-        "log_mel": {0: batch, 1: frames},
-        "frame_mask": {0: batch, 1: frames},
-        "guide": {0: batch},
-        "bandwidth": {0: batch},
-    }
+    batch = {0: torch.export.Dim("batch")}
+    frames = {**batch, 1: torch.export.Dim("frames")}
+    dynamic = {"log_mel": frames, "frame_mask": frames, "guide": batch, "bandwidth": batch}
     encoder = model.config.encoder
     routed = any(encoder.routing.routes(layer) for layer in range(encoder.num_layers))
     outputs = (*encoder_outputs(model.config), *(("expert_index",) if routed else ()))

@@ -1,4 +1,4 @@
-"""A SpeechModel -> a model folder with weights; `export_folder` adds the graphs."""
+"""A SpeechModel -> a model folder with weights, and the ONNX graphs, checked against them."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,10 +8,22 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from turnout.backends.onnx import OnnxBackend
+from turnout.backends.torch import TorchBackend, load_model
 from turnout.errors import ExportError
 from turnout.export.card import render_card
+from turnout.export.parity import check_parity
 from turnout.model.speech_model import SpeechModel
-from turnout.model_folder import CARD, CONFIG, TOKENIZER, WEIGHTS, config_bytes, write_folder
+from turnout.model_folder import (
+    CARD,
+    CONFIG,
+    TOKENIZER,
+    WEIGHTS,
+    ModelFolder,
+    config_bytes,
+    resolve,
+    write_folder,
+)
 from turnout.text.tokenizer import Tokenizer
 
 
@@ -60,3 +72,28 @@ def stored_state(model: SpeechModel, *, half: bool) -> dict[str, Tensor]:
                 )
         state[name] = plain
     return state
+
+
+def export_folder(path: str | Path, *, half: bool = False) -> Path:
+    """Write `encoder.onnx` and, where there is a decoder, `decoder.onnx` into the folder, which is
+    of the newest format version then.
+
+    The graphs take the weights that the folder has; `half` first rounds them to float16. Raises
+    ExportError, and leaves the folder as it was, where log-probabilities differ by more than 1e-4.
+    """
+    folder = ModelFolder.open(resolve(path))
+    folder.require(WEIGHTS)
+    model = load_model(folder)
+    files = folder.files()
+    if half:
+        model = model.half().float()
+        files[WEIGHTS] = weights_bytes(model, half=True)
+    from turnout.export.tracing import graphs_of  # noqa: PLC0415 - slow to import
+
+    graphs = graphs_of(model)
+    # What is compared with the model is what will be written.
+    found = OnnxBackend(folder.config, graphs, lambda: files[WEIGHTS], threads=1)
+    check_parity(TorchBackend(model), found)
+    config = {CONFIG: config_bytes(folder.config, folder.tokenizer)}
+    write_folder(folder.path, {**files, **graphs, **config})
+    return folder.path

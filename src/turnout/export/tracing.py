@@ -1,4 +1,4 @@
-"""A graph's plan -> the bytes of an ONNX file without weights, free of traces of where it was made.
+"""A SpeechModel -> its ONNX files, without weights and free of traces of where they were made.
 
 Every weight is an external initializer with the name that it has in the model's state dict, so in
 `model.safetensors`; what is done to it before it is used, such as a transposition, stays a node of
@@ -13,15 +13,26 @@ from contextlib import contextmanager
 import onnx_ir as ir
 import torch
 import torch.onnx.errors
+from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 from onnxscript.optimizer import optimize_ir
 
 from turnout.errors import ExportError
-from turnout.export.graphs import Plan
+from turnout.export.graphs import Plan, decoder_plan, encoder_plan
+from turnout.model.speech_model import SpeechModel
+from turnout.model_folder import DECODER, ENCODER
 
 OPSET = 20
 LOCATION = "model.safetensors, by name"
 """Where a graph says that its weights are. No file has this name: what knows no better fails, and
 does not take the file's first bytes for each of them."""
+
+
+def graphs_of(model: SpeechModel) -> dict[str, bytes]:
+    """The ONNX files of a model by name."""
+    files = {ENCODER: graph_bytes(encoder_plan(model))}
+    if model.decoder is not None:
+        files[DECODER] = graph_bytes(decoder_plan(model))
+    return files
 
 
 def graph_bytes(plan: Plan) -> bytes:
@@ -36,10 +47,9 @@ def graph_bytes(plan: Plan) -> bytes:
         for value in weights:
             value.const_value = None
         optimize_ir(model)
-    strip(model)
+        strip(model)
     for value in weights:
-        assert value.dtype is not None
-        assert value.shape is not None
+        assert value.dtype is not None and value.shape is not None
         value.name = names[value.name or ""]
         value.const_value = ir.ExternalTensor(
             LOCATION, None, None, value.dtype, shape=value.shape, name=value.name
@@ -85,14 +95,8 @@ def quiet() -> Iterator[None]:
 
 def strip(model: ir.Model) -> None:
     """Drop what the exporter notes of source files and of its own passes."""
+    ClearMetadataAndDocStringPass()(model)
     model.metadata_props.clear()
-    model.graph.metadata_props.clear()
-    model.doc_string = None
     values = [*model.graph.inputs, *model.graph.initializers.values()]
-    for node in model.graph:
-        node.metadata_props.clear()
-        node.doc_string = None
-        values.extend(node.outputs)
-    for value in values:
+    for value in (*values, *(value for node in model.graph for value in node.outputs)):
         value.metadata_props.clear()
-        value.doc_string = None

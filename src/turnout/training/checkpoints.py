@@ -159,21 +159,14 @@ def read_checkpoint(folder: Path) -> Checkpoint:
     manifest = read_manifest(folder)
     tensors: dict[str, Tensor] = {}
     for entry in manifest["files"]:
-        # Hashed and parsed from the same bytes: what was verified is what is used.
-        data = verified_bytes(folder, entry)
-        try:
-            tensors.update(load(data))
-        except SafetensorError as error:
-            raise CheckpointError(
-                f"{folder / entry['name']}: holds no tensors ({error})"
-            ) from error
+        tensors.update(read_tensors(folder / Path(entry["name"]).name, entry["sha256"]))
     return Checkpoint(manifest["step"], manifest["fields"], tensors)
 
 
 def verify(folder: Path) -> None:
     """Raise CheckpointError, naming the damaged file, unless every digest holds."""
     for entry in read_manifest(folder)["files"]:
-        verified_bytes(folder, entry)
+        verified_bytes(folder / Path(entry["name"]).name, entry["sha256"])
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -211,14 +204,24 @@ def well_formed(manifest: dict[str, Any]) -> bool:
     )
 
 
-def verified_bytes(folder: Path, entry: dict[str, str]) -> bytes:
-    """The content of one file of a manifest; raises CheckpointError unless its digest holds."""
-    path = folder / Path(entry["name"]).name
+def read_tensors(path: Path, sha256: str) -> dict[str, Tensor]:
+    """The tensors of a file that a manifest names; raises CheckpointError unless they are those."""
+    # Hashed and parsed from the same bytes: what was verified is what is used.
+    data = verified_bytes(path, sha256)
+    try:
+        return load(data)
+    except SafetensorError as error:
+        raise CheckpointError(f"{path}: holds no tensors ({error})") from error
+
+
+def verified_bytes(path: Path, sha256: str) -> bytes:
+    """The content of a file that a manifest names; raises CheckpointError unless its digest
+    holds."""
     try:
         data = path.read_bytes()
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror})") from error
-    if sha256_of(data) != entry["sha256"]:
+    if sha256_of(data) != sha256:
         raise CheckpointError(f"{path}: is damaged (its SHA-256 does not match the manifest)")
     return data
 

@@ -11,8 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from safetensors import SafetensorError
-from safetensors.torch import load, save
+from safetensors.torch import save
 from torch import Tensor
 
 from turnout.config import TrainConfig
@@ -22,7 +21,7 @@ from turnout.errors import CheckpointError, ConfigError, RunStopped, TrainingErr
 from turnout.evaluation.validation import Validation
 from turnout.files import sha256_of, write_whole
 from turnout.model.speech_model import SpeechModel
-from turnout.training.checkpoints import Checkpoint, Checkpoints, all_finite
+from turnout.training.checkpoints import Checkpoint, Checkpoints, all_finite, read_tensors
 from turnout.training.distributed import StopSignals
 from turnout.training.log import RunLog, add_to_window
 from turnout.training.objective import routed_feed_forwards
@@ -298,19 +297,10 @@ class Trainer:
         """The weights of these validations; damaged files are left out, and `warn` told."""
         found = []
         for entry in entries:
-            path = self.folder / VALIDATED / entry.file
             try:
-                data = path.read_bytes()
-            except OSError as error:
-                warn(f"{path}: cannot be read ({error.strerror}), left out of the final model")
-                continue
-            if sha256_of(data) != entry.sha256:
-                warn(f"{path}: is damaged, left out of the final model")
-                continue
-            try:
-                found.append(load(data))
-            except SafetensorError as error:
-                warn(f"{path}: holds no tensors ({error}), left out of the final model")
+                found.append(read_tensors(self.folder / VALIDATED / entry.file, entry.sha256))
+            except CheckpointError as error:
+                warn(f"{error}, left out of the final model")
         if entries and not found:
             raise CheckpointError(f"{self.folder / 'validated'}: no validated weights are whole")
         return found

@@ -55,6 +55,12 @@ def test_weights_are_wanted_by_name() -> None:
     assert weight_names(graph(external=False)) == []
 
 
+def test_a_graph_may_name_a_weight_twice() -> None:
+    proto = onnx.ModelProto.FromString(graph())
+    proto.graph.initializer.append(proto.graph.initializer[0])
+    assert weight_names(proto.SerializeToString()) == ["head.weight"]
+
+
 def test_names_are_looked_for_in_anything() -> None:
     """What is damaged is ONNX Runtime's to refuse."""
     noise = random.Random(0)

@@ -13,8 +13,8 @@ from tests.models import SHAPES, exported, saved
 from turnout.backends.onnx import OnnxBackend
 from turnout.backends.sessions import weight_names
 from turnout.errors import ExportError, ModelFolderError
-from turnout.export import folder as export_room
-from turnout.export.folder import export_folder
+from turnout.export import tracing
+from turnout.export.save import export_folder
 from turnout.model_folder import CONFIG, DECODER, ENCODER, WEIGHTS, ModelFolder, write_folder
 from turnout.transcription.transcriber import load
 
@@ -98,7 +98,7 @@ def test_graphs_that_differ_are_not_written(
     other = ModelFolder.open(exported("supervised"))
     # the encoder of this model, the decoder of another seed's: what a wrong trace would give
     graphs = {ENCODER: other.read(ENCODER), DECODER: spoiled(other.read(DECODER))}
-    monkeypatch.setattr(export_room, "graphs_of", lambda _: graphs)
+    monkeypatch.setattr(tracing, "graphs_of", lambda _: graphs)
     with pytest.raises(ExportError, match="of the decoder differ"):
         export_folder(path)
     assert not ModelFolder.open(path).has(ENCODER)
