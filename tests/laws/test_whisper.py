@@ -47,6 +47,6 @@ def test_logits_step_by_step_with_the_cache() -> None:
         cache = speech.empty_cache(2)
         for begin, end in [(0, 3), (3, 4), (4, 5), (5, 7)]:
             counts = torch.full((2,), end - begin)
-            output = speech.decode(tokens[:, begin:end], counts, zeros, memory, cache)
+            output = speech.decoder(tokens[:, begin:end], counts, zeros, memory, cache)
             cache = output.cache
             torch.testing.assert_close(output.logits, wanted[:, begin:end], rtol=0, atol=1e-4)

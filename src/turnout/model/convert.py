@@ -3,7 +3,7 @@ expert."""
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -42,14 +42,14 @@ RULES: tuple[tuple[str, str], ...] = (
 class Fitted:
     """What became of a state: names of this model's tensors (`unexpected`: of the source's)."""
 
-    loaded: tuple[str, ...]
-    copied: tuple[str, ...]
+    loaded: list[str] = field(default_factory=list)
+    copied: list[str] = field(default_factory=list)
     """Experts that were filled with a dense model's feed-forward."""
-    missing: tuple[str, ...]
+    missing: list[str] = field(default_factory=list)
     """Left as they were: the source has no such tensor."""
-    mismatched: tuple[str, ...]
+    mismatched: list[str] = field(default_factory=list)
     """Left as they were: the source's has another shape."""
-    unexpected: tuple[str, ...]
+    unexpected: list[str] = field(default_factory=list)
 
 
 def fit_state(model: nn.Module, state: Mapping[str, Tensor]) -> Fitted:
@@ -59,22 +59,20 @@ def fit_state(model: nn.Module, state: Mapping[str, Tensor]) -> Fitted:
     copy: exact at step 0 for supervised routing, and for a learned one with the gate
     'straight_through'.
     """
-    groups: dict[str, list[str]] = {"loaded": [], "copied": [], "missing": [], "mismatched": []}
-    used: set[str] = set()
+    fitted, used = Fitted(), set[str]()
     with torch.no_grad():
         for name, tensor in model.state_dict().items():
             source = source_name(name, state)
-            if source not in state:
-                groups["missing"].append(name)
-                continue
             used.add(source)
-            if state[source].shape != tensor.shape:
-                groups["mismatched"].append(name)
-                continue
-            tensor.copy_(state[source])
-            groups["loaded" if source == name else "copied"].append(name)
-    unexpected = tuple(name for name in state if name not in used)
-    return Fitted(**{key: tuple(names) for key, names in groups.items()}, unexpected=unexpected)
+            if source not in state:
+                fitted.missing.append(name)
+            elif state[source].shape != tensor.shape:
+                fitted.mismatched.append(name)
+            else:
+                tensor.copy_(state[source])
+                (fitted.loaded if source == name else fitted.copied).append(name)
+    fitted.unexpected.extend(name for name in state if name not in used)
+    return fitted
 
 
 def source_name(name: str, state: Mapping[str, Tensor]) -> str:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from turnout.config import OptimizerConfig
-from turnout.experts.bank import tied_experts
+from turnout.experts.bank import ExpertBank
 
 
 def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.AdamW:
@@ -42,7 +42,14 @@ class Gradients:
 
     def __init__(self, model: nn.Module) -> None:
         self.parameters = [p for p in model.parameters() if p.requires_grad]
-        self.tied = [same for bank in tied_experts(model) for same in bank]
+        banks = [module for module in model.modules() if isinstance(module, ExpertBank)]
+        # A list for each tensor of an expert: that tensor of every expert of the bank.
+        self.tied = [
+            same
+            for bank in banks
+            if len(bank.experts) > 1
+            for same in zip(*(expert.parameters() for expert in bank.experts), strict=True)
+        ]
 
     @torch.no_grad()
     def make_equal(self) -> None:

@@ -74,7 +74,10 @@ class Stepper:
         loss = weight * ctc + (1 - weight) * attention + config.objective.balance_weight * balance
         finite = bool(torch.isfinite(norm)) and abs(loss) < float("inf")
         if finite:
-            self._update(norm, rate)
+            self.gradients.clip(norm, config.optimizer.clip_norm)
+            for group in self.optimizer.param_groups:
+                group["lr"] = rate
+            self.optimizer.step()
         return StepReport(
             loss=loss,
             ctc=ctc,
@@ -118,17 +121,9 @@ class Stepper:
             parts.loss.backward()
             sums += parts.local
             balance += float(parts.balance) / len(batches)
-            frames = tuple(
-                new if not frames else new + frames[index] for index, new in enumerate(parts.frames)
-            )
+            frames = tuple(map(torch.add, parts.frames, frames)) if frames else parts.frames
         self.ranks.sum_gradients(self.gradients.parameters)
         return sums, balance, frames
-
-    def _update(self, norm: Tensor, rate: float) -> None:
-        self.gradients.clip(norm, self.config.optimizer.clip_norm)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        self.optimizer.step()
 
     def _digest(self, batches: list[Batch]) -> str:
         """Of the ids of all ranks' utterances, in order."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from turnout.backends.torch import load_weights
-from turnout.config import CorpusConfig, ModelConfig, TrainConfig
+from turnout.config import CorpusConfig, TrainConfig
 from turnout.corpora.clips import Clip, read_corpora, training_clips
 from turnout.data.loader import Loader
 from turnout.data.workers import death_noticed
@@ -103,7 +103,9 @@ def build_trainer(
     say: Callable[[str], None],
 ) -> Trainer:
     """Data, model and optimizer, the weights random."""
-    shape = with_vocabulary_of(config.model, tokenizer)
+    # As many rows as the tokenizer has ids: fewer than were asked for, where texts are few.
+    vocabulary = dataclasses.replace(config.model.vocabulary, size=tokenizer.size)
+    shape = dataclasses.replace(config.model, vocabulary=vocabulary)
     loader = Loader(
         config.data,
         shape,
@@ -134,7 +136,10 @@ def begin_or_resume(trainer: Trainer, say: Callable[[str], None]) -> dict[str, i
     trainer.ranks.barrier()
     checkpoint = trainer.checkpoints.newest(lambda text: say(f"warning: {text}"))
     if checkpoint is None:
-        begin(trainer.config, trainer.stepper, say)
+        if trainer.config.init_from is not None:
+            start_from(trainer.config.init_from, trainer.model, say)
+        if trainer.config.tie_experts_until:
+            trainer.stepper.gradients.make_equal()
         return {}
     trainer.restore(checkpoint)
     compare_ranks(checkpoint, trainer, say)
@@ -147,14 +152,6 @@ def open_log(trainer: Trainer, lengths: dict[str, int]) -> AbstractContextManage
     if not trainer.ranks.first:
         return nullcontext()
     return RunLog(trainer.folder, trainer.state, lengths)
-
-
-def begin(config: TrainConfig, stepper: Stepper, say: Callable[[str], None]) -> None:
-    """The weights of step 0."""
-    if config.init_from is not None:
-        start_from(config.init_from, stepper.model, say)
-    if config.tie_experts_until:
-        stepper.gradients.make_equal()
 
 
 def start_from(name: str, model: SpeechModel, say: Callable[[str], None]) -> None:
@@ -204,13 +201,9 @@ def run_tokenizer(config: TrainConfig, clips: Clips, folder: Path, ranks: Ranks)
 def keep_tokenizer(config: TrainConfig, clips: Clips, folder: Path) -> None:
     """Make the run's tokenizer where it is missing, its SHA-256 written into `run.json` first."""
     path, run = folder / TOKENIZER, read_run(folder / RUN)
-    made = None
-    if path.exists():
-        digest = sha256_of(path.read_bytes())
-    else:
-        made = new_tokenizer(config, clips)
-        digest = sha256_of(made)
+    made = None if path.exists() else new_tokenizer(config, clips)
     if "tokenizer" not in run:
+        digest = sha256_of(path.read_bytes() if made is None else made)
         write_run(folder / RUN, {**run, "tokenizer": digest})
     if made is not None:
         write_whole(path, made)
@@ -231,12 +224,6 @@ def training_texts(corpora: Sequence[CorpusConfig], clips: Clips) -> Iterator[st
         for clip in training_clips(clips[corpus.cuts]):
             yield clip.text
             yield from clip.translations.values()
-
-
-def with_vocabulary_of(model: ModelConfig, tokenizer: Tokenizer) -> ModelConfig:
-    """The model's shape with as many rows as the tokenizer has ids."""
-    vocabulary = dataclasses.replace(model.vocabulary, size=tokenizer.size)
-    return dataclasses.replace(model, vocabulary=vocabulary)
 
 
 @contextmanager
