@@ -127,18 +127,15 @@ def _errors_and_units(
     output: jiwer.WordOutput | jiwer.CharacterOutput,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Errors and reference units of each utterance."""
-    errors, units = [], []
-    for reference, chunks in zip(output.references, output.alignments, strict=True):
-        units.append(len(reference))
-        errors.append(
-            sum(
-                max(
-                    chunk.ref_end_idx - chunk.ref_start_idx, chunk.hyp_end_idx - chunk.hyp_start_idx
-                )
-                for chunk in chunks
-                if chunk.type != "equal"
-            )
+    errors = [
+        sum(
+            max(part.ref_end_idx - part.ref_start_idx, part.hyp_end_idx - part.hyp_start_idx)
+            for part in parts
+            if part.type != "equal"
         )
+        for parts in output.alignments
+    ]
+    units = [len(reference) for reference in output.references]
     return np.array(errors, dtype=np.int64), np.array(units, dtype=np.int64)
 
 
@@ -150,12 +147,9 @@ def _interval(
     errors: NDArray[np.int64], units: NDArray[np.int64], resamples: int
 ) -> tuple[float, float]:
     """The 2.5 and 97.5 percentiles of the rate over utterances drawn with replacement."""
-    count = len(units)
     rng = np.random.default_rng(SEED)
-    rates = np.empty(resamples)
-    for sample in range(resamples):
-        drawn = rng.integers(count, size=count)
-        rates[sample] = _rate(errors[drawn].sum(), units[drawn].sum())
+    draws = (rng.integers(len(units), size=len(units)) for _ in range(resamples))
+    rates = [_rate(errors[drawn].sum(), units[drawn].sum()) for drawn in draws]
     low, high = np.percentile(rates, (2.5, 97.5))
     return float(low), float(high)
 
@@ -169,6 +163,7 @@ def _overlap_score(
 ) -> Score:
     _check(references, hypotheses)
     value, low, high = 0.0, 0.0, 0.0
+    signature = f"sacrebleu {version('sacrebleu')}"
     if references:
         # One utterance has nothing to resample; sacrebleu asks for two.
         times = resamples if len(references) > 1 and resamples > 1 else 1
@@ -188,7 +183,5 @@ def _overlap_score(
         utterances=len(references),
         units=sum(len(text.split() if words else text.replace(" ", "")) for text in references),
         errors=None,
-        signature=str(metric.get_signature())
-        if references
-        else f"sacrebleu {version('sacrebleu')}",
+        signature=signature,
     )

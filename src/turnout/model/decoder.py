@@ -35,6 +35,14 @@ class DecoderCache(NamedTuple):
     mask: Bool[Tensor, "rows slots"]
 
 
+def select_rows(
+    held: Memory | DecoderCache, index: Int[Tensor, " chosen"]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Keys, values and mask of these rows; a row may be chosen more than once."""
+    keys, values, mask = held
+    return keys.index_select(1, index), values.index_select(1, index), mask.index_select(0, index)
+
+
 class DecoderOutput(NamedTuple):
     """Logits after the tokens that were asked for, the grown cache, the decisions in order of
     depth."""

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from turnout.config import ModelConfig
 from turnout.experts.routing import Routing
-from turnout.model.decoder import Decoder, DecoderCache, DecoderOutput, Memory
+from turnout.model.decoder import Decoder, DecoderCache, DecoderOutput, Memory, select_rows
 from turnout.model.encoder import Encoder
 
 
@@ -100,10 +100,8 @@ class SpeechModel(nn.Module):
         # Without rows the decoder is left out, and has no gradient: `Ranks.sum_gradients` knows.
         if self.decoder is None or rows.numel() == 0:
             return encoded, None
-        keys, values = self.cross(encoded.hidden)
+        memory = Memory(*self.cross(encoded.hidden), encoded.frame_mask)
         # One encoder pass serves all rows of an utterance: its transcript, its translations.
-        memory = Memory(
-            keys.index_select(1, rows), values.index_select(1, rows), encoded.frame_mask[rows]
-        )
+        memory = Memory(*select_rows(memory, rows))
         cache = self.empty_cache(len(rows))
         return encoded, self.decoder(tokens, token_counts, decoder_guide, memory, cache)

@@ -25,7 +25,7 @@ MEANS = ("loss", "ctc", "attention", "balance", "accuracy", "norm")
 
 
 class RunLog:
-    """The log of one run; call `close`, or use it as a context."""
+    """The log of one run; a context, which closes files and bar."""
 
     def __init__(self, folder: Path, state: RunState, lengths: dict[str, int]) -> None:
         self.folder = folder
@@ -47,10 +47,6 @@ class RunLog:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close files and bar."""
         if self.console.is_terminal:
             self._bar.stop()
         for file in self.files.values():

@@ -4,6 +4,7 @@ import dataclasses
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -15,7 +16,7 @@ from turnout.data.loader import Loader
 from turnout.data.workers import death_noticed
 from turnout.errors import ConfigError
 from turnout.evaluation.dev_set import shared_dev_utterances
-from turnout.evaluation.validation import Validator
+from turnout.evaluation.validation import validate
 from turnout.export.save import save_model
 from turnout.files import remove_leftovers, sha256_of, write_whole
 from turnout.model.build import build_model
@@ -122,10 +123,10 @@ def build_trainer(
     if loader.left_out:
         say(f"warning: {len(loader.left_out)} recordings are left out")
     dev = shared_dev_utterances(config.data, shape, ranks.gather_text)
-    validator = Validator(dev[ranks.rank :: ranks.size], tokenizer, ranks.gather_text)
+    scores = partial(validate, dev[ranks.rank :: ranks.size], tokenizer, ranks.gather_text)
     seed_step(config.seed, -1, 0, 0)
     model = build_model(shape).to(ranks.device)
-    return Trainer(config, Stepper(config, model, ranks), loader, validator, StopSignals())
+    return Trainer(config, Stepper(config, model, ranks), loader, scores, StopSignals())
 
 
 def begin_or_resume(trainer: Trainer, say: Callable[[str], None]) -> dict[str, int]:
