@@ -119,7 +119,7 @@ def test_steps_with_the_cache_equal_one_pass(positions: str) -> None:
         encoded = speech.encode(
             batch["log_mel"], batch["frame_mask"], batch["encoder_guide"], batch["bandwidth"]
         )
-        memory = Memory(*speech.cross(encoded.hidden), encoded.frame_mask)
+        memory = Memory(*speech.decoder.cross(encoded.hidden), encoded.frame_mask)
         cache = speech.empty_cache(2)
         for start, counts in [(0, (3, 2)), (3, (1, 1)), (4, (5, 3))]:
             # Row 1 is one token behind after the first chunk: ragged prompts.

@@ -66,8 +66,8 @@ class TorchBackend:
         shape = (0, *encoded.frame_mask.shape)
         indices = [routing.expert_index.cpu().numpy() for routing in encoded.routings]
         hidden = None
-        if self.config.decoder.num_layers:
-            hidden = Memory(*self.model.cross(encoded.hidden), encoded.frame_mask)
+        if self.model.decoder is not None:
+            hidden = Memory(*self.model.decoder.cross(encoded.hidden), encoded.frame_mask)
         return Encoded(
             encoded.frame_mask.cpu().numpy(),
             log_probs,

@@ -109,4 +109,5 @@ def _lightened(colour: str, amount: float) -> str:
     """The colour from a quarter darker (0) to far lighter (1)."""
     shade = amount - 0.25
     towards = 0.0 if shade < 0 else 1.0  # black or white
-    return to_hex([part + (towards - part) * abs(shade) for part in to_rgb(colour)])
+    red, green, blue = (part + (towards - part) * abs(shade) for part in to_rgb(colour))
+    return to_hex((red, green, blue))

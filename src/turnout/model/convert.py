@@ -4,6 +4,7 @@ expert."""
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import reduce
 
 import torch
 from torch import Tensor, nn
@@ -83,19 +84,15 @@ def source_name(name: str, state: Mapping[str, Tensor]) -> str:
     return name
 
 
-def whisper_name(name: str) -> str:
-    """This model's name of a Whisper tensor; empty for the two that it computes or ties."""
-    for pattern, replacement in RULES:
-        name = re.sub(pattern, replacement, name)
-    return name
-
-
 def whisper_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """A `WhisperForConditionalGeneration` state dict under this model's names, for `fit_state`.
 
     The encoder's sinusoids are computed here and the output layer is the embedding: both are
     left out.
     """
-    named = {whisper_name(name): tensor for name, tensor in state.items()}
+    named = {
+        reduce(lambda name, rule: re.sub(*rule, name), RULES, name): tensor
+        for name, tensor in state.items()
+    }
     named.pop("", None)
     return named

@@ -45,11 +45,6 @@ class SpeechModel(nn.Module):
         logits = None if self.ctc_head is None else self.ctc_head(hidden)
         return EncoderOutput(hidden, mask, logits, routings)
 
-    def cross(self, hidden: Float[Tensor, "batch hidden d_model"]) -> tuple[Tensor, Tensor]:
-        """Cross-attention keys and values, each [layers, batch, heads, frames, dim]."""
-        assert self.decoder is not None, "this model has no decoder"
-        return self.decoder.cross(hidden)
-
     def empty_cache(self, rows: int) -> DecoderCache:
         """A cache of no slots."""
         assert self.decoder is not None, "this model has no decoder"
@@ -100,7 +95,7 @@ class SpeechModel(nn.Module):
         # Without rows the decoder is left out, and has no gradient: `Ranks.sum_gradients` knows.
         if self.decoder is None or rows.numel() == 0:
             return encoded, None
-        memory = Memory(*self.cross(encoded.hidden), encoded.frame_mask)
+        memory = Memory(*self.decoder.cross(encoded.hidden), encoded.frame_mask)
         # One encoder pass serves all rows of an utterance: its transcript, its translations.
         memory = Memory(*select_rows(memory, rows))
         cache = self.empty_cache(len(rows))
