@@ -58,42 +58,31 @@ def normalized(text: str) -> str:
     return " ".join(_normalizer()(text).split())
 
 
-def word_errors(
-    references: Sequence[str], hypotheses: Sequence[str], *, resamples: int = RESAMPLES
+def score(
+    metric: Metric,
+    references: Sequence[str],
+    hypotheses: Sequence[str],
+    *,
+    resamples: int = RESAMPLES,
 ) -> Score:
-    """Word error rate. Where no reference has a word, 100 for each word inserted.
+    """Word errors; character errors, spaces between words included; corpus BLEU; corpus chrF2.
 
-    `resamples` is the number of bootstrap samples (0 leaves the interval at the value).
+    Where no reference has a word, 100 for each inserted one. `resamples` is the number of bootstrap
+    samples (0 leaves the interval at the value); sacrebleu's, of BLEU and chrF2, is seeded by
+    itself (see the signature).
     """
-    return _error_score("wer", jiwer.process_words, references, hypotheses, resamples)
-
-
-def character_errors(
-    references: Sequence[str], hypotheses: Sequence[str], *, resamples: int = RESAMPLES
-) -> Score:
-    """Character error rate, spaces between words included; otherwise as `word_errors`."""
-    return _error_score("cer", jiwer.process_characters, references, hypotheses, resamples)
-
-
-def bleu(
-    references: Sequence[str], hypotheses: Sequence[str], *, resamples: int = RESAMPLES
-) -> Score:
-    """Corpus BLEU by sacrebleu; its bootstrap is seeded by itself (see the signature)."""
-    # `force` silences a hint about tokenised input, which spoken words without points trigger.
-    metric = BLEU(force=True)
-    return _overlap_score("bleu", metric, references, hypotheses, resamples)
-
-
-def chrf(
-    references: Sequence[str], hypotheses: Sequence[str], *, resamples: int = RESAMPLES
-) -> Score:
-    """Corpus chrF2 by sacrebleu; its bootstrap is seeded by itself (see the signature)."""
-    return _overlap_score("chrf", CHRF(), references, hypotheses, resamples)
-
-
-def _check(references: Sequence[str], hypotheses: Sequence[str]) -> None:
     if len(references) != len(hypotheses):
         raise ValueError(f"{len(references)} references but {len(hypotheses)} hypotheses")
+    match metric:
+        case "wer":
+            return _error_score(metric, jiwer.process_words, references, hypotheses, resamples)
+        case "cer":
+            return _error_score(metric, jiwer.process_characters, references, hypotheses, resamples)
+        case "bleu":
+            # `force` silences a hint about tokenised input: spoken words without points trigger it.
+            return _overlap_score(metric, BLEU(force=True), references, hypotheses, resamples)
+        case "chrf":
+            return _overlap_score(metric, CHRF(), references, hypotheses, resamples)
 
 
 def _error_score(
@@ -103,7 +92,6 @@ def _error_score(
     hypotheses: Sequence[str],
     resamples: int,
 ) -> Score:
-    _check(references, hypotheses)
     texts = ([normalized(text) for text in side] for side in (references, hypotheses))
     errors = units = np.zeros(0, dtype=np.int64)
     if references:  # jiwer takes no empty list
@@ -161,7 +149,6 @@ def _overlap_score(
     hypotheses: Sequence[str],
     resamples: int,
 ) -> Score:
-    _check(references, hypotheses)
     value, low, high = 0.0, 0.0, 0.0
     signature = f"sacrebleu {version('sacrebleu')}"
     if references:

@@ -8,8 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from turnout.corpora.clips import Clip
-from turnout.evaluation import metrics
-from turnout.evaluation.metrics import RESAMPLES, Score
+from turnout.evaluation.metrics import RESAMPLES, Score, score
 from turnout.evaluation.references import Reference
 from turnout.guidance import Bandwidth, Task
 
@@ -111,8 +110,8 @@ def _row(texts: Sequence[ScoredText], resamples: int) -> ScoreRow:
         hours=sum(text.seconds for text in texts) / 3600,
         language_found=right if told else None,
         bandwidth_found=sum(text.found_bandwidth == text.bandwidth for text in texts) / len(texts),
-        wer=metrics.word_errors(references, hypotheses, resamples=resamples),
-        cer=metrics.character_errors(references, hypotheses, resamples=resamples),
-        bleu=metrics.bleu(references, hypotheses, resamples=resamples),
-        chrf=metrics.chrf(references, hypotheses, resamples=resamples),
+        wer=score("wer", references, hypotheses, resamples=resamples),
+        cer=score("cer", references, hypotheses, resamples=resamples),
+        bleu=score("bleu", references, hypotheses, resamples=resamples),
+        chrf=score("chrf", references, hypotheses, resamples=resamples),
     )

@@ -160,8 +160,8 @@ class Decoder(nn.Module):
             # Before the output layer: a prompt's logits over a large vocabulary cost more than it.
             index = positions.unsqueeze(-1).expand(-1, -1, hidden.shape[-1])
             hidden = hidden.gather(1, index)
-        layer = self.embedding if self.output is None else self.output
-        logits = nn.functional.linear(self.norm(hidden), layer.weight)
+        output = self.embedding if self.output is None else self.output
+        logits = nn.functional.linear(self.norm(hidden), output.weight)
         routings = tuple(routing for routing in decisions if routing is not None)
         return DecoderOutput(logits, grown_cache, routings)
 
