@@ -7,7 +7,6 @@ What a figure was made with stands beside it (`signature`). Knows nothing of mod
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
 from importlib.metadata import version
 from typing import Literal
 
@@ -22,6 +21,8 @@ Metric = Literal["wer", "cer", "bleu", "chrf"]
 RESAMPLES = 1000
 SEED = 0
 """Of the intervals of error rates: the same texts always have the same."""
+# Its default turns every combining mark into a space, which cuts vocalised Arabic to letters.
+NORMALIZER = BasicTextNormalizer(preserve_marks=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,15 +48,9 @@ class Score:
         return f"{self.value:.1f} [{self.low:.1f}, {self.high:.1f}]"
 
 
-@cache
-def _normalizer() -> BasicTextNormalizer:
-    # Its default turns every combining mark into a space, which cuts vocalised Arabic to letters.
-    return BasicTextNormalizer(preserve_marks=True)
-
-
 def normalized(text: str) -> str:
     """The text as word and character errors compare it: Whisper's basic normaliser, marks kept."""
-    return " ".join(_normalizer()(text).split())
+    return " ".join(NORMALIZER(text).split())
 
 
 def score(
@@ -115,6 +110,7 @@ def _errors_and_units(
     output: jiwer.WordOutput | jiwer.CharacterOutput,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Errors and reference units of each utterance."""
+    # The longer side counts: of an insertion or a deletion the other is empty.
     errors = [
         sum(
             max(part.ref_end_idx - part.ref_start_idx, part.hyp_end_idx - part.hyp_start_idx)

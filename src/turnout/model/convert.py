@@ -43,7 +43,6 @@ RULES: tuple[tuple[str, str], ...] = (
 class Fitted:
     """What became of a state: names of this model's tensors (`unexpected`: of the source's)."""
 
-    loaded: list[str] = field(default_factory=list)
     copied: list[str] = field(default_factory=list)
     """Experts that were filled with a dense model's feed-forward."""
     missing: list[str] = field(default_factory=list)
@@ -63,7 +62,9 @@ def fit_state(model: nn.Module, state: Mapping[str, Tensor]) -> Fitted:
     fitted, used = Fitted(), set[str]()
     with torch.no_grad():
         for name, tensor in model.state_dict().items():
-            source = source_name(name, state)
+            # With a second expert the source is no dense model, and its experts keep their places.
+            dense = EXPERT.search(name) and EXPERT.sub(".experts.1.", name) not in state
+            source = EXPERT.sub(".experts.0.", name) if dense else name
             used.add(source)
             if source not in state:
                 fitted.missing.append(name)
@@ -71,17 +72,10 @@ def fit_state(model: nn.Module, state: Mapping[str, Tensor]) -> Fitted:
                 fitted.mismatched.append(name)
             else:
                 tensor.copy_(state[source])
-                (fitted.loaded if source == name else fitted.copied).append(name)
+                if source != name:
+                    fitted.copied.append(name)
     fitted.unexpected.extend(name for name in state if name not in used)
     return fitted
-
-
-def source_name(name: str, state: Mapping[str, Tensor]) -> str:
-    """Where a tensor comes from: itself, or expert 0 of a source whose bank has only that one."""
-    # With a second expert the source is no dense model, and its experts keep their places.
-    if EXPERT.search(name) and EXPERT.sub(".experts.1.", name) not in state:
-        return EXPERT.sub(".experts.0.", name)
-    return name
 
 
 def whisper_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -61,6 +61,7 @@ class Ranks:
 
     def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
         """Give every parameter the sum of its gradients over ranks, zeros where nobody has one."""
+        # In buckets: one message for many small gradients, none as large as the model.
         bucket: list[Tensor] = []
         for parameter in parameters:
             if parameter.grad is None:

@@ -39,7 +39,6 @@ from turnout.training.step import Stepper
 
 MOST_SKIPPED = 10
 
-
 Validate = Callable[[SpeechModel, Callable[[], bool]], Validation | None]
 """The scores of a model, the same on every rank; None where any rank was told to stop, which the
 second argument says of this one."""
@@ -91,6 +90,7 @@ class Trainer:
             self._save_if_due()
             if self.share() >= 1.0:
                 return
+            # The batches have no end: a step's may begin in one epoch and end in the next.
             self._step(list(itertools.islice(batches, self.config.optimizer.accumulate)))
 
     def share(self) -> float:
@@ -146,25 +146,22 @@ class Trainer:
         if self.log is not None:
             self.log.step(state, report)
         if not report.finite:
-            self._skipped(self._suspects(batches, report.own_finite))
+            self._skipped(batches, report.own_finite)
         if state.step % self.config.log_every == 0:
             if self.log is not None:
                 self.log.window(state, report.rate, self.share(), self._idle_experts())
             state.window = {}
 
-    def _suspects(self, batches: list[Batch], own_finite: bool) -> str:
-        """Utterances of a step that was not finite: of the ranks whose losses were not, or of all
-        where only the gradient was not."""
-        names = [name for batch in batches for name in batch.utterance_ids]
-        first = f"{', '.join(names[:3])}{' ...' if len(names) > 3 else ''}"
-        told = map(json.loads, self.ranks.gather_text(json.dumps([own_finite, first])))
-        everybody = [(fine, names) for fine, names in told]
-        guilty = [names for fine, names in everybody if not fine]
-        return "; ".join(guilty or [names for _, names in everybody])
-
-    def _skipped(self, first: str) -> None:
-        """Say it, and end the run where nothing else happens any more."""
+    def _skipped(self, batches: list[Batch], own_finite: bool) -> None:
+        """Say which utterances a step had that was not finite: those of the ranks whose losses were
+        not, or of all where only the gradient was not. End the run where nothing else happens."""
         state = self.state
+        names = [name for batch in batches for name in batch.utterance_ids]
+        own = f"{', '.join(names[:3])}{' ...' if len(names) > 3 else ''}"
+        told = self.ranks.gather_text(json.dumps([own_finite, own]))
+        everybody = [json.loads(text) for text in told]
+        guilty = [said for fine, said in everybody if not fine]
+        first = "; ".join(guilty or [said for _, said in everybody])
         if self.log is not None:
             self.log.say(
                 f"warning: step {state.step} skipped: loss or gradient is not finite ({first})"
@@ -245,6 +242,7 @@ class Trainer:
         if not due or not state.step or state.validated_step == state.step:
             return
         found = self.validate(self.model, lambda: self.stop.received != 0)
+        # Asked whatever was found: every rank takes part.
         if self.ranks.largest(self.stop.received) or found is None:
             return
         entry = self._keep_weights(found.score)
@@ -258,6 +256,7 @@ class Trainer:
     def _keep_weights(self, score: float | None) -> Validated:
         """Write the weights of this step into a file of their own."""
         name = f"step-{self.state.step:08d}.safetensors"
+        # By every rank: the digest belongs to a state that all of them hold.
         data = save({n: t.detach().cpu() for n, t in named_weights(self.model).items()})
         if self.ranks.first:
             write_whole(self.folder / VALIDATED / name, data)

@@ -74,7 +74,7 @@ def seed_step(seed: int, step: int, micro_step: int, rank: int) -> None:
     words = f"{seed}/{step}/{micro_step}/{rank}".encode()
     number = int.from_bytes(hashlib.sha256(words).digest()[:8], "little")
     random.seed(number)
-    np.random.seed(number % 2**32)
+    np.random.seed(number % 2**32)  # it takes no more bits
     torch.manual_seed(number)
 
 
