@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from turnout.config import DecoderConfig, EncoderConfig, ModelConfig, RoutingConfig, preset
-from turnout.experts import banks
+from turnout.experts.bank import ExpertBank
 from turnout.guidance import Guide
 from turnout.model.build import build_model
 from turnout.model.convert import fit_state
-from turnout.model.decoder import Memory
-from turnout.model.speech_model import SpeechModel, SpeechOutput
+from turnout.model.decoder import DecoderOutput, Memory
+from turnout.model.speech_model import EncoderOutput, SpeechModel
 
 ROUTINGS = ["dense", "switch", "omni", "supervised", "hybrid"]
 
@@ -62,9 +62,13 @@ def inputs(lengths: list[int], tokens: list[int], frames: int, width: int) -> di
     }
 
 
-def run(speech: SpeechModel, **batch: Any) -> SpeechOutput:
+def run(speech: SpeechModel, **batch: Any) -> tuple[EncoderOutput, DecoderOutput]:
     with torch.no_grad():
         return speech(**batch)
+
+
+def banks(module: torch.nn.Module) -> list[ExpertBank]:
+    return [child for child in module.modules() if isinstance(child, ExpertBank)]
 
 
 @pytest.mark.parametrize("kind", ROUTINGS)
@@ -79,8 +83,8 @@ def run(speech: SpeechModel, **batch: Any) -> SpeechOutput:
 )
 def test_neither_padding_nor_batch_mates_matter(kind: str, encoder: dict[str, Any]) -> None:
     speech = model(kind, **encoder)
-    together = run(speech, **inputs([301, 57, 222], [7, 3, 11], 360, 16))
-    assert together.ctc_logits is not None and together.token_logits is not None
+    together, written = run(speech, **inputs([301, 57, 222], [7, 3, 11], 360, 16))
+    assert together.ctc_logits is not None
     for index, (length, count) in enumerate([(301, 7), (57, 3), (222, 11)]):
         batch = inputs([301, 57, 222], [7, 3, 11], 360, 16)
         batch = {name: value[index : index + 1] for name, value in batch.items()}
@@ -88,17 +92,17 @@ def test_neither_padding_nor_batch_mates_matter(kind: str, encoder: dict[str, An
         batch["frame_mask"] = batch["frame_mask"][:, :length]
         batch["tokens"] = batch["tokens"][:, :count]
         batch["rows"] = torch.zeros(1, dtype=torch.int64)
-        alone = run(speech, **batch)
-        assert alone.ctc_logits is not None and alone.token_logits is not None
+        alone, text = run(speech, **batch)
+        assert alone.ctc_logits is not None
         frames = alone.ctc_logits.shape[1]
         assert together.frame_mask[index].sum() == frames
         torch.testing.assert_close(
             together.ctc_logits[index, :frames], alone.ctc_logits[0], rtol=1e-4, atol=1e-4
         )
         torch.testing.assert_close(
-            together.token_logits[index, :count], alone.token_logits[0], rtol=1e-4, atol=1e-4
+            written.logits[index, :count], text.logits[0], rtol=1e-4, atol=1e-4
         )
-        for mate, single in zip(together.encoder_routings, alone.encoder_routings, strict=True):
+        for mate, single in zip(together.routings, alone.routings, strict=True):
             assert torch.equal(mate.expert_index[index, :frames], single.expert_index[0])
 
 
@@ -110,13 +114,12 @@ def test_steps_with_the_cache_equal_one_pass(positions: str) -> None:
         replace(shape, decoder=replace(shape.decoder, positions=positions))  # type: ignore[arg-type]
     ).eval()
     batch = inputs([200, 120], [9, 6], 200, 9)
-    whole = run(speech, **batch).token_logits
-    assert whole is not None
+    whole = run(speech, **batch)[1].logits
     with torch.no_grad():
         encoded = speech.encode(
             batch["log_mel"], batch["frame_mask"], batch["encoder_guide"], batch["bandwidth"]
         )
-        memory = Memory(*speech.cross(encoded.hidden), encoded.frame_mask)
+        memory = Memory(*speech.decoder.cross(encoded.hidden), encoded.frame_mask)
         cache = speech.empty_cache(2)
         for start, counts in [(0, (3, 2)), (3, (1, 1)), (4, (5, 3))]:
             # Row 1 is one token behind after the first chunk: ragged prompts.
@@ -132,7 +135,7 @@ def test_steps_with_the_cache_equal_one_pass(positions: str) -> None:
                     for row in range(2)
                 ]
             )
-            output = speech.decode(
+            output = speech.decoder(
                 tokens, torch.tensor(counts), batch["decoder_guide"], memory, cache
             )
             cache = output.cache
@@ -155,7 +158,7 @@ def test_omni_over_one_layer_is_switch() -> None:
     batch = inputs([100, 80], [4, 4], 100, 4)
     args = [batch[name] for name in ("log_mel", "frame_mask", "encoder_guide", "bandwidth")]
     with torch.no_grad():
-        assert torch.equal(switch.encoder(*args).hidden, omni.encoder(*args).hidden)
+        assert torch.equal(switch.encoder(*args)[0], omni.encoder(*args)[0])
 
 
 def test_a_shared_router_is_one_tensor() -> None:
@@ -181,9 +184,9 @@ def test_one_path_of_a_supervised_model_is_a_dense_model_to_the_last_bit() -> No
     batch = inputs([150, 90], [5, 5], 150, 5)
     batch["encoder_guide"] = torch.ones(2, dtype=torch.int64)
     batch["decoder_guide"] = torch.zeros(2, dtype=torch.int64)
-    routed, plain = run(speech, **batch), run(dense, **batch)
+    (routed, text), (plain, wanted) = run(speech, **batch), run(dense, **batch)
     assert torch.equal(routed.ctc_logits, plain.ctc_logits)  # type: ignore[arg-type]
-    assert torch.equal(routed.token_logits, plain.token_logits)  # type: ignore[arg-type]
+    assert torch.equal(text.logits, wanted.logits)
 
 
 @pytest.mark.parametrize("kind", ["supervised", "omni"])
@@ -202,9 +205,9 @@ def test_a_dense_model_becomes_a_routed_one_with_the_same_function(kind: str) ->
     assert all("router" in name for name in fitted.missing)
     assert len(fitted.copied) > 0
     batch = inputs([150, 90], [5, 5], 150, 5)
-    before, after = run(dense, **batch), run(routed, **batch)
+    (before, wanted), (after, text) = run(dense, **batch), run(routed, **batch)
     torch.testing.assert_close(before.ctc_logits, after.ctc_logits, rtol=1e-5, atol=1e-5)
-    torch.testing.assert_close(before.token_logits, after.token_logits, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(wanted.logits, text.logits, rtol=1e-5, atol=1e-5)
 
 
 def test_fit_state_names_what_did_not_fit() -> None:
@@ -214,16 +217,16 @@ def test_fit_state_names_what_did_not_fit() -> None:
     state["ctc_head.bias"] = torch.zeros(3)
     del state["encoder.norm.weight"]
     fitted = fit_state(model("dense"), state)
-    assert fitted.unexpected == ("extra",)
-    assert fitted.mismatched == ("ctc_head.bias",)
-    assert fitted.missing == ("encoder.norm.weight",)
+    assert fitted.unexpected == ["extra"]
+    assert fitted.mismatched == ["ctc_head.bias"]
+    assert fitted.missing == ["encoder.norm.weight"]
 
 
 def test_routed_layers_can_be_chosen() -> None:
     routing = RoutingConfig(kind="switch", num_experts=3, layers=(1,))
     shape = replace(config("dense").encoder, routing=routing)
     speech = build_model(replace(config("dense"), encoder=shape))
-    sizes = [len(bank.experts) for name, bank in banks(speech.encoder)]
+    sizes = [len(bank.experts) for bank in banks(speech.encoder)]
     assert sizes == [1, 1, 3, 3]
 
 
@@ -240,7 +243,7 @@ def test_the_published_omni_router_shape() -> None:
     total = sum(parameter.numel() for parameter in speech.parameters())
     idle = sum(
         parameter.numel()
-        for _, bank in banks(speech)
+        for bank in banks(speech)
         for expert in list(bank.experts)[1:]
         for parameter in expert.parameters()
     )

@@ -43,10 +43,10 @@ def test_logits_step_by_step_with_the_cache() -> None:
     with torch.no_grad():
         wanted = oracle(input_features=log_mel.transpose(1, 2), decoder_input_ids=tokens).logits
         encoded = speech.encode(log_mel, torch.ones(2, 3000, dtype=torch.bool), zeros, zeros)
-        memory = Memory(*speech.cross(encoded.hidden), encoded.frame_mask)
+        memory = Memory(*speech.decoder.cross(encoded.hidden), encoded.frame_mask)
         cache = speech.empty_cache(2)
         for begin, end in [(0, 3), (3, 4), (4, 5), (5, 7)]:
             counts = torch.full((2,), end - begin)
-            output = speech.decode(tokens[:, begin:end], counts, zeros, memory, cache)
+            output = speech.decoder(tokens[:, begin:end], counts, zeros, memory, cache)
             cache = output.cache
             torch.testing.assert_close(output.logits, wanted[:, begin:end], rtol=0, atol=1e-4)

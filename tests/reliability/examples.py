@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 import turnout
 from turnout.audio.waveform import Source, read_audio
-from turnout.evaluation.metrics import word_errors
+from turnout.evaluation.metrics import score
 from turnout.text.transcript import Transcript
 from turnout.transcription.transcriber import Transcriber
 
@@ -66,4 +66,4 @@ def heard(source: Source, transcriber: Transcriber | None = None, **options: Any
 
 def error_rate(references: Sequence[str], hypotheses: Sequence[str]) -> float:
     """Word errors per reference word."""
-    return word_errors(references, hypotheses, resamples=0).value / 100
+    return score("wer", references, hypotheses, resamples=0).value / 100

@@ -22,8 +22,9 @@ from turnout.model.build import build_model
 from turnout.model_folder import WEIGHTS, ModelFolder, resolve, write_folder
 from turnout.training.checkpoints import MANIFEST, Checkpoints, digest_of, read_checkpoint
 from turnout.training.distributed import Ranks, open_fabric
+from turnout.training.log import silent
 from turnout.training.run_folder import RUN, TOKENIZER, check_configuration, write_run
-from turnout.training.train import run_tokenizer, silent, start_from
+from turnout.training.train import run_tokenizer, start_from
 
 
 @pytest.mark.counts("T7", "checkpoints")

@@ -18,9 +18,10 @@ from turnout.data.batch import Batch
 from turnout.data.loader import Loader
 from turnout.text.sentencepieces import SentencePieceTokenizer
 from turnout.training.distributed import Ranks, open_fabric
+from turnout.training.log import silent
 from turnout.training.loop import Trainer
 from turnout.training.state import RunState
-from turnout.training.train import begin_or_resume, build_trainer, silent, training_texts
+from turnout.training.train import begin_or_resume, build_trainer, training_texts
 
 EARLY, LATE = 100, 100_000
 REPEATS = 9

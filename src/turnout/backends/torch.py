@@ -17,7 +17,7 @@ from turnout.errors import ModelFolderError, UsageError
 from turnout.guidance import Guidance, bandwidth_indices
 from turnout.model.build import build_model
 from turnout.model.convert import fit_state
-from turnout.model.decoder import DecoderCache, Memory
+from turnout.model.decoder import DecoderCache, Memory, select_rows
 from turnout.model.speech_model import SpeechModel
 from turnout.model_folder import CONFIG, WEIGHTS, ModelFolder
 
@@ -66,8 +66,8 @@ class TorchBackend:
         shape = (0, *encoded.frame_mask.shape)
         indices = [routing.expert_index.cpu().numpy() for routing in encoded.routings]
         hidden = None
-        if self.config.decoder.num_layers:
-            hidden = Memory(*self.model.cross(encoded.hidden), encoded.frame_mask)
+        if self.model.decoder is not None:
+            hidden = Memory(*self.model.decoder.cross(encoded.hidden), encoded.frame_mask)
         return Encoded(
             encoded.frame_mask.cpu().numpy(),
             log_probs,
@@ -84,7 +84,7 @@ class TorchBackend:
         index = self._tensor(rows)
         guide = torch.tensor(self._decoder_experts.indices(guidance), device=self.device)
         cache = self.model.empty_cache(len(rows))
-        return DecoderState(rows, TorchRows(guide, _select_memory(memory, index), cache))
+        return DecoderState(rows, TorchRows(guide, Memory(*select_rows(memory, index)), cache))
 
     @torch.inference_mode()
     def step(
@@ -115,29 +115,16 @@ class TorchBackend:
         """See `Backend.select`."""
         held: TorchRows = state.cache
         index = self._tensor(rows)
-        cache = DecoderCache(
-            held.cache.keys.index_select(1, index),
-            held.cache.values.index_select(1, index),
-            held.cache.mask.index_select(0, index),
-        )
         entries = state.rows[rows]
         # A beam's hypotheses trade places inside their utterance: what they attend to stays.
         same = np.array_equal(entries, state.rows)
-        memory = held.memory if same else _select_memory(held.memory, index)
-        chosen = TorchRows(held.guide.index_select(0, index), memory, cache)
-        return DecoderState(entries, chosen)
+        memory = held.memory if same else Memory(*select_rows(held.memory, index))
+        cache = DecoderCache(*select_rows(held.cache, index))
+        return DecoderState(entries, TorchRows(held.guide.index_select(0, index), memory, cache))
 
     def _tensor(self, array: NDArray[np.generic]) -> Tensor:
-        # Questions are broadcast, and so read-only: PyTorch takes only what may be written.
+        # Queries are broadcast, and so read-only: PyTorch takes only what may be written.
         return torch.from_numpy(np.require(array, requirements=["C", "W"])).to(self.device)
-
-
-def _select_memory(memory: Memory, index: Tensor) -> Memory:
-    return Memory(
-        memory.keys.index_select(1, index),
-        memory.values.index_select(1, index),
-        memory.mask.index_select(0, index),
-    )
 
 
 def open_backend(

@@ -5,8 +5,9 @@ They are made of samples, as a user's recordings are, not of the stored mel powe
 
 import json
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,6 @@ from turnout.config import CorpusConfig, DataConfig, ModelConfig
 from turnout.corpora.clips import Clip, ClipReader, check_languages, development_clips, read_clips
 from turnout.data.common_clips import Gather
 from turnout.data.joining import (
-    Joining,
     draw_joining,
     join_waveforms,
     joined_text,
@@ -102,13 +102,19 @@ def _spoken(
     """The first utterances that can be read and that the model's window holds."""
     clips = development_clips(read_clips(corpus.cuts))
     check_languages(clips, corpus.cuts, model.vocabulary.languages)
+    planned = _joined(clips, data, number) if corpus.join else _whole(clips, number)
+    first = planned[: data.dev_utterances]
+    reader = _Reader(clips, [index for _, indices, _ in first for index in indices])
     count = 0
     failed: list[str] = []
-    for item in _joined(clips, data, number) if corpus.join else _whole(clips, data, number):
-        if isinstance(item, AudioError):
-            failed.append(str(item))
-        elif len(item[1]) <= model.window_seconds * SAMPLE_RATE:
-            yield item
+    for clip, indices, join in planned:
+        try:
+            samples = join([reader.read(index) for index in indices])
+        except AudioError as error:
+            failed.append(str(error))
+            continue
+        if len(samples) <= model.window_seconds * SAMPLE_RATE:
+            yield clip, samples
             count += 1
             if count == data.dev_utterances:
                 break
@@ -119,50 +125,35 @@ def _spoken(
         )  # fmt: skip
 
 
-Spoken = tuple[Clip, Floats] | AudioError
-"""A dev utterance to be and its samples, or why it cannot be read."""
+Planned = tuple[Clip, Sequence[int], Callable[[list[Floats]], Floats]]
+"""A dev utterance to be, which clips it is made of, and how their samples become its own."""
 
 
-def _whole(clips: Sequence[Clip], data: DataConfig, number: int) -> Iterator[Spoken]:
+def _whole(clips: Sequence[Clip], number: int) -> list[Planned]:
     """The clips as they are, in a fixed random order."""
     order = generator(Stream.DEV, DEV_SEED, number).permutation(len(clips)).tolist()
-    reader = _Reader(clips, order[: data.dev_utterances])
-    for index in order:
-        try:
-            yield clips[index], reader.read(index)
-        except AudioError as error:
-            yield error
+    return [(clips[index], [index], lambda parts: parts[0]) for index in order]
 
 
-def _joined(clips: Sequence[Clip], data: DataConfig, number: int) -> Iterator[Spoken]:
+def _joined(clips: Sequence[Clip], data: DataConfig, number: int) -> list[Planned]:
     """Connected utterances of at least two words, speakers in turn."""
     speakers = speakers_of(clips)
     fewest = min(FEWEST_DEV_WORDS, data.join.max_words)
-    drawn: list[tuple[Joining, np.random.Generator]] = []
+    planned: list[Planned] = []
     # As many again, in place of those that cannot be read or are too long.
     for index in range(2 * data.dev_utterances):
         rng = generator(Stream.DEV, DEV_SEED, number, index)
-        speaker = speakers[index % len(speakers)]
-        # The generator is kept: it goes on with the noise between the words.
-        drawn.append((draw_joining(speaker, data.join, rng, fewest=fewest), rng))
-    first = drawn[: data.dev_utterances]
-    reader = _Reader(clips, [clip for joining, _ in first for clip in joining.clips])
-    for index, (joining, rng) in enumerate(drawn):
+        joining = draw_joining(speakers[index % len(speakers)], data.join, rng, fewest=fewest)
         words = [clips[clip] for clip in joining.clips]
-        try:
-            samples = join_waveforms([reader.read(clip) for clip in joining.clips], joining, rng)
-        except AudioError as error:
-            yield error
-            continue
-        yield (
-            replace(
-                words[0],
-                id=f"joined-{number}-{index}",
-                text=joined_text([word.text for word in words], words[0].language),
-                translations=joined_translations(words),
-            ),
-            samples,
+        clip = replace(
+            words[0],
+            id=f"joined-{number}-{index}",
+            text=joined_text([word.text for word in words], words[0].language),
+            translations=joined_translations(words),
         )
+        # The generator is kept: it goes on with the noise between the words.
+        planned.append((clip, joining.clips, partial(join_waveforms, joining=joining, rng=rng)))
+    return planned
 
 
 class _Reader:

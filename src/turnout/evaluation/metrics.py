@@ -7,7 +7,6 @@ What a figure was made with stands beside it (`signature`). Knows nothing of mod
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
 from importlib.metadata import version
 from typing import Literal
 
@@ -22,6 +21,8 @@ Metric = Literal["wer", "cer", "bleu", "chrf"]
 RESAMPLES = 1000
 SEED = 0
 """Of the intervals of error rates: the same texts always have the same."""
+# Its default turns every combining mark into a space, which cuts vocalised Arabic to letters.
+NORMALIZER = BasicTextNormalizer(preserve_marks=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,53 +48,36 @@ class Score:
         return f"{self.value:.1f} [{self.low:.1f}, {self.high:.1f}]"
 
 
-@cache
-def _normalizer() -> BasicTextNormalizer:
-    # Its default turns every combining mark into a space, which cuts vocalised Arabic to letters.
-    return BasicTextNormalizer(preserve_marks=True)
-
-
 def normalized(text: str) -> str:
     """The text as word and character errors compare it: Whisper's basic normaliser, marks kept."""
-    return " ".join(_normalizer()(text).split())
+    return " ".join(NORMALIZER(text).split())
 
 
-def word_errors(
-    references: Sequence[str], hypotheses: Sequence[str], *, resamples: int = RESAMPLES
+def score(
+    metric: Metric,
+    references: Sequence[str],
+    hypotheses: Sequence[str],
+    *,
+    resamples: int = RESAMPLES,
 ) -> Score:
-    """Word error rate. Where no reference has a word, 100 for each word inserted.
+    """Word errors; character errors, spaces between words included; corpus BLEU; corpus chrF2.
 
-    `resamples` is the number of bootstrap samples (0 leaves the interval at the value).
+    Where no reference has a word, 100 for each inserted one. `resamples` is the number of bootstrap
+    samples (0 leaves the interval at the value); sacrebleu's, of BLEU and chrF2, is seeded by
+    itself (see the signature).
     """
-    return _error_score("wer", jiwer.process_words, references, hypotheses, resamples)
-
-
-def character_errors(
-    references: Sequence[str], hypotheses: Sequence[str], *, resamples: int = RESAMPLES
-) -> Score:
-    """Character error rate, spaces between words included; otherwise as `word_errors`."""
-    return _error_score("cer", jiwer.process_characters, references, hypotheses, resamples)
-
-
-def bleu(
-    references: Sequence[str], hypotheses: Sequence[str], *, resamples: int = RESAMPLES
-) -> Score:
-    """Corpus BLEU by sacrebleu; its bootstrap is seeded by itself (see the signature)."""
-    # `force` silences a hint about tokenised input, which spoken words without points trigger.
-    metric = BLEU(force=True)
-    return _overlap_score("bleu", metric, references, hypotheses, resamples)
-
-
-def chrf(
-    references: Sequence[str], hypotheses: Sequence[str], *, resamples: int = RESAMPLES
-) -> Score:
-    """Corpus chrF2 by sacrebleu; its bootstrap is seeded by itself (see the signature)."""
-    return _overlap_score("chrf", CHRF(), references, hypotheses, resamples)
-
-
-def _check(references: Sequence[str], hypotheses: Sequence[str]) -> None:
     if len(references) != len(hypotheses):
         raise ValueError(f"{len(references)} references but {len(hypotheses)} hypotheses")
+    match metric:
+        case "wer":
+            return _error_score(metric, jiwer.process_words, references, hypotheses, resamples)
+        case "cer":
+            return _error_score(metric, jiwer.process_characters, references, hypotheses, resamples)
+        case "bleu":
+            # `force` silences a hint about tokenised input: spoken words without points trigger it.
+            return _overlap_score(metric, BLEU(force=True), references, hypotheses, resamples)
+        case "chrf":
+            return _overlap_score(metric, CHRF(), references, hypotheses, resamples)
 
 
 def _error_score(
@@ -103,7 +87,6 @@ def _error_score(
     hypotheses: Sequence[str],
     resamples: int,
 ) -> Score:
-    _check(references, hypotheses)
     texts = ([normalized(text) for text in side] for side in (references, hypotheses))
     errors = units = np.zeros(0, dtype=np.int64)
     if references:  # jiwer takes no empty list
@@ -127,18 +110,16 @@ def _errors_and_units(
     output: jiwer.WordOutput | jiwer.CharacterOutput,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Errors and reference units of each utterance."""
-    errors, units = [], []
-    for reference, chunks in zip(output.references, output.alignments, strict=True):
-        units.append(len(reference))
-        errors.append(
-            sum(
-                max(
-                    chunk.ref_end_idx - chunk.ref_start_idx, chunk.hyp_end_idx - chunk.hyp_start_idx
-                )
-                for chunk in chunks
-                if chunk.type != "equal"
-            )
+    # The longer side counts: of an insertion or a deletion the other is empty.
+    errors = [
+        sum(
+            max(part.ref_end_idx - part.ref_start_idx, part.hyp_end_idx - part.hyp_start_idx)
+            for part in parts
+            if part.type != "equal"
         )
+        for parts in output.alignments
+    ]
+    units = [len(reference) for reference in output.references]
     return np.array(errors, dtype=np.int64), np.array(units, dtype=np.int64)
 
 
@@ -150,12 +131,9 @@ def _interval(
     errors: NDArray[np.int64], units: NDArray[np.int64], resamples: int
 ) -> tuple[float, float]:
     """The 2.5 and 97.5 percentiles of the rate over utterances drawn with replacement."""
-    count = len(units)
     rng = np.random.default_rng(SEED)
-    rates = np.empty(resamples)
-    for sample in range(resamples):
-        drawn = rng.integers(count, size=count)
-        rates[sample] = _rate(errors[drawn].sum(), units[drawn].sum())
+    draws = (rng.integers(len(units), size=len(units)) for _ in range(resamples))
+    rates = [_rate(errors[drawn].sum(), units[drawn].sum()) for drawn in draws]
     low, high = np.percentile(rates, (2.5, 97.5))
     return float(low), float(high)
 
@@ -167,8 +145,8 @@ def _overlap_score(
     hypotheses: Sequence[str],
     resamples: int,
 ) -> Score:
-    _check(references, hypotheses)
     value, low, high = 0.0, 0.0, 0.0
+    signature = f"sacrebleu {version('sacrebleu')}"
     if references:
         # One utterance has nothing to resample; sacrebleu asks for two.
         times = resamples if len(references) > 1 and resamples > 1 else 1
@@ -188,7 +166,5 @@ def _overlap_score(
         utterances=len(references),
         units=sum(len(text.split() if words else text.replace(" ", "")) for text in references),
         errors=None,
-        signature=str(metric.get_signature())
-        if references
-        else f"sacrebleu {version('sacrebleu')}",
+        signature=signature,
     )

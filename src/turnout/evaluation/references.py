@@ -29,14 +29,14 @@ class Reference:
     text: str
 
 
-def clips_of(sources: Sequence[Path], limit: int | None = None, seed: int = 0) -> list[Clip]:
-    """The clips of all sources; of each at most `limit`, drawn with the seed, in their order.
+def clips_of(sources: Sequence[Path], limit: int | None = None) -> list[Clip]:
+    """The clips of all sources; of each at most `limit`, the same at every call, in their order.
 
     Raises UsageError, ManifestError.
     """
     if limit is not None and limit < 1:
         raise UsageError(f"--limit is {limit}: it must be at least 1")
-    return [clip for source in sources for clip in _limited(_read(source), limit, seed)]
+    return [clip for source in sources for clip in _limited(_read(source), limit)]
 
 
 def references_of(
@@ -91,8 +91,9 @@ def _read(source: Path) -> list[Clip]:
         return [clip for split in chosen for clip in read_clips(split.path)]
 
 
-def _limited(clips: list[Clip], limit: int | None, seed: int) -> list[Clip]:
+def _limited(clips: list[Clip], limit: int | None) -> list[Clip]:
     if limit is None or limit >= len(clips):
         return clips
-    drawn = random.Random(seed).sample(range(len(clips)), limit)
+    # Drawn, since data are often sorted by speaker or length.
+    drawn = random.Random(0).sample(range(len(clips)), limit)
     return [clips[position] for position in sorted(drawn)]

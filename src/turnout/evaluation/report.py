@@ -37,33 +37,29 @@ class Report:
         """Everything, each utterance's texts included."""
         content = {
             "model": self.model,
-            "data": list(self.data),
+            "data": self.data,
             "options": self.options,
             "signatures": self.signatures,
-            "rows": [asdict(row) for row in self.rows],
-            "failed": list(self.failed),
+            "rows": self.rows,
+            "failed": self.failed,
             "left_out": self.left_out,
-            "utterances": [asdict(text) for text in self.texts],
+            "utterances": self.texts,
         }
-        return json.dumps(content, ensure_ascii=False, indent=1) + "\n"
+        return json.dumps(content, default=asdict, ensure_ascii=False, indent=1) + "\n"
 
     def __rich__(self) -> RenderableType:
-        """The table, and under it what each metric was computed with."""
-        lines = [f"{HEADINGS[metric]}: {used}" for metric, used in self.signatures.items()]
-        return Group(self.to_table(), *(Text(line, style="dim") for line in lines))
-
-    def to_table(self) -> Table:
-        """The rows, each figure with its 95 % interval."""
-        table = Table(title_justify="left", box=None, pad_edge=False, header_style="bold")
+        """The rows, each figure with its 95 % interval, and what each metric was computed with."""
+        table = Table(box=None, pad_edge=False, header_style="bold")
         for heading in ("bandwidth", "task", "language"):
             table.add_column(heading, no_wrap=True)
         for heading in ("utterances", "hours", "WER %", "CER %", "BLEU", "chrF"):
             table.add_column(heading, justify="right", no_wrap=True)
-        table.add_column("language found", justify="right")
-        table.add_column("bandwidth found", justify="right")
+        for heading in ("language found", "bandwidth found"):
+            table.add_column(heading, justify="right")
         for row in self.rows:
             table.add_row(*_cells(row))
-        return table
+        lines = [f"{HEADINGS[metric]}: {used}" for metric, used in self.signatures.items()]
+        return Group(table, *(Text(line, style="dim") for line in lines))
 
 
 def _cells(row: ScoreRow) -> list[str]:

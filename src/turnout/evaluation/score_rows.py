@@ -8,14 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from turnout.corpora.clips import Clip
-from turnout.evaluation.metrics import (
-    RESAMPLES,
-    Score,
-    bleu,
-    character_errors,
-    chrf,
-    word_errors,
-)
+from turnout.evaluation.metrics import RESAMPLES, Score, score
 from turnout.evaluation.references import Reference
 from turnout.guidance import Bandwidth, Task
 
@@ -106,9 +99,8 @@ def _row(texts: Sequence[ScoredText], resamples: int) -> ScoreRow:
     first = texts[0]
     references = [text.reference for text in texts]
     hypotheses = [text.hypothesis for text in texts]
-    found = [text.found_language for text in texts]
-    right = sum(language == first.language for language in found) / len(found)
-    measured = sum(text.found_bandwidth == text.bandwidth for text in texts)
+    told = any(text.found_language for text in texts)
+    right = sum(text.found_language == text.language for text in texts) / len(texts)
     return ScoreRow(
         bandwidth=first.bandwidth,
         task=first.task,
@@ -116,10 +108,10 @@ def _row(texts: Sequence[ScoredText], resamples: int) -> ScoreRow:
         target_language=first.target_language,
         utterances=len(texts),
         hours=sum(text.seconds for text in texts) / 3600,
-        language_found=right if any(found) else None,
-        bandwidth_found=measured / len(texts),
-        wer=word_errors(references, hypotheses, resamples=resamples),
-        cer=character_errors(references, hypotheses, resamples=resamples),
-        bleu=bleu(references, hypotheses, resamples=resamples),
-        chrf=chrf(references, hypotheses, resamples=resamples),
+        language_found=right if told else None,
+        bandwidth_found=sum(text.found_bandwidth == text.bandwidth for text in texts) / len(texts),
+        wer=score("wer", references, hypotheses, resamples=resamples),
+        cer=score("cer", references, hypotheses, resamples=resamples),
+        bleu=score("bleu", references, hypotheses, resamples=resamples),
+        chrf=score("chrf", references, hypotheses, resamples=resamples),
     )

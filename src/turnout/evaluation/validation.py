@@ -1,7 +1,7 @@
 """Validation: the dev utterances through the decoding that everybody uses, scored as everywhere."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -54,39 +54,32 @@ class Validation:
         ]
 
 
-class Validator:
-    """A rank's share of the dev set of a run; `gather` gives it what the others found."""
+def validate(
+    utterances: Sequence[DevUtterance],
+    tokenizer: Tokenizer,
+    gather: Gather,
+    model: SpeechModel,
+    cancelled: Callable[[], bool],
+) -> Validation | None:
+    """The scores, the same on every rank; None where any rank was told to stop.
 
-    def __init__(
-        self, utterances: Sequence[DevUtterance], tokenizer: Tokenizer, gather: Gather
-    ) -> None:
-        self.batches = batches_of(utterances)
-        self.tokenizer = tokenizer
-        self.gather = gather
-
-    def __call__(self, model: SpeechModel, cancelled: Callable[[], bool]) -> Validation | None:
-        """The scores, the same on every rank; None where any rank was told to stop."""
-        backend = TorchBackend(model, next(model.parameters()).device)
-        texts: list[ScoredText] = []
-        for batch in self.batches:
-            if cancelled():
-                break
-            texts += self._decoded(backend, batch)
-        # A rank that was told to stop says so in place of its texts: the others wait for its word.
-        told = self.gather(json.dumps(None if cancelled() else to_plain(texts)))
-        found = [json.loads(text) for text in told]
-        if None in found:
-            return None
-        return Validation.of(from_plain(ScoredText, text) for texts in found for text in texts)
-
-    def _decoded(
-        self, backend: TorchBackend, batch: Sequence[DevUtterance]
-    ) -> Iterator[ScoredText]:
-        utterances = [item.utterance for item in batch]
-        answers = decode(backend, self.tokenizer, utterances)
+    `utterances` are this rank's share of the dev set; `gather` gives it what the others found.
+    """
+    backend = TorchBackend(model, next(model.parameters()).device)
+    texts: list[ScoredText] = []
+    for batch in batches_of(utterances):
+        if cancelled():
+            break
+        answers = decode(backend, tokenizer, [item.utterance for item in batch])
         for item, answer in zip(batch, answers, strict=True):
             for reference, written in zip(item.references, answer.hypotheses, strict=True):
-                yield ScoredText.of(item.clip, reference, written.text)
+                texts.append(ScoredText.of(item.clip, reference, written.text))
+    # A rank that was told to stop says so in place of its texts: the others wait for its word.
+    told = gather(json.dumps(None if cancelled() else to_plain(texts)))
+    found = [json.loads(text) for text in told]
+    if None in found:
+        return None
+    return Validation.of(from_plain(ScoredText, text) for texts in found for text in texts)
 
 
 def batches_of(utterances: Sequence[DevUtterance]) -> list[list[DevUtterance]]:

@@ -1,10 +1,8 @@
-"""The experts of one feed-forward, and how frames reach them: a slow loop and a fast dispatch.
+"""The experts of one feed-forward, and how frames reach them.
 
 Experts take decisions already made; nothing here knows how a decision came about. Each expert
 keeps its own weight tensors, so that export and quantisation find plain matrix products.
 """
-
-from collections.abc import Iterator
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -76,7 +74,7 @@ class ExpertBank(nn.Module):
         frame_mask: Bool[Tensor, "batch frames"],
         gate: Float[Tensor, "batch frames"] | None = None,
     ) -> Float[Tensor, "batch frames d_model"]:
-        """gate * expert(hidden) of each valid frame, zero elsewhere: the fast dispatch.
+        """gate * expert(hidden) of each valid frame, zero elsewhere.
 
         A static loop over the experts with no branch on the data, which is what exports.
         """
@@ -93,44 +91,3 @@ class ExpertBank(nn.Module):
             # Under autocast experts answer in bfloat16; the stream keeps its own precision.
             mixed = mixed.index_add(0, rows, output.to(mixed.dtype))
         return mixed.reshape(hidden.shape)
-
-    def slow(
-        self,
-        hidden: Float[Tensor, "batch frames d_model"],
-        expert_index: Int[Tensor, "batch frames"],
-        frame_mask: Bool[Tensor, "batch frames"],
-        gate: Float[Tensor, "batch frames"] | None = None,
-    ) -> Float[Tensor, "batch frames d_model"]:
-        """The definition, frame by frame: the twin that tests hold `forward` against."""
-        utterances = []
-        for batch in range(hidden.shape[0]):
-            frames = []
-            for frame in range(hidden.shape[1]):
-                output = torch.zeros_like(hidden[batch, frame])
-                if bool(frame_mask[batch, frame]):
-                    expert = self.experts[int(expert_index[batch, frame])]
-                    output = expert(hidden[batch, frame].unsqueeze(0)).squeeze(0)
-                    if gate is not None:
-                        output = output * gate[batch, frame]
-                frames.append(output)
-            utterances.append(torch.stack(frames))
-        return torch.stack(utterances)
-
-
-def banks(module: nn.Module) -> Iterator[tuple[str, ExpertBank]]:
-    """Every bank inside a module with its name, in order of registration."""
-    for name, child in module.named_modules():
-        if isinstance(child, ExpertBank):
-            yield name, child
-
-
-def tied_experts(module: nn.Module) -> list[list[list[nn.Parameter]]]:
-    """For each bank of several experts, for each tensor of an expert, that tensor of all experts.
-
-    What `tie_experts_until` trains as one.
-    """
-    return [
-        [list(same) for same in zip(*(e.parameters() for e in bank.experts), strict=True)]
-        for _, bank in banks(module)
-        if len(bank.experts) > 1
-    ]

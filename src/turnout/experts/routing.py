@@ -5,7 +5,7 @@ Switch: arXiv 2101.03961. Omni-router: arXiv 2507.05724. S-MoE: arXiv 2508.10009
 project's own: guidance picks a group, a learned router one expert of the group.
 """
 
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from typing import Literal, NamedTuple
 
 import torch
@@ -25,13 +25,6 @@ class Routing(NamedTuple):
     """float32, over all experts; zero outside a frame's group; one-hot where nothing is learned."""
     frame_mask: Bool[Tensor, "batch frames"]
     """True where there is a frame."""
-
-
-def without_autocast(device: torch.device) -> AbstractContextManager[object]:
-    """A context in which autocast is off: routers stay in float32 (selective precision, Switch)."""
-    if torch.is_autocast_enabled(device.type):
-        return torch.autocast(device.type, enabled=False)
-    return nullcontext()
 
 
 class Router(nn.Module):
@@ -64,7 +57,10 @@ class Router(nn.Module):
     ) -> Float[Tensor, "batch frames experts"]:
         """float32 probabilities over all experts: a softmax inside each utterance's group, zero
         outside it. In training, Gaussian noise of `jitter` is added to the logits."""
-        with without_autocast(hidden.device):
+        # Routers stay in float32 (selective precision, Switch).
+        device = hidden.device.type
+        autocast = torch.is_autocast_enabled(device)
+        with torch.autocast(device, enabled=False) if autocast else nullcontext():
             logits = self.linear(hidden.float())
             if self.training and self.jitter > 0:
                 logits = logits + self.jitter * torch.randn_like(logits)

@@ -36,7 +36,7 @@ class EncoderGraph(nn.Module):
         if encoded.ctc_logits is not None:
             outputs.append(encoded.ctc_logits.log_softmax(dim=-1))
         if self.model.decoder is not None:
-            outputs.extend(self.model.cross(encoded.hidden))
+            outputs.extend(self.model.decoder.cross(encoded.hidden))
         if encoded.routings:
             outputs.append(torch.stack([routing.expert_index for routing in encoded.routings]))
         return tuple(outputs)

@@ -10,7 +10,6 @@ from io import BytesIO
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
@@ -91,7 +90,7 @@ def _png(figure: Figure) -> bytes:
     with warnings.catch_warnings():
         # A script that the font lacks is drawn as boxes: no reason to stop, the JSON has the words.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        FigureCanvasAgg(figure).print_png(out)
+        figure.savefig(out, format="png")
     return out.getvalue()
 
 

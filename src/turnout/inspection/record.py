@@ -5,17 +5,19 @@ nothing of pictures or statistics.
 """
 
 import colorsys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float32, Int64
+from matplotlib.colors import to_hex, to_rgb
 
+from turnout.audio.features import HOP_SAMPLES, SAMPLE_RATE
 from turnout.config import ModelConfig
 from turnout.guidance import Guidance
 from turnout.text.transcript import Transcript, Word
 
-HOP_SECONDS = 0.01
+HOP_SECONDS = HOP_SAMPLES / SAMPLE_RATE
 PALETTE = (
     "#4477aa", "#ee7733", "#228833", "#aa3377", "#ccbb44", "#66ccee", "#ee6677", "#777777",
 )  # fmt: skip
@@ -43,21 +45,20 @@ class Layout:
         routed = [layer for layer in range(encoder.num_layers) if encoder.routing.routes(layer)]
         return cls(
             tuple(f"{layer + 1}{half}" for layer in routed for half in halves),
-            tuple(_expert_names(config)) if routed else (),
+            _expert_names(config) if routed else (),
             encoder.routing.kind,
             HOP_SECONDS * encoder.subsampling_factor,
         )
 
 
-def _expert_names(config: ModelConfig) -> Iterator[str]:
+def _expert_names(config: ModelConfig) -> tuple[str, ...]:
     routing = config.encoder.routing
     groups = config.expert_map(routing)
-    for group in range(groups.num_groups):
-        if not routing.learned:
-            yield groups.name(group)
-            continue
-        prefix = f"{groups.name(group)} " if routing.guided else ""
-        yield from (f"{prefix}{expert}" for expert in range(routing.num_experts))
+    names = [groups.name(group) for group in range(groups.num_groups)]
+    if not routing.learned:
+        return tuple(names)
+    prefixes = [f"{name} " if routing.guided else "" for name in names]
+    return tuple(f"{prefix}{one}" for prefix in prefixes for one in range(routing.num_experts))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,18 +101,13 @@ def _hue(position: int, count: int) -> str:
     if count <= len(PALETTE):
         return PALETTE[position]
     # Neighbours get distant hues: the golden angle never comes back to a hue.
-    red, green, blue = colorsys.hls_to_rgb(
-        position * 0.618 % 1, 0.45 + 0.12 * (position % 3 - 1), 0.6
-    )
-    return _hex(red, green, blue)
+    hue, lightness = position * 0.618 % 1, 0.45 + 0.12 * (position % 3 - 1)
+    return to_hex(colorsys.hls_to_rgb(hue, lightness, 0.6))
 
 
 def _lightened(colour: str, amount: float) -> str:
     """The colour from a quarter darker (0) to far lighter (1)."""
-    parts = [int(colour[start : start + 2], 16) / 255 for start in (1, 3, 5)]
-    shade = amount * 1.0 - 0.25
-    return _hex(*(part * (1 + shade) if shade < 0 else part + (1 - part) * shade for part in parts))
-
-
-def _hex(red: float, green: float, blue: float) -> str:
-    return "#" + "".join(f"{round(255 * part):02x}" for part in (red, green, blue))
+    shade = amount - 0.25
+    towards = 0.0 if shade < 0 else 1.0  # black or white
+    red, green, blue = (part + (towards - part) * abs(shade) for part in to_rgb(colour))
+    return to_hex((red, green, blue))

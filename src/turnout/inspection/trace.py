@@ -4,7 +4,7 @@ Reads `Encoded.expert_index`, so any backend will do.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,16 +17,6 @@ from turnout.guidance import Guidance, Task
 from turnout.inspection.record import HOP_SECONDS, Layout, RoutingRecord
 from turnout.text.transcript import Transcript
 from turnout.transcription.transcriber import Transcriber
-
-
-@dataclass(frozen=True)
-class Trace:
-    """A whole recording."""
-
-    log_mel: Float32[np.ndarray, "frames mels"]
-    """Between segments, the least value there is."""
-    expert_index: Int64[np.ndarray, "feed_forwards hidden"]
-    """-1 between segments."""
 
 
 def inspect_files(
@@ -60,11 +50,11 @@ def _record(
         language=transcript.language,
         target_language=transcript.language,
     )
-    found = trace(transcriber.backend, segments, guidance)
+    log_mel, expert_index = trace(transcriber.backend, segments, guidance)
     return RoutingRecord(
         name=source.name,
-        log_mel=found.log_mel,
-        expert_index=found.expert_index,
+        log_mel=log_mel,
+        expert_index=expert_index,
         guidance=guidance,
         transcript=transcript,
     )
@@ -74,9 +64,12 @@ def trace(
     backend: Backend,
     segments: Sequence[tuple[float, Float32[np.ndarray, "frames mels"]]],
     guidance: Guidance,
-) -> Trace:
-    """Encode each segment by itself and put its frames where they belong in time: each is given
-    with its start, in seconds."""
+) -> tuple[Float32[np.ndarray, "frames mels"], Int64[np.ndarray, "feed_forwards hidden"]]:
+    """Log-mel and experts of a whole recording: each segment, given with its start in seconds, is
+    encoded by itself, and its frames put where they belong in time.
+
+    Between segments lie the least value there is, and experts -1.
+    """
     factor = backend.config.encoder.subsampling_factor
     mels = backend.config.features.num_mels
     placed = [(round(start / HOP_SECONDS), log_mel) for start, log_mel in segments]
@@ -89,17 +82,10 @@ def trace(
         if len(log_mel) == 0:
             continue
         joined[first : first + len(log_mel)] = log_mel
-        found = encode_alone(backend, log_mel, guidance)
+        # Each alone, at its own length: nothing but its own frames can have a say.
+        encoded = backend.encode(log_mel[None], np.ones((1, len(log_mel)), np.bool_), [guidance])
+        found = encoded.expert_index[:, 0, encoded.frame_mask[0]]
         # A segment may begin between two hidden frames: it is laid at the nearer, and cut to fit.
         place = index[:, round(first / factor) :][:, : found.shape[1]]
         place[:] = found[:, : place.shape[1]]
-    return Trace(joined, index)
-
-
-def encode_alone(
-    backend: Backend, log_mel: Float32[np.ndarray, "frames mels"], guidance: Guidance
-) -> Int64[np.ndarray, "feed_forwards hidden"]:
-    """The experts of one segment's frames, without any batch-mate."""
-    mask = np.ones((1, len(log_mel)), np.bool_)
-    encoded = backend.encode(log_mel[None], mask, [guidance])
-    return encoded.expert_index[:, 0, encoded.frame_mask[0]]
+    return joined, index

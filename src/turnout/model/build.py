@@ -3,7 +3,9 @@
 from torch import nn
 
 from turnout.config import DecoderConfig, EncoderConfig, ModelConfig, RoutingConfig
-from turnout.experts import ExpertBank, FeedForward, Learned, Router, Supervised
+from turnout.experts.bank import ExpertBank
+from turnout.experts.feed_forward import FeedForward
+from turnout.experts.routing import Learned, Router, Supervised
 from turnout.model.decoder import Decoder
 from turnout.model.encoder import Encoder, Stack
 from turnout.model.speech_model import SpeechModel
@@ -42,13 +44,7 @@ def build_stack(config: ModelConfig, part: EncoderConfig | DecoderConfig, per_la
     router_of = assign_routers(routing, part.num_layers, per_layer)
     count = 1 + max((index for row in router_of for index in row if index is not None), default=-1)
     routers = nn.ModuleList(
-        Router(
-            width,
-            routing.num_experts,
-            groups,
-            bias=routing.router_bias,
-            jitter=routing.jitter,
-        )
+        Router(width, routing.num_experts, groups, bias=routing.router_bias, jitter=routing.jitter)
         for _ in range(count)
     )
     return Stack(feed_forwards, routers, router_of)
@@ -74,17 +70,12 @@ def assign_routers(
     routing: RoutingConfig, num_layers: int, per_layer: int
 ) -> list[list[int | None]]:
     """The router of each feed-forward: its own (switch), or one per `share_layers` layers."""
-    assigned: list[list[int | None]] = []
+    routed = [layer for layer in range(num_layers) if routing.learned and routing.routes(layer)]
+    assigned: list[list[int | None]] = [[None] * per_layer for _ in range(num_layers)]
     # Counted over routed layers alone: dense ones between them belong to no block of sharers.
-    routed = 0
-    for layer in range(num_layers):
-        if not (routing.learned and routing.routes(layer)):
-            assigned.append([None] * per_layer)
-            continue
+    for place, layer in enumerate(routed):
         if routing.kind == "switch":
-            assigned.append([routed * per_layer + half for half in range(per_layer)])
+            assigned[layer] = [place * per_layer + half for half in range(per_layer)]
         else:
-            block = 0 if routing.share_layers is None else routed // routing.share_layers
-            assigned.append([block] * per_layer)
-        routed += 1
+            assigned[layer] = [place // (routing.share_layers or num_layers)] * per_layer
     return assigned

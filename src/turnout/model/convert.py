@@ -3,7 +3,8 @@ expert."""
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import reduce
 
 import torch
 from torch import Tensor, nn
@@ -42,14 +43,13 @@ RULES: tuple[tuple[str, str], ...] = (
 class Fitted:
     """What became of a state: names of this model's tensors (`unexpected`: of the source's)."""
 
-    loaded: tuple[str, ...]
-    copied: tuple[str, ...]
+    copied: list[str] = field(default_factory=list)
     """Experts that were filled with a dense model's feed-forward."""
-    missing: tuple[str, ...]
+    missing: list[str] = field(default_factory=list)
     """Left as they were: the source has no such tensor."""
-    mismatched: tuple[str, ...]
+    mismatched: list[str] = field(default_factory=list)
     """Left as they were: the source's has another shape."""
-    unexpected: tuple[str, ...]
+    unexpected: list[str] = field(default_factory=list)
 
 
 def fit_state(model: nn.Module, state: Mapping[str, Tensor]) -> Fitted:
@@ -59,37 +59,23 @@ def fit_state(model: nn.Module, state: Mapping[str, Tensor]) -> Fitted:
     copy: exact at step 0 for supervised routing, and for a learned one with the gate
     'straight_through'.
     """
-    groups: dict[str, list[str]] = {"loaded": [], "copied": [], "missing": [], "mismatched": []}
-    used: set[str] = set()
+    fitted, used = Fitted(), set[str]()
     with torch.no_grad():
         for name, tensor in model.state_dict().items():
-            source = source_name(name, state)
-            if source not in state:
-                groups["missing"].append(name)
-                continue
+            # With a second expert the source is no dense model, and its experts keep their places.
+            dense = EXPERT.search(name) and EXPERT.sub(".experts.1.", name) not in state
+            source = EXPERT.sub(".experts.0.", name) if dense else name
             used.add(source)
-            if state[source].shape != tensor.shape:
-                groups["mismatched"].append(name)
-                continue
-            tensor.copy_(state[source])
-            groups["loaded" if source == name else "copied"].append(name)
-    unexpected = tuple(name for name in state if name not in used)
-    return Fitted(**{key: tuple(names) for key, names in groups.items()}, unexpected=unexpected)
-
-
-def source_name(name: str, state: Mapping[str, Tensor]) -> str:
-    """Where a tensor comes from: itself, or expert 0 of a source whose bank has only that one."""
-    # With a second expert the source is no dense model, and its experts keep their places.
-    if EXPERT.search(name) and EXPERT.sub(".experts.1.", name) not in state:
-        return EXPERT.sub(".experts.0.", name)
-    return name
-
-
-def whisper_name(name: str) -> str:
-    """This model's name of a Whisper tensor; empty for the two that it computes or ties."""
-    for pattern, replacement in RULES:
-        name = re.sub(pattern, replacement, name)
-    return name
+            if source not in state:
+                fitted.missing.append(name)
+            elif state[source].shape != tensor.shape:
+                fitted.mismatched.append(name)
+            else:
+                tensor.copy_(state[source])
+                if source != name:
+                    fitted.copied.append(name)
+    fitted.unexpected.extend(name for name in state if name not in used)
+    return fitted
 
 
 def whisper_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -98,6 +84,9 @@ def whisper_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     The encoder's sinusoids are computed here and the output layer is the embedding: both are
     left out.
     """
-    named = {whisper_name(name): tensor for name, tensor in state.items()}
+    named = {
+        reduce(lambda name, rule: re.sub(*rule, name), RULES, name): tensor
+        for name, tensor in state.items()
+    }
     named.pop("", None)
     return named

@@ -12,9 +12,11 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from turnout.config import DecoderConfig
-from turnout.experts import Dropout, FeedForward, Route, Routing
+from turnout.experts.bank import Dropout
+from turnout.experts.feed_forward import FeedForward
+from turnout.experts.routing import Route, Routing
 from turnout.model.encoder import Stack, routes_of
-from turnout.model.layers import Attention, sinusoids
+from turnout.model.layers import Attention, with_positions
 
 
 class Memory(NamedTuple):
@@ -31,6 +33,14 @@ class DecoderCache(NamedTuple):
     keys: Float[Tensor, "layers rows heads slots dim"]
     values: Float[Tensor, "layers rows heads slots dim"]
     mask: Bool[Tensor, "rows slots"]
+
+
+def select_rows(
+    held: Memory | DecoderCache, index: Int[Tensor, " chosen"]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Keys, values and mask of these rows; a row may be chosen more than once."""
+    keys, values, mask = held
+    return keys.index_select(1, index), values.index_select(1, index), mask.index_select(0, index)
 
 
 class DecoderOutput(NamedTuple):
@@ -129,9 +139,13 @@ class Decoder(nn.Module):
         token_mask = new.unsqueeze(0) < counts.unsqueeze(1)
         places = cache.mask.sum(dim=1, keepdim=True) + new
         step = self.prepare(token_mask, places, memory, cache)
-        hidden = self.dropout(self.embed(tokens, places))
+        # Only padding comes to lie beyond the last position, and its output is never read.
+        known = places if self.positions is None else places.clamp(max=self.config.max_tokens - 1)
+        hidden = self.embedding(tokens) * self.scale
+        hidden = with_positions(hidden, known, self.config.positions, self.positions)
+        hidden = self.dropout(hidden)
         keys, values = [], []
-        decisions: list[Routing] = []
+        decisions: list[Routing | None] = []
         for layer, block in enumerate(self.blocks):
             (route,) = routes_of(self.routers, self.router_of[layer], guide)
             past = (cache.keys[layer], cache.values[layer])
@@ -139,14 +153,17 @@ class Decoder(nn.Module):
             hidden, grown, routing = block(hidden, step, source, past, route)
             keys.append(grown[0])
             values.append(grown[1])
-            decisions.extend([] if routing is None else [routing])
+            decisions.append(routing)
         mask = torch.cat((cache.mask, token_mask), dim=1)
         grown_cache = DecoderCache(torch.stack(keys), torch.stack(values), mask)
         if positions is not None:
             # Before the output layer: a prompt's logits over a large vocabulary cost more than it.
             index = positions.unsqueeze(-1).expand(-1, -1, hidden.shape[-1])
             hidden = hidden.gather(1, index)
-        return DecoderOutput(self.logits(self.norm(hidden)), grown_cache, tuple(decisions))
+        output = self.embedding if self.output is None else self.output
+        logits = nn.functional.linear(self.norm(hidden), output.weight)
+        routings = tuple(routing for routing in decisions if routing is not None)
+        return DecoderOutput(logits, grown_cache, routings)
 
     def prepare(
         self,
@@ -164,27 +181,6 @@ class Decoder(nn.Module):
         rotary = positions if self.config.positions == "rotary" else None
         return Step(token_mask, self_mask, memory.mask[:, None, None, :], rotary)
 
-    def embed(
-        self, tokens: Int[Tensor, "rows new"], positions: Int[Tensor, "rows new"]
-    ) -> Float[Tensor, "rows new d_model"]:
-        """Embeddings with their positions."""
-        hidden = self.embedding(tokens) * self.scale
-        if self.positions is not None:
-            # Only padding comes to lie beyond the last position, and its output is never read.
-            last = self.config.max_tokens - 1
-            return hidden + self.positions(positions.clamp(max=last))
-        if self.config.positions == "sinusoidal":
-            return hidden + sinusoids(positions, hidden.shape[-1]).to(hidden.dtype)
-        return hidden
-
-    def logits(
-        self, hidden: Float[Tensor, "rows new d_model"]
-    ) -> Float[Tensor, "rows new vocabulary"]:
-        """Through the output layer."""
-        if self.output is not None:
-            return self.output(hidden)
-        return nn.functional.linear(hidden, self.embedding.weight)
-
     def cross(
         self, hidden: Float[Tensor, "batch frames d_model"]
     ) -> tuple[
@@ -192,7 +188,7 @@ class Decoder(nn.Module):
         Float[Tensor, "layers batch heads frames dim"],
     ]:
         """Keys and values of the encoder's frames for every layer's cross-attention."""
-        # By name, since to the type checker a ModuleList holds Modules and nothing more.
-        attentions = (block.get_submodule("cross_attention") for block in self.blocks)
-        pairs = [a.keys_values(hidden) for a in attentions if isinstance(a, Attention)]
+        # isinstance, since to the type checker a ModuleList holds Modules and nothing more.
+        blocks = (block for block in self.blocks if isinstance(block, DecoderBlock))
+        pairs = [block.cross_attention.keys_values(hidden) for block in blocks]
         return torch.stack([pair[0] for pair in pairs]), torch.stack([pair[1] for pair in pairs])

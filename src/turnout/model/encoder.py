@@ -7,7 +7,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from turnout.config import EncoderConfig
-from turnout.experts import Dropout, FeedForward, Route, Router, Routing
+from turnout.experts.bank import Dropout
+from turnout.experts.feed_forward import FeedForward
+from turnout.experts.routing import Route, Router, Routing
 from turnout.guidance import Bandwidth
 from turnout.model.layers import (
     Attention,
@@ -16,7 +18,7 @@ from turnout.model.layers import (
     ConvolvedSpectrogram,
     StackedFrames,
     context_mask,
-    sinusoids,
+    with_positions,
 )
 
 
@@ -29,14 +31,6 @@ class Stack(NamedTuple):
     feed_forwards: list[list[FeedForward]]
     routers: nn.ModuleList
     router_of: list[list[int | None]]
-
-
-class HiddenFrames(NamedTuple):
-    """Hidden frames, their mask, and the decisions in order of depth."""
-
-    hidden: Tensor
-    frame_mask: Tensor
-    routings: tuple[Routing, ...]
 
 
 class TransformerBlock(nn.Module):
@@ -142,48 +136,31 @@ class Encoder(nn.Module):
         frame_mask: Bool[Tensor, "batch frames"],
         guide: Int[Tensor, " batch"],
         bandwidth: Int[Tensor, " batch"],
-    ) -> HiddenFrames:
-        """The token is dropped after the last block: it is in no target, statistic or time."""
+    ) -> tuple[Tensor, Tensor, tuple[Routing, ...]]:
+        """Hidden frames, their mask, and the decisions in order of depth.
+
+        The token is dropped after the last block: it is in no target, statistic or time.
+        """
         hidden, mask = self.subsampling(log_mel, frame_mask)
         if self.bandwidth is not None:
             token = self.bandwidth(bandwidth).unsqueeze(1).to(hidden.dtype)
             hidden = torch.cat((token, hidden), dim=1)
             mask = torch.cat((torch.ones_like(mask[:, :1]), mask), dim=1)
         index = torch.arange(hidden.shape[1], device=hidden.device).unsqueeze(0)
-        hidden = self.dropout(self.with_positions(hidden, index))
-        rotary = index if self.config.positions == "rotary" else None
-        hidden, routings = self.run(hidden, mask, rotary, guide)
-        if self.bandwidth is not None:
-            hidden, mask = hidden[:, 1:], mask[:, 1:]
-            routings = [Routing(*(part[:, 1:] for part in routing)) for routing in routings]
-        return HiddenFrames(self.norm(hidden), mask, tuple(routings))
-
-    def run(
-        self,
-        hidden: Float[Tensor, "batch frames d_model"],
-        mask: Bool[Tensor, "batch frames"],
-        positions: Int[Tensor, "1 frames"] | None,
-        guide: Int[Tensor, " batch"],
-    ) -> tuple[Float[Tensor, "batch frames d_model"], list[Routing]]:
-        """Through the blocks; the decisions of the routed feed-forwards in order."""
+        kind = self.config.positions
+        hidden = self.dropout(with_positions(hidden, index, kind, self.positions))
+        rotary = index if kind == "rotary" else None
         attention_mask = context_mask(mask, self.config.left_context, self.config.right_context)
-        decisions: list[Routing] = []
+        decisions: list[Routing | None] = []
         for block, routers in zip(self.blocks, self.router_of, strict=True):
             routes = routes_of(self.routers, routers, guide)
-            hidden, routings = block(hidden, mask, attention_mask, positions, routes)
-            decisions.extend(routing for routing in routings if routing is not None)
-        return hidden, decisions
-
-    def with_positions(
-        self, hidden: Float[Tensor, "batch frames d_model"], index: Int[Tensor, "1 frames"]
-    ) -> Float[Tensor, "batch frames d_model"]:
-        """Absolute positions added where the configuration has such."""
-        if self.positions is not None:
-            return hidden + self.positions(index)
-        if self.config.positions in ("sinusoidal", "whisper"):
-            halves = self.config.positions == "whisper"
-            return hidden + sinusoids(index, hidden.shape[-1], halves=halves).to(hidden.dtype)
-        return hidden
+            hidden, routings = block(hidden, mask, attention_mask, rotary, routes)
+            decisions += routings
+        routed = [routing for routing in decisions if routing is not None]
+        if self.bandwidth is not None:
+            hidden, mask = hidden[:, 1:], mask[:, 1:]
+            routed = [Routing(*(part[:, 1:] for part in routing)) for routing in routed]
+        return self.norm(hidden), mask, tuple(routed)
 
 
 def routes_of(

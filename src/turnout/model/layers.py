@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from turnout.experts import Dropout
+from turnout.experts.bank import Dropout
 
 SHORT = 512
 
@@ -194,6 +194,21 @@ def context_mask(
     # is NaN: so each frame has at least itself.
     itself = ahead == 0
     return (mask & near) | itself
+
+
+def with_positions(
+    hidden: Float[Tensor, "rows frames d_model"],
+    index: Int[Tensor, "#rows frames"],
+    kind: str,
+    learned: nn.Embedding | None,
+) -> Float[Tensor, "rows frames d_model"]:
+    """Absolute positions added where the configuration has such (rotary ones turn the keys)."""
+    if learned is not None:
+        return hidden + learned(index)
+    if kind in ("sinusoidal", "whisper"):
+        halves = kind == "whisper"
+        return hidden + sinusoids(index, hidden.shape[-1], halves=halves).to(hidden.dtype)
+    return hidden
 
 
 def sinusoids(

@@ -7,8 +7,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from turnout.config import ModelConfig
-from turnout.experts import Routing
-from turnout.model.decoder import Decoder, DecoderCache, DecoderOutput, Memory
+from turnout.experts.routing import Routing
+from turnout.model.decoder import Decoder, DecoderCache, DecoderOutput, Memory, select_rows
 from turnout.model.encoder import Encoder
 
 
@@ -19,16 +19,6 @@ class EncoderOutput(NamedTuple):
     frame_mask: Bool[Tensor, "batch hidden"]
     ctc_logits: Float[Tensor, "batch hidden vocabulary"] | None
     routings: tuple[Routing, ...]
-
-
-class SpeechOutput(NamedTuple):
-    """What a training pass gives."""
-
-    ctc_logits: Float[Tensor, "batch hidden vocabulary"] | None
-    frame_mask: Bool[Tensor, "batch hidden"]
-    token_logits: Float[Tensor, "rows tokens vocabulary"] | None
-    encoder_routings: tuple[Routing, ...]
-    decoder_routings: tuple[Routing, ...]
 
 
 class SpeechModel(nn.Module):
@@ -55,11 +45,6 @@ class SpeechModel(nn.Module):
         logits = None if self.ctc_head is None else self.ctc_head(hidden)
         return EncoderOutput(hidden, mask, logits, routings)
 
-    def cross(self, hidden: Float[Tensor, "batch hidden d_model"]) -> tuple[Tensor, Tensor]:
-        """Cross-attention keys and values, each [layers, batch, heads, frames, dim]."""
-        assert self.decoder is not None, "this model has no decoder"
-        return self.decoder.cross(hidden)
-
     def empty_cache(self, rows: int) -> DecoderCache:
         """A cache of no slots."""
         assert self.decoder is not None, "this model has no decoder"
@@ -68,19 +53,6 @@ class SpeechModel(nn.Module):
         shape = (self.config.decoder.num_layers, rows, heads, 0, weight.shape[1] // heads)
         mask = torch.zeros((rows, 0), dtype=torch.bool, device=weight.device)
         return DecoderCache(weight.new_zeros(shape), weight.new_zeros(shape), mask)
-
-    def decode(
-        self,
-        tokens: Int[Tensor, "rows new"],
-        counts: Int[Tensor, " rows"],
-        guide: Int[Tensor, " rows"],
-        memory: Memory,
-        cache: DecoderCache,
-        positions: Int[Tensor, "rows asked"] | None = None,
-    ) -> DecoderOutput:
-        """Append tokens to the cache; see `Decoder.forward`."""
-        assert self.decoder is not None, "this model has no decoder"
-        return self.decoder(tokens, counts, guide, memory, cache, positions)
 
     def next_tokens(  # noqa: PLR0913, PLR0917 - the columns of a step and of what is asked of it
         self,
@@ -99,7 +71,8 @@ class SpeechModel(nn.Module):
 
         `ranks` is as long as the number of best tokens: a graph's sizes come from its inputs.
         """
-        decoded = self.decode(tokens, counts, guide, memory, cache, positions)
+        assert self.decoder is not None, "this model has no decoder"
+        decoded: DecoderOutput = self.decoder(tokens, counts, guide, memory, cache, positions)
         log_probs = decoded.logits.float().log_softmax(dim=-1)
         known = log_probs.gather(-1, scored.unsqueeze(-1)).squeeze(-1)
         open_to_all = log_probs.masked_fill(~allowed.unsqueeze(1), -torch.inf)
@@ -116,23 +89,14 @@ class SpeechModel(nn.Module):
         tokens: Int[Tensor, "rows tokens"],
         token_counts: Int[Tensor, " rows"],
         decoder_guide: Int[Tensor, " rows"],
-    ) -> SpeechOutput:
-        """One encoder pass and, for `rows` (each row's utterance), one decoder pass."""
+    ) -> tuple[EncoderOutput, DecoderOutput | None]:
+        """A training pass: once the encoder and, for `rows` (each row's utterance), the decoder."""
         encoded = self.encode(log_mel, frame_mask, encoder_guide, bandwidth)
         # Without rows the decoder is left out, and has no gradient: `Ranks.sum_gradients` knows.
         if self.decoder is None or rows.numel() == 0:
-            return SpeechOutput(encoded.ctc_logits, encoded.frame_mask, None, encoded.routings, ())
-        keys, values = self.cross(encoded.hidden)
+            return encoded, None
+        memory = Memory(*self.decoder.cross(encoded.hidden), encoded.frame_mask)
         # One encoder pass serves all rows of an utterance: its transcript, its translations.
-        memory = Memory(
-            keys.index_select(1, rows), values.index_select(1, rows), encoded.frame_mask[rows]
-        )
+        memory = Memory(*select_rows(memory, rows))
         cache = self.empty_cache(len(rows))
-        decoded = self.decode(tokens, token_counts, decoder_guide, memory, cache)
-        return SpeechOutput(
-            encoded.ctc_logits,
-            encoded.frame_mask,
-            decoded.logits,
-            encoded.routings,
-            decoded.routings,
-        )
+        return encoded, self.decoder(tokens, token_counts, decoder_guide, memory, cache)

@@ -38,7 +38,7 @@ class Board:
             folder.mkdir(parents=True, exist_ok=True)
             self._file = self.path.open("wb", buffering=0)
         except OSError as error:
-            raise self._problem(error) from error
+            raise unwritable(self.path, error) from error
         self._records = RecordWriter(self._file)
         self._write(Event(wall_time=time.time(), step=first, file_version=VERSION))
         started = SessionLog(status=SessionLog.START)
@@ -57,13 +57,15 @@ class Board:
         try:
             self._records.write(event.SerializeToString())
         except OSError as error:
-            raise self._problem(error) from error
+            raise unwritable(self.path, error) from error
 
-    def _problem(self, error: OSError) -> StorageError:
-        return StorageError(
-            f"{self.path}: cannot be written ({error.strerror}): free some space and start again: "
-            "the run goes on from its last checkpoint"
-        )
+
+def unwritable(path: Path, error: OSError) -> StorageError:
+    """The error for what a run writes as it goes."""
+    return StorageError(
+        f"{path}: cannot be written ({error.strerror}): free some space and start again: the run "
+        "goes on from its last checkpoint"
+    )
 
 
 def plot_run(folder: Path) -> Path:
@@ -78,16 +80,14 @@ def plot_run(folder: Path) -> Path:
         draw(losses, train, key, key)
     losses.set_ylabel("loss")
     draw_validations(wer, validations)
-    draw(rate, train, "rate", "learning rate")
-    rate.set_ylabel("learning rate")
-    draw(norm, train, "norm", "gradient norm")
-    norm.set_ylabel("gradient norm")
+    for axes, key, label in ((rate, "rate", "learning rate"), (norm, "norm", "gradient norm")):
+        draw(axes, train, key, label)
+        axes.set_ylabel(label)
+        axes.set_xlabel("step")
     for axes in (losses, wer, rate, norm):
         axes.grid(alpha=0.3)
         if axes.lines:
             axes.legend(fontsize="small")
-    rate.set_xlabel("step")
-    norm.set_xlabel("step")
     path = folder / "training.png"
     picture = BytesIO()
     figure.savefig(picture, format="png", dpi=120)

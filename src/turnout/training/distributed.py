@@ -13,7 +13,7 @@ import signal
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Any, Literal, Self
 
 import torch
@@ -61,6 +61,7 @@ class Ranks:
 
     def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
         """Give every parameter the sum of its gradients over ranks, zeros where nobody has one."""
+        # In buckets: one message for many small gradients, none as large as the model.
         bucket: list[Tensor] = []
         for parameter in parameters:
             if parameter.grad is None:
@@ -163,12 +164,7 @@ class StopSignals:
                 self._previous[number] = signal.signal(number, self._note)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
 

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from torch import Tensor
+
 from turnout.config.plain import to_plain
 from turnout.evaluation.validation import Validation
 from turnout.training.curves import plot_run
@@ -19,41 +21,33 @@ def finish(trainer: Trainer, log: RunLog | None) -> dict[str, Any]:
     say = log.say if log is not None else silent
     entries = trainer.state.validated
     last = entries[-trainer.config.average_last :]
-    chosen = {best(entries).step: best(entries)}
-    best_weights = trainer.validated_weights(list(chosen.values()), say)[0]
-    candidates = [(best_weights, f"validated at step {best(entries).step}")]
+    kept = best(entries)
+    candidates = [(trainer.validated_weights([kept], say)[0], f"validated at step {kept.step}")]
     if len(last) > 1:
         steps = ", ".join(str(entry.step) for entry in last)
         averaged = average(trainer.validated_weights(last, say))
         candidates.append((averaged, f"average of steps {steps}"))
-    results: list[tuple[Validation, str]] = []
+    results: list[tuple[Validation, str, dict[str, Tensor]]] = []
     for weights, name in candidates:
         load_weights(trainer.model, weights)
         found = trainer.validate(trainer.model, lambda: trainer.stop.received != 0)
         trainer.stop_if_asked()
         assert found is not None, "a validation was cancelled, but nobody asked"
-        results.append((found, name))
+        results.append((found, name, weights))
     # Of equals the average: it was made to generalise.
-    index = min(range(len(results)), key=lambda i: (results[i][0].score or 0.0, -i))
-    load_weights(trainer.model, candidates[index][0])
-    found, name = results[index]
+    found, name, weights = min(reversed(results), key=lambda result: result[0].score or 0.0)
+    load_weights(trainer.model, weights)
     say(
         f"final model: {name}"
         + ("" if found.score is None else f", average WER {found.score:.2f} %")
     )
     if log is not None:
         plot_run(trainer.folder)
-    return card_of(trainer, found, name)
-
-
-def card_of(trainer: Trainer, found: Validation, name: str) -> dict[str, Any]:
-    """What the model's card says of its training, as plain values."""
-    state = trainer.state
     return {
         "weights": name,
-        "steps": state.step,
-        "epochs": state.epoch,
-        "hours_of_audio": round(state.seconds / 3600, 3),
+        "steps": trainer.state.step,
+        "epochs": trainer.state.epoch,
+        "hours_of_audio": round(trainer.state.seconds / 3600, 3),
         "dev_average_wer": found.score,
         "dev": found.to_plain(),
         "config": to_plain(trainer.config),

@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from turnout.errors import StorageError
-from turnout.training.curves import Board
+from turnout.training.curves import Board, unwritable
 from turnout.training.state import RunState
 from turnout.training.step import StepReport
 
@@ -26,7 +25,7 @@ MEANS = ("loss", "ctc", "attention", "balance", "accuracy", "norm")
 
 
 class RunLog:
-    """The log of one run; call `close`, or use it as a context."""
+    """The log of one run; a context, which closes files and bar."""
 
     def __init__(self, folder: Path, state: RunState, lengths: dict[str, int]) -> None:
         self.folder = folder
@@ -36,27 +35,19 @@ class RunLog:
         self.idle: tuple[str, ...] = ()
         self._started = self._window_started = time.monotonic()
         self._share_at_start: float | None = None
-        self._bar, self._task = self._open_bar()
-
-    def _open_bar(self) -> tuple[Progress | None, TaskID]:
-        if not self.console.is_terminal:
-            return None, TaskID(0)
-        bar = Progress(
+        self._bar = Progress(
             TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"),
             TimeElapsedColumn(), TextColumn("{task.fields[figures]}"), console=self.console,
         )  # fmt: skip
-        bar.start()
-        return bar, bar.add_task("training", total=1.0, figures="")
+        self._task = self._bar.add_task("training", total=1.0, figures="")
+        if self.console.is_terminal:
+            self._bar.start()
 
     def __enter__(self) -> "RunLog":
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close files and bar."""
-        if self._bar is not None:
+        if self.console.is_terminal:
             self._bar.stop()
         for file in self.files.values():
             # Every line was flushed: what remains could not be written, and that has been said.
@@ -81,10 +72,7 @@ class RunLog:
             self.files[name].write((json.dumps(line, ensure_ascii=False) + "\n").encode())
             self.files[name].flush()
         except OSError as error:
-            raise StorageError(
-                f"{self.folder / name}: cannot be written ({error.strerror}): free some space and "
-                "start again: the run goes on from its last checkpoint"
-            ) from error
+            raise unwritable(self.folder / name, error) from error
 
     def step(self, state: RunState, report: StepReport) -> None:
         """One line about the step that ended at `state.step`."""
@@ -141,10 +129,10 @@ class RunLog:
             f"step {state.step}  loss {loss:.3f}  lr {rate:.2e}  {pace:.2f} h/min  "
             f"{'' if left is None else f'{left / 60:.0f} min left'}"
         )
-        if self._bar is None:
-            self.say(figures)
-        else:
+        if self.console.is_terminal:
             self._bar.update(self._task, completed=share, figures=figures)
+        else:
+            self.say(figures)
 
 
 def open_cut(path: Path, length: int) -> Any:
@@ -158,21 +146,19 @@ def open_cut(path: Path, length: int) -> Any:
 
 def add_to_window(window: dict[str, Any], report: StepReport) -> None:
     """Add a step to the sums since the last line of the log."""
-    figures: dict[str, float] = {
-        **{key: getattr(report, key) for key in MEANS},
-        "steps": 1, "seconds": report.seconds, "too_short": report.too_short,
-        "skipped": int(not report.finite),
-    }  # fmt: skip
-    if not report.finite:
-        figures.update(dict.fromkeys(MEANS, 0.0), steps=0)
+    # A skipped step has no figures, and none of them may be NaN from then on.
+    figures = {key: getattr(report, key) if report.finite else 0.0 for key in MEANS}
+    figures["steps"] = int(report.finite)
+    figures["seconds"] = report.seconds
+    figures["too_short"] = report.too_short
+    figures["skipped"] = int(not report.finite)
     for key, value in figures.items():
         window[key] = window.get(key, 0) + value
     frames = [counts.tolist() for counts in report.frames]
-    before = window.get("frames") or [[0.0] * len(counts) for counts in frames]
-    window["frames"] = [
-        [old + new for old, new in zip(a, b, strict=True)]
-        for a, b in zip(before, frames, strict=True)
-    ]
+    if before := window.get("frames"):
+        pairs = zip(before, frames, strict=True)
+        frames = [[old + new for old, new in zip(a, b, strict=True)] for a, b in pairs]
+    window["frames"] = frames
 
 
 def say(text: str) -> None:

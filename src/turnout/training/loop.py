@@ -7,9 +7,10 @@ and started again does the same things in the same order.
 import itertools
 import json
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from safetensors.torch import save
 from torch import Tensor
@@ -17,6 +18,7 @@ from torch import Tensor
 from turnout.config import TrainConfig
 from turnout.config.plain import to_plain
 from turnout.data.batch import Batch
+from turnout.data.loader import Loader
 from turnout.errors import CheckpointError, ConfigError, RunStopped, TrainingError
 from turnout.evaluation.validation import Validation
 from turnout.files import sha256_of, write_whole
@@ -24,7 +26,6 @@ from turnout.model.speech_model import SpeechModel
 from turnout.training.checkpoints import Checkpoint, Checkpoints, all_finite, read_tensors
 from turnout.training.distributed import StopSignals
 from turnout.training.log import RunLog, add_to_window
-from turnout.training.objective import routed_feed_forwards
 from turnout.training.run_folder import CHECKPOINTS, VALIDATED
 from turnout.training.state import (
     RunState,
@@ -32,37 +33,14 @@ from turnout.training.state import (
     named_weights,
     restore_tensors,
     run_tensors,
-    share_done,
 )
 from turnout.training.step import Stepper
 
 MOST_SKIPPED = 10
 
-
-class BatchSource(Protocol):
-    """What the loop asks of a loader."""
-
-    @property
-    def fingerprint(self) -> str:
-        """Digest of audio and texts: a resumed run must find the same."""
-        ...
-
-    def plan(self, epoch: int, progress: float) -> Sequence[object]:
-        """One entry per batch that this rank gets in this epoch, equally many on every rank;
-        `progress` is the share of the run that was done when the epoch began."""
-        ...
-
-    def batches(self, epoch: int, start: int, progress: float) -> Iterator[Batch]:
-        """The batches of the plan from `start` on, without making those before it."""
-        ...
-
-
-class Validate(Protocol):
-    """What the loop asks of validation."""
-
-    def __call__(self, model: SpeechModel, cancelled: Callable[[], bool]) -> Validation | None:
-        """The scores, the same on every rank; None where any rank was told to stop."""
-        ...
+Validate = Callable[[SpeechModel, Callable[[], bool]], Validation | None]
+"""The scores of a model, the same on every rank; None where any rank was told to stop, which the
+second argument says of this one."""
 
 
 class Trainer:
@@ -72,7 +50,7 @@ class Trainer:
         self,
         config: TrainConfig,
         stepper: Stepper,
-        loader: BatchSource,
+        loader: Loader,
         validate: Validate,
         stop: StopSignals,
     ) -> None:
@@ -111,15 +89,17 @@ class Trainer:
             self._save_if_due()
             if self.share() >= 1.0:
                 return
+            # The batches have no end: a step's may begin in one epoch and end in the next.
             self._step(list(itertools.islice(batches, self.config.optimizer.accumulate)))
 
     def share(self) -> float:
-        """How much of the run is done: of the limit that will be reached first."""
-        state = self.state
-        epochs = float(state.epoch)
-        if self.config.max_epochs is not None:
-            epochs += state.position / self._plan_length()
-        return share_done(self.config, step=state.step, epochs=epochs, seconds=state.seconds)
+        """How much of the run is done, from 0 to 1: of whichever limit is reached first."""
+        config, state = self.config, self.state
+        done = [(state.step, config.max_steps), (state.seconds / 3600, config.max_hours)]
+        if config.max_epochs is not None:
+            done.append((state.epoch + state.position / self._plan_length(), config.max_epochs))
+        shares = [now / limit if limit else 1.0 for now, limit in done if limit is not None]
+        return min(max(shares), 1.0)
 
     def _plan_length(self) -> int:
         """Batches of this epoch, the same number on every rank."""
@@ -165,25 +145,22 @@ class Trainer:
         if self.log is not None:
             self.log.step(state, report)
         if not report.finite:
-            self._skipped(self._suspects(batches, report.own_finite))
+            self._skipped(batches, report.own_finite)
         if state.step % self.config.log_every == 0:
             if self.log is not None:
                 self.log.window(state, report.rate, self.share(), self._idle_experts())
             state.window = {}
 
-    def _suspects(self, batches: list[Batch], own_finite: bool) -> str:
-        """Utterances of a step that was not finite: of the ranks whose losses were not, or of all
-        where only the gradient was not."""
-        names = [name for batch in batches for name in batch.utterance_ids]
-        first = f"{', '.join(names[:3])}{' ...' if len(names) > 3 else ''}"
-        told = map(json.loads, self.ranks.gather_text(json.dumps([own_finite, first])))
-        everybody = [(fine, names) for fine, names in told]
-        guilty = [names for fine, names in everybody if not fine]
-        return "; ".join(guilty or [names for _, names in everybody])
-
-    def _skipped(self, first: str) -> None:
-        """Say it, and end the run where nothing else happens any more."""
+    def _skipped(self, batches: list[Batch], own_finite: bool) -> None:
+        """Say which utterances a step had that was not finite: those of the ranks whose losses were
+        not, or of all where only the gradient was not. End the run where nothing else happens."""
         state = self.state
+        names = [name for batch in batches for name in batch.utterance_ids]
+        own = f"{', '.join(names[:3])}{' ...' if len(names) > 3 else ''}"
+        told = self.ranks.gather_text(json.dumps([own_finite, own]))
+        everybody = [json.loads(text) for text in told]
+        guilty = [said for fine, said in everybody if not fine]
+        first = "; ".join(guilty or [said for _, said in everybody])
         if self.log is not None:
             self.log.say(
                 f"warning: step {state.step} skipped: loss or gradient is not finite ({first})"
@@ -196,22 +173,14 @@ class Trainer:
 
     def _idle_experts(self) -> tuple[str, ...]:
         """Experts that got no frame since the last line of the log."""
-        names = [
-            f"{part} {name}"
-            for part, module in (("encoder", self.model.encoder), ("decoder", self.model.decoder))
-            for name, _ in ([] if module is None else routed_feed_forwards(module))
-        ]
+        names = self.stepper.objective.experts
         counts = self.state.window.get("frames", [])
         return tuple(
-            f"{name} expert {expert}"
+            f"{name.replace('.', ' ', 1)} expert {expert}"
             for name, frames in zip(names, counts, strict=True)
             for expert, count in enumerate(frames)
             if not count
         )
-
-    def _asked_to_stop(self) -> int:
-        """The signal that any rank received."""
-        return self.ranks.largest(self.stop.received)
 
     def _save_if_due(self) -> None:
         """Save every so many steps, at the end, and when asked to stop (which then happens)."""
@@ -222,7 +191,7 @@ class Trainer:
 
     def stop_if_asked(self) -> None:
         """Raise RunStopped, the step saved, where any rank received a signal."""
-        number = self._asked_to_stop()
+        number = self.ranks.largest(self.stop.received)
         if number:
             self.save()
             raise RunStopped(
@@ -243,7 +212,7 @@ class Trainer:
                 "start again to go on from the last one, with a lower optimizer.learning_rate"
             )
         fields: dict[str, Any] = {
-            "state": self.state.to_json(),
+            "state": asdict(self.state),
             "log": {} if self.log is None else self.log.lengths(),
             "ranks": self.ranks.size,
             "data": self.loader.fingerprint,
@@ -272,7 +241,8 @@ class Trainer:
         if not due or not state.step or state.validated_step == state.step:
             return
         found = self.validate(self.model, lambda: self.stop.received != 0)
-        if self._asked_to_stop() or found is None:
+        # Asked whatever was found: every rank takes part.
+        if self.ranks.largest(self.stop.received) or found is None:
             return
         entry = self._keep_weights(found.score)
         newest = [*state.validated, entry]
@@ -285,6 +255,7 @@ class Trainer:
     def _keep_weights(self, score: float | None) -> Validated:
         """Write the weights of this step into a file of their own."""
         name = f"step-{self.state.step:08d}.safetensors"
+        # By every rank: the digest belongs to a state that all of them hold.
         data = save({n: t.detach().cpu() for n, t in named_weights(self.model).items()})
         if self.ranks.first:
             write_whole(self.folder / VALIDATED / name, data)

@@ -10,20 +10,21 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional
 
-from turnout.config import ModelConfig, ObjectiveConfig
+from turnout.config import ObjectiveConfig
 from turnout.data.batch import IGNORED, Batch
-from turnout.experts import FeedForward
+from turnout.experts.feed_forward import FeedForward
 from turnout.experts.routing import (
     Routing,
     balance_loss,
     frames_per_expert,
     probability_per_expert,
 )
-from turnout.model.speech_model import SpeechModel, SpeechOutput
+from turnout.model.decoder import DecoderOutput
+from turnout.model.speech_model import EncoderOutput, SpeechModel
 from turnout.training.distributed import Ranks
 
 
@@ -58,88 +59,69 @@ class Objective:
     def __init__(self, config: ObjectiveConfig, model: SpeechModel, ranks: Ranks) -> None:
         self.config = config
         self.ranks = ranks
-        shape: ModelConfig = model.config
+        shape = model.config
         self.ctc_weight = (
             0.0 if not shape.ctc else config.ctc_weight if shape.decoder.num_layers else 1.0
         )
-        self.encoder_experts = expert_counts(model.encoder)
-        self.decoder_experts = expert_counts(model.decoder)
-        self.group_sizes = [
-            routing.num_experts if routing.learned else None
-            for routing, experts in (
-                (shape.encoder.routing, self.encoder_experts),
-                (shape.decoder.routing, self.decoder_experts),
-            )
-            for _ in experts
-        ]
+        self.experts = routed_feed_forwards(model)
+        self.group_sizes: list[int | None] = []
+        for name in self.experts:
+            routing = (shape.encoder if name.startswith("encoder") else shape.decoder).routing
+            self.group_sizes.append(routing.num_experts if routing.learned else None)
 
-    def __call__(self, output: SpeechOutput, batch: Batch, counts: StepCounts) -> Parts:
+    def __call__(
+        self, output: tuple[EncoderOutput, DecoderOutput | None], batch: Batch, counts: StepCounts
+    ) -> Parts:
         """The parts for one micro-batch; `counts` are those of the whole step."""
+        encoded, decoded = output
         zero = batch.log_mel.new_zeros(())
-        ctc, too_short = zero, zero
-        if output.ctc_logits is not None:
-            ctc, too_short = ctc_loss(output, batch)
-        attention, right = zero, zero
-        if output.token_logits is not None:
+        ctc, too_short, attention, right = zero, zero, zero, zero
+        if encoded.ctc_logits is not None:
+            ctc, too_short = ctc_loss(encoded.ctc_logits, encoded.frame_mask, batch)
+        if decoded is not None:
             attention, right = attention_loss(
-                output.token_logits, batch.labels, self.config.label_smoothing
+                decoded.logits, batch.labels, self.config.label_smoothing
             )
         ctc = ctc / max(counts.ctc_tokens, 1.0)
         attention = attention / max(counts.labels, 1.0)
-        balance, frames = self._balance(output, zero)
+        routings = [*encoded.routings, *(() if decoded is None else decoded.routings)]
+        balance, frames = self._balance(routings, zero)
         loss = self.ctc_weight * ctc + (1 - self.ctc_weight) * attention
         loss = loss + self.config.balance_weight * balance / counts.micro_steps
         local = torch.stack([ctc, attention, too_short, right]).detach()
         return Parts(loss, local, balance.detach(), frames)
 
     def _balance(
-        self, output: SpeechOutput, zero: Tensor
+        self, routings: list[Routing], zero: Tensor
     ) -> tuple[Float[Tensor, ""], tuple[Tensor, ...]]:
         """Switch adds the loss of every routed layer, and so does this."""
-        frames, probabilities = self._sums(output, zero)
-        if not frames:
+        if not self.experts:
             return zero, ()
-        totals = self.ranks.sum(torch.cat([*frames, *(p.detach() for p in probabilities)]))
-        sizes = [len(counts) for counts in frames]
-        summed = totals.split(sizes + sizes)
+        frames = [frames_per_expert(routing) for routing in routings]
+        probabilities = [probability_per_expert(routing) for routing in routings]
+        sizes = list(self.experts.values())
+        # A decoder that this rank's batch did not use: other ranks may have used theirs.
+        unused = [zero.new_zeros(size) for size in sizes[len(routings) :]]
+        own = [*probabilities, *unused]
+        totals = self.ranks.sum(torch.cat([*frames, *unused, *(part.detach() for part in own)]))
+        summed = totals.split(sizes * 2)
+        taken, shares = summed[: len(sizes)], summed[len(sizes) :]
         total = zero
         for index, group_size in enumerate(self.group_sizes):
             if group_size is not None:
                 # The value of the sum over ranks, the gradient of this rank's part of it.
-                own = probabilities[index]
-                whole = own + (summed[len(sizes) + index] - own.detach())
-                total = total + balance_loss(summed[index], whole, group_size)
-        return total, tuple(summed[: len(sizes)])
-
-    def _sums(self, output: SpeechOutput, zero: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """Frames and probabilities per expert of every routed feed-forward of the model; zeros for
-        a decoder that this rank's batch did not use, since other ranks may have used theirs."""
-        frames: list[Tensor] = []
-        probabilities: list[Tensor] = []
-        for routings, experts in (
-            (output.encoder_routings, self.encoder_experts),
-            (output.decoder_routings, self.decoder_experts),
-        ):
-            used: tuple[Routing | None, ...] = routings or (None,) * len(experts)
-            for routing, count in zip(used, experts, strict=True):
-                none = zero.new_zeros(count)
-                frames.append(none if routing is None else frames_per_expert(routing))
-                probabilities.append(none if routing is None else probability_per_expert(routing))
-        return frames, probabilities
+                whole = own[index] + (shares[index] - own[index].detach())
+                total = total + balance_loss(taken[index], whole, group_size)
+        return total, taken
 
 
-def expert_counts(part: torch.nn.Module | None) -> list[int]:
-    """Experts of each routed feed-forward, in order of depth."""
-    return [] if part is None else [count for _, count in routed_feed_forwards(part)]
-
-
-def routed_feed_forwards(part: torch.nn.Module) -> list[tuple[str, int]]:
-    """Name and number of experts of each routed feed-forward, in order of depth."""
-    return [
-        (name, len(module.bank.experts))
-        for name, module in part.named_modules()
+def routed_feed_forwards(model: SpeechModel) -> dict[str, int]:
+    """Each routed feed-forward's name and number of experts, in order of depth."""
+    return {
+        name: len(module.bank.experts)
+        for name, module in model.named_modules()
         if isinstance(module, FeedForward) and module.rule is not None
-    ]
+    }
 
 
 def count_step(batches: list[Batch], ranks: Ranks) -> tuple[StepCounts, float]:
@@ -153,21 +135,19 @@ def count_step(batches: list[Batch], ranks: Ranks) -> tuple[StepCounts, float]:
     return StepCounts(ctc_tokens, labels, len(batches)), seconds
 
 
-def ctc_loss(output: SpeechOutput, batch: Batch) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+def ctc_loss(
+    logits: Float[Tensor, "batch hidden vocabulary"],
+    frame_mask: Bool[Tensor, "batch hidden"],
+    batch: Batch,
+) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
     """CTC summed over utterances, in float32, and how many were too short for their target; these
     add zero (id 0 is the blank)."""
-    assert output.ctc_logits is not None
-    log_probs = output.ctc_logits.float().log_softmax(dim=-1).transpose(0, 1)
-    frames = output.frame_mask.sum(dim=1)
+    log_probs = logits.float().log_softmax(dim=-1).transpose(0, 1)
+    frames, lengths = frame_mask.sum(dim=1), batch.ctc_lengths
     loss = functional.ctc_loss(
-        log_probs,
-        batch.ctc_targets,
-        frames,
-        batch.ctc_lengths,
-        reduction="sum",
-        zero_infinity=True,
+        log_probs, batch.ctc_targets, frames, lengths, reduction="sum", zero_infinity=True
     )
-    return loss, (frames_needed(batch.ctc_targets, batch.ctc_lengths) > frames).sum().float()
+    return loss, (frames_needed(batch.ctc_targets, lengths) > frames).sum().float()
 
 
 def frames_needed(
@@ -186,13 +166,8 @@ def attention_loss(
     label_smoothing: float,
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
     """Cross-entropy summed over trained positions, in float32, and how many were right."""
-    flat = logits.float().flatten(0, 1)
+    flat, wanted = logits.float().flatten(0, 1), labels.flatten()
     loss = functional.cross_entropy(
-        flat,
-        labels.flatten(),
-        ignore_index=IGNORED,
-        label_smoothing=label_smoothing,
-        reduction="sum",
+        flat, wanted, ignore_index=IGNORED, label_smoothing=label_smoothing, reduction="sum"
     )
-    right = (flat.argmax(dim=-1) == labels.flatten()).sum().float()
-    return loss, right
+    return loss, (flat.argmax(dim=-1) == wanted).sum().float()

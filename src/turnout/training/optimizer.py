@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from turnout.config import OptimizerConfig
-from turnout.experts.bank import tied_experts
+from turnout.experts.bank import ExpertBank
 
 
 def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.AdamW:
@@ -38,11 +38,18 @@ def learning_rate(config: OptimizerConfig, step: int, share: float, warm_share: 
 
 
 class Gradients:
-    """The gradients of a step: experts tied or apart, the global norm, clipping."""
+    """The gradients of a step: experts tied or apart, and the global norm."""
 
     def __init__(self, model: nn.Module) -> None:
         self.parameters = [p for p in model.parameters() if p.requires_grad]
-        self.tied = [same for bank in tied_experts(model) for same in bank]
+        banks = [module for module in model.modules() if isinstance(module, ExpertBank)]
+        # A list for each tensor of an expert: that tensor of every expert of the bank.
+        self.tied = [
+            same
+            for bank in banks
+            if len(bank.experts) > 1
+            for same in zip(*(expert.parameters() for expert in bank.experts), strict=True)
+        ]
 
     @torch.no_grad()
     def make_equal(self) -> None:
@@ -66,11 +73,6 @@ class Gradients:
         copies = {id(p) for same in self.tied for p in same[1:]} if tied else set()
         counted = [_gradient(p) for p in self.parameters if id(p) not in copies]
         return torch.nn.utils.get_total_norm(counted)
-
-    @torch.no_grad()
-    def clip(self, norm: Tensor, largest: float) -> None:
-        """Scale all gradients so that the norm is at most `largest`."""
-        torch.nn.utils.clip_grads_with_norm_(self.parameters, largest, norm)
 
 
 def _gradient(parameter: nn.Parameter) -> Tensor:

@@ -6,14 +6,13 @@ micro-step, rank), and batches derive theirs from (seed, epoch, utterance id).
 
 import hashlib
 import random
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from turnout.config import TrainConfig
 from turnout.errors import CheckpointError
 
 WEIGHT, FIRST_MOMENT, SECOND_MOMENT = "weights/", "first_moment/", "second_moment/"
@@ -59,7 +58,7 @@ class RunState:
 
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> "RunState":
-        """The inverse of `to_json`; raises CheckpointError for fields of another version."""
+        """The inverse of `asdict`; raises CheckpointError for fields of another version."""
         try:
             validated = [Validated(**entry) for entry in fields["validated"]]
             return cls(**{**fields, "validated": validated})
@@ -69,28 +68,13 @@ class RunState:
                 "that version, or begin again in another output folder"
             ) from error
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain values."""
-        return asdict(self)
-
-
-def share_done(config: TrainConfig, *, step: float, epochs: float, seconds: float) -> float:
-    """How much of a run is done, from 0 to 1: of whichever limit is reached first."""
-    done = (
-        (step, config.max_steps),
-        (epochs, config.max_epochs),
-        (seconds / 3600, config.max_hours),
-    )
-    shares = (now / limit if limit else 1.0 for now, limit in done if limit is not None)
-    return min(max(shares), 1.0)
-
 
 def seed_step(seed: int, step: int, micro_step: int, rank: int) -> None:
     """Seed every generator that dropout, jitter or a library could draw from."""
     words = f"{seed}/{step}/{micro_step}/{rank}".encode()
     number = int.from_bytes(hashlib.sha256(words).digest()[:8], "little")
     random.seed(number)
-    np.random.seed(number % 2**32)
+    np.random.seed(number % 2**32)  # it takes no more bits
     torch.manual_seed(number)
 
 
@@ -128,14 +112,9 @@ def restore_tensors(
         for name, parameter in model.named_parameters()
         if updates and parameter.requires_grad
     }
-    expected = {**{WEIGHT + name: tensor for name, tensor in weights.items()}, **moments}
-    wrong = sorted(
-        name
-        for name in expected.keys() | tensors.keys()
-        if name not in expected
-        or name not in tensors
-        or expected[name].shape != tensors[name].shape
-    )
+    expected = {WEIGHT + name: tensor for name, tensor in weights.items()} | moments
+    shapes = ({(name, tensor.shape) for name, tensor in of.items()} for of in (expected, tensors))
+    wrong = sorted({name for name, _ in set.symmetric_difference(*shapes)})
     if wrong:
         raise CheckpointError(
             f"the checkpoint's tensors do not fit the model: {', '.join(wrong[:3])}"

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.utils import clip_grads_with_norm_
 
 from turnout.config import TrainConfig
 from turnout.data.batch import Batch
@@ -41,7 +42,7 @@ class StepReport:
     own_finite: bool
     """Whether this rank had its part in that: False where its own losses were not finite."""
     utterances: str
-    """Digest of the utterance ids, in order."""
+    """Digest of the ids of all ranks' utterances, in order."""
     frames: tuple[Tensor, ...]
     """Frames of each expert of each routed feed-forward."""
 
@@ -61,6 +62,7 @@ class Stepper:
         """Take step `state.step`, or skip it where loss or gradient is not finite anywhere;
         `share` of the run is done before it. `state` is only read."""
         config = self.config
+        ids = "\n".join(name for batch in batches for name in batch.utterance_ids)
         counts, seconds = count_step(batches, self.ranks)
         rate = learning_rate(config.optimizer, state.step, share, state.warm_share)
         self.model.train()
@@ -74,7 +76,10 @@ class Stepper:
         loss = weight * ctc + (1 - weight) * attention + config.objective.balance_weight * balance
         finite = bool(torch.isfinite(norm)) and abs(loss) < float("inf")
         if finite:
-            self._update(norm, rate)
+            clip_grads_with_norm_(self.gradients.parameters, config.optimizer.clip_norm, norm)
+            for group in self.optimizer.param_groups:
+                group["lr"] = rate
+            self.optimizer.step()
         return StepReport(
             loss=loss,
             ctc=ctc,
@@ -87,7 +92,7 @@ class Stepper:
             seconds=seconds,
             finite=finite,
             own_finite=bool(torch.isfinite(sums).all()),
-            utterances=self._digest(batches),
+            utterances=digest("\n".join(self.ranks.gather_text(digest(ids)))),
             frames=frames,
         )
 
@@ -118,22 +123,9 @@ class Stepper:
             parts.loss.backward()
             sums += parts.local
             balance += float(parts.balance) / len(batches)
-            frames = tuple(
-                new if not frames else new + frames[index] for index, new in enumerate(parts.frames)
-            )
+            frames = tuple(map(torch.add, parts.frames, frames)) if frames else parts.frames
         self.ranks.sum_gradients(self.gradients.parameters)
         return sums, balance, frames
-
-    def _update(self, norm: Tensor, rate: float) -> None:
-        self.gradients.clip(norm, self.config.optimizer.clip_norm)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        self.optimizer.step()
-
-    def _digest(self, batches: list[Batch]) -> str:
-        """Of the ids of all ranks' utterances, in order."""
-        ids = "\n".join(name for batch in batches for name in batch.utterance_ids)
-        return digest("\n".join(self.ranks.gather_text(digest(ids))))
 
 
 def digest(text: str) -> str:

@@ -4,18 +4,19 @@ import dataclasses
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 
 import torch
 
 from turnout.backends.torch import load_weights
-from turnout.config import CorpusConfig, ModelConfig, TrainConfig
+from turnout.config import CorpusConfig, TrainConfig
 from turnout.corpora.clips import Clip, read_corpora, training_clips
 from turnout.data.loader import Loader
 from turnout.data.workers import death_noticed
 from turnout.errors import ConfigError
 from turnout.evaluation.dev_set import shared_dev_utterances
-from turnout.evaluation.validation import Validator
+from turnout.evaluation.validation import validate
 from turnout.export.save import save_model
 from turnout.files import remove_leftovers, sha256_of, write_whole
 from turnout.model.build import build_model
@@ -103,7 +104,9 @@ def build_trainer(
     say: Callable[[str], None],
 ) -> Trainer:
     """Data, model and optimizer, the weights random."""
-    shape = with_vocabulary_of(config.model, tokenizer)
+    # As many rows as the tokenizer has ids: fewer than were asked for, where texts are few.
+    vocabulary = dataclasses.replace(config.model.vocabulary, size=tokenizer.size)
+    shape = dataclasses.replace(config.model, vocabulary=vocabulary)
     loader = Loader(
         config.data,
         shape,
@@ -120,10 +123,10 @@ def build_trainer(
     if loader.left_out:
         say(f"warning: {len(loader.left_out)} recordings are left out")
     dev = shared_dev_utterances(config.data, shape, ranks.gather_text)
-    validator = Validator(dev[ranks.rank :: ranks.size], tokenizer, ranks.gather_text)
+    scores = partial(validate, dev[ranks.rank :: ranks.size], tokenizer, ranks.gather_text)
     seed_step(config.seed, -1, 0, 0)
     model = build_model(shape).to(ranks.device)
-    return Trainer(config, Stepper(config, model, ranks), loader, validator, StopSignals())
+    return Trainer(config, Stepper(config, model, ranks), loader, scores, StopSignals())
 
 
 def begin_or_resume(trainer: Trainer, say: Callable[[str], None]) -> dict[str, int]:
@@ -134,7 +137,10 @@ def begin_or_resume(trainer: Trainer, say: Callable[[str], None]) -> dict[str, i
     trainer.ranks.barrier()
     checkpoint = trainer.checkpoints.newest(lambda text: say(f"warning: {text}"))
     if checkpoint is None:
-        begin(trainer.config, trainer.stepper, say)
+        if trainer.config.init_from is not None:
+            start_from(trainer.config.init_from, trainer.model, say)
+        if trainer.config.tie_experts_until:
+            trainer.stepper.gradients.make_equal()
         return {}
     trainer.restore(checkpoint)
     compare_ranks(checkpoint, trainer, say)
@@ -147,14 +153,6 @@ def open_log(trainer: Trainer, lengths: dict[str, int]) -> AbstractContextManage
     if not trainer.ranks.first:
         return nullcontext()
     return RunLog(trainer.folder, trainer.state, lengths)
-
-
-def begin(config: TrainConfig, stepper: Stepper, say: Callable[[str], None]) -> None:
-    """The weights of step 0."""
-    if config.init_from is not None:
-        start_from(config.init_from, stepper.model, say)
-    if config.tie_experts_until:
-        stepper.gradients.make_equal()
 
 
 def start_from(name: str, model: SpeechModel, say: Callable[[str], None]) -> None:
@@ -204,13 +202,9 @@ def run_tokenizer(config: TrainConfig, clips: Clips, folder: Path, ranks: Ranks)
 def keep_tokenizer(config: TrainConfig, clips: Clips, folder: Path) -> None:
     """Make the run's tokenizer where it is missing, its SHA-256 written into `run.json` first."""
     path, run = folder / TOKENIZER, read_run(folder / RUN)
-    made = None
-    if path.exists():
-        digest = sha256_of(path.read_bytes())
-    else:
-        made = new_tokenizer(config, clips)
-        digest = sha256_of(made)
+    made = None if path.exists() else new_tokenizer(config, clips)
     if "tokenizer" not in run:
+        digest = sha256_of(path.read_bytes() if made is None else made)
         write_run(folder / RUN, {**run, "tokenizer": digest})
     if made is not None:
         write_whole(path, made)
@@ -231,12 +225,6 @@ def training_texts(corpora: Sequence[CorpusConfig], clips: Clips) -> Iterator[st
         for clip in training_clips(clips[corpus.cuts]):
             yield clip.text
             yield from clip.translations.values()
-
-
-def with_vocabulary_of(model: ModelConfig, tokenizer: Tokenizer) -> ModelConfig:
-    """The model's shape with as many rows as the tokenizer has ids."""
-    vocabulary = dataclasses.replace(model.vocabulary, size=tokenizer.size)
-    return dataclasses.replace(model, vocabulary=vocabulary)
 
 
 @contextmanager

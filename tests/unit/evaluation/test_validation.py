@@ -16,7 +16,7 @@ from turnout.data.common_clips import alone
 from turnout.evaluation.dev_set import DevUtterance, dev_utterances
 from turnout.evaluation.evaluate import evaluate
 from turnout.evaluation.score_rows import ScoredText
-from turnout.evaluation.validation import Validation, Validator
+from turnout.evaluation.validation import Validation, validate
 from turnout.guidance import Bandwidth, Task
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
@@ -126,7 +126,7 @@ def never() -> bool:
 def test_validation_and_evaluate_count_the_same(cuts: Path, transcriber, dev) -> None:
     """Where both hear the same: without what a telephone was put before, the language told."""
     native = [item for item in dev if ("telephone" in item.clip.path) == _narrow(item)]
-    found = Validator(native, transcriber.tokenizer, alone)(transcriber.backend.model, never)
+    found = validate(native, transcriber.tokenizer, alone, transcriber.backend.model, never)
     assert found is not None
     report = evaluate(transcriber, [cuts], TranscriptionOptions(task="both", language="en"))
 
@@ -156,9 +156,9 @@ def test_the_number_of_ranks_changes_no_figure(transcriber, dev) -> None:
         told.append(text)
         return [text]
 
-    Validator(dev[1::2], tokenizer, first)(model, never)
-    two = Validator(dev[::2], tokenizer, lambda text: [text, told[0]])(model, never)
-    one = Validator(dev, tokenizer, alone)(model, never)
+    validate(dev[1::2], tokenizer, first, model, never)
+    two = validate(dev[::2], tokenizer, lambda text: [text, told[0]], model, never)
+    one = validate(dev, tokenizer, alone, model, never)
     assert one is not None and two is not None
     assert (one.score, one.to_plain()) == (two.score, two.to_plain())
 
@@ -166,5 +166,6 @@ def test_the_number_of_ranks_changes_no_figure(transcriber, dev) -> None:
 @pytest.mark.parametrize("rank", ["this", "another"])
 def test_where_one_rank_is_told_to_stop_none_has_scores(rank: str, transcriber, dev) -> None:
     told = ["null", "[]"] if rank == "another" else ["[]"]
-    validator = Validator(dev[:1], transcriber.tokenizer, lambda text: [text, *told])
-    assert validator(transcriber.backend.model, lambda: rank == "this") is None
+    model, tokenizer = transcriber.backend.model, transcriber.tokenizer
+    stopped = lambda: rank == "this"  # noqa: E731
+    assert validate(dev[:1], tokenizer, lambda text: [text, *told], model, stopped) is None

@@ -36,22 +36,23 @@ def window(start, frames, value=0):
 
 
 def test_one_window_is_taken_as_it_is():
-    found = trace(CountingBackend(), [window(0.0, 9)], GUIDANCE)
-    assert found.expert_index.tolist() == [[0, 1, 2], [1, 2, 3]]
-    assert found.log_mel.shape == (9, 80)
+    log_mel, expert_index = trace(CountingBackend(), [window(0.0, 9)], GUIDANCE)
+    assert expert_index.tolist() == [[0, 1, 2], [1, 2, 3]]
+    assert log_mel.shape == (9, 80)
 
 
 def test_windows_lie_where_they_belong_and_gaps_have_no_expert():
-    found = trace(CountingBackend(), [window(0.0, 8), window(0.16, 8, 3)], GUIDANCE)
-    assert found.expert_index[0].tolist() == [0, 1, -1, -1, 3, 0]
-    assert found.log_mel[:, 0].tolist() == [0] * 16 + [3] * 8
+    windows = [window(0.0, 8), window(0.16, 8, 3)]
+    log_mel, expert_index = trace(CountingBackend(), windows, GUIDANCE)
+    assert expert_index[0].tolist() == [0, 1, -1, -1, 3, 0]
+    assert log_mel[:, 0].tolist() == [0] * 16 + [3] * 8
 
 
 def test_a_window_that_overhangs_by_a_fraction_is_cut():
-    found = trace(CountingBackend(), [window(0.0, 6), window(0.06, 5)], GUIDANCE)
-    assert found.expert_index.shape == (2, 3)
+    _, expert_index = trace(CountingBackend(), [window(0.0, 6), window(0.06, 5)], GUIDANCE)
+    assert expert_index.shape == (2, 3)
 
 
 def test_a_recording_without_a_frame_has_no_experts():
-    assert trace(CountingBackend(), [window(0.0, 0)], GUIDANCE).expert_index.shape == (2, 0)
-    assert trace(CountingBackend(), [], GUIDANCE).log_mel.shape == (0, 80)
+    assert trace(CountingBackend(), [window(0.0, 0)], GUIDANCE)[1].shape == (2, 0)
+    assert trace(CountingBackend(), [], GUIDANCE)[0].shape == (0, 80)

@@ -3,7 +3,7 @@
 import json
 import signal
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -142,7 +142,7 @@ def test_a_checkpoint_of_another_shape_is_refused_whole(tmp_path: Path) -> None:
 
 
 def test_a_state_of_another_version_is_refused() -> None:
-    fields = RunState(step=3).to_json()
+    fields = asdict(RunState(step=3))
     assert RunState.from_json(fields) == RunState(step=3)
     with pytest.raises(CheckpointError, match="another version"):
         RunState.from_json({**fields, "unheard_of": 1})

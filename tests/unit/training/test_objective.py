@@ -11,7 +11,8 @@ from tests.unit.training.toy import joined, toy_batch, toy_config, toy_model
 from turnout.config import ObjectiveConfig, RoutingConfig
 from turnout.data.batch import Batch, padded_ids
 from turnout.model.build import build_model
-from turnout.model.speech_model import SpeechModel, SpeechOutput
+from turnout.model.decoder import DecoderOutput
+from turnout.model.speech_model import EncoderOutput, SpeechModel
 from turnout.training.distributed import Ranks, open_fabric
 from turnout.training.objective import (
     Objective,
@@ -36,7 +37,7 @@ def ranks(tmp_path) -> Ranks:
     return Ranks(open_fabric(toy_config(tmp_path)))
 
 
-def run(model: SpeechModel, batch: Batch) -> SpeechOutput:
+def run(model: SpeechModel, batch: Batch) -> tuple[EncoderOutput, DecoderOutput | None]:
     return model(
         batch.log_mel, batch.frame_mask, batch.encoder_guide, batch.bandwidth, batch.rows,
         batch.tokens, batch.token_counts, batch.decoder_guide,
@@ -73,7 +74,7 @@ def test_ctc_is_per_target_token_and_equals_the_definition(ranks: Ranks) -> None
     torch.manual_seed(0)
     model, batch = build_model(toy_model()).eval(), toy_batch("b")
     with torch.no_grad():
-        output = run(model, batch)
+        output, _ = run(model, batch)
         parts = parts_of(model, batch, ranks)
     total = 0.0
     assert output.ctc_logits is not None
@@ -92,11 +93,10 @@ def test_ctc_is_per_target_token_and_equals_the_definition(ranks: Ranks) -> None
 def test_an_utterance_too_short_for_its_target_adds_zero_and_is_counted(ranks: Ranks) -> None:
     logits = torch.zeros(2, 4, 9, requires_grad=True)
     mask = torch.tensor([[True] * 4, [True] * 4])
-    output = SpeechOutput(logits, mask, None, (), ())
     targets, lengths = padded_ids([[5, 5, 5], [5, 6, 7, 8]], 0), torch.tensor([3, 4])
     assert frames_needed(targets, lengths).tolist() == [5, 4]
     batch = replace(toy_batch("c", 2), ctc_targets=targets, ctc_lengths=lengths)
-    loss, too_short = ctc_loss(output, batch)
+    loss, too_short = ctc_loss(logits, mask, batch)
     loss.backward()
     assert int(too_short) == 1
     assert math.isfinite(float(loss.detach()))
