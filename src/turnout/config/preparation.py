@@ -8,16 +8,9 @@ from turnout.config.bounds import require
 from turnout.config.transcription import MAX_DURATION_SECONDS
 
 ManifestKind = Literal[
-    "auto",
-    "nemo",
-    "kaldi",
-    "table",
-    "huggingface",
-    "lhotse",
-    "fsdd",
-    "arabic_commands",
-    "librispeech",
-]
+    "auto", "nemo", "kaldi", "table", "huggingface", "lhotse",
+    "fsdd", "arabic_commands", "librispeech",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
