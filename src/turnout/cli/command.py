@@ -100,21 +100,19 @@ def _run(app: App, words: list[str]) -> int:
     try:
         require_extra(words)
         result = app(words, print_error=False, exit_on_error=False, result_action="return_value")
+        return result if isinstance(result, int) else 0
     except TurnoutError as error:
-        return _fail(str(error), error.exit_status)
+        message, status = str(error), error.exit_status
     except CycloptsError as error:
-        return _fail(_words_of(error), UsageError.exit_status)
+        message, status = _words_of(error), UsageError.exit_status
     except BrokenPipeError:
         raise
     except OSError as error:
         name = f"{error.filename}: " if error.filename else ""
-        return _fail(f"{name}{error.strerror or error}", TurnoutError.exit_status)
+        message, status = f"{name}{error.strerror or error}", TurnoutError.exit_status
     except MemoryError:
-        return _fail("out of memory: a smaller --batch-size needs less", TurnoutError.exit_status)
-    return result if isinstance(result, int) else 0
-
-
-def _fail(message: str, status: int) -> int:
+        message = "out of memory: a smaller --batch-size needs less"
+        status = TurnoutError.exit_status
     complain(f"error: {message}")
     return status
 

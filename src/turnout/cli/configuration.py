@@ -24,22 +24,32 @@ def read_config(path: Path, kind: type, more: tuple[str, ...] = ()) -> dict[str,
     try:
         content = parse_yaml(path.read_text(encoding="utf-8"))[1]
     except OSError as error:
-        raise ConfigError(f"--config {path}: {_reason(error)}{_nearest_file(path)}") from error
+        reason = (error.strerror or str(error)).lower()
+        raise ConfigError(f"--config {path}: {reason}{_nearest_file(path)}") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"--config {path}: is not UTF-8 text; a YAML file is needed") from error
     except YamlError as error:
         place = f"{path}:{error.line}" if error.line else str(path)
         raise ConfigError(f"--config {place}: {error.reason}") from error
     content = {} if content is None else content
-    plain = {key: value for key, value in _mapping(content, str(path), "").items()
-             if key not in more}  # fmt: skip
-    _check_keys(plain, kind, str(path), "")
+    _check_keys(content, kind, path, more=more)
     return content
 
 
-def _check_keys(content: Mapping[str, Any], kind: type, file: str, prefix: str) -> None:
+def _check_keys(
+    content: Any, kind: type, file: Path, at: str = "", more: tuple[str, ...] = ()
+) -> None:
+    """Raise ConfigError for an unknown key, `at` this place of the file or inside it."""
+    if not isinstance(content, Mapping):
+        where = f"'{at}'" if at else "the file"
+        raise ConfigError(
+            f"--config {file}: {where} must hold 'key: value' pairs, not {type(content).__name__}"
+        )
     hints = get_type_hints(kind)
+    prefix = f"{at}." if at else ""
     for key, value in content.items():
+        if key in more:
+            continue
         name = key.replace("-", "_") if isinstance(key, str) else shown(key)
         if name not in hints:
             raise ConfigError(
@@ -48,21 +58,11 @@ def _check_keys(content: Mapping[str, Any], kind: type, file: str, prefix: str) 
         inner = next(_dataclasses_in(hints[name]), None)
         if inner is None or value is None:
             continue
-        if not is_dataclass(hints[name]):
-            for position, item in enumerate(value if isinstance(value, list) else [value]):
-                place = f"{prefix}{key}[{position}]"
-                _check_keys(_mapping(item, file, place), inner, file, f"{place}.")
-        else:
-            _check_keys(_mapping(value, file, f"{prefix}{key}"), inner, file, f"{prefix}{key}.")
-
-
-def _mapping(content: Any, file: str, key: str) -> Mapping[str, Any]:
-    if not isinstance(content, Mapping):
-        where = f"'{key}'" if key else "the file"
-        raise ConfigError(
-            f"--config {file}: {where} must hold 'key: value' pairs, not {type(content).__name__}"
-        )
-    return content
+        if is_dataclass(hints[name]):
+            _check_keys(value, inner, file, f"{prefix}{key}")
+            continue
+        for position, item in enumerate(value if isinstance(value, list) else [value]):
+            _check_keys(item, inner, file, f"{prefix}{key}[{position}]")
 
 
 def _dataclasses_in(hint: Any) -> Iterator[type]:
@@ -71,10 +71,6 @@ def _dataclasses_in(hint: Any) -> Iterator[type]:
         yield hint
     for inner in get_args(hint):
         yield from _dataclasses_in(inner)
-
-
-def _reason(error: OSError) -> str:
-    return (error.strerror or str(error)).lower()
 
 
 def _nearest_file(path: Path) -> str:

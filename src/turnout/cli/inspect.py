@@ -7,10 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from turnout.cli.options import MODEL, ModelOptions, Recording, check_targets, transcriber_of
-from turnout.cli.terminal import about, complain, note, show, status_of, write_file
+from turnout.cli.terminal import note, show, write_each, write_file
 from turnout.config.transcription import TaskName, TranscriptionOptions
-from turnout.errors import StorageError, TurnoutError
-from turnout.progress import progress
 
 if TYPE_CHECKING:
     from turnout.config import FeatureConfig
@@ -58,23 +56,17 @@ def inspect(
     layout = Layout.of(config)
     results = inspect_files(transcriber, audio, options)
     records: list[RoutingRecord] = []
-    failures: list[TurnoutError] = []
-    for path, result in zip(audio, progress(results, "inspecting", len(audio)), strict=True):
-        if isinstance(result, TurnoutError):
-            complain(f"error: {about(path, result)}")
-            failures.append(result)
-            continue
-        records.append(result)
-        try:
-            _write(path, result, layout, config.features, output)
-        except StorageError as error:
-            complain(f"error: {error}")
-            failures.append(error)
+
+    def write(path: Path, record: "RoutingRecord") -> None:
+        records.append(record)
+        _write(path, record, layout, config.features, output)
+
+    status = write_each(audio, results, "inspecting", write)
     if records:
         statistics = statistics_of(records, layout)
         show(statistics_table(statistics))
         write_file(output / SUMMARY, statistics_json(statistics, [one.name for one in records]))
-    return status_of(failures, len(audio))
+    return status
 
 
 def _write(

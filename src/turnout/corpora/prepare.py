@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
-from turnout.config.preparation import PrepareConfig
+from turnout.config.preparation import PrepareConfig, shares_of
 from turnout.corpora.entry import Entries, Entry, MeasuredEntry
 from turnout.corpora.measure import Measurer, settle_bandwidths
 from turnout.corpora.readers.kinds import reader_of
@@ -37,9 +37,9 @@ def prepare(source: Path, output: Path, config: PrepareConfig | None = None) -> 
     if not measured:
         raise ManifestError(str(source), None, None, _nothing(ledger))
     measured = list(settle_bandwidths(measured))
-    if config.shares is not None:
+    if shares := shares_of(config.split):
         measured = ledger.good(with_speakers(measured))
-        measured = ledger.good(split_by_speaker(measured, config.shares, config.seed))
+        measured = ledger.good(split_by_speaker(measured, shares, config.seed))
     splits = write_splits(by_split(measured), output)
     return Summary(splits=splits, skipped=tuple(ledger.skipped), notes=tuple(ledger.remarks))
 

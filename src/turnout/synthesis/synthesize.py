@@ -13,7 +13,7 @@ import numpy as np
 import soundfile
 
 from turnout.audio.features import SAMPLE_RATE
-from turnout.config.preparation import SynthesisConfig
+from turnout.config.preparation import SynthesisConfig, shares_of
 from turnout.corpora.entry import Entry, MeasuredEntry
 from turnout.corpora.manifest import Place
 from turnout.corpora.splits import assign_splits, by_split
@@ -54,9 +54,9 @@ def synthesize(grammar: Path, output: Path, config: SynthesisConfig | None = Non
     engine.check("variant", read.variants)
     sayings = draw_sayings(read, config)
     splits: dict[str, str] = {}
-    if config.shares is not None:
+    if shares := shares_of(config.split):
         counts = Counter(saying.voice.speaker for saying in sayings)
-        splits = assign_splits(counts, config.shares, config.seed)
+        splits = assign_splits(counts, shares, config.seed)
     spoken = [
         _spoken(saying, read, engine, output, splits.get(saying.voice.speaker))
         for saying in progress(sayings, "speaking", len(sayings))
