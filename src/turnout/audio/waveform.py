@@ -8,12 +8,11 @@ the limit. This file knows nothing of frames or models.
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from io import BytesIO, TextIOBase
 from os import PathLike
 from pathlib import Path
-from types import TracebackType
 from typing import BinaryIO, cast
 
 import numpy as np
@@ -71,17 +70,14 @@ class _Decoded:
 
     def __init__(self, waveform: Waveform) -> None:
         self.native_rate = waveform.native_rate
-        self._waveform = waveform
+        self.warnings = list(waveform.warnings)
+        self._samples = waveform.samples
 
     def blocks(self) -> Iterator[Floats]:
         """Views of the samples; whoever changes them changes the caller's, so they are copied."""
         size = BLOCK_SECONDS * SAMPLE_RATE
-        for start in range(0, len(self._waveform.samples), size):
-            yield self._waveform.samples[start : start + size, None].copy()
-
-    def warnings(self) -> list[str]:
-        """Those it was decoded with."""
-        return list(self._waveform.warnings)
+        for start in range(0, len(self._samples), size):
+            yield self._samples[start : start + size, None].copy()
 
     def close(self) -> None:
         """Nothing is open."""
@@ -131,7 +127,7 @@ class Recording:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What was amiss and was taken all the same; complete once the blocks are read."""
-        return tuple(self._decoder.warnings())
+        return tuple(self._decoder.warnings)
 
     def blocks(self) -> Iterator[Floats]:
         """Mono samples at 16 kHz, a few seconds a block; can be iterated once.
@@ -163,12 +159,7 @@ class Recording:
     def __enter__(self) -> "Recording":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _resampled(self) -> Iterator[Floats]:
@@ -227,17 +218,12 @@ def open_recording(
     if isinstance(source, str) and not source:
         raise UsageError("the name of a recording is empty: give its path")
     name = name or (os.fsdecode(source) if isinstance(source, str | PathLike) else "recording")
-    file = _open(source, name)
-    try:
+    with ExitStack() as opened:
+        file = opened.enter_context(_open(source, name))
         decoder = _Decoded(source) if isinstance(source, Waveform) else open_decoder(file, name)
-        try:
-            _check(decoder, name, channel)
-        except AudioError:
-            decoder.close()
-            raise
-    except BaseException:
-        file.close()
-        raise
+        opened.enter_context(closing(decoder))
+        _check(decoder, name, channel)
+        opened.pop_all()  # the recording closes them from now on
     return Recording(decoder, file, name, max_duration, channel)
 
 
