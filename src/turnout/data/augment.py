@@ -126,18 +126,15 @@ class Augmenter:
         return noise * self.inside_telephone if narrow else noise
 
     def _finished(self, power: Floats, rng: np.random.Generator) -> Floats:
-        log_mel = log_mel_of(self._padded(power), self.model.features)
+        features, frames = self.model.features, len(power)
+        if features.padding == "window":
+            # As `audio.features.model_features` pads samples: silence has no power at all.
+            window = num_frames(round(self.model.window_seconds * SAMPLE_RATE), features)
+            power = np.pad(power, ((0, max(window - frames, 0)), (0, 0)))
+        log_mel = log_mel_of(power, features)
         # In place; what is silence anyway is not hidden.
-        masked(log_mel[: len(power)], self.config, rng)
+        masked(log_mel[:frames], self.config, rng)
         return log_mel
-
-    def _padded(self, power: Floats) -> Floats:
-        """As `audio.features.model_features` pads samples: silence has no power at all."""
-        features = self.model.features
-        window = num_frames(round(self.model.window_seconds * SAMPLE_RATE), features)
-        if features.padding == "none" or len(power) >= window:
-            return power
-        return np.pad(power, ((0, window - len(power)), (0, 0)))
 
     def _warp_matrix(self, warp: float, narrow: bool) -> Floats:
         low, _ = self.config.warp
@@ -201,13 +198,11 @@ def masked(log_mel: Floats, config: AugmentConfig, rng: np.random.Generator) -> 
     frames, mels = log_mel.shape
     mean = log_mel.mean()
     longest = min(config.time_mask_frames, int(frames * LONGEST_MASK_SHARE))
-    for _ in range(config.time_masks):
-        width = int(rng.integers(longest + 1))
-        first = int(rng.integers(frames - width + 1))
-        log_mel[first : first + width] = mean
     widest = min(config.mel_mask_bands, mels)
-    for _ in range(config.mel_masks):
-        width = int(rng.integers(widest + 1))
-        first = int(rng.integers(mels - width + 1))
-        log_mel[:, first : first + width] = mean
+    times, bands = (log_mel, longest, config.time_masks), (log_mel.T, widest, config.mel_masks)
+    for rows, most, masks in (times, bands):
+        for _ in range(masks):
+            width = int(rng.integers(most + 1))
+            first = int(rng.integers(len(rows) - width + 1))
+            rows[first : first + width] = mean
     return log_mel

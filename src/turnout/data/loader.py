@@ -5,8 +5,10 @@ What a batch holds never depends on the process that makes it, nor on what was m
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch.utils.data import DataLoader, Dataset
@@ -98,15 +100,15 @@ class Loader:
 
     def batches(self, epoch: int, start: int = 0, progress: float = 1.0) -> Iterator[Batch]:
         """The batches of this plan from number `start` on, without making those before it."""
-        plan = self.plan(epoch, progress)
-        batches = _Batches(plan, epoch, self._examples, self._collator)
+        rest = self.plan(epoch, progress)[start:]
+        made = partial(_batch, epoch=epoch, examples=self._examples, collator=self._collator)
         if self.config.workers == 0:
-            yield from (batches[index] for index in range(start, len(plan)))
+            yield from map(made, rest)
             return
         yield from DataLoader(
-            batches,
-            batch_size=None,
-            sampler=range(start, len(plan)),
+            cast(Dataset[Batch], rest),
+            batch_size=None,  # one item is a batch already; the worker that takes it makes it
+            collate_fn=made,
             num_workers=self.config.workers,
             prefetch_factor=PREFETCHED,
             worker_init_fn=serve_to_the_end,
@@ -140,13 +142,11 @@ class Loader:
         ]
         rng = generator(Stream.BATCHES, self.seed, epoch)
         most_frames = round(self.config.batch_seconds * FRAMES_PER_SECOND) // self._passes()
-        lengths = [self._cost(utterance) for utterance in utterances]
+        # Of padded features the model reads its whole window, however short the utterance.
+        window = self._planners[0].longest_frames
+        lengths = [window if self._padded else utterance.num_frames for utterance in utterances]
         share = rank_share(pack(lengths, most_frames, rng), self.rank, self.world_size, rng)
         return [[utterances[index] for index in batch] for batch in share]
-
-    def _cost(self, utterance: PlannedUtterance) -> int:
-        """Frames that the model reads of it."""
-        return self._planners[0].longest_frames if self._padded else utterance.num_frames
 
     @property
     def _padded(self) -> bool:
@@ -217,19 +217,8 @@ class ExampleMaker:
         return dict.fromkeys(texts, "") if planned.empty else texts
 
 
-@dataclass(frozen=True, eq=False)
-class _Batches(Dataset[Batch]):
-    """The batches of one epoch by number, for whichever process makes them."""
-
-    plan: EpochPlan
-    epoch: int
-    examples: ExampleMaker
-    collator: Collator
-
-    def __getitem__(self, index: int) -> Batch:
-        return self.collator.batch(
-            [self.examples.example(planned, self.epoch) for planned in self.plan[index]]
-        )
-
-    def __len__(self) -> int:
-        return len(self.plan)
+def _batch(
+    planned: Sequence[PlannedUtterance], epoch: int, examples: ExampleMaker, collator: Collator
+) -> Batch:
+    """A batch of an epoch's plan, in whichever process."""
+    return collator.batch([examples.example(utterance, epoch) for utterance in planned])

@@ -65,10 +65,8 @@ def draw_shape(
 ) -> Shape:
     """Tempo and warp for words of these frame counts, with a little jitter from word to word."""
     words = len(counts)
-    speed, warp = (
-        np.full(words, rng.uniform(*config.speed)),
-        np.full(words, rng.uniform(*config.warp)),
-    )
+    speed = np.full(words, rng.uniform(*config.speed))
+    warp = np.full(words, rng.uniform(*config.warp))
     if words > 1 and config.speed[0] < config.speed[1]:
         speed *= rng.uniform(1 - WORD_TEMPO_JITTER, 1 + WORD_TEMPO_JITTER, words)
     if words > 1 and config.warp[0] < config.warp[1]:

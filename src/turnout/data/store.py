@@ -88,8 +88,9 @@ def open_store(
     except (TrainingError, MemoryError):
         raise
     except Exception as error:  # whatever NumPy, zip and JSON raise
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise StorageError(
-            f"{folder}: the stored mel power is damaged ({_reason(error)}): delete this folder, "
+            f"{folder}: the stored mel power is damaged ({reason}): delete this folder, "
             "and it is computed anew"
         ) from error
     if store.left_out:
@@ -184,8 +185,8 @@ def _write(
 
 def _load(clips: Sequence[Clip], folder: Path) -> FeatureStore:
     left_out: dict[str, str] = json.loads((folder / "left_out.json").read_text("utf-8"))
-    kept = np.array([i for i in range(len(clips)) if str(i) not in left_out], np.int64)
-    if len(kept) == 0:
+    kept = [i for i in range(len(clips)) if str(i) not in left_out]
+    if not kept:
         reason = next(iter(left_out.values()), "the corpus is empty")
         raise TrainingError(f"none of the {len(clips)} clips can be used: {reason}")
     with (folder / "index.npz").open("rb") as file, np.load(file) as index:
@@ -197,16 +198,11 @@ def _load(clips: Sequence[Clip], folder: Path) -> FeatureStore:
     # A plain view: slicing the subclass costs more than reading the frames.
     frames = mapped.view(np.ndarray).reshape(-1, floors.shape[-1])
     return FeatureStore(
-        clips=tuple(clips[i] for i in kept),
+        clips=tuple(clips),
         frames=frames,
-        floors=floors[kept],
-        offsets=offsets[kept],
-        counts=counts[kept],
+        floors=floors,
+        offsets=offsets,
+        counts=counts,
         left_out=tuple(left_out.values()),
         digest=folder.name.removeprefix("mel-"),
-    )
-
-
-def _reason(error: Exception) -> str:
-    """The first line of its message, or its kind."""
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    ).subset(kept)

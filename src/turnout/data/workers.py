@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing.process import BaseProcess
 from threading import Thread
-from types import FrameType
 
 from turnout.errors import TrainingError
 
@@ -29,16 +28,8 @@ def serve_to_the_end(_: int) -> None:
     _follow_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-    signal.signal(signal.SIGALRM, _end)
-    signal.signal(signal.SIGTERM, _end_later)
-
-
-def _end_later(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-    signal.alarm(GRACE_SECONDS)
-
-
-def _end(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-    os._exit(0)
+    signal.signal(signal.SIGALRM, lambda *_: os._exit(0))
+    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(GRACE_SECONDS))
 
 
 @contextmanager
