@@ -240,6 +240,23 @@ def read_audio(
     return Waveform(samples, recording.native_rate, recording.warnings)
 
 
+class LastRecording:
+    """Whole recordings; the last one stays decoded, since its segments follow each other."""
+
+    def __init__(self, max_duration: float = MAX_DURATION_SECONDS) -> None:
+        self._max_duration = max_duration
+        self._last: tuple[tuple[str, int | None], Waveform] | None = None
+
+    def read(self, path: str, channel: int | None) -> Waveform:
+        """All of the file, or of its channel; raises AudioError."""
+        key = (path, channel)
+        if self._last is None or self._last[0] != key:
+            # Let go of it first: two recordings of hours need twice the memory.
+            self._last = None
+            self._last = (key, read_audio(path, max_duration=self._max_duration, channel=channel))
+        return self._last[1]
+
+
 def _check(decoder: Decoder, name: str, channel: int | None) -> None:
     if not LOWEST_RATE <= decoder.rate <= HIGHEST_RATE:
         raise AudioError(

@@ -10,7 +10,7 @@ from math import inf, isfinite
 from pathlib import Path
 from typing import Any
 
-from turnout.corpora.manifest import Fields, Place, beside, json_lines
+from turnout.corpora.manifest import Fields, Place, beside, each, json_lines
 from turnout.errors import ManifestError, shown
 
 Json = Mapping[str, Any]
@@ -21,7 +21,7 @@ DANGERS = {"command": ", which would run a command", "url": ", which would be fe
 
 @dataclass(frozen=True, kw_only=True)
 class Supervision:
-    """What is said in one stretch of a cut."""
+    """What is said in one segment of a cut."""
 
     id: str
     start: float
@@ -37,7 +37,7 @@ class Supervision:
 
 @dataclass(frozen=True, kw_only=True)
 class Cut:
-    """A stretch of one channel of a recording, and the supervisions in it."""
+    """A segment of one channel of a recording, and the supervisions in it."""
 
     id: str
     place: Place
@@ -58,18 +58,16 @@ class Cut:
 
 def read_cuts(path: Path) -> Iterator[Cut | ManifestError]:
     """The cuts of a `*.jsonl` or `*.jsonl.gz`; audio paths are relative to its folder."""
-    for line in json_lines(path):
-        yield line if isinstance(line, ManifestError) else parse_cut(line, path.parent)
+    return each(json_lines(path), lambda line: parse_cut(line, path.parent))
 
 
-def parse_cut(line: Fields, folder: Path) -> Cut | ManifestError:
-    """One cut, or why it is none."""
+def parse_cut(line: Fields, folder: Path) -> Cut:
+    """One cut; raises ManifestError."""
     try:
         return _cut(line.values, line.place, folder)
-    except ManifestError as error:
-        return error
     except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        return line.place.error(None, f"is no cut as lhotse writes it ({shown(error)})")
+        reason = f"is no cut as lhotse writes it ({shown(error)})"
+        raise line.place.error(None, reason) from error
 
 
 def _cut(cut: Json, place: Place, folder: Path) -> Cut:

@@ -8,9 +8,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
+from turnout.audio.waveform import LastRecording
 from turnout.config.preparation import PrepareConfig, shares_of
-from turnout.corpora.entry import Entries, Entry, MeasuredEntry
-from turnout.corpora.measure import Measurer, settle_bandwidths
+from turnout.corpora.entry import Entries, Entry
+from turnout.corpora.manifest import each
+from turnout.corpora.measure import measure, settle_bandwidths
 from turnout.corpora.readers.kinds import reader_of
 from turnout.corpora.splits import by_split, split_by_speaker, with_speakers
 from turnout.corpora.summary import Summary
@@ -33,9 +35,15 @@ def prepare(source: Path, output: Path, config: PrepareConfig | None = None) -> 
     entries = ledger.good(reader_of(source, config)(source, config))
     entries = ledger.good(merged(entries))
     entries = ledger.good(map(_checked, entries))
-    measured = ledger.good(_measured(entries, config))
+    recordings = LastRecording(config.max_duration)
+    watched = progress(entries, "measuring", len(entries))
+    measured = ledger.good(each(watched, lambda entry: measure(entry, recordings)))
     if not measured:
-        raise ManifestError(str(source), None, None, _nothing(ledger))
+        reason = "holds no utterance"
+        if ledger.skipped:
+            reason = "holds no usable utterance; the first of "
+            reason += f"{len(ledger.skipped)}: {ledger.skipped[0]}"
+        raise ManifestError(str(source), None, None, reason)
     measured = list(settle_bandwidths(measured))
     if shares := shares_of(config.split):
         measured = ledger.good(with_speakers(measured))
@@ -144,21 +152,3 @@ def _checked(entry: Entry) -> Entry | ManifestError:
             f"is '{entry.language}', the spoken language: another was expected",
         )
     return entry
-
-
-def _measured(
-    entries: list[Entry], config: PrepareConfig
-) -> Iterator[MeasuredEntry | ManifestError]:
-    """Each entry with its audio's figures; a bar on stderr."""
-    measurer = Measurer(config.max_duration)
-    for entry in progress(entries, "measuring", len(entries)):
-        try:
-            yield measurer.measure(entry)
-        except ManifestError as error:
-            yield error
-
-
-def _nothing(ledger: Ledger) -> str:
-    if not ledger.skipped:
-        return "holds no utterance"
-    return f"holds no usable utterance; the first of {len(ledger.skipped)}: {ledger.skipped[0]}"

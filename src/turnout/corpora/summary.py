@@ -89,6 +89,7 @@ class Summary:
         for heading in ("languages", "bandwidths", "tasks"):
             table.add_column(heading, overflow="fold")
         for name, split in self.splits.items():
+            pairs = _counts(split.translations, split.utterances)
             empty = f" ({split.empty} empty)" if split.empty else ""
             table.add_row(
                 name,
@@ -97,14 +98,9 @@ class Summary:
                 str(split.speakers),
                 _counts(split.languages, split.utterances),
                 _counts(split.bandwidths, split.utterances),
-                _tasks(split),
+                f"transcribe, translate {pairs}" if pairs else "transcribe",
             )
         return table
-
-
-def _tasks(split: SplitSummary) -> str:
-    pairs = _counts(split.translations, split.utterances)
-    return f"transcribe, translate {pairs}" if pairs else "transcribe"
 
 
 def _counts(counts: Mapping[str, int], total: int) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from turnout.config.preparation import PrepareConfig
 from turnout.corpora.entry import Entries, Entry
-from turnout.corpora.manifest import LANGUAGE_CODE, Place, beside, text_lines
+from turnout.corpora.manifest import LANGUAGE_CODE, Place, beside, each, text_lines
 from turnout.errors import ManifestError
 
 Column = dict[str, tuple[Place, str]]
@@ -37,11 +37,7 @@ def read_kaldi(source: Path, config: PrepareConfig) -> Entries:
     )
     texts = _column(source / "text", errors)
     yield from errors
-    for name, (place, text) in texts.items():
-        try:
-            yield _entry(name, place, text, directory, config)
-        except ManifestError as error:
-            yield error
+    yield from each(texts.items(), lambda item: _entry(item[0], *item[1], directory, config))
     for name, (place, _) in (directory.segments or directory.wavs).items():
         if name not in texts:
             yield place.error(None, f"names '{name}', which {source / 'text'} does not")
