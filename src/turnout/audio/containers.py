@@ -169,10 +169,16 @@ def _count(content: bytes, place: int, start: int, bits: int) -> int:
 def place_of_unknown_size(file: BinaryIO) -> int | None:
     """Where a WAV file says that it has no data, although there are some; the file is rewound."""
     end = file.seek(0, 2)
+    head = _content(file, 0, 12)
     try:
-        place = _data_of_no_size(file, end)
-        # A finished recording without samples may have chunks, of its title say, behind them.
-        return None if place is None or _chunks_until(file, place + 4, end) else place
+        if head[:4] != b"RIFF" or head[8:] != b"WAVE":
+            return None
+        for start, kind, size in _chunks(file, 12, end):
+            if kind == b"data":
+                # A finished recording without samples may have chunks, of its title say, behind.
+                known = size > 0 or _chunks_until(file, start + 8, end)
+                return None if known else start + 4
+        return None
     finally:
         file.seek(0)
 
@@ -194,17 +200,6 @@ def reading_unknown_size(file: BinaryIO, place: int) -> Callable[[int], bytes]:
     return read
 
 
-def _data_of_no_size(file: BinaryIO, end: int) -> int | None:
-    file.seek(0)
-    head = file.read(12)
-    if head[:4] != b"RIFF" or head[8:] != b"WAVE":
-        return None
-    for start, kind, size in _chunks(file, 12, end):
-        if kind == b"data":
-            return start + 4 if size == 0 else None
-    return None
-
-
 def _chunks_until(file: BinaryIO, start: int, end: int) -> bool:
     """Whether from here on there are only whole chunks, or nothing."""
     for begin, kind, size in _chunks(file, start, end):
@@ -219,8 +214,7 @@ def _chunks(file: BinaryIO, start: int, end: int) -> Iterator[tuple[int, bytes, 
     for _ in range(MOST_CHUNKS):
         if start + 8 > end:
             return
-        file.seek(start)
-        head = file.read(8)
+        head = _content(file, start, start + 8)
         size = int.from_bytes(head[4:], "little")
         yield start, head[:4], size
         start += 8 + size + size % 2  # chunks begin at even places

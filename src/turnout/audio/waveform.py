@@ -259,16 +259,11 @@ class LastRecording:
 
 def _check(decoder: Decoder, name: str, channel: int | None) -> None:
     if not LOWEST_RATE <= decoder.rate <= HIGHEST_RATE:
-        raise AudioError(
-            name,
-            f"its sampling rate is {decoder.rate} Hz: "
-            f"accepted are {LOWEST_RATE} to {HIGHEST_RATE} Hz",
-        )
+        accepted = f"accepted are {LOWEST_RATE} to {HIGHEST_RATE} Hz"
+        raise AudioError(name, f"its sampling rate is {decoder.rate} Hz: {accepted}")
     if channel is not None and not 0 <= channel < decoder.channels:
-        raise AudioError(
-            name,
-            f"there is no channel {channel}: it has {decoder.channels}, counted from 0",
-        )
+        there = f"it has {decoder.channels}, counted from 0"
+        raise AudioError(name, f"there is no channel {channel}: {there}")
 
 
 def _open(source: Source, name: str) -> BinaryIO:

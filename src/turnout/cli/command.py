@@ -59,7 +59,6 @@ def build_app() -> App:
         name="turnout",
         help="Speech to text with routed experts.",
         help_format="plaintext",
-        version=_version,
         config=refuse_fractions,
         # Without this every list gets an option `--empty-...`.
         default_parameter=Parameter(negative_iterable=()),
@@ -69,12 +68,6 @@ def build_app() -> App:
         name = f"turnout.cli.{verb}:{'app' if verb == 'train' else verb}"
         app.command(name, name=verb, help=line, sort_key=position)
     return app
-
-
-def _version() -> str:
-    from importlib.metadata import version
-
-    return version("turnout")
 
 
 def require_extra(words: Sequence[str]) -> None:

@@ -4,7 +4,7 @@ Errors name the file, the key and the nearest name. Values are left to the comma
 so that a file and an option are understood alike.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import is_dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -55,7 +55,7 @@ def _check_keys(
             raise ConfigError(
                 f"--config {file}: unknown key {shown(prefix + name)}{nearest(name, hints)}"
             )
-        inner = next(_dataclasses_in(hints[name]), None)
+        inner = _dataclass_in(hints[name])
         if inner is None or value is None:
             continue
         if is_dataclass(hints[name]):
@@ -65,12 +65,11 @@ def _check_keys(
             _check_keys(item, inner, file, f"{prefix}{key}[{position}]")
 
 
-def _dataclasses_in(hint: Any) -> Iterator[type]:
-    """The dataclasses that a type hint holds, as in `tuple[CorpusConfig, ...]`."""
+def _dataclass_in(hint: Any) -> type | None:
+    """The dataclass that a type hint is or holds, as in `tuple[CorpusConfig, ...]`."""
     if isinstance(hint, type) and is_dataclass(hint):
-        yield hint
-    for inner in get_args(hint):
-        yield from _dataclasses_in(inner)
+        return hint
+    return next(filter(None, map(_dataclass_in, get_args(hint))), None)
 
 
 def _nearest_file(path: Path) -> str:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from turnout.errors import StorageError, TurnoutError
 from turnout.files import whole_file, write_synced
@@ -104,7 +104,11 @@ def hushed_libraries() -> Iterator[None]:
     An MP3 decoder complains there of every damaged frame, beside the one line that turnout says.
     """
     original = sys.stderr
-    if not _is_of_process(original):
+    try:
+        own = original.fileno() == 2
+    except (AttributeError, OSError):
+        own = False
+    if not own:  # a caller put something in its place
         yield
         return
     original.flush()
@@ -118,14 +122,6 @@ def hushed_libraries() -> Iterator[None]:
             sys.stderr = original
             shown.flush()
             os.dup2(shown.fileno(), 2)
-
-
-def _is_of_process(stream: TextIO) -> bool:
-    """Whether this is the process's own stderr, not what a caller put in its place."""
-    try:
-        return stream.fileno() == 2
-    except (AttributeError, OSError):
-        return False
 
 
 def write_file(path: Path, content: str | bytes) -> None:

@@ -16,6 +16,7 @@ from turnout.errors import ManifestError, shown
 Json = Mapping[str, Any]
 MONO_CUT = ("MonoCut", "Cut")
 """The second is what lhotse before 0.8 called it."""
+NO_TIME = "or 'duration' is no time: seconds, 0 or more, were expected"
 DANGERS = {"command": ", which would run a command", "url": ", which would be fetched"}
 
 
@@ -86,7 +87,7 @@ def _cut(cut: Json, place: Place, folder: Path) -> Cut:
     start, duration = cut["start"], cut["duration"]
     # The numbers stay as they are written: digests of features are of 0 and of 0.0.
     if not (isfinite(start) and start >= 0 and isfinite(duration)):
-        raise _no_time(place)
+        raise place.error("start", NO_TIME)
     custom = cut.get("custom") or {}
     return Cut(
         id=str(cut["id"]),
@@ -110,7 +111,7 @@ def _supervision(said: Json, of_cut: Json, place: Place) -> Supervision:
     if not all(isinstance(item, str) for pair in translations.items() for item in pair):
         raise place.error("translations", "is no mapping of a language to a text")
     if not (isfinite(said["start"]) and isfinite(said["duration"])):
-        raise _no_time(place)
+        raise place.error("start", NO_TIME)
     return Supervision(
         id=str(said["id"]),
         start=said["start"],
@@ -135,7 +136,3 @@ def _source(recording: Json, channel: int, place: Place) -> tuple[str, int | Non
             many = len(source["channels"]) > 1
             return source["source"], source["channels"].index(channel) if many else None
     raise place.error("channel", f"is {channel}, which no source of the recording has")
-
-
-def _no_time(place: Place) -> ManifestError:
-    return place.error("start", "or 'duration' is no time: seconds, 0 or more, were expected")

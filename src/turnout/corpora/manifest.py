@@ -67,13 +67,15 @@ class Fields:
         """Which of these fields is there, to be cited; the first where none is."""
         return next((name for name in names if self.values.get(name) is not None), names[0])
 
-    def needed(self, *names: str) -> str:
-        """As `text`, but one of the fields must be there and not be empty."""
-        value = self.text(*names)
+    def needed(self, name: str) -> str:
+        """As `text`, but the field must be there and not be empty."""
+        value = self.text(name)
         if value is None:
-            raise self.place.error(names[0], f"is missing{self._nearest(names)}")
+            near = get_close_matches(name, [key for key in self.values if key != name], 1, 0.7)
+            hint = f": did you mean it by '{near[0]}'?" if near else ""
+            raise self.place.error(name, f"is missing{hint}")
         if not value.strip():
-            raise self.place.error(names[0], "is empty: a value was expected")
+            raise self.place.error(name, "is empty: a value was expected")
         return value
 
     def word(self, *names: str) -> str | None:
@@ -132,11 +134,6 @@ class Fields:
         if not CHANNEL.fullmatch(str(value)):
             raise self.place.wrong("channel", value, "a number from 0 was")
         return int(value)
-
-    def _nearest(self, names: tuple[str, ...]) -> str:
-        unknown = [key for key in self.values if key not in names]
-        near = [match for name in names for match in get_close_matches(name, unknown, 1, 0.7)]
-        return f": did you mean it by '{near[0]}'?" if near else ""
 
 
 def text_lines(source: Path) -> Iterator[tuple[Place, str] | ManifestError]:

@@ -102,26 +102,21 @@ def merged(entries: Sequence[Entry]) -> Entries:
 
 def _joined(first: Entry, second: Entry) -> Entry:
     """The entry of two lines that name the same audio."""
+    said: dict[str, str | None] = {}
     for name in ("text", "language", "speaker", "split"):
         old, new = getattr(first, name), getattr(second, name)
         if None not in (old, new) and old != new:
             raise second.place.error(
                 name, f"is '{new}', and '{old}' in line {first.place.line} for the same audio"
             )
+        said[name] = new if old is None else old
     for target, text in second.translations.items():
         if first.translations.get(target, text) != text:
             raise second.place.error(
                 "translation",
                 f"into {target} differs from line {first.place.line}'s, which names the same audio",
             )
-    return replace(
-        first,
-        text=second.text if first.text is None else first.text,
-        language=first.language or second.language,
-        speaker=first.speaker or second.speaker,
-        split=first.split or second.split,
-        translations={**first.translations, **second.translations},
-    )
+    return replace(first, **said, translations={**first.translations, **second.translations})
 
 
 def _unique(entries: Iterable[Entry]) -> Iterator[Entry]:

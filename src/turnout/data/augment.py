@@ -73,7 +73,7 @@ class Augmenter:
     def empty(self, planned: PlannedUtterance, rng: np.random.Generator) -> Floats:
         """The log-mel frames of an utterance without words: noise, faint noise, digital zero, or
         (`AugmentConfig.sounds`) clicks, tones and hum."""
-        frames, narrow, mels = planned.num_frames, planned.narrow, len(self.bank.band_hz)
+        frames, narrow, mels = planned.shape.num_frames, planned.narrow, len(self.bank.band_hz)
         if rng.random() < self.config.sounds:
             sound = draw_sound((frames + SPARE_FRAMES) * HOP_SAMPLES, rng)
             power = mel_power(sound, self.model.features)[:frames]

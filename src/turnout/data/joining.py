@@ -45,17 +45,8 @@ class Joining:
     """Whether the gaps are digital zero rather than faint noise."""
 
 
-@dataclass(frozen=True)
-class Speaker:
-    """One speaker's clips in one language and bandwidth, by what is said in them."""
-
-    words: tuple[tuple[int, ...], ...]
-    """Clips of each text."""
-
-    @property
-    def num_clips(self) -> int:
-        """Over all texts."""
-        return sum(len(clips) for clips in self.words)
+Speaker = tuple[tuple[int, ...], ...]
+"""One speaker's clips in one language and bandwidth: those of each text."""
 
 
 def speakers_of(clips: Sequence[Clip]) -> list[Speaker]:
@@ -64,7 +55,7 @@ def speakers_of(clips: Sequence[Clip]) -> list[Speaker]:
     for index, clip in enumerate(clips):
         key = (clip.split or "", clip.speaker, clip.language, clip.bandwidth)
         groups[key][clip.text].append(index)
-    return [Speaker(tuple(tuple(group) for group in words.values())) for words in groups.values()]
+    return [tuple(map(tuple, words.values())) for words in groups.values()]
 
 
 def draw_joining(
@@ -79,11 +70,9 @@ def draw_joining(
     most = min(most or config.max_words, config.max_words)
     fewest = min(max(fewest or 1, config.min_words), most)
     count = int(rng.integers(fewest, most + 1))
-    clips: list[int] = []
-    for text in rng.integers(len(speaker.words), size=count):
-        choices = speaker.words[text]
-        clips.append(choices[int(rng.integers(len(choices)))])
-    return joining_of(tuple(clips), config, rng)
+    drawn = [speaker[text] for text in rng.integers(len(speaker), size=count)]
+    clips = tuple(choices[int(rng.integers(len(choices)))] for choices in drawn)
+    return joining_of(clips, config, rng)
 
 
 def joining_of(clips: tuple[int, ...], config: JoinConfig, rng: np.random.Generator) -> Joining:

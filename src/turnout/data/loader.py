@@ -61,6 +61,7 @@ class Loader:
     """How the ranks agree on what all of them can read."""
 
     def __post_init__(self) -> None:
+        self._padded = self.model.features.padding == "window"
         self._stores = [self._open(corpus) for corpus in self.config.train]
         self._planners = [
             CorpusPlanner(number, store.clips, store.counts, self.config, self.model)
@@ -144,13 +145,11 @@ class Loader:
         most_frames = round(self.config.batch_seconds * FRAMES_PER_SECOND) // self._passes()
         # Of padded features the model reads its whole window, however short the utterance.
         window = self._planners[0].longest_frames
-        lengths = [window if self._padded else utterance.num_frames for utterance in utterances]
+        lengths = [
+            window if self._padded else utterance.shape.num_frames for utterance in utterances
+        ]
         share = rank_share(pack(lengths, most_frames, rng), self.rank, self.world_size, rng)
         return [[utterances[index] for index in batch] for batch in share]
-
-    @property
-    def _padded(self) -> bool:
-        return self.model.features.padding == "window"
 
     def _passes(self) -> int:
         """Most encoder passes of an utterance: more than one where the task guides the encoder."""
@@ -191,7 +190,7 @@ class ExampleMaker:
         return Example(
             id=f"{epoch}/{planned.corpus}/{planned.index}",
             log_mel=log_mel,
-            num_frames=planned.num_frames,
+            num_frames=planned.shape.num_frames,
             bandwidth=bandwidth,
             language=clips[0].language,
             transcript="" if planned.empty else transcript,

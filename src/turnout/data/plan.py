@@ -95,11 +95,6 @@ class PlannedUtterance:
     """Which text is written under `tasks: draw`: 0 the transcript, n the n-th translation."""
     shape: Shape
 
-    @property
-    def num_frames(self) -> int:
-        """Of the finished utterance."""
-        return self.shape.num_frames
-
 
 def generator(stream: Stream, seed: int, *place: int) -> np.random.Generator:
     """The one for this stream, seed and place (epoch, corpus, utterance)."""
@@ -166,7 +161,7 @@ class CorpusPlanner:
         rng = generator(Stream.ORDER, seed, epoch, self.number)
         if self.corpus.join:
             # By their clips: a speaker of few words would be learned by heart.
-            sizes = np.array([speaker.num_clips for speaker in self.speakers], float)
+            sizes = np.array([sum(map(len, words)) for words in self.speakers], float)
             picks = rng.choice(len(self.speakers), count, p=sizes / sizes.sum())
         else:
             # Each clip comes once before any comes twice.

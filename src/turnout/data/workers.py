@@ -9,7 +9,6 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
-from multiprocessing.process import BaseProcess
 from threading import Thread
 
 from turnout.errors import TrainingError
@@ -59,9 +58,9 @@ def end_with_parent() -> None:
 def _follow_parent() -> None:
     parent = multiprocessing.parent_process()
     assert parent is not None, "a worker has a parent"
-    Thread(target=_follow, args=(parent,), daemon=True).start()
 
+    def follow() -> None:
+        parent.join()
+        os._exit(1)
 
-def _follow(parent: BaseProcess) -> None:
-    parent.join()
-    os._exit(1)
+    Thread(target=follow, daemon=True).start()

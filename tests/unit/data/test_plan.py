@@ -73,7 +73,7 @@ def test_native_narrowband_draws_from_all_variants(tmp_path: Path) -> None:
 def test_nothing_outgrows_the_window(cuts: str) -> None:
     made = planner(cuts, longest=250)
     utterances = made.utterances(0, 0, 200, 6)
-    assert max(utterance.num_frames for utterance in utterances) <= 250
+    assert max(utterance.shape.num_frames for utterance in utterances) <= 250
     assert len({len(utterance.joining.clips) for utterance in utterances}) > 1
 
 
@@ -82,7 +82,7 @@ def test_clips_longer_than_the_window_are_left_out(cuts: str) -> None:
     assert len(planner(cuts, train=whole, longest=100).usable) == 24
     assert len(planner(cuts, train=whole, longest=99).usable) == 0
     utterances = planner(cuts, train=whole, longest=101).utterances(0, 0, 24, 6)
-    assert max(utterance.num_frames for utterance in utterances) <= 101
+    assert max(utterance.shape.num_frames for utterance in utterances) <= 101
 
 
 def test_an_epoch_of_whole_utterances_holds_each_once(cuts: str) -> None:
