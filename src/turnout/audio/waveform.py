@@ -156,12 +156,6 @@ class Recording:
         self._decoder.close()
         self._file.close()
 
-    def __enter__(self) -> "Recording":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
     def _resampled(self) -> Iterator[Floats]:
         if self._decoder.rate == SAMPLE_RATE:
             yield from self._mono()

@@ -23,7 +23,7 @@ VERBS = {
     "inspect": "Show which expert each frame of a recording took.",
     "export": "Write a model folder's ONNX graphs, checked against PyTorch.",
 }
-"""Verb (a file of this folder, and its function there) -> its line in the help."""
+"""Verb (a function of the file of its name, or of `corpora`) -> its line in the help."""
 # The others need the workshop.
 RUNTIME_VERBS = ("transcribe",)
 WORKSHOP_MODULES = (
@@ -65,7 +65,8 @@ def build_app() -> App:
     )
     for position, (verb, line) in enumerate(VERBS.items()):
         # `train` is an App of its own, since it alone reads --config. A name is imported on use.
-        name = f"turnout.cli.{verb}:{'app' if verb == 'train' else verb}"
+        file = "corpora" if verb in ("prepare", "synthesize") else verb
+        name = f"turnout.cli.{file}:{'app' if verb == 'train' else verb}"
         app.command(name, name=verb, help=line, sort_key=position)
     return app
 

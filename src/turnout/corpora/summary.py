@@ -45,11 +45,6 @@ class SplitSummary:
             empty=sum(not (entry.text or "").strip() for entry in entries),
         )
 
-    @property
-    def hours(self) -> float:
-        """Hours of audio."""
-        return self.seconds / 3600
-
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
@@ -61,16 +56,6 @@ class Summary:
     """One line for each entry left out: file, line, field, reason."""
     notes: tuple[str, ...] = ()
     """What a reader should know, such as lines that were put together."""
-
-    @property
-    def hours(self) -> float:
-        """Hours of audio in all."""
-        return sum(split.hours for split in self.splits.values())
-
-    @property
-    def utterances(self) -> int:
-        """Utterances in all."""
-        return sum(split.utterances for split in self.splits.values())
 
     def __rich__(self) -> RenderableType:
         """A table of the splits, the files, and what was left out."""
@@ -94,7 +79,7 @@ class Summary:
             table.add_row(
                 name,
                 f"{split.utterances:,}{empty}",
-                f"{split.hours:.2f}",
+                f"{split.seconds / 3600:.2f}",
                 str(split.speakers),
                 _counts(split.languages, split.utterances),
                 _counts(split.bandwidths, split.utterances),

@@ -179,10 +179,7 @@ class ExampleMaker:
         if planned.empty:
             log_mel = self._augmenter.empty(planned, rng)
         else:
-            words = [
-                store.variant(clip, variant)
-                for clip, variant in zip(planned.joining.clips, planned.variants, strict=True)
-            ]
+            words = [store.variant(clip, planned.variant) for clip in planned.joining.clips]
             log_mel = self._augmenter.speech(words, planned, rng)
         clips = [store.clips[clip] for clip in planned.joining.clips]
         transcript = joined_text([clip.text for clip in clips], clips[0].language)

@@ -86,8 +86,8 @@ class PlannedUtterance:
     index: int
     """Within its corpus and epoch."""
     joining: Joining
-    variants: tuple[int, ...]
-    """Of each clip."""
+    variant: int
+    """Of all clips."""
     narrow: bool
     empty: bool
     """Noise or silence of the same shape instead of the words."""
@@ -194,7 +194,7 @@ class CorpusPlanner:
             corpus=self.number,
             index=index,
             joining=joining,
-            variants=self._variants(joining, native, narrow, rng),
+            variant=self._variant(native, narrow, rng),
             narrow=narrow,
             empty=bool(rng.random() < augment.empty),
             target=self._target(joining, rng),
@@ -219,15 +219,12 @@ class CorpusPlanner:
             f"{MOST_DRAWS} draws in a row were excluded; shorten the list"
         )
 
-    def _variants(
-        self, joining: Joining, native: bool, narrow: bool, rng: np.random.Generator
-    ) -> tuple[int, ...]:
+    def _variant(self, native: bool, narrow: bool, rng: np.random.Generator) -> int:
         """One version for all words: narrowband clips have all of theirs to draw from, wideband
         ones all but the first."""
         if not narrow:
-            return (0,) * len(joining.clips)
-        telephone = self.config.augment.telephone_variants
-        return (int(rng.integers(0 if native else 1, telephone + 1)),) * len(joining.clips)
+            return 0
+        return int(rng.integers(0 if native else 1, self.config.augment.telephone_variants + 1))
 
     def _target(self, joining: Joining, rng: np.random.Generator) -> int:
         clip = self.clips[joining.clips[0]]

@@ -50,7 +50,7 @@ for last; do true; done
 
 def test_flite_is_given_the_text_and_the_voice(tmp_path: Path, fake_flite: Path) -> None:
     summary = synthesize(write(tmp_path), tmp_path / "out", SynthesisConfig(seed=1))
-    assert summary.utterances == 4
+    assert summary.splits["cuts"].utterances == 4
     speakers = {
         c.supervisions[0].speaker.split("-")[0] for c in cuts_of(tmp_path / "out/cuts.jsonl.gz")
     }

@@ -73,7 +73,7 @@ while [ "$1" != -w ]; do shift; done
 def test_every_voice_is_a_speaker_with_its_cuts(tmp_path: Path, fake_espeak: Path) -> None:
     summary = synthesize(write(tmp_path), tmp_path / "out", SynthesisConfig(seed=1))
     cuts = cuts_of(tmp_path / "out/cuts.jsonl.gz")
-    assert summary.utterances == len(cuts) == 6
+    assert summary.splits["cuts"].utterances == len(cuts) == 6
     assert summary.splits["cuts"].speakers == 3
     assert summary.splits["cuts"].translations == {"en>de": 6}
     said = Counter((c.supervisions[0].text, c.supervisions[0].custom["bandwidth"]) for c in cuts)
