@@ -134,6 +134,7 @@ class SoundFileDecoder:
                 return
             if len(block) == 0:
                 break
+        # Where libsndfile does not know the length, it says the largest number.
         if decoded < self._file.frames < 2**62 or self._container_cut(decoded):
             self.warnings.append(ENDS_EARLY)
 

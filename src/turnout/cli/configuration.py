@@ -50,6 +50,7 @@ def _check_keys(
     for key, value in content.items():
         if key in more:
             continue
+        # The parser takes both spellings, as those of an option.
         name = key.replace("-", "_") if isinstance(key, str) else shown(key)
         if name not in hints:
             raise ConfigError(

@@ -109,11 +109,9 @@ class Fields:
     def bandwidth(self) -> Bandwidth | None:
         """A stated bandwidth."""
         value = self.word("bandwidth")
-        if value is None:
-            return None
-        if value not in set(Bandwidth):
+        if value is not None and value not in set(Bandwidth):
             raise self.place.wrong("bandwidth", value, f"one of {', '.join(Bandwidth)} was")
-        return Bandwidth(value)
+        return None if value is None else Bandwidth(value)
 
     def split(self) -> str | None:
         """The split, with the usual words for 'dev' made one."""
@@ -146,7 +144,7 @@ def text_lines(source: Path) -> Iterator[tuple[Place, str] | ManifestError]:
                 if line.strip():
                     yield _decoded(line, Place(str(source), number))
                 if len(line) == LONGEST_LINE:
-                    break
+                    break  # what follows is the rest of it, not a line
     except (OSError, EOFError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or error
         yield Place(str(source), number + 1).error(None, f"cannot be read ({reason})")

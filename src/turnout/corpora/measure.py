@@ -92,8 +92,5 @@ def _usual_bandwidths(
             heard = seconds[measured.entry.speaker, measured.native_rate]
             heard[measured.bandwidth] += measured.duration
     most = {key: max(heard, key=heard.__getitem__) for key, heard in seconds.items()}
-    return {
-        key: bandwidth
-        for key, bandwidth in most.items()
-        if seconds[key][bandwidth] >= CLEAR * sum(seconds[key].values())
-    }
+    clear = (key for key in most if seconds[key][most[key]] >= CLEAR * sum(seconds[key].values()))
+    return {key: most[key] for key in clear}

@@ -78,11 +78,12 @@ class Augmenter:
             sound = draw_sound((frames + SPARE_FRAMES) * HOP_SAMPLES, rng)
             power = mel_power(sound, self.model.features)[:frames]
             return self._finished(power * self.inside_telephone if narrow else power, rng)
-        if rng.random() < 0.15:
+        if rng.random() < 0.15:  # a dead line has no power at all
             return self._finished(np.zeros((frames, mels), np.float32), rng)
         # A room: more power the lower the frequency.
         fall = np.power(self.bank.band_hz / 1000.0 + 0.2, -1.5, dtype=np.float32)
         noise = self._noise(frames, self.bank.white_mean * fall, narrow, rng)
+        # On Kaldi's scale of 16-bit values: from hardly there to a loud room.
         noise = noise * np.float32(10.0 ** rng.uniform(2.0, 9.0))
         if rng.random() < 0.5:
             noise = noise * envelope(frames, 40, 10.0, rng)[:, None]
@@ -140,21 +141,19 @@ class Augmenter:
         low, _ = self.config.warp
         margin = 1 - WORD_WARP_JITTER
         index = round((warp - low * margin) / WARP_STEP)
-        wide, telephone = self._warp_matrices
-        matrices = telephone if narrow else wide
+        matrices = self._warp_matrices[int(narrow)]
         return matrices[min(max(index, 0), len(matrices) - 1)]
 
     @cached_property
-    def _warp_matrices(self) -> tuple[Floats, Floats]:
-        """For wideband and for narrowband: [warps, mels in, mels out]."""
+    def _warp_matrices(self) -> Floats:
+        """For wideband, then for narrowband: [2, warps, mels in, mels out]."""
         low, high = self.config.warp
         start = low * (1 - WORD_WARP_JITTER)
         count = round((high * (1 + WORD_WARP_JITTER) - start) / WARP_STEP) + 1
         warps = [1.0] if low == high == 1.0 else start + WARP_STEP * np.arange(count)
         hz = self.bank.band_hz
-        edge = int(self.inside_telephone.sum())
-        wide = np.stack([warp_matrix(hz, warp, len(hz)) for warp in warps])
-        return wide, np.stack([warp_matrix(hz, warp, edge) for warp in warps])
+        edges = len(hz), int(self.inside_telephone.sum())
+        return np.stack([[warp_matrix(hz, warp, edge) for warp in warps] for edge in edges])
 
 
 def warp_matrix(band_hz: Floats, warp: float, edge: int) -> Floats:

@@ -7,7 +7,7 @@ or not at all, and named by a digest of all that it depends on.
 import hashlib
 import json
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -149,38 +149,29 @@ def _all_variants(
 def _build(clips: Sequence[Clip], config: VariantConfig, folder: Path, workers: int) -> None:
     """Write the store whole or not at all."""
     remove_leftovers(folder.parent, folder.name)
-    with whole_folder(folder) as unfinished:
-        variants = _all_variants(clips, config, workers)
-        results = progress(variants, "mel power of the clips", len(clips))
-        _write(results, clips, config, unfinished)
-
-
-def _write(
-    results: Iterable[list[Variant] | str],
-    clips: Sequence[Clip],
-    config: VariantConfig,
-    folder: Path,
-) -> None:
     most = max((config.count(clip) for clip in clips), default=1)
-    mels = config.features.num_mels
     offsets = np.full((len(clips), most), -1, np.int64)
-    floors = np.zeros((len(clips), most, mels), np.float16)
+    floors = np.zeros((len(clips), most, config.features.num_mels), np.float16)
     counts = np.zeros(len(clips), np.int64)
     left_out: dict[int, str] = {}
     written = 0
-    with (folder / "frames.f16").open("wb") as file:
-        for index, result in enumerate(results):
-            if isinstance(result, str):
-                left_out[index] = result
-                continue
-            counts[index] = len(result[0].log_power)
-            for number, variant in enumerate(result):
-                file.write(variant.log_power.tobytes())
-                offsets[index, number] = written
-                floors[index, number] = variant.floor
-                written += len(variant.log_power)
-    np.savez(folder / "index.npz", offsets=offsets, floors=floors, counts=counts)
-    (folder / "left_out.json").write_text(json.dumps(left_out, ensure_ascii=False), "utf-8")
+    variants = _all_variants(clips, config, workers)
+    results = progress(variants, "mel power of the clips", len(clips))
+    with whole_folder(folder) as unfinished:
+        with (unfinished / "frames.f16").open("wb") as file:
+            for index, result in enumerate(results):
+                if isinstance(result, str):
+                    left_out[index] = result
+                    continue
+                counts[index] = len(result[0].log_power)
+                for number, variant in enumerate(result):
+                    file.write(variant.log_power.tobytes())
+                    offsets[index, number] = written
+                    floors[index, number] = variant.floor
+                    written += len(variant.log_power)
+        np.savez(unfinished / "index.npz", offsets=offsets, floors=floors, counts=counts)
+        reasons = json.dumps(left_out, ensure_ascii=False)
+        (unfinished / "left_out.json").write_text(reasons, "utf-8")
 
 
 def _load(clips: Sequence[Clip], folder: Path) -> FeatureStore:

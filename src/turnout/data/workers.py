@@ -25,6 +25,7 @@ def serve_to_the_end(_: int) -> None:
     processes through a server of its own.
     """
     _follow_parent()
+    # Ctrl-C and a scheduler's warning reach the whole group; the rank answers them.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     signal.signal(signal.SIGALRM, lambda *_: os._exit(0))

@@ -98,8 +98,9 @@ class Grammar:
             everything = list(self.all())
             return rng.sample(everything, min(count, len(everything)))
         drawn: dict[str, Phrase] = {}
+        # The root: neither are long templates all that is heard, nor short ones as often as they.
         weights = [self._ways(template) ** 0.5 for template in self.sentences]
-        for _ in range(20 * count):
+        for _ in range(20 * count):  # what was drawn before counts once
             template = rng.choices(self.sentences, weights)[0]
             chosen = {slot: rng.choice(self._phrases(slot)) for slot in template.slots}
             phrase = template.filled(chosen)

@@ -71,6 +71,7 @@ def draw_sayings(grammar: Grammar, config: SynthesisConfig) -> list[Saying]:
     each = config.sentences_per_speaker or grammar.sentences_per_speaker or grammar.size
     sayings: list[Saying] = []
     for voice in _voices(grammar, config):
+        # One for each: what a speaker says does not depend on who else speaks.
         rng = random.Random(f"{config.seed}/{voice.speaker}")
         for number, phrase in enumerate(grammar.draw(each, rng)):
             speed = round(voice.speed * rng.uniform(*TEMPO))
