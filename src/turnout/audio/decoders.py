@@ -60,9 +60,12 @@ def open_decoder(file: BinaryIO, name: str) -> Decoder:
     """
     head = file.read(64)
     file.seek(0)
-    container = av_container(head)
-    if container is not None:
-        return AvDecoder(file, name, container)
+    # Naming the container keeps FFmpeg from guessing: playlists and scripts that would make it open
+    # other files or connections never reach it.
+    if head[4:8] == b"ftyp":
+        return AvDecoder(file, name, "mov")
+    if head[:4] == b"\x1a\x45\xdf\xa3":
+        return AvDecoder(file, name, "matroska")
     if not head:
         raise AudioError(name, "the file is empty: give a recording")
     return SoundFileDecoder(file, name)
@@ -71,17 +74,6 @@ def open_decoder(file: BinaryIO, name: str) -> Decoder:
 def block_size(rate: int, channels: int) -> int:
     """How many samples a block has, of each channel."""
     return max(1, min(BLOCK_SECONDS * rate, BLOCK_VALUES // max(1, channels)))
-
-
-def av_container(head: bytes) -> str | None:
-    """FFmpeg's name for the container that begins so, if it is one that PyAV is used for.
-
-    Naming the container keeps FFmpeg from guessing: playlists and scripts that would make it open
-    other files or connections never reach it.
-    """
-    if head[4:8] == b"ftyp":
-        return "mov"
-    return "matroska" if head[:4] == b"\x1a\x45\xdf\xa3" else None
 
 
 class _Forward(soundfile.SoundFile):

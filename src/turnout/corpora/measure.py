@@ -79,9 +79,7 @@ def settle_bandwidths(entries: Sequence[MeasuredEntry]) -> Iterator[MeasuredEntr
             yield measured
 
 
-def _usual_bandwidths(
-    entries: Sequence[MeasuredEntry],
-) -> dict[tuple[str | None, int], Bandwidth]:
+def _usual_bandwidths(entries: Sequence[MeasuredEntry]) -> dict[tuple[str | None, int], Bandwidth]:
     """The bandwidth of most audio of each speaker and native rate, where it is clear."""
     # Of each rate apart: the telephone calls of a speaker tell nothing of a studio's recordings.
     seconds: defaultdict[tuple[str | None, int], defaultdict[Bandwidth, float]] = defaultdict(

@@ -39,11 +39,9 @@ def prepare(source: Path, output: Path, config: PrepareConfig | None = None) -> 
     watched = progress(entries, "measuring", len(entries))
     measured = ledger.good(each(watched, lambda entry: measure(entry, recordings)))
     if not measured:
-        reason = "holds no utterance"
-        if ledger.skipped:
-            reason = "holds no usable utterance; the first of "
-            reason += f"{len(ledger.skipped)}: {ledger.skipped[0]}"
-        raise ManifestError(str(source), None, None, reason)
+        bad = ledger.skipped
+        what = f"usable utterance; the first of {len(bad)}: {bad[0]}" if bad else "utterance"
+        raise ManifestError(str(source), None, None, f"holds no {what}")
     measured = list(settle_bandwidths(measured))
     if shares := shares_of(config.split):
         measured = ledger.good(with_speakers(measured))

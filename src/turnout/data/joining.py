@@ -150,9 +150,9 @@ def _gap(
 
 def frame_energy_db(samples: NDArray[np.float32]) -> NDArray[np.float64]:
     """Energy of each 10 ms in decibels (of full scale), the last frame possibly shorter."""
-    starts = np.arange(0, max(len(samples), 1), HOP_SAMPLES)
     squares = np.square(samples, dtype=np.float64) if len(samples) else np.zeros(1)
-    sizes = np.diff(np.append(starts, max(len(samples), 1)))
+    starts = np.arange(0, len(squares), HOP_SAMPLES)
+    sizes = np.diff(starts, append=len(squares))
     return 10.0 * np.log10(np.add.reduceat(squares, starts) / sizes + 1e-12)
 
 

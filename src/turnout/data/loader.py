@@ -20,13 +20,7 @@ from turnout.data.batch import Batch, Collator, Example, text_guidance
 from turnout.data.common_clips import Gather, alone, with_common_clips
 from turnout.data.epoch import EpochPlan, epoch_sizes, pack, rank_share, words_at
 from turnout.data.joining import joined_text, joined_translations
-from turnout.data.plan import (
-    FRAMES_PER_SECOND,
-    CorpusPlanner,
-    PlannedUtterance,
-    Stream,
-    generator,
-)
+from turnout.data.plan import FRAMES_PER_SECOND, CorpusPlanner, PlannedUtterance, Stream, generator
 from turnout.data.store import FeatureStore, open_store
 from turnout.data.variants import VariantConfig
 from turnout.data.workers import serve_to_the_end

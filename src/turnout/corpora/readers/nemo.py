@@ -53,9 +53,8 @@ def _texts(
     text, answer = fields.text("text"), fields.text("answer")
     target = fields.language(*TARGETS, default=config.target_language)
     task = _task(fields)
-    translates = target is not None and target != language
     translation = fields.text("translation")
-    if not translates:
+    if target is None or target == language:
         if translation is not None or task in TRANSLATION_TASKS:
             raise fields.place.error(
                 fields.given(*TARGETS),
@@ -67,7 +66,7 @@ def _texts(
         translation = answer
     if translation is None and task in TRANSLATION_TASKS:
         text, translation = None, text
-    return text, {} if translation is None or target is None else {target: translation}
+    return text, {} if translation is None else {target: translation}
 
 
 def _task(fields: Fields) -> str | None:
