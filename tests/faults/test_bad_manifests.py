@@ -99,7 +99,7 @@ def test_all_broken_lines_at_once_are_left_out_and_the_good_one_done(corpus: Pat
     rows = [broken for broken, _ in BROKEN_LINES]
     manifest = write_lines(corpus / "m.jsonl", *rows, GOOD)
     summary = prepare(manifest, corpus / "out", PrepareConfig(max_duration=5, skip_bad=True))
-    assert summary.utterances == 1
+    assert summary.splits["cuts"].utterances == 1
     assert len(summary.skipped) == len(rows)
 
 

@@ -55,6 +55,7 @@ def measure_bandwidth(samples: Floats, native_rate: int) -> Bandwidth:
         return Bandwidth.NARROWBAND
     levels = _band_levels(samples)
     full = native_rate >= SAMPLE_RATE
+    # Below the Nyquist frequency a resampler's filter has closed already.
     end = ABOVE_CLIFF_HZ[1] if full else 0.45 * native_rate
     above = _mean(levels, (ABOVE_CLIFF_HZ[0], end))
     slope = _mean(levels, SLOPE_START_HZ) - _mean(levels, SLOPE_END_HZ) if full else 0.0

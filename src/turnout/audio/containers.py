@@ -169,10 +169,16 @@ def _count(content: bytes, place: int, start: int, bits: int) -> int:
 def place_of_unknown_size(file: BinaryIO) -> int | None:
     """Where a WAV file says that it has no data, although there are some; the file is rewound."""
     end = file.seek(0, 2)
+    head = _content(file, 0, 12)
     try:
-        place = _data_of_no_size(file, end)
-        # A finished recording without samples may have chunks, of its title say, behind them.
-        return None if place is None or _chunks_until(file, place + 4, end) else place
+        if head[:4] != b"RIFF" or head[8:] != b"WAVE":
+            return None
+        for start, kind, size in _chunks(file, 12, end):
+            if kind == b"data":
+                # A finished recording without samples may have chunks, of its title say, behind.
+                known = size > 0 or _chunks_until(file, start + 8, end)
+                return None if known else start + 4
+        return None
     finally:
         file.seek(0)
 
@@ -194,39 +200,21 @@ def reading_unknown_size(file: BinaryIO, place: int) -> Callable[[int], bytes]:
     return read
 
 
-def _data_of_no_size(file: BinaryIO, end: int) -> int | None:
-    file.seek(0)
-    head = file.read(12)
-    if head[:4] != b"RIFF" or head[8:] != b"WAVE":
-        return None
-    start = 12
-    for _ in range(MOST_CHUNKS):
-        kind, size = _chunk(file, start)
-        if kind == b"data":
-            return start + 4 if size == 0 else None
-        start += 8 + size + size % 2  # chunks begin at even places
-        if start + 8 > end:
-            break
-    return None
-
-
 def _chunks_until(file: BinaryIO, start: int, end: int) -> bool:
     """Whether from here on there are only whole chunks, or nothing."""
+    for begin, kind, size in _chunks(file, start, end):
+        start = begin + 8 + size
+        if start > end or not (kind.isascii() and kind.decode().isprintable()):
+            return False
+    return start + start % 2 >= end
+
+
+def _chunks(file: BinaryIO, start: int, end: int) -> Iterator[tuple[int, bytes, int]]:
+    """Where each chunk begins, its kind, and the size of its content."""
     for _ in range(MOST_CHUNKS):
-        if start >= end:
-            return True
-        kind, size = _chunk(file, start)
-        if not (len(kind) == 4 and kind.isascii() and kind.decode().isprintable()):
-            return False
-        start += 8 + size
-        if start > end:
-            return False
-        start += size % 2
-    return False
-
-
-def _chunk(file: BinaryIO, start: int) -> tuple[bytes, int]:
-    """Kind, and size of the content."""
-    file.seek(start)
-    head = file.read(8)
-    return head[:4], int.from_bytes(head[4:], "little")
+        if start + 8 > end:
+            return
+        head = _content(file, start, start + 8)
+        size = int.from_bytes(head[4:], "little")
+        yield start, head[:4], size
+        start += 8 + size + size % 2  # chunks begin at even places

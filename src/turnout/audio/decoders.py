@@ -41,13 +41,11 @@ class Decoder(Protocol):
 
     rate: int
     channels: int
+    warnings: list[str]
+    """What was amiss, known once the blocks are read."""
 
     def blocks(self) -> Iterator[Floats]:
         """Blocks [samples, channels] until the data end; whatever was decodable is yielded."""
-        ...
-
-    def warnings(self) -> list[str]:
-        """What was amiss, known once the blocks are read."""
         ...
 
     def close(self) -> None:
@@ -62,9 +60,12 @@ def open_decoder(file: BinaryIO, name: str) -> Decoder:
     """
     head = file.read(64)
     file.seek(0)
-    container = av_container(head)
-    if container is not None:
-        return AvDecoder(file, name, container)
+    # Naming the container keeps FFmpeg from guessing: playlists and scripts that would make it open
+    # other files or connections never reach it.
+    if head[4:8] == b"ftyp":
+        return AvDecoder(file, name, "mov")
+    if head[:4] == b"\x1a\x45\xdf\xa3":
+        return AvDecoder(file, name, "matroska")
     if not head:
         raise AudioError(name, "the file is empty: give a recording")
     return SoundFileDecoder(file, name)
@@ -73,17 +74,6 @@ def open_decoder(file: BinaryIO, name: str) -> Decoder:
 def block_size(rate: int, channels: int) -> int:
     """How many samples a block has, of each channel."""
     return max(1, min(BLOCK_SECONDS * rate, BLOCK_VALUES // max(1, channels)))
-
-
-def av_container(head: bytes) -> str | None:
-    """FFmpeg's name for the container that begins so, if it is one that PyAV is used for.
-
-    Naming the container keeps FFmpeg from guessing: playlists and scripts that would make it open
-    other files or connections never reach it.
-    """
-    if head[4:8] == b"ftyp":
-        return "mov"
-    return "matroska" if head[:4] == b"\x1a\x45\xdf\xa3" else None
 
 
 class _Forward(soundfile.SoundFile):
@@ -103,7 +93,7 @@ class SoundFileDecoder:
     def __init__(self, file: BinaryIO, name: str) -> None:
         self._name = name
         self._raw = file
-        self._warnings: list[str] = []
+        self.warnings: list[str] = []
         try:
             self._file = _Forward(cast(BinaryIO, _Nameless(file, file.read)))
             # A WAV without samples may be one whose writer could not say how many there are.
@@ -132,15 +122,13 @@ class SoundFileDecoder:
             if len(block):
                 yield block
             if error is not None:
-                self._warnings.append(f"{ENDS_EARLY} (decoder: {error.error_string.strip()})")
+                self.warnings.append(f"{ENDS_EARLY} (decoder: {error.error_string.strip()})")
                 return
             if len(block) == 0:
                 break
-        self._check_end(decoded)
-
-    def warnings(self) -> list[str]:
-        """Whether the data ended where the header said."""
-        return self._warnings
+        # Where libsndfile does not know the length, it says the largest number.
+        if decoded < self._file.frames < 2**62 or self._container_cut(decoded):
+            self.warnings.append(ENDS_EARLY)
 
     def close(self) -> None:
         """Close libsndfile's handle."""
@@ -155,11 +143,6 @@ class SoundFileDecoder:
             # soundfile does not say how much came before the error: what is no longer NaN did.
             came = np.flatnonzero(~np.isnan(buffer[:, 0]))
             return buffer[: came[-1] + 1 if len(came) else 0], error
-
-    def _check_end(self, decoded: int) -> None:
-        claimed = self._file.frames
-        if decoded < claimed < 2**62 or self._container_cut(decoded):
-            self._warnings.append(ENDS_EARLY)
 
     def _container_cut(self, decoded: int) -> bool:
         """Whether the container promised more than libsndfile, which corrects it quietly, says."""
@@ -188,7 +171,7 @@ class SoundFileDecoder:
         if page < 0 or page + 18 > len(tail):
             return True
         if tail[page + 14 : page + 18] != head[14:18]:
-            self._warnings.append("several streams in one file: only the first was taken")
+            self.warnings.append("several streams in one file: only the first was taken")
         return not tail[page + 5] & 4
 
 
@@ -208,7 +191,7 @@ class AvDecoder:
         except ImportError as error:
             raise MissingExtra(f"{name}: reading m4a, mp4 and webm", "av") from error
         self._name = name
-        self._warnings: list[str] = []
+        self.warnings: list[str] = []
         absurd = absurdity(file) if container == "mov" else None
         if absurd is not None:
             raise not_audio(name, absurd)
@@ -241,10 +224,6 @@ class AvDecoder:
         if pending:
             yield np.concatenate(pending)
 
-    def warnings(self) -> list[str]:
-        """Whether decoding stopped at an error."""
-        return self._warnings
-
     def close(self) -> None:
         """Close FFmpeg's container."""
         self._container.close()
@@ -261,14 +240,14 @@ class AvDecoder:
         except (self._av.FFmpegError, ValueError, OSError) as error:
             if decoded == 0:
                 raise not_audio(self._name, reason(error)) from error
-            self._warnings.append(f"{ENDS_EARLY} (decoder: {reason(error)})")
+            self.warnings.append(f"{ENDS_EARLY} (decoder: {reason(error)})")
             return
         # Matroska says its length, in microseconds, for the file alone.
         promised = float((self._stream.duration or 0) * (self._stream.time_base or 0))
         promised = promised or (self._container.duration or 0) / 1e6
         # An encoder's priming and its last frame's filling are no loss.
         if decoded < (promised - 0.25) * self.rate:
-            self._warnings.append(ENDS_EARLY)
+            self.warnings.append(ENDS_EARLY)
 
 
 def not_audio(name: str, why: str) -> AudioError:

@@ -5,7 +5,6 @@ Whisper's. Augmentation works on the mel power between `mel_power` and `log_mel_
 nothing of files, rates other than 16 kHz, or batches.
 """
 
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
@@ -61,15 +60,10 @@ def log_mel(samples: Floats, config: FeatureConfig) -> Floats:
 def model_features(samples: Floats, model: ModelConfig) -> Floats:
     """Log-mel frames, [frames, mels], as this model takes them: where its features are padded, of
     the samples and silence up to its window, which the normalisation sees as well."""
-    return log_mel(window_padded(samples, model), model.features)
-
-
-def window_padded(samples: Floats, model: ModelConfig) -> Floats:
-    """The samples, with silence up to the model's window where its features are padded."""
     missing = round(model.window_seconds * SAMPLE_RATE) - len(samples)
-    if model.features.padding == "none" or missing <= 0:
-        return samples
-    return np.pad(samples, (0, missing))
+    if model.features.padding == "window" and missing > 0:
+        samples = np.pad(samples, (0, missing))
+    return log_mel(samples, model.features)
 
 
 def mel_power(samples: Floats, config: FeatureConfig) -> Floats:
@@ -82,16 +76,27 @@ def mel_power(samples: Floats, config: FeatureConfig) -> Floats:
     if frames == 0:
         return power
     windows = _windows(samples.astype(np.float32, copy=False), frames, bank)
-    prepare = _prepare_kaldi if config.kind == "kaldi" else _prepare_whisper
-    for first, spectrum in _spectra(windows, bank, prepare):
-        np.matmul(spectrum, bank.weights, out=power[first : first + len(spectrum)])
+    buffer = np.zeros((min(BLOCK_FRAMES, frames), bank.fft_size), np.float32)
+    for first in range(0, frames, BLOCK_FRAMES):
+        block = windows[first : first + BLOCK_FRAMES]
+        rows = buffer[: len(block)]
+        if config.kind == "kaldi":
+            _prepare_kaldi(block, bank, rows[:, :WINDOW_SAMPLES])
+        else:
+            np.multiply(block[:, 1:], bank.window, out=rows[:, :WINDOW_SAMPLES])
+        spectrum = np.fft.rfft(rows, axis=1)
+        squares = spectrum.real**2
+        squares += spectrum.imag**2
+        squares = squares.astype(np.float32, copy=False)  # NumPy 1 transforms in float64
+        np.matmul(squares, bank.weights, out=power[first : first + len(block)])
     return power
 
 
 def log_mel_of(power: Floats, config: FeatureConfig) -> Floats:
     """Mel power -> log-mel, [frames, mels], normalised over all frames given."""
     if config.normalization == "peak":
-        return _below_peak(power, _silence_power(config), config.dynamic_range_db)
+        silence = SILENCE_POWER / (1.0 if config.kind == "kaldi" else KALDI_SCALE**2)
+        return _below_peak(power, silence, config.dynamic_range_db)
     if config.normalization == "whisper":
         return _whisper_scale(power)
     logs = np.log(np.maximum(power, np.finfo(np.float32).eps))
@@ -133,21 +138,6 @@ def _windows(samples: Floats, frames: int, bank: Filterbank) -> Floats:
     return view[::HOP_SAMPLES][:frames]
 
 
-def _spectra(
-    windows: Floats, bank: Filterbank, prepare: Callable[[Floats, Filterbank, Floats], None]
-) -> Iterator[tuple[int, Floats]]:
-    """(first frame, power spectrum [frames, bins]) of one block of windows after the other."""
-    buffer = np.zeros((min(BLOCK_FRAMES, len(windows)), bank.fft_size), np.float32)
-    for first in range(0, len(windows), BLOCK_FRAMES):
-        block = windows[first : first + BLOCK_FRAMES]
-        rows = buffer[: len(block)]
-        prepare(block, bank, rows[:, :WINDOW_SAMPLES])
-        spectrum = np.fft.rfft(rows, axis=1)
-        power = spectrum.real**2
-        power += spectrum.imag**2
-        yield first, power.astype(np.float32, copy=False)
-
-
 def _prepare_kaldi(block: Floats, bank: Filterbank, out: Floats) -> None:
     """DC removed, pre-emphasised, windowed, as Kaldi does per window.
 
@@ -159,10 +149,6 @@ def _prepare_kaldi(block: Floats, bank: Filterbank, out: Floats) -> None:
     np.multiply(centred[:, :-1], -PREEMPHASIS, out=out)
     out += centred[:, 1:]
     out *= bank.window
-
-
-def _prepare_whisper(block: Floats, bank: Filterbank, out: Floats) -> None:
-    np.multiply(block[:, 1:], bank.window, out=out)
 
 
 def _kaldi_filters(num_mels: int) -> Floats:
@@ -201,10 +187,6 @@ def _slaney_mel(hz: float) -> float:
 def _slaney_hz(mel: NDArray[np.float64]) -> NDArray[np.float64]:
     """Slaney's mel scale -> Hz: linear to 1 kHz (15 mel), logarithmic above."""
     return np.where(mel < 15.0, mel * (200.0 / 3.0), 1000.0 * 6.4 ** ((mel - 15.0) / 27.0))
-
-
-def _silence_power(config: FeatureConfig) -> float:
-    return SILENCE_POWER if config.kind == "kaldi" else SILENCE_POWER / KALDI_SCALE**2
 
 
 def _below_peak(power: Floats, silence: float, dynamic_range_db: float) -> Floats:

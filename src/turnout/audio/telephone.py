@@ -85,7 +85,10 @@ def bandpass_filter() -> Floats:
 def g711_table(codec: Codec) -> NDArray[np.int32]:
     """What each 16-bit value, -32768 first, becomes by coding and decoding (ITU-T G.711)."""
     values = np.arange(-32768, 32768, dtype=np.int32)
-    decoded = _mulaw(np.abs(values)) if codec == "mulaw" else _alaw(_alaw_magnitude(values))
+    if codec == "mulaw":
+        decoded = _mulaw(np.abs(values))
+    else:  # 13 bits; negative values count from -1, as A-law has no zero
+        decoded = _alaw(np.where(values < 0, -values - 1, values) >> 3)
     table = np.where(values < 0, -decoded, decoded)
     table.setflags(write=False)
     return table
@@ -98,11 +101,6 @@ def _mulaw(magnitude: NDArray[np.int32]) -> NDArray[np.int32]:
     step = 2 << segment
     middle = (biased // step) * step + step // 2
     return (middle - 33) << 2
-
-
-def _alaw_magnitude(values: NDArray[np.int32]) -> NDArray[np.int32]:
-    """13-bit magnitudes, 0 to 4095; negative values count from -1, as A-law has no zero."""
-    return np.where(values < 0, -values - 1, values) >> 3
 
 
 def _alaw(magnitude: NDArray[np.int32]) -> NDArray[np.int32]:

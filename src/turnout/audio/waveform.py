@@ -8,12 +8,11 @@ the limit. This file knows nothing of frames or models.
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from io import BytesIO, TextIOBase
 from os import PathLike
 from pathlib import Path
-from types import TracebackType
 from typing import BinaryIO, cast
 
 import numpy as np
@@ -71,17 +70,14 @@ class _Decoded:
 
     def __init__(self, waveform: Waveform) -> None:
         self.native_rate = waveform.native_rate
-        self._waveform = waveform
+        self.warnings = list(waveform.warnings)
+        self._samples = waveform.samples
 
     def blocks(self) -> Iterator[Floats]:
         """Views of the samples; whoever changes them changes the caller's, so they are copied."""
         size = BLOCK_SECONDS * SAMPLE_RATE
-        for start in range(0, len(self._waveform.samples), size):
-            yield self._waveform.samples[start : start + size, None].copy()
-
-    def warnings(self) -> list[str]:
-        """Those it was decoded with."""
-        return list(self._waveform.warnings)
+        for start in range(0, len(self._samples), size):
+            yield self._samples[start : start + size, None].copy()
 
     def close(self) -> None:
         """Nothing is open."""
@@ -131,7 +127,7 @@ class Recording:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What was amiss and was taken all the same; complete once the blocks are read."""
-        return tuple(self._decoder.warnings())
+        return tuple(self._decoder.warnings)
 
     def blocks(self) -> Iterator[Floats]:
         """Mono samples at 16 kHz, a few seconds a block; can be iterated once.
@@ -159,17 +155,6 @@ class Recording:
         self._read = True
         self._decoder.close()
         self._file.close()
-
-    def __enter__(self) -> "Recording":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _resampled(self) -> Iterator[Floats]:
         if self._decoder.rate == SAMPLE_RATE:
@@ -227,17 +212,12 @@ def open_recording(
     if isinstance(source, str) and not source:
         raise UsageError("the name of a recording is empty: give its path")
     name = name or (os.fsdecode(source) if isinstance(source, str | PathLike) else "recording")
-    file = _open(source, name)
-    try:
+    with ExitStack() as opened:
+        file = opened.enter_context(_open(source, name))
         decoder = _Decoded(source) if isinstance(source, Waveform) else open_decoder(file, name)
-        try:
-            _check(decoder, name, channel)
-        except AudioError:
-            decoder.close()
-            raise
-    except BaseException:
-        file.close()
-        raise
+        opened.enter_context(closing(decoder))
+        _check(decoder, name, channel)
+        opened.pop_all()  # the recording closes them from now on
     return Recording(decoder, file, name, max_duration, channel)
 
 
@@ -254,18 +234,30 @@ def read_audio(
     return Waveform(samples, recording.native_rate, recording.warnings)
 
 
+class LastRecording:
+    """Whole recordings; the last one stays decoded, since its segments follow each other."""
+
+    def __init__(self, max_duration: float = MAX_DURATION_SECONDS) -> None:
+        self._max_duration = max_duration
+        self._last: tuple[tuple[str, int | None], Waveform] | None = None
+
+    def read(self, path: str, channel: int | None) -> Waveform:
+        """All of the file, or of its channel; raises AudioError."""
+        key = (path, channel)
+        if self._last is None or self._last[0] != key:
+            # Let go of it first: two recordings of hours need twice the memory.
+            self._last = None
+            self._last = (key, read_audio(path, max_duration=self._max_duration, channel=channel))
+        return self._last[1]
+
+
 def _check(decoder: Decoder, name: str, channel: int | None) -> None:
     if not LOWEST_RATE <= decoder.rate <= HIGHEST_RATE:
-        raise AudioError(
-            name,
-            f"its sampling rate is {decoder.rate} Hz: "
-            f"accepted are {LOWEST_RATE} to {HIGHEST_RATE} Hz",
-        )
+        accepted = f"accepted are {LOWEST_RATE} to {HIGHEST_RATE} Hz"
+        raise AudioError(name, f"its sampling rate is {decoder.rate} Hz: {accepted}")
     if channel is not None and not 0 <= channel < decoder.channels:
-        raise AudioError(
-            name,
-            f"there is no channel {channel}: it has {decoder.channels}, counted from 0",
-        )
+        there = f"it has {decoder.channels}, counted from 0"
+        raise AudioError(name, f"there is no channel {channel}: {there}")
 
 
 def _open(source: Source, name: str) -> BinaryIO:

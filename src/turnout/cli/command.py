@@ -23,7 +23,7 @@ VERBS = {
     "inspect": "Show which expert each frame of a recording took.",
     "export": "Write a model folder's ONNX graphs, checked against PyTorch.",
 }
-"""Verb (a file of this folder, and its function there) -> its line in the help."""
+"""Verb (a function of the file of its name, or of `corpora`) -> its line in the help."""
 # The others need the workshop.
 RUNTIME_VERBS = ("transcribe",)
 WORKSHOP_MODULES = (
@@ -59,22 +59,16 @@ def build_app() -> App:
         name="turnout",
         help="Speech to text with routed experts.",
         help_format="plaintext",
-        version=_version,
         config=refuse_fractions,
         # Without this every list gets an option `--empty-...`.
         default_parameter=Parameter(negative_iterable=()),
     )
     for position, (verb, line) in enumerate(VERBS.items()):
         # `train` is an App of its own, since it alone reads --config. A name is imported on use.
-        name = f"turnout.cli.{verb}:{'app' if verb == 'train' else verb}"
+        file = "corpora" if verb in ("prepare", "synthesize") else verb
+        name = f"turnout.cli.{file}:{'app' if verb == 'train' else verb}"
         app.command(name, name=verb, help=line, sort_key=position)
     return app
-
-
-def _version() -> str:
-    from importlib.metadata import version
-
-    return version("turnout")
 
 
 def require_extra(words: Sequence[str]) -> None:
@@ -100,21 +94,19 @@ def _run(app: App, words: list[str]) -> int:
     try:
         require_extra(words)
         result = app(words, print_error=False, exit_on_error=False, result_action="return_value")
+        return result if isinstance(result, int) else 0
     except TurnoutError as error:
-        return _fail(str(error), error.exit_status)
+        message, status = str(error), error.exit_status
     except CycloptsError as error:
-        return _fail(_words_of(error), UsageError.exit_status)
+        message, status = _words_of(error), UsageError.exit_status
     except BrokenPipeError:
         raise
     except OSError as error:
         name = f"{error.filename}: " if error.filename else ""
-        return _fail(f"{name}{error.strerror or error}", TurnoutError.exit_status)
+        message, status = f"{name}{error.strerror or error}", TurnoutError.exit_status
     except MemoryError:
-        return _fail("out of memory: a smaller --batch-size needs less", TurnoutError.exit_status)
-    return result if isinstance(result, int) else 0
-
-
-def _fail(message: str, status: int) -> int:
+        message = "out of memory: a smaller --batch-size needs less"
+        status = TurnoutError.exit_status
     complain(f"error: {message}")
     return status
 

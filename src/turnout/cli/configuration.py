@@ -4,7 +4,7 @@ Errors name the file, the key and the nearest name. Values are left to the comma
 so that a file and an option are understood alike.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import is_dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -24,57 +24,53 @@ def read_config(path: Path, kind: type, more: tuple[str, ...] = ()) -> dict[str,
     try:
         content = parse_yaml(path.read_text(encoding="utf-8"))[1]
     except OSError as error:
-        raise ConfigError(f"--config {path}: {_reason(error)}{_nearest_file(path)}") from error
+        reason = (error.strerror or str(error)).lower()
+        raise ConfigError(f"--config {path}: {reason}{_nearest_file(path)}") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"--config {path}: is not UTF-8 text; a YAML file is needed") from error
     except YamlError as error:
         place = f"{path}:{error.line}" if error.line else str(path)
         raise ConfigError(f"--config {place}: {error.reason}") from error
     content = {} if content is None else content
-    plain = {key: value for key, value in _mapping(content, str(path), "").items()
-             if key not in more}  # fmt: skip
-    _check_keys(plain, kind, str(path), "")
+    _check_keys(content, kind, path, more=more)
     return content
 
 
-def _check_keys(content: Mapping[str, Any], kind: type, file: str, prefix: str) -> None:
+def _check_keys(
+    content: Any, kind: type, file: Path, at: str = "", more: tuple[str, ...] = ()
+) -> None:
+    """Raise ConfigError for an unknown key, `at` this place of the file or inside it."""
+    if not isinstance(content, Mapping):
+        where = f"'{at}'" if at else "the file"
+        raise ConfigError(
+            f"--config {file}: {where} must hold 'key: value' pairs, not {type(content).__name__}"
+        )
     hints = get_type_hints(kind)
+    prefix = f"{at}." if at else ""
     for key, value in content.items():
+        if key in more:
+            continue
+        # The parser takes both spellings, as those of an option.
         name = key.replace("-", "_") if isinstance(key, str) else shown(key)
         if name not in hints:
             raise ConfigError(
                 f"--config {file}: unknown key {shown(prefix + name)}{nearest(name, hints)}"
             )
-        inner = next(_dataclasses_in(hints[name]), None)
+        inner = _dataclass_in(hints[name])
         if inner is None or value is None:
             continue
-        if not is_dataclass(hints[name]):
-            for position, item in enumerate(value if isinstance(value, list) else [value]):
-                place = f"{prefix}{key}[{position}]"
-                _check_keys(_mapping(item, file, place), inner, file, f"{place}.")
-        else:
-            _check_keys(_mapping(value, file, f"{prefix}{key}"), inner, file, f"{prefix}{key}.")
+        if is_dataclass(hints[name]):
+            _check_keys(value, inner, file, f"{prefix}{key}")
+            continue
+        for position, item in enumerate(value if isinstance(value, list) else [value]):
+            _check_keys(item, inner, file, f"{prefix}{key}[{position}]")
 
 
-def _mapping(content: Any, file: str, key: str) -> Mapping[str, Any]:
-    if not isinstance(content, Mapping):
-        where = f"'{key}'" if key else "the file"
-        raise ConfigError(
-            f"--config {file}: {where} must hold 'key: value' pairs, not {type(content).__name__}"
-        )
-    return content
-
-
-def _dataclasses_in(hint: Any) -> Iterator[type]:
-    """The dataclasses that a type hint holds, as in `tuple[CorpusConfig, ...]`."""
+def _dataclass_in(hint: Any) -> type | None:
+    """The dataclass that a type hint is or holds, as in `tuple[CorpusConfig, ...]`."""
     if isinstance(hint, type) and is_dataclass(hint):
-        yield hint
-    for inner in get_args(hint):
-        yield from _dataclasses_in(inner)
-
-
-def _reason(error: OSError) -> str:
-    return (error.strerror or str(error)).lower()
+        return hint
+    return next(filter(None, map(_dataclass_in, get_args(hint))), None)
 
 
 def _nearest_file(path: Path) -> str:

@@ -2,19 +2,13 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from cyclopts import Parameter
 
 from turnout.cli.options import MODEL, ModelOptions, Recording, check_targets, transcriber_of
-from turnout.cli.terminal import about, complain, note, show, status_of, write_file
+from turnout.cli.terminal import note, show, write_each, write_file
 from turnout.config.transcription import TaskName, TranscriptionOptions
-from turnout.errors import StorageError, TurnoutError
-from turnout.progress import progress
-
-if TYPE_CHECKING:
-    from turnout.config import FeatureConfig
-    from turnout.inspection.record import Layout, RoutingRecord
 
 SUMMARY = "routing.json"
 
@@ -48,8 +42,9 @@ def inspect(
         Folder for the files.
     """
     check_targets(audio, output, (".routing.png", ".routing.json"), (SUMMARY,))
-    from turnout.inspection.record import Layout
-    from turnout.inspection.report import statistics_json, statistics_table
+    from turnout.inspection.picture import draw, pages
+    from turnout.inspection.record import Layout, RoutingRecord
+    from turnout.inspection.report import record_json, statistics_json, statistics_table
     from turnout.inspection.statistics import statistics_of
     from turnout.inspection.trace import inspect_files
 
@@ -58,35 +53,20 @@ def inspect(
     layout = Layout.of(config)
     results = inspect_files(transcriber, audio, options)
     records: list[RoutingRecord] = []
-    failures: list[TurnoutError] = []
-    for path, result in zip(audio, progress(results, "inspecting", len(audio)), strict=True):
-        if isinstance(result, TurnoutError):
-            complain(f"error: {about(path, result)}")
-            failures.append(result)
-            continue
-        records.append(result)
-        try:
-            _write(path, result, layout, config.features, output)
-        except StorageError as error:
-            complain(f"error: {error}")
-            failures.append(error)
+
+    def write(path: Path, record: RoutingRecord) -> None:
+        records.append(record)
+        write_file(output / f"{path.stem}.routing.json", record_json(record, layout))
+        # One picture for each 30 seconds.
+        for number, start in enumerate(pages(record), start=1):
+            suffix = "" if number == 1 else f"-{number}"
+            target = output / f"{path.stem}.routing{suffix}.png"
+            write_file(target, draw(record, layout, config.features, start=start))
+            note(f"{path} -> {target}")
+
+    status = write_each(audio, results, "inspecting", write)
     if records:
         statistics = statistics_of(records, layout)
         show(statistics_table(statistics))
         write_file(output / SUMMARY, statistics_json(statistics, [one.name for one in records]))
-    return status_of(failures, len(audio))
-
-
-def _write(
-    path: Path, record: "RoutingRecord", layout: "Layout", features: "FeatureConfig", output: Path
-) -> None:
-    """The recording's JSON and its pictures, one for each 30 seconds."""
-    from turnout.inspection.picture import draw, pages
-    from turnout.inspection.report import record_json
-
-    write_file(output / f"{path.stem}.routing.json", record_json(record, layout))
-    for number, start in enumerate(pages(record), start=1):
-        suffix = "" if number == 1 else f"-{number}"
-        target = output / f"{path.stem}.routing{suffix}.png"
-        write_file(target, draw(record, layout, features, start=start))
-        note(f"{path} -> {target}")
+    return status

@@ -84,12 +84,14 @@ def counts(hint: Any) -> bool:
 def check_targets(
     audio: Sequence[Path], folder: Path, endings: Sequence[str], more: Sequence[str] = ()
 ) -> None:
-    """Raise UsageError where `folder` is a file, where two recordings would be written to one file
-    of it, or where a recording would be written over: before any work, so that none is lost.
+    """Raise UsageError where `folder`, or one above it, is a file, where two recordings would be
+    written to one file, or where a recording would be written over: before any work is lost.
 
     A recording is written to its stem with each of `endings`, all of them together to `more`.
     """
-    check_folder(folder)
+    place = next(filter(Path.exists, (folder, *folder.parents)), None)
+    if place is not None and not place.is_dir():
+        raise UsageError(f"{place} is a file: a folder is needed")
     owners: dict[Path, Path] = {}
     for path in audio:
         for ending in endings:
@@ -107,15 +109,6 @@ def check_targets(
                 f"{target} is one of the recordings and would be written over: choose another "
                 "folder with -o"
             )
-
-
-def check_folder(folder: Path) -> None:
-    """Raise UsageError where there is a file in its place, or where a folder above it would be."""
-    for place in (folder, *folder.parents):
-        if place.exists():
-            if not place.is_dir():
-                raise UsageError(f"{place} is a file: a folder is needed")
-            return
 
 
 def identities(paths: Sequence[Path]) -> Iterator[tuple[int, int]]:

@@ -5,17 +5,19 @@ Knows no verb.
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, TypeVar
 
 from turnout.errors import StorageError, TurnoutError
 from turnout.files import whole_file, write_synced
+from turnout.progress import progress
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+T = TypeVar("T")
 WIDE = 220
 """Columns of a table that is written to a file or a pipe."""
 
@@ -45,15 +47,26 @@ def complain(text: str) -> None:
     note(f"turnout: {text}")
 
 
-def about(path: Path, error: TurnoutError) -> str:
-    """The error's message, with the recording's name where it does not have it."""
-    message = str(error)
-    return message if str(path) in message else f"{path}: {message}"
-
-
-def status_of(failures: Sequence[TurnoutError], total: int) -> int:
-    """0 without failures; 1 where some inputs failed; 2 where all did, for how they were asked."""
-    if failures and len(failures) == total:
+def write_each(
+    audio: Sequence[Path],
+    results: Iterable[T | TurnoutError],
+    what: str,
+    write: Callable[[Path, T], None],
+) -> int:
+    """Write what each recording gave, complain of those that failed, and return the exit status:
+    0 without failures; 1 where some inputs failed; 2 where all did, for how they were asked."""
+    failures: list[TurnoutError] = []
+    for path, result in zip(audio, progress(results, what, len(audio)), strict=True):
+        try:
+            if isinstance(result, TurnoutError):
+                raise result
+            write(path, result)
+        except TurnoutError as error:
+            # What could not be written names its own file; a recording's name may be missing.
+            named = error is not result or str(path) in str(error)
+            complain(f"error: {error}" if named else f"error: {path}: {error}")
+            failures.append(error)
+    if failures and len(failures) == len(audio):
         return max(error.exit_status for error in failures)
     return int(bool(failures))
 
@@ -91,7 +104,11 @@ def hushed_libraries() -> Iterator[None]:
     An MP3 decoder complains there of every damaged frame, beside the one line that turnout says.
     """
     original = sys.stderr
-    if not _is_of_process(original):
+    try:
+        own = original.fileno() == 2
+    except (AttributeError, OSError):
+        own = False
+    if not own:  # a caller put something in its place
         yield
         return
     original.flush()
@@ -105,14 +122,6 @@ def hushed_libraries() -> Iterator[None]:
             sys.stderr = original
             shown.flush()
             os.dup2(shown.fileno(), 2)
-
-
-def _is_of_process(stream: TextIO) -> bool:
-    """Whether this is the process's own stderr, not what a caller put in its place."""
-    try:
-        return stream.fileno() == 2
-    except (AttributeError, OSError):
-        return False
 
 
 def write_file(path: Path, content: str | bytes) -> None:

@@ -44,10 +44,9 @@ def train(
         if first:
             raise
         return stopped.exit_status
-    if not first:
-        return 0
-    note("done; to use it: turnout transcribe AUDIO --model " + str(folder))
-    say(str(folder))
+    if first:
+        note(f"done; to use it: turnout transcribe AUDIO --model {folder}")
+        say(str(folder))
     return 0
 
 
@@ -58,28 +57,20 @@ def read_training_config(
     path = _given(arguments, "--config")
     if path is not None:
         content = read_config(Path(path), TrainConfig, OWN)
-        _fill(content, path, app, commands, arguments)
+        Dict(content, source=path, use_commands_as_keys=False)(app, commands, arguments)
     name = _given(arguments, "--preset")
     shape = ModelConfig() if name is None else model_preset(name)
     # Without a preset too: where a part of a nested dataclass is given, the parser takes the rest
     # from its class, not from the instance that its owner has by default.
     source = f"preset {name}" if name else "the defaults"
-    _fill({"model": to_plain(shape)}, source, app, commands, arguments)
-
-
-def _fill(
-    content: dict, source: str, app: App, commands: tuple[str, ...], arguments: ArgumentCollection
-) -> None:
-    fill = Dict(content, source=source, use_commands_as_keys=False)
-    fill(app, commands, arguments)
+    content = {"model": to_plain(shape)}
+    Dict(content, source=source, use_commands_as_keys=False)(app, commands, arguments)
 
 
 def _given(arguments: ArgumentCollection, name: str) -> str | None:
     """The option's last value so far."""
-    for argument in arguments:
-        if argument.name == name and argument.tokens:
-            return argument.tokens[-1].value
-    return None
+    found = (argument.tokens for argument in arguments if argument.name == name)
+    return next((tokens[-1].value for tokens in found if tokens), None)
 
 
 app = App(

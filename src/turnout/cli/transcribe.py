@@ -14,18 +14,8 @@ from turnout.cli.options import (
     check_targets,
     transcriber_of,
 )
-from turnout.cli.terminal import (
-    about,
-    complain,
-    hushed_libraries,
-    note,
-    say,
-    status_of,
-    write_file,
-)
+from turnout.cli.terminal import complain, hushed_libraries, note, say, write_each, write_file
 from turnout.config.transcription import TaskName, TranscriptionOptions
-from turnout.errors import StorageError, TurnoutError
-from turnout.progress import progress
 from turnout.text.writers import FORMATS, Format, render
 
 if TYPE_CHECKING:
@@ -69,24 +59,17 @@ def transcribe(
     if output.formats:
         check_targets(audio, output.folder, endings_of(output, options.task))
     results = transcriber_of(model).transcribe_files(audio, options)
-    failures: list[TurnoutError] = []
+
+    def write(path: Path, transcript: "Transcript") -> None:
+        for warning in transcript.warnings:
+            complain(f"warning: {path}: {warning}")
+        if output.formats:
+            _write(path, transcript, output)
+        else:
+            _print(path, transcript, several=len(audio) > 1)
+
     with hushed_libraries():
-        for path, result in zip(audio, progress(results, "transcribing", len(audio)), strict=True):
-            if isinstance(result, TurnoutError):
-                complain(f"error: {about(path, result)}")
-                failures.append(result)
-                continue
-            for warning in result.warnings:
-                complain(f"warning: {path}: {warning}")
-            if not output.formats:
-                _print(path, result, several=len(audio) > 1)
-                continue
-            try:
-                _write(path, result, output)
-            except StorageError as error:
-                complain(f"error: {error}")
-                failures.append(error)
-    return status_of(failures, len(audio))
+        return write_each(audio, results, "transcribing", write)
 
 
 def endings_of(output: OutputOptions, task: TaskName) -> list[str]:

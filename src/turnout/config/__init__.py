@@ -1,4 +1,4 @@
-"""Every configuration dataclass and the presets; no torch, so that `--help` needs none."""
+"""The configuration of runs, and the presets of models; no torch, so that `--help` needs none."""
 
 from turnout.config.data import AugmentConfig, CorpusConfig, DataConfig, JoinConfig
 from turnout.config.model import (
@@ -9,7 +9,6 @@ from turnout.config.model import (
     RoutingConfig,
     VocabularyConfig,
 )
-from turnout.config.preparation import PrepareConfig, SynthesisConfig
 from turnout.config.presets import PRESETS, preset
 from turnout.config.training import ObjectiveConfig, OptimizerConfig, TrainConfig
 from turnout.config.transcription import TranscriptionOptions
@@ -26,9 +25,7 @@ __all__ = [
     "ModelConfig",
     "ObjectiveConfig",
     "OptimizerConfig",
-    "PrepareConfig",
     "RoutingConfig",
-    "SynthesisConfig",
     "TrainConfig",
     "TranscriptionOptions",
     "VocabularyConfig",

@@ -25,10 +25,7 @@ def above_zero(config: object, section: str, *names: str) -> None:
     """Raise ConfigError where one of these fields is not above 0; None passes."""
     for name in names:
         value = getattr(config, name)
-        require(
-            value is None or 0 < value < inf,
-            f"{section}{name} is {value}: it must be above 0",
-        )
+        require(value is None or 0 < value < inf, f"{section}{name} is {value}: it must be above 0")
 
 
 def share(config: object, section: str, *names: str) -> None:

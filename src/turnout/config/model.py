@@ -128,7 +128,7 @@ class EncoderConfig:
     """How the encoder's frames find their experts."""
 
     def __post_init__(self) -> None:
-        check_stack("encoder", self.num_layers, self.d_model, self.num_heads, self.routing)
+        check_stack("encoder", self, self.d_model)
         at_least(1, self, "encoder.", "num_layers", "d_feedforward", "subsampling_channels")
         at_least(1, self, "encoder.", "max_frames", "conv_kernel")
         at_least(0, self, "encoder.", "left_context", "right_context")
@@ -225,16 +225,9 @@ class ModelConfig:
     """Longest segment of audio that the model takes at once; longer recordings are cut."""
 
     def __post_init__(self) -> None:
-        decoder = self.decoder
-        if decoder.num_layers:
-            check_stack(
-                "decoder",
-                decoder.num_layers,
-                self.encoder.d_model,
-                decoder.num_heads,
-                decoder.routing,
-            )
-        require(self.ctc or decoder.num_layers > 0, "a model needs a CTC head or a decoder")
+        if self.decoder.num_layers:
+            check_stack("decoder", self.decoder, self.encoder.d_model)
+        require(self.ctc or self.decoder.num_layers > 0, "a model needs a CTC head or a decoder")
         require(self.window_seconds > 0, "window_seconds must be above 0")
 
     def expert_map(self, routing: RoutingConfig) -> ExpertMap:
@@ -246,20 +239,16 @@ class ModelConfig:
         )
 
 
-def check_stack(
-    name: str, num_layers: int, d_model: int, num_heads: int, routing: RoutingConfig
-) -> None:
+def check_stack(name: str, stack: EncoderConfig | DecoderConfig, d_model: int) -> None:
     """Raise ConfigError where width, heads and routed layers of a stack do not go together."""
+    heads, last = stack.num_heads, stack.num_layers - 1
     require(
-        num_heads > 0 and d_model > 0 and d_model % num_heads == 0,
-        f"{name}: d_model {d_model} is not a multiple of num_heads {num_heads}",
+        heads > 0 and d_model > 0 and d_model % heads == 0,
+        f"{name}: d_model {d_model} is not a multiple of num_heads {heads}",
     )
     require(
-        (d_model // num_heads) % 2 == 0,
-        f"{name}: d_model / num_heads is {d_model // num_heads}: rotary positions need it even",
+        (d_model // heads) % 2 == 0,
+        f"{name}: d_model / num_heads is {d_model // heads}: rotary positions need it even",
     )
-    outside = [layer for layer in routing.layers or () if not 0 <= layer < num_layers]
-    require(
-        not outside,
-        f"{name}.routing.layers names {outside}; the layers are 0 to {num_layers - 1}",
-    )
+    outside = [layer for layer in stack.routing.layers or () if not 0 <= layer <= last]
+    require(not outside, f"{name}.routing.layers names {outside}; the layers are 0 to {last}")

@@ -85,11 +85,9 @@ def read_value(hint: Any, value: Any, where: str) -> Any:
         fits = isinstance(value, str) and value in arguments
         _check(fits, where, value, f"one of {', '.join(arguments)}")
         return value
-    return (
-        from_plain(cast(type, hint), value, where)
-        if is_dataclass(hint)
-        else _scalar(hint, value, where)
-    )
+    if is_dataclass(hint):
+        return from_plain(cast(type, hint), value, where)
+    return _scalar(hint, value, where)
 
 
 def _read_tuple(arguments: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:

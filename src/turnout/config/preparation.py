@@ -1,6 +1,5 @@
 """How recordings and sentences become corpora (`turnout prepare`, `turnout synthesize`)."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -8,16 +7,9 @@ from turnout.config.bounds import require
 from turnout.config.transcription import MAX_DURATION_SECONDS
 
 ManifestKind = Literal[
-    "auto",
-    "nemo",
-    "kaldi",
-    "table",
-    "huggingface",
-    "lhotse",
-    "fsdd",
-    "arabic_commands",
-    "librispeech",
-]
+    "auto", "nemo", "kaldi", "table", "huggingface", "lhotse",
+    "fsdd", "arabic_commands", "librispeech",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,16 +34,13 @@ class PrepareConfig:
 
     def __post_init__(self) -> None:
         require(self.max_duration > 0, "max_duration must be above 0 seconds")
-        self.shares  # noqa: B018  (a wrong --split is told before any work)
-
-    @property
-    def shares(self) -> Mapping[str, float] | None:
-        """`split` as a share per name, summing to 1, or None."""
-        return None if self.split is None else parse_shares(self.split)
+        shares_of(self.split)  # a wrong one is told before any work
 
 
-def parse_shares(text: str) -> dict[str, float]:
-    """'train=0.8,dev=0.2' -> {'train': 0.8, 'dev': 0.2}; raises ConfigError."""
+def shares_of(text: str | None) -> dict[str, float]:
+    """'train=0.8,dev=0.2' -> {'train': 0.8, 'dev': 0.2}, None -> {}; raises ConfigError."""
+    if text is None:
+        return {}
     wanted = f"split is '{text}': write names and shares that sum to 1, as 'train=0.9,dev=0.1'"
     shares: dict[str, float] = {}
     for part in text.split(","):
@@ -83,9 +72,4 @@ class SynthesisConfig:
         for name in ("speakers", "sentences_per_speaker"):
             value = getattr(self, name)
             require(value is None or value >= 1, f"{name} is {value}: at least 1 is needed")
-        self.shares  # noqa: B018  (a wrong --split is told before any work)
-
-    @property
-    def shares(self) -> Mapping[str, float] | None:
-        """`split` as a share per name, summing to 1, or None."""
-        return None if self.split is None else parse_shares(self.split)
+        shares_of(self.split)  # a wrong one is told before any work

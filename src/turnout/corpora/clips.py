@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from turnout.audio.features import SAMPLE_RATE
-from turnout.audio.waveform import Waveform, read_audio
+from turnout.audio.waveform import LastRecording, Waveform
 from turnout.config import CorpusConfig
 from turnout.corpora.cuts import Cut, read_cuts
 from turnout.errors import AudioError, ConfigError, ManifestError, MissingManifest
@@ -32,7 +32,7 @@ HELD_OUT = ("dev", "valid", "test")
 
 @dataclass(frozen=True, kw_only=True)
 class Clip:
-    """One utterance of a corpus: a stretch of a recording, and what is said in it."""
+    """One utterance of a corpus: a segment of a recording, and what is said in it."""
 
     id: str
     path: str
@@ -96,14 +96,11 @@ class ClipReader:
     """Samples of clips; the last recording stays decoded, since its segments follow each other."""
 
     def __init__(self) -> None:
-        self._last: tuple[tuple[str, int | None], Waveform] | None = None
+        self._last = LastRecording()
 
     def recording(self, clip: Clip) -> Waveform:
         """All of the recording that the clip is of. Raises AudioError."""
-        key = (clip.path, clip.channel)
-        if self._last is None or self._last[0] != key:
-            self._last = (key, read_audio(clip.path, channel=clip.channel))
-        return self._last[1]
+        return self._last.read(clip.path, clip.channel)
 
     def read(self, clip: Clip) -> NDArray[np.float32]:
         """The clip's samples in -1..1 at 16 kHz, at least one. Raises AudioError."""

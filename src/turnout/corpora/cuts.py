@@ -10,18 +10,19 @@ from math import inf, isfinite
 from pathlib import Path
 from typing import Any
 
-from turnout.corpora.manifest import Fields, Place, beside, json_lines
+from turnout.corpora.manifest import Fields, Place, beside, each, json_lines
 from turnout.errors import ManifestError, shown
 
 Json = Mapping[str, Any]
 MONO_CUT = ("MonoCut", "Cut")
 """The second is what lhotse before 0.8 called it."""
+NO_TIME = "or 'duration' is no time: seconds, 0 or more, were expected"
 DANGERS = {"command": ", which would run a command", "url": ", which would be fetched"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Supervision:
-    """What is said in one stretch of a cut."""
+    """What is said in one segment of a cut."""
 
     id: str
     start: float
@@ -37,7 +38,7 @@ class Supervision:
 
 @dataclass(frozen=True, kw_only=True)
 class Cut:
-    """A stretch of one channel of a recording, and the supervisions in it."""
+    """A segment of one channel of a recording, and the supervisions in it."""
 
     id: str
     place: Place
@@ -58,18 +59,16 @@ class Cut:
 
 def read_cuts(path: Path) -> Iterator[Cut | ManifestError]:
     """The cuts of a `*.jsonl` or `*.jsonl.gz`; audio paths are relative to its folder."""
-    for line in json_lines(path):
-        yield line if isinstance(line, ManifestError) else parse_cut(line, path.parent)
+    return each(json_lines(path), lambda line: parse_cut(line, path.parent))
 
 
-def parse_cut(line: Fields, folder: Path) -> Cut | ManifestError:
-    """One cut, or why it is none."""
+def parse_cut(line: Fields, folder: Path) -> Cut:
+    """One cut; raises ManifestError."""
     try:
         return _cut(line.values, line.place, folder)
-    except ManifestError as error:
-        return error
     except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        return line.place.error(None, f"is no cut as lhotse writes it ({shown(error)})")
+        reason = f"is no cut as lhotse writes it ({shown(error)})"
+        raise line.place.error(None, reason) from error
 
 
 def _cut(cut: Json, place: Place, folder: Path) -> Cut:
@@ -88,7 +87,7 @@ def _cut(cut: Json, place: Place, folder: Path) -> Cut:
     start, duration = cut["start"], cut["duration"]
     # The numbers stay as they are written: digests of features are of 0 and of 0.0.
     if not (isfinite(start) and start >= 0 and isfinite(duration)):
-        raise _no_time(place)
+        raise place.error("start", NO_TIME)
     custom = cut.get("custom") or {}
     return Cut(
         id=str(cut["id"]),
@@ -112,7 +111,7 @@ def _supervision(said: Json, of_cut: Json, place: Place) -> Supervision:
     if not all(isinstance(item, str) for pair in translations.items() for item in pair):
         raise place.error("translations", "is no mapping of a language to a text")
     if not (isfinite(said["start"]) and isfinite(said["duration"])):
-        raise _no_time(place)
+        raise place.error("start", NO_TIME)
     return Supervision(
         id=str(said["id"]),
         start=said["start"],
@@ -137,7 +136,3 @@ def _source(recording: Json, channel: int, place: Place) -> tuple[str, int | Non
             many = len(source["channels"]) > 1
             return source["source"], source["channels"].index(channel) if many else None
     raise place.error("channel", f"is {channel}, which no source of the recording has")
-
-
-def _no_time(place: Place) -> ManifestError:
-    return place.error("start", "or 'duration' is no time: seconds, 0 or more, were expected")

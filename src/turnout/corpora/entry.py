@@ -4,11 +4,11 @@ This file knows no kind of manifest.
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from turnout.corpora.manifest import Fields, Place
+from turnout.corpora.manifest import Place
 from turnout.errors import ManifestError
 from turnout.guidance import Bandwidth
 
@@ -55,19 +55,6 @@ class MeasuredEntry:
 Entries = Iterator[Entry | ManifestError | str]
 """What a reader gives: entries, the error in the place of a line that is none, and remarks on the
 source as a whole. Whoever reads them decides whether to stop at an error."""
-
-
-def entries_of(
-    lines: Iterable[Fields | ManifestError], entry: Callable[[Fields], Entry]
-) -> Entries:
-    """The entry of each line, or the error in its place."""
-    for line in lines:
-        try:
-            if isinstance(line, ManifestError):
-                raise line
-            yield entry(line)
-        except ManifestError as error:
-            yield error
 
 
 def utterance_id(relative: str, offset: float = 0.0) -> str:

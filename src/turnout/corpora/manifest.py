@@ -9,15 +9,17 @@ import json
 import os
 import re
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from turnout.errors import ManifestError, shown
 from turnout.guidance import Bandwidth
 
+S = TypeVar("S")
+T = TypeVar("T")
 LONGEST_LINE = 2**24
 """Bytes; a longer line is no manifest's, and a small gzip could unpack to one without end."""
 LANGUAGE_CODE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{1,8})*")
@@ -38,6 +40,10 @@ class Place:
         """The error that cites this place and the field `name`."""
         return ManifestError(self.file, self.line, name, reason)
 
+    def wrong(self, name: str, value: object, wanted: str) -> ManifestError:
+        """The error that cites the field `name`, its value, and what was expected."""
+        return self.error(name, f"is {shown(value)}: {wanted} expected")
+
 
 @dataclass(frozen=True)
 class Fields:
@@ -53,7 +59,7 @@ class Fields:
             if value is None:
                 continue
             if not isinstance(value, str):
-                raise self.place.error(name, f"is {shown(value)}: a string was expected")
+                raise self.place.wrong(name, value, "a string was")
             return value
         return None
 
@@ -61,13 +67,15 @@ class Fields:
         """Which of these fields is there, to be cited; the first where none is."""
         return next((name for name in names if self.values.get(name) is not None), names[0])
 
-    def needed(self, *names: str) -> str:
-        """As `text`, but one of the fields must be there and not be empty."""
-        value = self.text(*names)
+    def needed(self, name: str) -> str:
+        """As `text`, but the field must be there and not be empty."""
+        value = self.text(name)
         if value is None:
-            raise self.place.error(names[0], f"is missing{self._nearest(names)}")
+            near = get_close_matches(name, [key for key in self.values if key != name], 1, 0.7)
+            hint = f": did you mean it by '{near[0]}'?" if near else ""
+            raise self.place.error(name, f"is missing{hint}")
         if not value.strip():
-            raise self.place.error(names[0], "is empty: a value was expected")
+            raise self.place.error(name, "is empty: a value was expected")
         return value
 
     def word(self, *names: str) -> str | None:
@@ -88,29 +96,22 @@ class Fields:
         except (TypeError, ValueError, OverflowError):
             number = -1.0
         if not 0 <= number <= MOST_SECONDS:
-            raise self.place.error(name, f"is {shown(value)}: seconds, 0 or more, were expected")
+            raise self.place.wrong(name, value, "seconds, 0 or more, were")
         return number
 
     def language(self, *names: str, default: str | None = None) -> str | None:
         """A language code such as 'en' or 'pt-BR'."""
         value = self.word(*names) or default
         if value is not None and not LANGUAGE_CODE.fullmatch(value):
-            raise self.place.error(
-                self.given(*names),
-                f"is {shown(value)}: a language code such as 'en' was expected",
-            )
+            raise self.place.wrong(self.given(*names), value, "a language code such as 'en' was")
         return value
 
     def bandwidth(self) -> Bandwidth | None:
         """A stated bandwidth."""
         value = self.word("bandwidth")
-        if value is None:
-            return None
-        if value not in set(Bandwidth):
-            raise self.place.error(
-                "bandwidth", f"is {shown(value)}: one of {', '.join(Bandwidth)} was expected"
-            )
-        return Bandwidth(value)
+        if value is not None and value not in set(Bandwidth):
+            raise self.place.wrong("bandwidth", value, f"one of {', '.join(Bandwidth)} was")
+        return None if value is None else Bandwidth(value)
 
     def split(self) -> str | None:
         """The split, with the usual words for 'dev' made one."""
@@ -120,9 +121,7 @@ class Fields:
         value = SPLIT_ALIASES.get(value.lower(), value)
         # It names a file.
         if not re.fullmatch(r"[\w][\w.-]*", value):
-            raise self.place.error(
-                "split", f"is {shown(value)}: a word such as 'train' was expected"
-            )
+            raise self.place.wrong("split", value, "a word such as 'train' was")
         return value
 
     def channel(self) -> int | None:
@@ -131,13 +130,8 @@ class Fields:
         if value is None or value == "":
             return None
         if not CHANNEL.fullmatch(str(value)):
-            raise self.place.error("channel", f"is {shown(value)}: a number from 0 was expected")
+            raise self.place.wrong("channel", value, "a number from 0 was")
         return int(value)
-
-    def _nearest(self, names: tuple[str, ...]) -> str:
-        unknown = [key for key in self.values if key not in names]
-        near = [match for name in names for match in get_close_matches(name, unknown, 1, 0.7)]
-        return f": did you mean it by '{near[0]}'?" if near else ""
 
 
 def text_lines(source: Path) -> Iterator[tuple[Place, str] | ManifestError]:
@@ -150,7 +144,7 @@ def text_lines(source: Path) -> Iterator[tuple[Place, str] | ManifestError]:
                 if line.strip():
                     yield _decoded(line, Place(str(source), number))
                 if len(line) == LONGEST_LINE:
-                    break
+                    break  # what follows is the rest of it, not a line
     except (OSError, EOFError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or error
         yield Place(str(source), number + 1).error(None, f"cannot be read ({reason})")
@@ -158,8 +152,18 @@ def text_lines(source: Path) -> Iterator[tuple[Place, str] | ManifestError]:
 
 def json_lines(source: Path) -> Iterator[Fields | ManifestError]:
     """The objects of a JSON lines file."""
-    for line in text_lines(source):
-        yield line if isinstance(line, ManifestError) else _parsed(*line)
+    return each(text_lines(source), lambda line: _parsed(*line))
+
+
+def each(items: Iterable[S | ManifestError], make: Callable[[S], T]) -> Iterator[T | ManifestError]:
+    """What is made of each item; the error in the place of one that nothing can be made of."""
+    for item in items:
+        try:
+            if isinstance(item, ManifestError):
+                raise item
+            yield make(item)
+        except ManifestError as error:
+            yield error
 
 
 def _decoded(line: bytes, place: Place) -> tuple[Place, str] | ManifestError:
@@ -171,24 +175,25 @@ def _decoded(line: bytes, place: Place) -> tuple[Place, str] | ManifestError:
         return place.error(None, f"is not UTF-8 (byte {error.start + 1} of the line)")
 
 
-def _parsed(place: Place, line: str) -> Fields | ManifestError:
+def _parsed(place: Place, line: str) -> Fields:
     try:
         fields: Any = json.loads(line)
         # lone surrogates such as "\ud800" are JSON, but no text that could be written again
         json.dumps(fields, ensure_ascii=False).encode("utf-8")
-    except UnicodeEncodeError:
-        return place.error(None, "holds half of a surrogate pair, which is no character")
+    except UnicodeEncodeError as error:
+        reason = "holds half of a surrogate pair, which is no character"
+        raise place.error(None, reason) from error
     except ValueError as error:
-        found = (
-            f"{error.msg} at column {error.colno}"
-            if isinstance(error, json.JSONDecodeError)
-            else str(error)
-        )
-        return place.error(None, f"is not JSON ({found}): one object a line was expected")
-    except RecursionError:
-        return place.error(None, "is nested too deeply: a flat JSON object was expected")
+        found = str(error)
+        if isinstance(error, json.JSONDecodeError):
+            found = f"{error.msg} at column {error.colno}"
+        reason = f"is not JSON ({found}): one object a line was expected"
+        raise place.error(None, reason) from error
+    except RecursionError as error:
+        reason = "is nested too deeply: a flat JSON object was expected"
+        raise place.error(None, reason) from error
     if not isinstance(fields, dict):
-        return place.error(None, f"holds a {type(fields).__name__}: a JSON object was expected")
+        raise place.error(None, f"holds a {type(fields).__name__}: a JSON object was expected")
     return Fields(fields, place)
 
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from turnout.audio.bandwidth import measure_bandwidth
 from turnout.audio.features import SAMPLE_RATE
-from turnout.audio.waveform import Waveform, read_audio
+from turnout.audio.waveform import LastRecording
 from turnout.corpora.entry import Entry, MeasuredEntry
 from turnout.errors import AudioError
 from turnout.guidance import Bandwidth
@@ -22,45 +22,25 @@ CLEAR = 0.8
 """Share of a speaker's audio that must have one bandwidth for short clips to follow it."""
 
 
-class Measurer:
-    """Measures entries; the last file stays decoded, since its segments follow each other."""
-
-    def __init__(self, max_duration: float) -> None:
-        self._max_duration = max_duration
-        self._last: tuple[tuple[str, int | None], Waveform] | None = None
-
-    def measure(self, entry: Entry) -> MeasuredEntry:
-        """The figures of one entry; raises ManifestError, citing its line."""
-        waveform = self._read(entry)
-        stop = _stop(entry, len(waveform.samples))
-        start = round(entry.offset * SAMPLE_RATE)
-        samples = waveform.samples[start:stop]
-        rate = waveform.native_rate
-        return MeasuredEntry(
-            entry=entry,
-            native_rate=rate,
-            num_samples=max(1, round(len(waveform.samples) * rate / SAMPLE_RATE)),
-            start=start / SAMPLE_RATE,
-            duration=len(samples) / SAMPLE_RATE,
-            bandwidth=entry.bandwidth or measure_bandwidth(samples, rate),
-        )
-
-    def _read(self, entry: Entry) -> Waveform:
-        key = (str(entry.audio), entry.channel)
-        if self._last is not None and self._last[0] == key:
-            return self._last[1]
-        # Let go of it first: two recordings of hours need twice the memory.
-        self._last = None
-        try:
-            waveform = read_audio(
-                entry.audio, max_duration=self._max_duration, channel=entry.channel
-            )
-        except AudioError as error:
-            raise entry.place.error(
-                entry.audio_field, f"'{entry.audio}' cannot be taken: {error.reason}"
-            ) from error
-        self._last = (key, waveform)
-        return waveform
+def measure(entry: Entry, recordings: LastRecording) -> MeasuredEntry:
+    """The figures of one entry; raises ManifestError, citing its line."""
+    try:
+        waveform = recordings.read(str(entry.audio), entry.channel)
+    except AudioError as error:
+        reason = f"'{entry.audio}' cannot be taken: {error.reason}"
+        raise entry.place.error(entry.audio_field, reason) from error
+    stop = _stop(entry, len(waveform.samples))
+    start = round(entry.offset * SAMPLE_RATE)
+    samples = waveform.samples[start:stop]
+    rate = waveform.native_rate
+    return MeasuredEntry(
+        entry=entry,
+        native_rate=rate,
+        num_samples=max(1, round(len(waveform.samples) * rate / SAMPLE_RATE)),
+        start=start / SAMPLE_RATE,
+        duration=len(samples) / SAMPLE_RATE,
+        bandwidth=entry.bandwidth or measure_bandwidth(samples, rate),
+    )
 
 
 def _stop(entry: Entry, length: int) -> int:
@@ -99,9 +79,7 @@ def settle_bandwidths(entries: Sequence[MeasuredEntry]) -> Iterator[MeasuredEntr
             yield measured
 
 
-def _usual_bandwidths(
-    entries: Sequence[MeasuredEntry],
-) -> dict[tuple[str | None, int], Bandwidth]:
+def _usual_bandwidths(entries: Sequence[MeasuredEntry]) -> dict[tuple[str | None, int], Bandwidth]:
     """The bandwidth of most audio of each speaker and native rate, where it is clear."""
     # Of each rate apart: the telephone calls of a speaker tell nothing of a studio's recordings.
     seconds: defaultdict[tuple[str | None, int], defaultdict[Bandwidth, float]] = defaultdict(
@@ -112,8 +90,5 @@ def _usual_bandwidths(
             heard = seconds[measured.entry.speaker, measured.native_rate]
             heard[measured.bandwidth] += measured.duration
     most = {key: max(heard, key=heard.__getitem__) for key, heard in seconds.items()}
-    return {
-        key: bandwidth
-        for key, bandwidth in most.items()
-        if seconds[key][bandwidth] >= CLEAR * sum(seconds[key].values())
-    }
+    clear = (key for key in most if seconds[key][most[key]] >= CLEAR * sum(seconds[key].values()))
+    return {key: most[key] for key in clear}

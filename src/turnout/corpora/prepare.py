@@ -8,9 +8,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
-from turnout.config.preparation import PrepareConfig
-from turnout.corpora.entry import Entries, Entry, MeasuredEntry
-from turnout.corpora.measure import Measurer, settle_bandwidths
+from turnout.audio.waveform import LastRecording
+from turnout.config.preparation import PrepareConfig, shares_of
+from turnout.corpora.entry import Entries, Entry
+from turnout.corpora.manifest import each
+from turnout.corpora.measure import measure, settle_bandwidths
 from turnout.corpora.readers.kinds import reader_of
 from turnout.corpora.splits import by_split, split_by_speaker, with_speakers
 from turnout.corpora.summary import Summary
@@ -33,13 +35,17 @@ def prepare(source: Path, output: Path, config: PrepareConfig | None = None) -> 
     entries = ledger.good(reader_of(source, config)(source, config))
     entries = ledger.good(merged(entries))
     entries = ledger.good(map(_checked, entries))
-    measured = ledger.good(_measured(entries, config))
+    recordings = LastRecording(config.max_duration)
+    watched = progress(entries, "measuring", len(entries))
+    measured = ledger.good(each(watched, lambda entry: measure(entry, recordings)))
     if not measured:
-        raise ManifestError(str(source), None, None, _nothing(ledger))
+        bad = ledger.skipped
+        what = f"usable utterance; the first of {len(bad)}: {bad[0]}" if bad else "utterance"
+        raise ManifestError(str(source), None, None, f"holds no {what}")
     measured = list(settle_bandwidths(measured))
-    if config.shares is not None:
+    if shares := shares_of(config.split):
         measured = ledger.good(with_speakers(measured))
-        measured = ledger.good(split_by_speaker(measured, config.shares, config.seed))
+        measured = ledger.good(split_by_speaker(measured, shares, config.seed))
     splits = write_splits(by_split(measured), output)
     return Summary(splits=splits, skipped=tuple(ledger.skipped), notes=tuple(ledger.remarks))
 
@@ -94,26 +100,21 @@ def merged(entries: Sequence[Entry]) -> Entries:
 
 def _joined(first: Entry, second: Entry) -> Entry:
     """The entry of two lines that name the same audio."""
+    said: dict[str, str | None] = {}
     for name in ("text", "language", "speaker", "split"):
         old, new = getattr(first, name), getattr(second, name)
         if None not in (old, new) and old != new:
             raise second.place.error(
                 name, f"is '{new}', and '{old}' in line {first.place.line} for the same audio"
             )
+        said[name] = new if old is None else old
     for target, text in second.translations.items():
         if first.translations.get(target, text) != text:
             raise second.place.error(
                 "translation",
                 f"into {target} differs from line {first.place.line}'s, which names the same audio",
             )
-    return replace(
-        first,
-        text=second.text if first.text is None else first.text,
-        language=first.language or second.language,
-        speaker=first.speaker or second.speaker,
-        split=first.split or second.split,
-        translations={**first.translations, **second.translations},
-    )
+    return replace(first, **said, translations={**first.translations, **second.translations})
 
 
 def _unique(entries: Iterable[Entry]) -> Iterator[Entry]:
@@ -144,21 +145,3 @@ def _checked(entry: Entry) -> Entry | ManifestError:
             f"is '{entry.language}', the spoken language: another was expected",
         )
     return entry
-
-
-def _measured(
-    entries: list[Entry], config: PrepareConfig
-) -> Iterator[MeasuredEntry | ManifestError]:
-    """Each entry with its audio's figures; a bar on stderr."""
-    measurer = Measurer(config.max_duration)
-    for entry in progress(entries, "measuring", len(entries)):
-        try:
-            yield measurer.measure(entry)
-        except ManifestError as error:
-            yield error
-
-
-def _nothing(ledger: Ledger) -> str:
-    if not ledger.skipped:
-        return "holds no utterance"
-    return f"holds no usable utterance; the first of {len(ledger.skipped)}: {ledger.skipped[0]}"

@@ -32,9 +32,7 @@ def by_split(entries: Sequence[MeasuredEntry]) -> dict[str, list[MeasuredEntry]]
     return splits
 
 
-def with_speakers(
-    entries: Sequence[MeasuredEntry],
-) -> Iterator[MeasuredEntry | ManifestError]:
+def with_speakers(entries: Sequence[MeasuredEntry]) -> Iterator[MeasuredEntry | ManifestError]:
     """The entries that have a speaker; all of them where none has."""
     some = any(measured.entry.speaker is not None for measured in entries)
     for measured in entries:

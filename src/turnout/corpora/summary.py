@@ -45,11 +45,6 @@ class SplitSummary:
             empty=sum(not (entry.text or "").strip() for entry in entries),
         )
 
-    @property
-    def hours(self) -> float:
-        """Hours of audio."""
-        return self.seconds / 3600
-
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
@@ -61,16 +56,6 @@ class Summary:
     """One line for each entry left out: file, line, field, reason."""
     notes: tuple[str, ...] = ()
     """What a reader should know, such as lines that were put together."""
-
-    @property
-    def hours(self) -> float:
-        """Hours of audio in all."""
-        return sum(split.hours for split in self.splits.values())
-
-    @property
-    def utterances(self) -> int:
-        """Utterances in all."""
-        return sum(split.utterances for split in self.splits.values())
 
     def __rich__(self) -> RenderableType:
         """A table of the splits, the files, and what was left out."""
@@ -89,22 +74,18 @@ class Summary:
         for heading in ("languages", "bandwidths", "tasks"):
             table.add_column(heading, overflow="fold")
         for name, split in self.splits.items():
+            pairs = _counts(split.translations, split.utterances)
             empty = f" ({split.empty} empty)" if split.empty else ""
             table.add_row(
                 name,
                 f"{split.utterances:,}{empty}",
-                f"{split.hours:.2f}",
+                f"{split.seconds / 3600:.2f}",
                 str(split.speakers),
                 _counts(split.languages, split.utterances),
                 _counts(split.bandwidths, split.utterances),
-                _tasks(split),
+                f"transcribe, translate {pairs}" if pairs else "transcribe",
             )
         return table
-
-
-def _tasks(split: SplitSummary) -> str:
-    pairs = _counts(split.translations, split.utterances)
-    return f"transcribe, translate {pairs}" if pairs else "transcribe"
 
 
 def _counts(counts: Mapping[str, int], total: int) -> str:

@@ -4,12 +4,11 @@ One supervision a cut: `text`, `language`, `speaker`, and in `custom` the transl
 language, the bandwidth, and the split where there is one.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lhotse import CutSet, MonoCut, Recording, SupervisionSegment
 from lhotse.audio import AudioSource
-from lhotse.cut import Cut
 
 from turnout.corpora.entry import MeasuredEntry
 from turnout.corpora.summary import SplitSummary
@@ -20,22 +19,20 @@ from turnout.files import whole_file
 def write_splits(
     splits: Mapping[str, Sequence[MeasuredEntry]], output: Path
 ) -> dict[str, SplitSummary]:
-    """Write a file for each split into `output`, and count what is in it."""
+    """Write a file for each split into `output`, whole or not at all, and count what is in it.
+
+    Raises StorageError.
+    """
     summaries: dict[str, SplitSummary] = {}
     for name, entries in splits.items():
         path = output / f"{name}.jsonl.gz"
-        write_cuts(map(_cut, entries), path)
+        try:
+            with whole_file(path) as partial:
+                CutSet.from_cuts(map(_cut, entries)).to_file(partial)
+        except OSError as error:
+            raise StorageError(f"{path}: cannot be written ({error.strerror or error})") from error
         summaries[name] = SplitSummary.of(path, entries)
     return summaries
-
-
-def write_cuts(cuts: Iterable[Cut], path: Path) -> None:
-    """Write `*.jsonl.gz` whole or not at all; raises StorageError."""
-    try:
-        with whole_file(path) as partial:
-            CutSet.from_cuts(cuts).to_file(partial)
-    except OSError as error:
-        raise StorageError(f"{path}: cannot be written ({error.strerror or error})") from error
 
 
 def _cut(measured: MeasuredEntry) -> MonoCut:

@@ -73,16 +73,17 @@ class Augmenter:
     def empty(self, planned: PlannedUtterance, rng: np.random.Generator) -> Floats:
         """The log-mel frames of an utterance without words: noise, faint noise, digital zero, or
         (`AugmentConfig.sounds`) clicks, tones and hum."""
-        frames, narrow, mels = planned.num_frames, planned.narrow, len(self.bank.band_hz)
+        frames, narrow, mels = planned.shape.num_frames, planned.narrow, len(self.bank.band_hz)
         if rng.random() < self.config.sounds:
             sound = draw_sound((frames + SPARE_FRAMES) * HOP_SAMPLES, rng)
             power = mel_power(sound, self.model.features)[:frames]
             return self._finished(power * self.inside_telephone if narrow else power, rng)
-        if rng.random() < 0.15:
+        if rng.random() < 0.15:  # a dead line has no power at all
             return self._finished(np.zeros((frames, mels), np.float32), rng)
         # A room: more power the lower the frequency.
         fall = np.power(self.bank.band_hz / 1000.0 + 0.2, -1.5, dtype=np.float32)
         noise = self._noise(frames, self.bank.white_mean * fall, narrow, rng)
+        # On Kaldi's scale of 16-bit values: from hardly there to a loud room.
         noise = noise * np.float32(10.0 ** rng.uniform(2.0, 9.0))
         if rng.random() < 0.5:
             noise = noise * envelope(frames, 40, 10.0, rng)[:, None]
@@ -126,38 +127,33 @@ class Augmenter:
         return noise * self.inside_telephone if narrow else noise
 
     def _finished(self, power: Floats, rng: np.random.Generator) -> Floats:
-        log_mel = log_mel_of(self._padded(power), self.model.features)
+        features, frames = self.model.features, len(power)
+        if features.padding == "window":
+            # As `audio.features.model_features` pads samples: silence has no power at all.
+            window = num_frames(round(self.model.window_seconds * SAMPLE_RATE), features)
+            power = np.pad(power, ((0, max(window - frames, 0)), (0, 0)))
+        log_mel = log_mel_of(power, features)
         # In place; what is silence anyway is not hidden.
-        masked(log_mel[: len(power)], self.config, rng)
+        masked(log_mel[:frames], self.config, rng)
         return log_mel
-
-    def _padded(self, power: Floats) -> Floats:
-        """As `audio.features.model_features` pads samples: silence has no power at all."""
-        features = self.model.features
-        window = num_frames(round(self.model.window_seconds * SAMPLE_RATE), features)
-        if features.padding == "none" or len(power) >= window:
-            return power
-        return np.pad(power, ((0, window - len(power)), (0, 0)))
 
     def _warp_matrix(self, warp: float, narrow: bool) -> Floats:
         low, _ = self.config.warp
         margin = 1 - WORD_WARP_JITTER
         index = round((warp - low * margin) / WARP_STEP)
-        wide, telephone = self._warp_matrices
-        matrices = telephone if narrow else wide
+        matrices = self._warp_matrices[int(narrow)]
         return matrices[min(max(index, 0), len(matrices) - 1)]
 
     @cached_property
-    def _warp_matrices(self) -> tuple[Floats, Floats]:
-        """For wideband and for narrowband: [warps, mels in, mels out]."""
+    def _warp_matrices(self) -> Floats:
+        """For wideband, then for narrowband: [2, warps, mels in, mels out]."""
         low, high = self.config.warp
         start = low * (1 - WORD_WARP_JITTER)
         count = round((high * (1 + WORD_WARP_JITTER) - start) / WARP_STEP) + 1
         warps = [1.0] if low == high == 1.0 else start + WARP_STEP * np.arange(count)
         hz = self.bank.band_hz
-        edge = int(self.inside_telephone.sum())
-        wide = np.stack([warp_matrix(hz, warp, len(hz)) for warp in warps])
-        return wide, np.stack([warp_matrix(hz, warp, edge) for warp in warps])
+        edges = len(hz), int(self.inside_telephone.sum())
+        return np.stack([[warp_matrix(hz, warp, edge) for warp in warps] for edge in edges])
 
 
 def warp_matrix(band_hz: Floats, warp: float, edge: int) -> Floats:
@@ -201,13 +197,11 @@ def masked(log_mel: Floats, config: AugmentConfig, rng: np.random.Generator) -> 
     frames, mels = log_mel.shape
     mean = log_mel.mean()
     longest = min(config.time_mask_frames, int(frames * LONGEST_MASK_SHARE))
-    for _ in range(config.time_masks):
-        width = int(rng.integers(longest + 1))
-        first = int(rng.integers(frames - width + 1))
-        log_mel[first : first + width] = mean
     widest = min(config.mel_mask_bands, mels)
-    for _ in range(config.mel_masks):
-        width = int(rng.integers(widest + 1))
-        first = int(rng.integers(mels - width + 1))
-        log_mel[:, first : first + width] = mean
+    times, bands = (log_mel, longest, config.time_masks), (log_mel.T, widest, config.mel_masks)
+    for rows, most, masks in (times, bands):
+        for _ in range(masks):
+            width = int(rng.integers(most + 1))
+            first = int(rng.integers(len(rows) - width + 1))
+            rows[first : first + width] = mean
     return log_mel

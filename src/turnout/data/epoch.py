@@ -60,13 +60,8 @@ def rank_share(
 
     Where the number does not divide, the longest batches are dealt again.
     """
-    if not batches:
-        return []
     steps = -(-len(batches) // world_size)
     short = steps * world_size - len(batches)
-    full = (
-        [*batches, *(batches * world_size)[len(batches) * world_size - short :]]
-        if short
-        else batches
-    )
+    # Over and over: there may be fewer batches than ranks.
+    full = [*batches, *(batches * world_size)[len(batches) * world_size - short :]]
     return [full[step * world_size + rank] for step in rng.permutation(steps).tolist()]

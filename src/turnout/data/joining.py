@@ -45,17 +45,8 @@ class Joining:
     """Whether the gaps are digital zero rather than faint noise."""
 
 
-@dataclass(frozen=True)
-class Speaker:
-    """One speaker's clips in one language and bandwidth, by what is said in them."""
-
-    words: tuple[tuple[int, ...], ...]
-    """Clips of each text."""
-
-    @property
-    def num_clips(self) -> int:
-        """Over all texts."""
-        return sum(len(clips) for clips in self.words)
+Speaker = tuple[tuple[int, ...], ...]
+"""One speaker's clips in one language and bandwidth: those of each text."""
 
 
 def speakers_of(clips: Sequence[Clip]) -> list[Speaker]:
@@ -64,7 +55,7 @@ def speakers_of(clips: Sequence[Clip]) -> list[Speaker]:
     for index, clip in enumerate(clips):
         key = (clip.split or "", clip.speaker, clip.language, clip.bandwidth)
         groups[key][clip.text].append(index)
-    return [Speaker(tuple(tuple(group) for group in words.values())) for words in groups.values()]
+    return [tuple(map(tuple, words.values())) for words in groups.values()]
 
 
 def draw_joining(
@@ -79,11 +70,9 @@ def draw_joining(
     most = min(most or config.max_words, config.max_words)
     fewest = min(max(fewest or 1, config.min_words), most)
     count = int(rng.integers(fewest, most + 1))
-    clips: list[int] = []
-    for text in rng.integers(len(speaker.words), size=count):
-        choices = speaker.words[text]
-        clips.append(choices[int(rng.integers(len(choices)))])
-    return joining_of(tuple(clips), config, rng)
+    drawn = [speaker[text] for text in rng.integers(len(speaker), size=count)]
+    clips = tuple(choices[int(rng.integers(len(choices)))] for choices in drawn)
+    return joining_of(clips, config, rng)
 
 
 def joining_of(clips: tuple[int, ...], config: JoinConfig, rng: np.random.Generator) -> Joining:
@@ -143,6 +132,7 @@ def background_spectrum(waveforms: Sequence[NDArray[np.float32]]) -> NDArray[np.
     windows = np.resize(samples, (count, FILL_FFT)) if len(samples) else np.zeros((1, FILL_FFT))
     energy = np.square(windows, dtype=np.float64).sum(axis=1)
     quiet = windows[np.argsort(energy)[: max(1, count // 10)]] * np.hanning(FILL_FFT)
+    # Hann's window keeps 3/8 of the power.
     return (np.abs(np.fft.rfft(quiet, axis=1)) ** 2).mean(axis=0) / (0.375 * FILL_FFT)
 
 
@@ -160,9 +150,9 @@ def _gap(
 
 def frame_energy_db(samples: NDArray[np.float32]) -> NDArray[np.float64]:
     """Energy of each 10 ms in decibels (of full scale), the last frame possibly shorter."""
-    starts = np.arange(0, max(len(samples), 1), HOP_SAMPLES)
     squares = np.square(samples, dtype=np.float64) if len(samples) else np.zeros(1)
-    sizes = np.diff(np.append(starts, max(len(samples), 1)))
+    starts = np.arange(0, len(squares), HOP_SAMPLES)
+    sizes = np.diff(starts, append=len(squares))
     return 10.0 * np.log10(np.add.reduceat(squares, starts) / sizes + 1e-12)
 
 
@@ -177,6 +167,7 @@ def word_span(samples: NDArray[np.float32]) -> tuple[int, int]:
     loudest, background = float(smooth.max()), float(np.quantile(smooth, QUIET_SHARE))
     threshold = max(loudest - SPEECH_RANGE_DB, background + 0.25 * (loudest - background))
     loudness = np.cumsum(np.maximum(smooth - threshold, 0.0))
+    # Nothing stands out: cutting would be guessing.
     if loudest - background < 6.0 or loudness[-1] <= 0.0:
         return 0, len(samples)
     inside = np.searchsorted(

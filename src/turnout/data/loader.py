@@ -5,8 +5,10 @@ What a batch holds never depends on the process that makes it, nor on what was m
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch.utils.data import DataLoader, Dataset
@@ -18,13 +20,7 @@ from turnout.data.batch import Batch, Collator, Example, text_guidance
 from turnout.data.common_clips import Gather, alone, with_common_clips
 from turnout.data.epoch import EpochPlan, epoch_sizes, pack, rank_share, words_at
 from turnout.data.joining import joined_text, joined_translations
-from turnout.data.plan import (
-    FRAMES_PER_SECOND,
-    CorpusPlanner,
-    PlannedUtterance,
-    Stream,
-    generator,
-)
+from turnout.data.plan import FRAMES_PER_SECOND, CorpusPlanner, PlannedUtterance, Stream, generator
 from turnout.data.store import FeatureStore, open_store
 from turnout.data.variants import VariantConfig
 from turnout.data.workers import serve_to_the_end
@@ -59,6 +55,7 @@ class Loader:
     """How the ranks agree on what all of them can read."""
 
     def __post_init__(self) -> None:
+        self._padded = self.model.features.padding == "window"
         self._stores = [self._open(corpus) for corpus in self.config.train]
         self._planners = [
             CorpusPlanner(number, store.clips, store.counts, self.config, self.model)
@@ -98,15 +95,15 @@ class Loader:
 
     def batches(self, epoch: int, start: int = 0, progress: float = 1.0) -> Iterator[Batch]:
         """The batches of this plan from number `start` on, without making those before it."""
-        plan = self.plan(epoch, progress)
-        batches = _Batches(plan, epoch, self._examples, self._collator)
+        rest = self.plan(epoch, progress)[start:]
+        made = partial(_batch, epoch=epoch, examples=self._examples, collator=self._collator)
         if self.config.workers == 0:
-            yield from (batches[index] for index in range(start, len(plan)))
+            yield from map(made, rest)
             return
         yield from DataLoader(
-            batches,
-            batch_size=None,
-            sampler=range(start, len(plan)),
+            cast(Dataset[Batch], rest),
+            batch_size=None,  # one item is a batch already; the worker that takes it makes it
+            collate_fn=made,
             num_workers=self.config.workers,
             prefetch_factor=PREFETCHED,
             worker_init_fn=serve_to_the_end,
@@ -140,17 +137,13 @@ class Loader:
         ]
         rng = generator(Stream.BATCHES, self.seed, epoch)
         most_frames = round(self.config.batch_seconds * FRAMES_PER_SECOND) // self._passes()
-        lengths = [self._cost(utterance) for utterance in utterances]
+        # Of padded features the model reads its whole window, however short the utterance.
+        window = self._planners[0].longest_frames
+        lengths = [
+            window if self._padded else utterance.shape.num_frames for utterance in utterances
+        ]
         share = rank_share(pack(lengths, most_frames, rng), self.rank, self.world_size, rng)
         return [[utterances[index] for index in batch] for batch in share]
-
-    def _cost(self, utterance: PlannedUtterance) -> int:
-        """Frames that the model reads of it."""
-        return self._planners[0].longest_frames if self._padded else utterance.num_frames
-
-    @property
-    def _padded(self) -> bool:
-        return self.model.features.padding == "window"
 
     def _passes(self) -> int:
         """Most encoder passes of an utterance: more than one where the task guides the encoder."""
@@ -180,10 +173,7 @@ class ExampleMaker:
         if planned.empty:
             log_mel = self._augmenter.empty(planned, rng)
         else:
-            words = [
-                store.variant(clip, variant)
-                for clip, variant in zip(planned.joining.clips, planned.variants, strict=True)
-            ]
+            words = [store.variant(clip, planned.variant) for clip in planned.joining.clips]
             log_mel = self._augmenter.speech(words, planned, rng)
         clips = [store.clips[clip] for clip in planned.joining.clips]
         transcript = joined_text([clip.text for clip in clips], clips[0].language)
@@ -191,7 +181,7 @@ class ExampleMaker:
         return Example(
             id=f"{epoch}/{planned.corpus}/{planned.index}",
             log_mel=log_mel,
-            num_frames=planned.num_frames,
+            num_frames=planned.shape.num_frames,
             bandwidth=bandwidth,
             language=clips[0].language,
             transcript="" if planned.empty else transcript,
@@ -217,19 +207,8 @@ class ExampleMaker:
         return dict.fromkeys(texts, "") if planned.empty else texts
 
 
-@dataclass(frozen=True, eq=False)
-class _Batches(Dataset[Batch]):
-    """The batches of one epoch by number, for whichever process makes them."""
-
-    plan: EpochPlan
-    epoch: int
-    examples: ExampleMaker
-    collator: Collator
-
-    def __getitem__(self, index: int) -> Batch:
-        return self.collator.batch(
-            [self.examples.example(planned, self.epoch) for planned in self.plan[index]]
-        )
-
-    def __len__(self) -> int:
-        return len(self.plan)
+def _batch(
+    planned: Sequence[PlannedUtterance], epoch: int, examples: ExampleMaker, collator: Collator
+) -> Batch:
+    """A batch of an epoch's plan, in whichever process."""
+    return collator.batch([examples.example(utterance, epoch) for utterance in planned])

@@ -65,10 +65,8 @@ def draw_shape(
 ) -> Shape:
     """Tempo and warp for words of these frame counts, with a little jitter from word to word."""
     words = len(counts)
-    speed, warp = (
-        np.full(words, rng.uniform(*config.speed)),
-        np.full(words, rng.uniform(*config.warp)),
-    )
+    speed = np.full(words, rng.uniform(*config.speed))
+    warp = np.full(words, rng.uniform(*config.warp))
     if words > 1 and config.speed[0] < config.speed[1]:
         speed *= rng.uniform(1 - WORD_TEMPO_JITTER, 1 + WORD_TEMPO_JITTER, words)
     if words > 1 and config.warp[0] < config.warp[1]:
@@ -88,19 +86,14 @@ class PlannedUtterance:
     index: int
     """Within its corpus and epoch."""
     joining: Joining
-    variants: tuple[int, ...]
-    """Of each clip."""
+    variant: int
+    """Of all clips."""
     narrow: bool
     empty: bool
     """Noise or silence of the same shape instead of the words."""
     target: int
     """Which text is written under `tasks: draw`: 0 the transcript, n the n-th translation."""
     shape: Shape
-
-    @property
-    def num_frames(self) -> int:
-        """Of the finished utterance."""
-        return self.shape.num_frames
 
 
 def generator(stream: Stream, seed: int, *place: int) -> np.random.Generator:
@@ -168,7 +161,7 @@ class CorpusPlanner:
         rng = generator(Stream.ORDER, seed, epoch, self.number)
         if self.corpus.join:
             # By their clips: a speaker of few words would be learned by heart.
-            sizes = np.array([speaker.num_clips for speaker in self.speakers], float)
+            sizes = np.array([sum(map(len, words)) for words in self.speakers], float)
             picks = rng.choice(len(self.speakers), count, p=sizes / sizes.sum())
         else:
             # Each clip comes once before any comes twice.
@@ -201,7 +194,7 @@ class CorpusPlanner:
             corpus=self.number,
             index=index,
             joining=joining,
-            variants=self._variants(joining, native, narrow, rng),
+            variant=self._variant(native, narrow, rng),
             narrow=narrow,
             empty=bool(rng.random() < augment.empty),
             target=self._target(joining, rng),
@@ -226,15 +219,12 @@ class CorpusPlanner:
             f"{MOST_DRAWS} draws in a row were excluded; shorten the list"
         )
 
-    def _variants(
-        self, joining: Joining, native: bool, narrow: bool, rng: np.random.Generator
-    ) -> tuple[int, ...]:
+    def _variant(self, native: bool, narrow: bool, rng: np.random.Generator) -> int:
         """One version for all words: narrowband clips have all of theirs to draw from, wideband
         ones all but the first."""
         if not narrow:
-            return (0,) * len(joining.clips)
-        telephone = self.config.augment.telephone_variants
-        return (int(rng.integers(0 if native else 1, telephone + 1)),) * len(joining.clips)
+            return 0
+        return int(rng.integers(0 if native else 1, self.config.augment.telephone_variants + 1))
 
     def _target(self, joining: Joining, rng: np.random.Generator) -> int:
         clip = self.clips[joining.clips[0]]

@@ -7,7 +7,7 @@ or not at all, and named by a digest of all that it depends on.
 import hashlib
 import json
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -88,8 +88,9 @@ def open_store(
     except (TrainingError, MemoryError):
         raise
     except Exception as error:  # whatever NumPy, zip and JSON raise
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise StorageError(
-            f"{folder}: the stored mel power is damaged ({_reason(error)}): delete this folder, "
+            f"{folder}: the stored mel power is damaged ({reason}): delete this folder, "
             "and it is computed anew"
         ) from error
     if store.left_out:
@@ -148,44 +149,35 @@ def _all_variants(
 def _build(clips: Sequence[Clip], config: VariantConfig, folder: Path, workers: int) -> None:
     """Write the store whole or not at all."""
     remove_leftovers(folder.parent, folder.name)
-    with whole_folder(folder) as unfinished:
-        variants = _all_variants(clips, config, workers)
-        results = progress(variants, "mel power of the clips", len(clips))
-        _write(results, clips, config, unfinished)
-
-
-def _write(
-    results: Iterable[list[Variant] | str],
-    clips: Sequence[Clip],
-    config: VariantConfig,
-    folder: Path,
-) -> None:
     most = max((config.count(clip) for clip in clips), default=1)
-    mels = config.features.num_mels
     offsets = np.full((len(clips), most), -1, np.int64)
-    floors = np.zeros((len(clips), most, mels), np.float16)
+    floors = np.zeros((len(clips), most, config.features.num_mels), np.float16)
     counts = np.zeros(len(clips), np.int64)
     left_out: dict[int, str] = {}
     written = 0
-    with (folder / "frames.f16").open("wb") as file:
-        for index, result in enumerate(results):
-            if isinstance(result, str):
-                left_out[index] = result
-                continue
-            counts[index] = len(result[0].log_power)
-            for number, variant in enumerate(result):
-                file.write(variant.log_power.tobytes())
-                offsets[index, number] = written
-                floors[index, number] = variant.floor
-                written += len(variant.log_power)
-    np.savez(folder / "index.npz", offsets=offsets, floors=floors, counts=counts)
-    (folder / "left_out.json").write_text(json.dumps(left_out, ensure_ascii=False), "utf-8")
+    variants = _all_variants(clips, config, workers)
+    results = progress(variants, "mel power of the clips", len(clips))
+    with whole_folder(folder) as unfinished:
+        with (unfinished / "frames.f16").open("wb") as file:
+            for index, result in enumerate(results):
+                if isinstance(result, str):
+                    left_out[index] = result
+                    continue
+                counts[index] = len(result[0].log_power)
+                for number, variant in enumerate(result):
+                    file.write(variant.log_power.tobytes())
+                    offsets[index, number] = written
+                    floors[index, number] = variant.floor
+                    written += len(variant.log_power)
+        np.savez(unfinished / "index.npz", offsets=offsets, floors=floors, counts=counts)
+        reasons = json.dumps(left_out, ensure_ascii=False)
+        (unfinished / "left_out.json").write_text(reasons, "utf-8")
 
 
 def _load(clips: Sequence[Clip], folder: Path) -> FeatureStore:
     left_out: dict[str, str] = json.loads((folder / "left_out.json").read_text("utf-8"))
-    kept = np.array([i for i in range(len(clips)) if str(i) not in left_out], np.int64)
-    if len(kept) == 0:
+    kept = [i for i in range(len(clips)) if str(i) not in left_out]
+    if not kept:
         reason = next(iter(left_out.values()), "the corpus is empty")
         raise TrainingError(f"none of the {len(clips)} clips can be used: {reason}")
     with (folder / "index.npz").open("rb") as file, np.load(file) as index:
@@ -197,16 +189,11 @@ def _load(clips: Sequence[Clip], folder: Path) -> FeatureStore:
     # A plain view: slicing the subclass costs more than reading the frames.
     frames = mapped.view(np.ndarray).reshape(-1, floors.shape[-1])
     return FeatureStore(
-        clips=tuple(clips[i] for i in kept),
+        clips=tuple(clips),
         frames=frames,
-        floors=floors[kept],
-        offsets=offsets[kept],
-        counts=counts[kept],
+        floors=floors,
+        offsets=offsets,
+        counts=counts,
         left_out=tuple(left_out.values()),
         digest=folder.name.removeprefix("mel-"),
-    )
-
-
-def _reason(error: Exception) -> str:
-    """The first line of its message, or its kind."""
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    ).subset(kept)

@@ -58,15 +58,12 @@ def variants_of(clip: Clip, samples: NDArray[np.float32], config: VariantConfig)
     """
     first, last = word_span(samples) if config.trim else (0, len(samples))
     line, noise = _generator(clip.speaker), _generator(clip.id)
-    variants = [_variant(samples, first, last, config)]
-    for _ in range(config.count(clip) - 1):
-        changed = random_channel(line).apply(samples, noise)
-        variants.append(_variant(changed, first, last, config))
-    return variants
+    calls = (random_channel(line).apply(samples, noise) for _ in range(config.count(clip) - 1))
+    return [_variant(version, first, last, config) for version in (samples, *calls)]
 
 
 def _generator(name: str) -> np.random.Generator:
-    """Seeded by a name."""
+    """Seeded by a name; Python's own hash of it would differ from process to process."""
     digest = hashlib.sha256(name.encode()).digest()
     return np.random.default_rng(int.from_bytes(digest[:8], "big"))
 

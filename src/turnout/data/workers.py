@@ -9,9 +9,7 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
-from multiprocessing.process import BaseProcess
 from threading import Thread
-from types import FrameType
 
 from turnout.errors import TrainingError
 
@@ -27,18 +25,11 @@ def serve_to_the_end(_: int) -> None:
     processes through a server of its own.
     """
     _follow_parent()
+    # Ctrl-C and a scheduler's warning reach the whole group; the rank answers them.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-    signal.signal(signal.SIGALRM, _end)
-    signal.signal(signal.SIGTERM, _end_later)
-
-
-def _end_later(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-    signal.alarm(GRACE_SECONDS)
-
-
-def _end(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-    os._exit(0)
+    signal.signal(signal.SIGALRM, lambda *_: os._exit(0))
+    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(GRACE_SECONDS))
 
 
 @contextmanager
@@ -68,9 +59,9 @@ def end_with_parent() -> None:
 def _follow_parent() -> None:
     parent = multiprocessing.parent_process()
     assert parent is not None, "a worker has a parent"
-    Thread(target=_follow, args=(parent,), daemon=True).start()
 
+    def follow() -> None:
+        parent.join()
+        os._exit(1)
 
-def _follow(parent: BaseProcess) -> None:
-    parent.join()
-    os._exit(1)
+    Thread(target=follow, daemon=True).start()

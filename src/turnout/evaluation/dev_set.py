@@ -5,7 +5,7 @@ They are made of samples, as a user's recordings are, not of the stored mel powe
 
 import json
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from turnout.audio.features import SAMPLE_RATE, model_features, num_frames
 from turnout.audio.telephone import random_channel
-from turnout.config import CorpusConfig, DataConfig, ModelConfig
-from turnout.corpora.clips import Clip, ClipReader, check_languages, development_clips, read_clips
+from turnout.config import DataConfig, ModelConfig
+from turnout.corpora.clips import Clip, ClipReader, check_languages, development_clips
 from turnout.data.common_clips import Gather
 from turnout.data.joining import (
     draw_joining,
@@ -51,11 +51,17 @@ class DevUtterance:
     """The right text of each task of the request, in its order."""
 
 
-def dev_utterances(data: DataConfig, model: ModelConfig) -> list[DevUtterance]:
-    """Of each dev corpus: `dev_utterances` in its own bandwidth and, of wideband, by telephone."""
+def dev_utterances(
+    data: DataConfig, model: ModelConfig, clips: Mapping[str, Sequence[Clip]]
+) -> list[DevUtterance]:
+    """Of each dev corpus: `dev_utterances` in its own bandwidth and, of wideband, by telephone.
+
+    `clips` are those of each file of cuts, by its path.
+    """
     found: list[DevUtterance] = []
     for number, corpus in enumerate(data.dev):
-        for index, (clip, samples) in enumerate(_spoken(corpus, data, number, model)):
+        spoken = _spoken(clips[corpus.cuts], data, number, model)
+        for index, (clip, samples) in enumerate(spoken):
             found += _passes(clip, samples, model)
             if clip.bandwidth is Bandwidth.WIDEBAND:
                 rng = generator(Stream.DEV, DEV_SEED, number, index, 1)
@@ -65,10 +71,10 @@ def dev_utterances(data: DataConfig, model: ModelConfig) -> list[DevUtterance]:
 
 
 def shared_dev_utterances(
-    data: DataConfig, model: ModelConfig, gather: Gather
+    data: DataConfig, model: ModelConfig, clips: Mapping[str, Sequence[Clip]], gather: Gather
 ) -> list[DevUtterance]:
     """Those that every rank can read: the same on all of them."""
-    found = dev_utterances(data, model)
+    found = dev_utterances(data, model, clips)
     read = [set(json.loads(ids)) for ids in gather(json.dumps([item.clip.id for item in found]))]
     shared = set.intersection(*read)
     missing = len(set.union(*read) - shared)
@@ -97,10 +103,11 @@ def _passes(clip: Clip, samples: Floats, model: ModelConfig) -> list[DevUtteranc
 
 
 def _spoken(
-    corpus: CorpusConfig, data: DataConfig, number: int, model: ModelConfig
+    clips: Sequence[Clip], data: DataConfig, number: int, model: ModelConfig
 ) -> Iterator[tuple[Clip, Floats]]:
     """The first utterances that can be read and that the model's window holds."""
-    clips = development_clips(read_clips(corpus.cuts))
+    corpus = data.dev[number]
+    clips = development_clips(clips)
     check_languages(clips, corpus.cuts, model.vocabulary.languages)
     planned = _joined(clips, data, number) if corpus.join else _whole(clips, number)
     first = planned[: data.dev_utterances]

@@ -26,7 +26,7 @@ translations; `{slot#1} {slot#2}` are drawn apart. This file knows nothing of au
 
 import random
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import product
 from math import prod
@@ -63,12 +63,10 @@ class Phrase:
     def filled(self, choices: Mapping[str, "Phrase"]) -> "Phrase":
         """The phrase with its placeholders replaced."""
         return Phrase(
-            text=_fill(self.text, {slot: chosen.text for slot, chosen in choices.items()}),
-            spoken=_fill(self.spoken, {slot: chosen.spoken for slot, chosen in choices.items()}),
+            text=_fill(self.text, choices, lambda chosen: chosen.text),
+            spoken=_fill(self.spoken, choices, lambda chosen: chosen.spoken),
             translations={
-                target: _fill(
-                    text, {slot: chosen.translations[target] for slot, chosen in choices.items()}
-                )
+                target: _fill(text, choices, lambda chosen, to=target: chosen.translations[to])
                 for target, text in self.translations.items()
             },
         )
@@ -100,8 +98,9 @@ class Grammar:
             everything = list(self.all())
             return rng.sample(everything, min(count, len(everything)))
         drawn: dict[str, Phrase] = {}
+        # The root: neither are long templates all that is heard, nor short ones as often as they.
         weights = [self._ways(template) ** 0.5 for template in self.sentences]
-        for _ in range(20 * count):
+        for _ in range(20 * count):  # what was drawn before counts once
             template = rng.choices(self.sentences, weights)[0]
             chosen = {slot: rng.choice(self._phrases(slot)) for slot in template.slots}
             phrase = template.filled(chosen)
@@ -160,9 +159,8 @@ def _engine(file: YamlValue) -> EngineName:
     item = file.get("engine")
     if item is None:
         return "espeak-ng"
-    for name in get_args(EngineName):
-        if item.string() == name:
-            return name
+    if item.string() in get_args(EngineName):
+        return item.value
     raise item.error(f"is {shown(item.value)}: espeak-ng or flite was expected")
 
 
@@ -230,5 +228,5 @@ def _range(
     return values[0], values[1]
 
 
-def _fill(text: str, words: Mapping[str, str]) -> str:
-    return SLOT.sub(lambda found: words[found[1] + (found[2] or "")], text)
+def _fill(text: str, choices: Mapping[str, Phrase], words: Callable[[Phrase], str]) -> str:
+    return SLOT.sub(lambda found: words(choices[found[1] + (found[2] or "")]), text)

@@ -6,14 +6,14 @@ Everything drawn derives from the seed: the same grammar, seed and synthesiser g
 import random
 from collections import Counter
 from dataclasses import dataclass, replace
-from itertools import cycle
+from itertools import cycle, islice
 from pathlib import Path
 
 import numpy as np
 import soundfile
 
 from turnout.audio.features import SAMPLE_RATE
-from turnout.config.preparation import SynthesisConfig
+from turnout.config.preparation import SynthesisConfig, shares_of
 from turnout.corpora.entry import Entry, MeasuredEntry
 from turnout.corpora.manifest import Place
 from turnout.corpora.splits import assign_splits, by_split
@@ -22,7 +22,7 @@ from turnout.corpora.writing import write_splits
 from turnout.errors import StorageError, UsageError
 from turnout.guidance import Bandwidth
 from turnout.progress import progress
-from turnout.synthesis.engines import Engine, Espeak, Flite, Voice
+from turnout.synthesis.engines import Engine, Voice, find_espeak, find_flite
 from turnout.synthesis.grammar import Grammar, Phrase, read_grammar
 
 TEMPO = (0.9, 1.1)
@@ -49,16 +49,21 @@ def synthesize(grammar: Path, output: Path, config: SynthesisConfig | None = Non
     """
     config = config or SynthesisConfig()
     read = read_grammar(grammar)
-    engine: Engine = Flite.find() if read.engine == "flite" else Espeak.find()
+    engine = find_flite() if read.engine == "flite" else find_espeak()
     engine.check("voice", read.voices)
     engine.check("variant", read.variants)
     sayings = draw_sayings(read, config)
-    splits = _splits(sayings, config)
+    splits: dict[str, str] = {}
+    if shares := shares_of(config.split):
+        counts = Counter(saying.voice.speaker for saying in sayings)
+        splits = assign_splits(counts, shares, config.seed)
     spoken = [
         _spoken(saying, read, engine, output, splits.get(saying.voice.speaker))
         for saying in progress(sayings, "speaking", len(sayings))
     ]
-    return Summary(splits=write_splits(by_split(spoken), output), notes=_notes(read, sayings))
+    said = len({saying.phrase.text for saying in sayings})
+    note = f"{said} of the grammar's {read.size} sentences are spoken"
+    return Summary(splits=write_splits(by_split(spoken), output), notes=(note,))
 
 
 def draw_sayings(grammar: Grammar, config: SynthesisConfig) -> list[Saying]:
@@ -66,17 +71,13 @@ def draw_sayings(grammar: Grammar, config: SynthesisConfig) -> list[Saying]:
     each = config.sentences_per_speaker or grammar.sentences_per_speaker or grammar.size
     sayings: list[Saying] = []
     for voice in _voices(grammar, config):
+        # One for each: what a speaker says does not depend on who else speaks.
         rng = random.Random(f"{config.seed}/{voice.speaker}")
         for number, phrase in enumerate(grammar.draw(each, rng)):
             speed = round(voice.speed * rng.uniform(*TEMPO))
             speed = min(max(speed, grammar.speed[0]), grammar.speed[1])
-            sayings.append(
-                Saying(
-                    id=f"{voice.speaker}-{number:04d}",
-                    phrase=phrase,
-                    voice=replace(voice, speed=speed),
-                )
-            )
+            name = f"{voice.speaker}-{number:04d}"
+            sayings.append(Saying(id=name, phrase=phrase, voice=replace(voice, speed=speed)))
     return sayings
 
 
@@ -95,23 +96,10 @@ def _voices(grammar: Grammar, config: SynthesisConfig) -> list[Voice]:
             f"give {len(timbres) * len(pitches)}: add some, or ask for fewer"
         )
     left = {timbre: rng.sample(pitches, len(pitches)) for timbre in timbres}
-    turns = cycle(timbres)
     return [
-        Voice(
-            name=timbre[0],
-            variant=timbre[1],
-            pitch=left[timbre].pop(),
-            speed=rng.randint(*grammar.speed),
-        )
-        for timbre, _ in zip(turns, range(count), strict=False)
+        Voice(name=name, variant=variant, pitch=unused.pop(), speed=rng.randint(*grammar.speed))
+        for (name, variant), unused in islice(cycle(left.items()), count)
     ]
-
-
-def _splits(sayings: list[Saying], config: SynthesisConfig) -> dict[str, str]:
-    if config.shares is None:
-        return {}
-    counts = Counter(saying.voice.speaker for saying in sayings)
-    return assign_splits(dict(counts), config.shares, config.seed)
 
 
 def _spoken(
@@ -147,8 +135,3 @@ def _spoken(
         # both synthesise at 16 kHz or more: the band is known, whatever one short word shows of it
         bandwidth=Bandwidth.WIDEBAND,
     )
-
-
-def _notes(grammar: Grammar, sayings: list[Saying]) -> tuple[str, ...]:
-    said = len({saying.phrase.text for saying in sayings})
-    return (f"{said} of the grammar's {grammar.size} sentences are spoken",)

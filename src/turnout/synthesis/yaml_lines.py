@@ -26,10 +26,8 @@ class YamlValue:
 
     def get(self, name: str) -> "YamlValue | None":
         """A field's value, or None where it is absent or null."""
-        for key, item in self._fields():
-            if key == name and item.value is not None:
-                return item
-        return None
+        items = (item for key, item in self._fields() if key == name)
+        return next((item for item in items if item.value is not None), None)
 
     def needed(self, name: str) -> "YamlValue":
         """As `get`, but it must be there."""

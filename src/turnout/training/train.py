@@ -46,7 +46,7 @@ from turnout.training.state import seed_step
 from turnout.training.step import Stepper
 
 Clips = Mapping[str, Sequence[Clip]]
-"""Of each file of cuts, by its path: read once, for the tokenizer and the loader."""
+"""Of each file of cuts, by its path: read once, for the tokenizer, the loader and the dev set."""
 
 
 def train(config: TrainConfig) -> Path:
@@ -82,7 +82,7 @@ def train(config: TrainConfig) -> Path:
 def run(config: TrainConfig, ranks: Ranks, say: Callable[[str], None]) -> Path:
     """A run whose folder is ours."""
     folder = Path(config.output)
-    clips = read_corpora(config.data.train)
+    clips = read_corpora((*config.data.train, *config.data.dev))
     tokenizer = run_tokenizer(config, clips, folder, ranks)
     trainer = build_trainer(config, clips, tokenizer, ranks, say)
     lengths = begin_or_resume(trainer, say)
@@ -122,7 +122,7 @@ def build_trainer(
         say(f"warning: left out: {line}")
     if loader.left_out:
         say(f"warning: {len(loader.left_out)} recordings are left out")
-    dev = shared_dev_utterances(config.data, shape, ranks.gather_text)
+    dev = shared_dev_utterances(config.data, shape, clips, ranks.gather_text)
     scores = partial(validate, dev[ranks.rank :: ranks.size], tokenizer, ranks.gather_text)
     seed_step(config.seed, -1, 0, 0)
     model = build_model(shape).to(ranks.device)

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import tempfile
 import tracemalloc
+from contextlib import closing
 from io import BufferedReader, BytesIO, RawIOBase
 from pathlib import Path
 from typing import Any
@@ -112,7 +113,7 @@ def test_a_limit_of_any_size_is_one() -> None:
 def test_the_name_is_the_path_and_files_are_closed(tmp_path: Path) -> None:
     path = tmp_path / "call.wav"
     path.write_bytes(encode(tone()))
-    with open_recording(path) as recording:
+    with closing(open_recording(path)) as recording:
         assert recording.name == str(path)
         assert recording.native_rate == 16_000
 

@@ -72,7 +72,7 @@ def test_a_gzipped_tsv_has_tabs_too(tmp_path: Path) -> None:
     noise(tmp_path / "a.wav")
     with gzip.open(tmp_path / "data.tsv.gz", "wt") as file:
         file.write("path\ttext\na.wav\tyes, please\n")
-    assert prepare(tmp_path / "data.tsv.gz", tmp_path, ENGLISH).utterances == 1
+    assert prepare(tmp_path / "data.tsv.gz", tmp_path, ENGLISH).splits["cuts"].utterances == 1
 
 
 @pytest.mark.parametrize(
@@ -238,7 +238,7 @@ def test_lhotse_cuts_come_out_as_they_went_in(tmp_path: Path) -> None:
     assert (made.id, made.start, made.duration) == ("c", 1.0, 1.5)
     assert said(tmp_path / "out/train.jsonl.gz") == [("c", "yes", "en", None, {"de": "ja"})]
     again = prepare(tmp_path / "out/train.jsonl.gz", tmp_path / "again")
-    assert again.utterances == 1
+    assert [split.utterances for split in again.splits.values()] == [1]
     assert cuts_of(tmp_path / "again/train.jsonl.gz") == [made]
 
 

@@ -36,7 +36,7 @@ def speech(
     shape = draw_shape(counts, joining, config, np.random.default_rng(1))
     utterance = replace(planned(gaps=(), narrow=narrow), joining=joining, shape=shape)
     frames = Augmenter(config, MODEL).speech(words, utterance, np.random.default_rng(seed))
-    assert len(frames) == utterance.num_frames
+    assert len(frames) == utterance.shape.num_frames
     return frames
 
 

@@ -79,5 +79,5 @@ def test_an_utterance_costs_a_window_and_counts_its_audio(
         assert batch.frame_mask.all()
         # Twelve seconds hold four windows of three.
         assert len(utterances) <= 4
-        assert batch.seconds == pytest.approx(sum(one.num_frames for one in utterances) / 100)
+        assert batch.seconds == pytest.approx(sum(one.shape.num_frames for one in utterances) / 100)
     assert sum(len(utterances) == 4 for utterances in plan) >= len(plan) - 1

@@ -92,7 +92,7 @@ def planned(
     )
     shape = Shape(warp=(1.0,) * len(counts), counts=tuple(counts), gaps=tuple(gaps))
     return PlannedUtterance(
-        corpus=0, index=0, joining=joining, variants=(0,) * len(counts), narrow=narrow,
+        corpus=0, index=0, joining=joining, variant=0, narrow=narrow,
         empty=not counts, target=0, shape=shape,
     )  # fmt: skip
 

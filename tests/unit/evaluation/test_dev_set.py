@@ -7,10 +7,11 @@ import soundfile
 
 from tests.unit.corpora.recordings import write_lines
 from tests.unit.data.words import TEXTS, data_of, small_model, word, write_words
+from turnout.audio import waveform
 from turnout.audio.waveform import Waveform, read_audio
 from turnout.config import CorpusConfig, JoinConfig
 from turnout.config.preparation import PrepareConfig
-from turnout.corpora import clips
+from turnout.corpora.clips import read_corpora
 from turnout.corpora.prepare import prepare
 from turnout.data.common_clips import alone
 from turnout.evaluation.dev_set import DevUtterance, shared_dev_utterances
@@ -23,7 +24,8 @@ def cuts(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def dev_of(cuts: str, **changes) -> list[DevUtterance]:
-    return shared_dev_utterances(data_of(cuts, **changes), small_model(), alone)
+    data = data_of(cuts, **changes)
+    return shared_dev_utterances(data, small_model(), read_corpora(data.dev), alone)
 
 
 def test_dev_utterances_never_change(cuts: str) -> None:
@@ -62,7 +64,8 @@ def test_a_dev_clip_that_cannot_be_read_is_left_out(
     broken = write_words(tmp_path, takes=1)
     config = replace(data_of(broken), dev=(CorpusConfig(cuts=broken),), dev_utterances=10)
     (tmp_path / "dos-1-0.wav").write_bytes(b"")
-    assert len(shared_dev_utterances(config, small_model(), alone)) == 2 * 7
+    read = read_corpora(config.dev)
+    assert len(shared_dev_utterances(config, small_model(), read, alone)) == 2 * 7
     assert "1 dev utterances" in caplog.text and "dos-1-0.wav" in caplog.text
 
 
@@ -84,7 +87,7 @@ def test_a_recording_is_decoded_once_however_its_clips_are_drawn(
         decoded[Path(path).name] += 1
         return read_audio(path, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(clips, "read_audio", counted)
+    monkeypatch.setattr(waveform, "read_audio", counted)
     corpus = CorpusConfig(cuts=str(cuts.path), join=join)
     found = dev_of(str(cuts.path), dev=(corpus,), dev_utterances=8)
     assert len({item.clip.id for item in found}) == 16

@@ -11,6 +11,7 @@ from turnout import load
 from turnout.audio.waveform import read_audio
 from turnout.config import CorpusConfig, DataConfig, TranscriptionOptions
 from turnout.config.preparation import PrepareConfig
+from turnout.corpora.clips import read_corpora
 from turnout.corpora.prepare import prepare
 from turnout.data.common_clips import alone
 from turnout.evaluation.dev_set import DevUtterance, dev_utterances
@@ -116,7 +117,7 @@ def transcriber():
 @pytest.fixture(scope="module")
 def dev(cuts: Path, transcriber) -> list[DevUtterance]:
     data = DataConfig(dev=(CorpusConfig(cuts=str(cuts)),))
-    return dev_utterances(data, transcriber.backend.config)
+    return dev_utterances(data, transcriber.backend.config, read_corpora(data.dev))
 
 
 def never() -> bool:

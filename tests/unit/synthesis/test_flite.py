@@ -9,7 +9,7 @@ import soundfile
 from tests.unit.corpora.recordings import cuts_of, noise
 from turnout.config.preparation import SynthesisConfig
 from turnout.errors import ManifestError, UsageError
-from turnout.synthesis.engines import Flite
+from turnout.synthesis.engines import find_flite
 from turnout.synthesis.grammar import read_grammar
 from turnout.synthesis.synthesize import draw_sayings, synthesize
 
@@ -50,7 +50,7 @@ for last; do true; done
 
 def test_flite_is_given_the_text_and_the_voice(tmp_path: Path, fake_flite: Path) -> None:
     summary = synthesize(write(tmp_path), tmp_path / "out", SynthesisConfig(seed=1))
-    assert summary.utterances == 4
+    assert summary.splits["cuts"].utterances == 4
     speakers = {
         c.supervisions[0].speaker.split("-")[0] for c in cuts_of(tmp_path / "out/cuts.jsonl.gz")
     }
@@ -76,7 +76,7 @@ def test_pitches_run_over_what_people_have(fake_flite: Path, tmp_path: Path) -> 
 
 
 def test_what_flite_lacks_is_refused_with_the_nearest(tmp_path: Path, fake_flite: Path) -> None:
-    assert Flite.find().voices == {"kal", "kal16", "slt"}
+    assert find_flite().voices == {"kal", "kal16", "slt"}
     with pytest.raises(UsageError, match="flite has no voice 'stl': the nearest are slt"):
         synthesize(write(tmp_path, TWO_WORDS.replace("[slt", "[stl")), tmp_path / "out")
     with pytest.raises(UsageError, match=r"flite has no variants \('m1' is one\)"):

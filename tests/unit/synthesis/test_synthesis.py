@@ -11,7 +11,7 @@ import soundfile
 from tests.unit.corpora.recordings import cuts_of, noise
 from turnout.config.preparation import SynthesisConfig
 from turnout.errors import ConfigError, UsageError
-from turnout.synthesis.engines import Espeak
+from turnout.synthesis.engines import find_espeak
 from turnout.synthesis.grammar import read_grammar
 from turnout.synthesis.synthesize import draw_sayings, synthesize
 
@@ -73,7 +73,7 @@ while [ "$1" != -w ]; do shift; done
 def test_every_voice_is_a_speaker_with_its_cuts(tmp_path: Path, fake_espeak: Path) -> None:
     summary = synthesize(write(tmp_path), tmp_path / "out", SynthesisConfig(seed=1))
     cuts = cuts_of(tmp_path / "out/cuts.jsonl.gz")
-    assert summary.utterances == len(cuts) == 6
+    assert summary.splits["cuts"].utterances == len(cuts) == 6
     assert summary.splits["cuts"].speakers == 3
     assert summary.splits["cuts"].translations == {"en>de": 6}
     said = Counter((c.supervisions[0].text, c.supervisions[0].custom["bandwidth"]) for c in cuts)
@@ -130,7 +130,7 @@ def test_unknown_voices_are_refused_with_the_nearest(tmp_path: Path, fake_espeak
 
 
 def test_voices_that_need_other_data_are_not_offered(fake_espeak: Path) -> None:
-    found = Espeak.find()
+    found = find_espeak()
     assert found.voices == {"en-gb", "en-us"}
     assert found.variants == {"m1", "f2", "Mr serious"}
 

@@ -24,6 +24,8 @@ from turnout.config import (
     RoutingConfig,
     TrainConfig,
 )
+from turnout.corpora import clips
+from turnout.corpora.cuts import read_cuts
 from turnout.errors import ConfigError, ModelFolderError, StorageError, TurnoutError
 from turnout.model_folder import ModelFolder
 from turnout.training.distributed import Ranks, open_fabric
@@ -101,6 +103,15 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
     from safetensors.torch import load
 
     return load(ModelFolder.open(folder).read("model.safetensors"))
+
+
+def test_a_file_that_is_trained_and_validated_on_is_read_once(
+    cuts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[Path] = []
+    monkeypatch.setattr(clips, "read_cuts", lambda path: read.append(path) or read_cuts(path))
+    train(config_of(cuts, tmp_path / "run", max_steps=1))
+    assert read == [cuts]
 
 
 def test_a_run_ends_in_a_model_folder_with_its_card(trained: TrainConfig) -> None:

@@ -8,8 +8,8 @@ from functools import partial
 from pathlib import Path
 
 from turnout.config.preparation import PrepareConfig
-from turnout.corpora.entry import Entries, Entry, entries_of, utterance_id
-from turnout.corpora.manifest import SPLIT_ALIASES, Fields, Place, beside, json_lines
+from turnout.corpora.entry import Entries, Entry, utterance_id
+from turnout.corpora.manifest import SPLIT_ALIASES, Fields, Place, beside, each, json_lines
 from turnout.corpora.readers.table import TARGETS, table_rows, translation
 
 TEXTS = ("text", "transcription", "transcript", "sentence", "normalized_text")
@@ -38,7 +38,7 @@ def read_huggingface(source: Path, config: PrepareConfig) -> Entries:
         )
     for file in files:
         lines = table_rows(file) if file.suffix == ".csv" else json_lines(file)
-        yield from entries_of(lines, partial(_entry, file=file, source=source, config=config))
+        yield from each(lines, partial(_entry, file=file, source=source, config=config))
 
 
 def _entry(fields: Fields, file: Path, source: Path, config: PrepareConfig) -> Entry:

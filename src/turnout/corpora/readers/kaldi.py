@@ -3,46 +3,33 @@
 Kaldi runs commands that `wav.scp` names; they are refused here, unrun.
 """
 
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from turnout.config.preparation import PrepareConfig
 from turnout.corpora.entry import Entries, Entry
-from turnout.corpora.manifest import LANGUAGE_CODE, Place, beside, text_lines
+from turnout.corpora.manifest import LANGUAGE_CODE, Place, beside, each, text_lines
 from turnout.errors import ManifestError
 
+OPTIONAL = ("utt2spk", "utt2lang", "segments")
 Column = dict[str, tuple[Place, str]]
 """The rest of a line, with its place, by the line's first word."""
 
 
-@dataclass(frozen=True)
-class _Directory:
-    folder: Path
-    wavs: Column
-    speakers: Column | None
-    languages: Column | None
-    segments: Column | None
+Columns = dict[str, Column]
+"""By the name of the file, of those that are there."""
 
 
 def read_kaldi(source: Path, config: PrepareConfig) -> Entries:
     """Entries of a Kaldi data directory, in the order of `text`."""
     errors: list[ManifestError] = []
-    directory = _Directory(
-        source,
-        _column(source / "wav.scp", errors),
-        *(
-            _column(source / name, errors) if (source / name).is_file() else None
-            for name in ("utt2spk", "utt2lang", "segments")
-        ),
-    )
-    texts = _column(source / "text", errors)
+    optional = [name for name in OPTIONAL if (source / name).is_file()]
+    columns = {name: _column(source / name, errors) for name in ("wav.scp", *optional, "text")}
     yield from errors
-    for name, (place, text) in texts.items():
-        try:
-            yield _entry(name, place, text, directory, config)
-        except ManifestError as error:
-            yield error
-    for name, (place, _) in (directory.segments or directory.wavs).items():
+    texts = columns["text"]
+    made = partial(_entry, source=source, columns=columns, config=config)
+    yield from each(texts, made)
+    for name, (place, _) in (columns.get("segments") or columns["wav.scp"]).items():
         if name not in texts:
             yield place.error(None, f"names '{name}', which {source / 'text'} does not")
 
@@ -62,27 +49,24 @@ def _column(path: Path, errors: list[ManifestError]) -> Column:
     return column
 
 
-def _entry(
-    name: str, place: Place, text: str, directory: _Directory, config: PrepareConfig
-) -> Entry:
-    recording, offset, duration = _segment(name, place, directory)
-    if recording not in directory.wavs:
-        wavs = directory.folder / "wav.scp"
-        raise place.error(None, f"names '{recording}', which {wavs} does not")
-    at, location = directory.wavs[recording]
-    language = _of(name, place, "utt2lang", directory.folder, directory.languages)
-    language = language or config.language
+def _entry(name: str, source: Path, columns: Columns, config: PrepareConfig) -> Entry:
+    place, text = columns["text"][name]
+    recording, offset, duration = _segment(name, source, columns)
+    if recording not in columns["wav.scp"]:
+        raise place.error(None, f"names '{recording}', which {source / 'wav.scp'} does not")
+    at, location = columns["wav.scp"][recording]
+    language = _of(name, source, columns, "utt2lang") or config.language
     if language is not None and not LANGUAGE_CODE.fullmatch(language):
         raise place.error(
             "utt2lang", f"is '{language}' for '{name}': a language code such as 'en' was expected"
         )
     return Entry(
         id=name,
-        audio=_audio(at, location, directory.folder),
+        audio=_audio(at, location, source),
         place=at,
         text=text,
         language=language,
-        speaker=_of(name, place, "utt2spk", directory.folder, directory.speakers),
+        speaker=_of(name, source, columns, "utt2spk"),
         offset=offset,
         duration=duration,
         audio_field="wav.scp",
@@ -100,22 +84,24 @@ def _audio(place: Place, location: str, folder: Path) -> Path:
     return beside(folder, location)
 
 
-def _of(name: str, place: Place, file: str, folder: Path, column: Column | None) -> str | None:
+def _of(name: str, source: Path, columns: Columns, file: str) -> str | None:
     """What `utt2spk` or `utt2lang` says of an utterance; None where there is no such file."""
-    if column is None:
+    if file not in columns:
         return None
-    if name not in column or not column[name][1]:
-        raise place.error(None, f"names '{name}', of which {folder / file} says nothing")
-    return column[name][1]
+    place, said = columns["text"][name][0], columns[file].get(name, (None, ""))[1]
+    if not said:
+        raise place.error(None, f"names '{name}', of which {source / file} says nothing")
+    return said
 
 
-def _segment(name: str, place: Place, directory: _Directory) -> tuple[str, float, float | None]:
+def _segment(name: str, source: Path, columns: Columns) -> tuple[str, float, float | None]:
     """The recording of an utterance, where it begins in that, and how long it is."""
-    if directory.segments is None:
+    if "segments" not in columns:
         return name, 0.0, None
-    if name not in directory.segments:
-        raise place.error(None, f"names '{name}', which {directory.folder / 'segments'} does not")
-    at, line = directory.segments[name]
+    if name not in columns["segments"]:
+        place = columns["text"][name][0]
+        raise place.error(None, f"names '{name}', which {source / 'segments'} does not")
+    at, line = columns["segments"][name]
     words = line.split()
     try:
         start, end = float(words[1]), float(words[2])

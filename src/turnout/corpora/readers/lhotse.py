@@ -1,5 +1,6 @@
 """lhotse's cuts: each supervision of each cut is an utterance."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from turnout.config.preparation import PrepareConfig
@@ -10,27 +11,25 @@ from turnout.errors import ManifestError
 
 def read_lhotse(source: Path, config: PrepareConfig) -> Entries:
     """Entries of a `*.jsonl` or `*.jsonl.gz` of MonoCuts."""
-    for cut in read_cuts(source):
-        yield from cut_entries(cut, config)
+    return cut_entries(read_cuts(source), config)
 
 
-def cut_entries(cut: Cut | ManifestError, config: PrepareConfig) -> Entries:
-    """One for each supervision."""
-    try:
-        if isinstance(cut, ManifestError):
-            raise cut
-        if not cut.supervisions:
-            raise cut.place.error(
-                "supervisions", "is empty: the words that are spoken were expected"
-            )
-        if cut.transformed:
-            raise cut.place.error(
-                "recording.transforms", "changes the audio: untransformed recordings were expected"
-            )
-        for supervision in cut.supervisions:
-            yield _entry(cut, supervision, config)
-    except ManifestError as error:
-        yield error
+def cut_entries(cuts: Iterable[Cut | ManifestError], config: PrepareConfig) -> Entries:
+    """One for each supervision of each cut."""
+    for cut in cuts:
+        try:
+            if isinstance(cut, ManifestError):
+                raise cut
+            if not cut.supervisions:
+                reason = "is empty: the words that are spoken were expected"
+                raise cut.place.error("supervisions", reason)
+            if cut.transformed:
+                reason = "changes the audio: untransformed recordings were expected"
+                raise cut.place.error("recording.transforms", reason)
+            for supervision in cut.supervisions:
+                yield _entry(cut, supervision, config)
+        except ManifestError as error:
+            yield error
 
 
 def _entry(cut: Cut, supervision: Supervision, config: PrepareConfig) -> Entry:

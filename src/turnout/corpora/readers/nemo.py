@@ -3,9 +3,8 @@
 from pathlib import Path
 
 from turnout.config.preparation import PrepareConfig
-from turnout.corpora.entry import Entries, Entry, entries_of, utterance_id
-from turnout.corpora.manifest import Fields, beside, json_lines
-from turnout.errors import shown
+from turnout.corpora.entry import Entries, Entry, utterance_id
+from turnout.corpora.manifest import Fields, beside, each, json_lines
 
 TRANSCRIPTION_TASKS = ("asr", "transcribe")
 TRANSLATION_TASKS = ("ast", "translate", "s2t_translation", "st")
@@ -17,7 +16,7 @@ TARGETS = ("target_lang", "target_language")
 
 def read_nemo(source: Path, config: PrepareConfig) -> Entries:
     """Entries of a NeMo manifest; audio paths are relative to its folder."""
-    return entries_of(json_lines(source), lambda fields: _entry(fields, source.parent, config))
+    return each(json_lines(source), lambda fields: _entry(fields, source.parent, config))
 
 
 def _entry(fields: Fields, folder: Path, config: PrepareConfig) -> Entry:
@@ -54,9 +53,8 @@ def _texts(
     text, answer = fields.text("text"), fields.text("answer")
     target = fields.language(*TARGETS, default=config.target_language)
     task = _task(fields)
-    translates = target is not None and target != language
     translation = fields.text("translation")
-    if not translates:
+    if target is None or target == language:
         if translation is not None or task in TRANSLATION_TASKS:
             raise fields.place.error(
                 fields.given(*TARGETS),
@@ -68,7 +66,7 @@ def _texts(
         translation = answer
     if translation is None and task in TRANSLATION_TASKS:
         text, translation = None, text
-    return text, {} if translation is None or target is None else {target: translation}
+    return text, {} if translation is None else {target: translation}
 
 
 def _task(fields: Fields) -> str | None:
@@ -76,7 +74,5 @@ def _task(fields: Fields) -> str | None:
     task = fields.word(*TASKS)
     known = TRANSCRIPTION_TASKS + TRANSLATION_TASKS
     if task is not None and task.lower() not in known:
-        raise fields.place.error(
-            fields.given(*TASKS), f"is {shown(task)}: one of {', '.join(known)} was expected"
-        )
+        raise fields.place.wrong(fields.given(*TASKS), task, f"one of {', '.join(known)} was")
     return task and task.lower()

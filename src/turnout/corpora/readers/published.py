@@ -8,7 +8,7 @@ from typing import Any
 from turnout.config.preparation import PrepareConfig
 from turnout.corpora.cuts import parse_cut
 from turnout.corpora.entry import Entries, Entry, utterance_id
-from turnout.corpora.manifest import Fields, Place
+from turnout.corpora.manifest import Fields, Place, each
 from turnout.corpora.readers.lhotse import cut_entries
 
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
@@ -39,7 +39,7 @@ def read_fsdd(source: Path, config: PrepareConfig) -> Entries:
 
     Its own test set has the speakers of its training set, so no split is taken from it.
     """
-    for path in _audio_files(source / "recordings"):
+    for path in sorted((source / "recordings").rglob("*.wav")):
         place = Place(str(path))
         named = FSDD_NAME.fullmatch(path.name)
         if named is None:
@@ -59,7 +59,7 @@ def read_fsdd(source: Path, config: PrepareConfig) -> Entries:
 
 def read_arabic_commands(source: Path, config: PrepareConfig) -> Entries:
     """The Arabic Speech Commands: `dataset/<english word>/<speaker>_NO_<number>.wav`."""
-    for path in _audio_files(source / "dataset"):
+    for path in sorted((source / "dataset").rglob("*.wav")):
         place = Place(str(path))
         named = ARABIC_NAME.fullmatch(path.name)
         word = re.sub(r"[_-]", " ", path.parent.name).lower()
@@ -93,6 +93,7 @@ def read_librispeech(source: Path, config: PrepareConfig) -> Entries:
         )
     except Exception as error:  # a recipe raises whatever its corpus makes it raise
         raise place.error(None, f"lhotse's recipe failed ({error})") from error
+    lines: list[Fields] = []
     for part, sets in manifests.items():
         recordings = {recording.id: recording.to_dict() for recording in sets["recordings"]}
         for supervision in sets["supervisions"]:
@@ -105,8 +106,5 @@ def read_librispeech(source: Path, config: PrepareConfig) -> Entries:
                 "start": 0.0, "duration": recording["duration"], "recording": recording,
                 "supervisions": [said],
             }  # fmt: skip
-            yield from cut_entries(parse_cut(Fields(cut, place), source), config)
-
-
-def _audio_files(folder: Path) -> list[Path]:
-    return sorted(folder.rglob("*.wav"))
+            lines.append(Fields(cut, place))
+    yield from cut_entries(each(lines, lambda line: parse_cut(line, source)), config)

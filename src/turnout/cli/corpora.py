@@ -1,4 +1,4 @@
-"""`turnout prepare`."""
+"""`turnout prepare` and `turnout synthesize`: what is there, or is spoken, becomes a corpus."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from turnout.cli.terminal import complain, show
-from turnout.config.preparation import PrepareConfig
+from turnout.config.preparation import PrepareConfig, SynthesisConfig
 
 if TYPE_CHECKING:
     from turnout.corpora.summary import Summary
 
 Output = Annotated[Path, Parameter(name=("--output", "--output-dir", "-o"))]
-OPTIONS = PrepareConfig()
+PREPARATION = PrepareConfig()
+SYNTHESIS = SynthesisConfig()
 
 
 def prepare(
@@ -21,7 +22,7 @@ def prepare(
     /,
     *,
     output: Output,
-    options: Annotated[PrepareConfig, Parameter(name="*")] = OPTIONS,
+    options: Annotated[PrepareConfig, Parameter(name="*")] = PREPARATION,
 ) -> int:
     """Turn a corpus into lhotse cuts, and say what it holds.
 
@@ -36,6 +37,27 @@ def prepare(
     from turnout.corpora.prepare import prepare as prepare_corpus
 
     return show_corpus(prepare_corpus(source, output, options))
+
+
+def synthesize(
+    grammar: Path,
+    /,
+    *,
+    output: Output,
+    options: Annotated[SynthesisConfig, Parameter(name="*")] = SYNTHESIS,
+) -> int:
+    """Speak a list or grammar of sentences through many voices of espeak-ng or flite into a corpus.
+
+    Parameters
+    ----------
+    grammar
+        YAML file of sentences with their translations.
+    output
+        Folder for the recordings and their cuts.
+    """
+    from turnout.synthesis.synthesize import synthesize as synthesize_corpus
+
+    return show_corpus(synthesize_corpus(grammar, output, options))
 
 
 def show_corpus(summary: "Summary") -> int:
