@@ -36,7 +36,15 @@ def clips_of(sources: Sequence[Path], limit: int | None = None) -> list[Clip]:
     """
     if limit is not None and limit < 1:
         raise UsageError(f"--limit is {limit}: it must be at least 1")
-    return [clip for source in sources for clip in _limited(_read(source), limit)]
+    found: list[Clip] = []
+    for source in sources:
+        clips = _read(source)
+        if limit is not None and limit < len(clips):
+            # Drawn, since data are often sorted by speaker or length.
+            drawn = random.Random(0).sample(range(len(clips)), limit)
+            clips = [clips[position] for position in sorted(drawn)]
+        found += clips
+    return found
 
 
 def references_of(
@@ -89,11 +97,3 @@ def _read(source: Path) -> list[Clip]:
         # A corpus with splits of its own is scored on the one that is meant for it.
         chosen = [splits["test"]] if "test" in splits else list(splits.values())
         return [clip for split in chosen for clip in read_clips(split.path)]
-
-
-def _limited(clips: list[Clip], limit: int | None) -> list[Clip]:
-    if limit is None or limit >= len(clips):
-        return clips
-    # Drawn, since data are often sorted by speaker or length.
-    drawn = random.Random(0).sample(range(len(clips)), limit)
-    return [clips[position] for position in sorted(drawn)]

@@ -26,7 +26,6 @@ from turnout.model_folder import DIGESTS, ModelFolder, resolve
 from turnout.text.sentencepieces import SentencePieceTokenizer
 from turnout.text.tokenizer import Tokenizer
 from turnout.training import log
-from turnout.training.checkpoints import Checkpoint
 from turnout.training.distributed import Ranks, StopSignals, open_fabric
 from turnout.training.finish import finish
 from turnout.training.log import RunLog
@@ -143,7 +142,14 @@ def begin_or_resume(trainer: Trainer, say: Callable[[str], None]) -> dict[str, i
             trainer.stepper.gradients.make_equal()
         return {}
     trainer.restore(checkpoint)
-    compare_ranks(checkpoint, trainer, say)
+    before, now = int(checkpoint.fields["ranks"]), trainer.ranks.size
+    if before != now:
+        # At about the same place in the epoch, whose batches are dealt to others now.
+        trainer.state.position = trainer.state.position * before // now
+        say(
+            f"warning: the run was on {before} ranks and goes on with {now}: the result will not "
+            "be that of an undisturbed run"
+        )
     say(f"going on at step {trainer.state.step}")
     return checkpoint.fields["log"]
 
@@ -165,18 +171,6 @@ def start_from(name: str, model: SpeechModel, say: Callable[[str], None]) -> Non
     ):
         if names:
             say(f"init_from {name}: {len(names)} tensors {what}: {', '.join(sorted(names))}")
-
-
-def compare_ranks(checkpoint: Checkpoint, trainer: Trainer, say: Callable[[str], None]) -> None:
-    """Go on with another number of ranks at about the same place in the epoch, and say so."""
-    before = int(checkpoint.fields["ranks"])
-    now = trainer.ranks.size
-    if before != now:
-        trainer.state.position = trainer.state.position * before // now
-        say(
-            f"warning: the run was on {before} ranks and goes on with {now}: the result will not "
-            "be that of an undisturbed run"
-        )
 
 
 def run_tokenizer(config: TrainConfig, clips: Clips, folder: Path, ranks: Ranks) -> Tokenizer:
@@ -202,21 +196,18 @@ def run_tokenizer(config: TrainConfig, clips: Clips, folder: Path, ranks: Ranks)
 def keep_tokenizer(config: TrainConfig, clips: Clips, folder: Path) -> None:
     """Make the run's tokenizer where it is missing, its SHA-256 written into `run.json` first."""
     path, run = folder / TOKENIZER, read_run(folder / RUN)
-    made = None if path.exists() else new_tokenizer(config, clips)
+    there = path.exists()
+    if there:
+        data = path.read_bytes()
+    elif config.init_from is not None:
+        data = ModelFolder.open(resolve(config.init_from)).tokenizer_bytes
+    else:
+        texts = training_texts(config.data.train, clips)
+        data = SentencePieceTokenizer.train(texts, config.model.vocabulary).to_bytes()
     if "tokenizer" not in run:
-        digest = sha256_of(path.read_bytes() if made is None else made)
-        write_run(folder / RUN, {**run, "tokenizer": digest})
-    if made is not None:
-        write_whole(path, made)
-
-
-def new_tokenizer(config: TrainConfig, clips: Clips) -> bytes:
-    """That of `init_from`, or one of the run's texts."""
-    if config.init_from is not None:
-        return ModelFolder.open(resolve(config.init_from)).tokenizer_bytes
-    return SentencePieceTokenizer.train(
-        training_texts(config.data.train, clips), config.model.vocabulary
-    ).to_bytes()
+        write_run(folder / RUN, {**run, "tokenizer": sha256_of(data)})
+    if not there:
+        write_whole(path, data)
 
 
 def training_texts(corpora: Sequence[CorpusConfig], clips: Clips) -> Iterator[str]:
