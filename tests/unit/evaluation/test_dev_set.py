@@ -7,10 +7,10 @@ import soundfile
 
 from tests.unit.corpora.recordings import write_lines
 from tests.unit.data.words import TEXTS, data_of, small_model, word, write_words
+from turnout.audio import waveform
 from turnout.audio.waveform import Waveform, read_audio
 from turnout.config import CorpusConfig, JoinConfig
 from turnout.config.preparation import PrepareConfig
-from turnout.corpora import clips
 from turnout.corpora.clips import read_corpora
 from turnout.corpora.prepare import prepare
 from turnout.data.common_clips import alone
@@ -87,7 +87,7 @@ def test_a_recording_is_decoded_once_however_its_clips_are_drawn(
         decoded[Path(path).name] += 1
         return read_audio(path, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(clips, "read_audio", counted)
+    monkeypatch.setattr(waveform, "read_audio", counted)
     corpus = CorpusConfig(cuts=str(cuts.path), join=join)
     found = dev_of(str(cuts.path), dev=(corpus,), dev_utterances=8)
     assert len({item.clip.id for item in found}) == 16
