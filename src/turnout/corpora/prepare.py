@@ -5,6 +5,7 @@ Knows the order of the work, not the kinds of manifests (`readers`).
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -35,9 +36,10 @@ def prepare(source: Path, output: Path, config: PrepareConfig | None = None) -> 
     entries = ledger.good(reader_of(source, config)(source, config))
     entries = ledger.good(merged(entries))
     entries = ledger.good(map(_checked, entries))
-    recordings = LastRecording(config.max_duration)
     watched = progress(entries, "measuring", len(entries))
-    measured = ledger.good(each(watched, lambda entry: measure(entry, recordings)))
+    # Kept by nothing else: the last recording is let go of before the cuts are written.
+    measuring = each(watched, partial(measure, recordings=LastRecording(config.max_duration)))
+    measured = ledger.good(measuring)
     if not measured:
         bad = ledger.skipped
         what = f"usable utterance; the first of {len(bad)}: {bad[0]}" if bad else "utterance"
