@@ -9,14 +9,14 @@ from jaxtyping import Bool, Float, Int64
 from numpy.typing import NDArray
 from torch import Tensor
 
-from turnout.audio.features import HOP_SAMPLES, SAMPLE_RATE
+from turnout.audio.features import FRAME_SECONDS
 from turnout.config import ModelConfig
-from turnout.guidance import Bandwidth, Guidance, Guide, Task
+from turnout.decoding.encoded_batch import padded
+from turnout.guidance import Bandwidth, Guidance, Guide, Task, bandwidth_indices
 from turnout.text.tokenizer import Tokenizer
 
 IGNORED = -100
 """Label of a position that is not trained."""
-FRAME_SECONDS = HOP_SAMPLES / SAMPLE_RATE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,20 +110,20 @@ class Collator:
         rows: Sequence[tuple[int, Guidance, str]],
     ) -> Batch:
         examples = [example for example, _ in passes]
-        log_mel, frame_mask = padded_frames([example.log_mel for example in examples])
+        log_mel, frame_mask = padded([example.log_mel for example in examples])
         targets = [self._tokenizer.encode(example.transcript) for example in examples]
         tokens, labels = self._tokens(examples, rows)
-        guides = [self._encoder_map.index(guidance) for _, guidance in passes]
+        asked = [guidance for _, guidance in passes]
         return Batch(
-            log_mel=log_mel,
-            frame_mask=frame_mask,
-            encoder_guide=torch.tensor(guides, dtype=torch.int64),
-            bandwidth=torch.tensor([tuple(Bandwidth).index(e.bandwidth) for e in examples]),
+            log_mel=torch.from_numpy(log_mel),
+            frame_mask=torch.from_numpy(frame_mask),
+            encoder_guide=torch.tensor(self._encoder_map.indices(asked)),
+            bandwidth=torch.tensor(bandwidth_indices(asked, needed=True)),
             ctc_targets=padded_ids(targets, 0),
             ctc_lengths=_lengths(targets),
             rows=torch.tensor([row for row, _, _ in rows], dtype=torch.int64),
             decoder_guide=torch.tensor(
-                [self._decoder_map.index(guidance) for _, guidance, _ in rows], dtype=torch.int64
+                self._decoder_map.indices([guidance for _, guidance, _ in rows]), dtype=torch.int64
             ),
             tokens=padded_ids(tokens, 0),
             token_counts=_lengths(tokens),
@@ -146,20 +146,10 @@ class Collator:
             # Nobody can tell the language of an utterance without words.
             language = prompt[1] if examples[row].transcript else IGNORED
             tokens.append([*prompt, *pieces])
-            labels.append([language, IGNORED, IGNORED, *pieces, self._tokenizer.end])
+            # What else the prompt forces is nothing to be learned.
+            forced = [IGNORED] * (len(prompt) - 2)
+            labels.append([language, *forced, *pieces, self._tokenizer.end])
         return tokens, labels
-
-
-def padded_frames(
-    arrays: Sequence[NDArray[np.float32]],
-) -> tuple[Float[Tensor, "batch frames mels"], Bool[Tensor, "batch frames"]]:
-    """Frames side by side, and where they are."""
-    counts = np.array([len(array) for array in arrays])
-    frames = np.zeros((len(arrays), int(counts.max()), arrays[0].shape[1]), np.float32)
-    for row, array in zip(frames, arrays, strict=True):
-        row[: len(array)] = array
-    mask = np.arange(frames.shape[1]) < counts[:, None]
-    return torch.from_numpy(frames), torch.from_numpy(mask)
 
 
 def padded_ids(ids: Sequence[Sequence[int]], padding: int) -> Int64[Tensor, "rows longest"]:

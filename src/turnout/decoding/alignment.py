@@ -15,11 +15,10 @@ from math import exp, inf
 import numpy as np
 from numpy.typing import NDArray
 
-from turnout.audio.features import HOP_SAMPLES, SAMPLE_RATE
+from turnout.audio.features import FRAME_SECONDS
 from turnout.text.tokenizer import Tokenizer
 from turnout.text.transcript import Word
 
-FRAME_SECONDS = HOP_SAMPLES / SAMPLE_RATE
 SMOOTHING = 5
 """Frames over which loudness is averaged."""
 LOUD_SHARE = 0.35

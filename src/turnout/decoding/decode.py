@@ -16,8 +16,9 @@ from math import log
 
 import numpy as np
 
+from turnout.audio.features import FRAME_SECONDS
 from turnout.config import ModelConfig
-from turnout.decoding.alignment import FRAME_SECONDS, Spikes, align, words_of
+from turnout.decoding.alignment import Spikes, align, words_of
 from turnout.decoding.backend import Backend
 from turnout.decoding.beam import beam_search
 from turnout.decoding.ctc import prefix_beam

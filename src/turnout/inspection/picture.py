@@ -14,9 +14,9 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from turnout.audio.features import SAMPLE_RATE, filterbank
+from turnout.audio.features import FRAME_SECONDS, SAMPLE_RATE, filterbank
 from turnout.config import FeatureConfig
-from turnout.inspection.record import HOP_SECONDS, Layout, RoutingRecord, colours_of
+from turnout.inspection.record import Layout, RoutingRecord, colours_of
 from turnout.text.transcript import Word
 
 PAGE_SECONDS = 30.0
@@ -35,7 +35,7 @@ def draw(
 ) -> bytes:
     """The PNG of up to 30 s of a recording, from `start` seconds on."""
     record = _never_empty(record, features)
-    end = min(start + PAGE_SECONDS, max(len(record.log_mel) * HOP_SECONDS, start + 0.1))
+    end = min(start + PAGE_SECONDS, max(len(record.log_mel) * FRAME_SECONDS, start + 0.1))
     rows = len(layout.feed_forwards)
     routed_inches = 0.24 * rows + 0.1 if rows else 0.0
     width = float(np.clip(4.2 + 1.5 * (end - start), 9.5, 26.0))
@@ -81,7 +81,7 @@ def _never_empty(record: RoutingRecord, features: FeatureConfig) -> RoutingRecor
 
 def pages(record: RoutingRecord) -> list[float]:
     """Where each picture of a recording begins, in seconds."""
-    seconds = len(record.log_mel) * HOP_SECONDS
+    seconds = len(record.log_mel) * FRAME_SECONDS
     return [float(start) for start in np.arange(0, max(seconds, 0.1), PAGE_SECONDS)]
 
 
@@ -104,10 +104,10 @@ def _plain(axes: Axes) -> None:
 def _draw_spectrogram(
     axes: Axes, record: RoutingRecord, features: FeatureConfig, start: float
 ) -> None:
-    first = round(start / HOP_SECONDS)
-    last = first + round(PAGE_SECONDS / HOP_SECONDS)
+    first = round(start / FRAME_SECONDS)
+    last = first + round(PAGE_SECONDS / FRAME_SECONDS)
     shown = record.log_mel[first:last].T
-    end = start + shown.shape[1] * HOP_SECONDS
+    end = start + shown.shape[1] * FRAME_SECONDS
     floor = float(np.percentile(shown, 20)) if shown.size else 0.0
     axes.imshow(
         shown,

@@ -12,12 +12,11 @@ import numpy as np
 from jaxtyping import Float32, Int64
 from matplotlib.colors import to_hex, to_rgb
 
-from turnout.audio.features import HOP_SAMPLES, SAMPLE_RATE
+from turnout.audio.features import FRAME_SECONDS
 from turnout.config import ModelConfig
 from turnout.guidance import Guidance
 from turnout.text.transcript import Transcript, Word
 
-HOP_SECONDS = HOP_SAMPLES / SAMPLE_RATE
 PALETTE = (
     "#4477aa", "#ee7733", "#228833", "#aa3377", "#ccbb44", "#66ccee", "#ee6677", "#777777",
 )  # fmt: skip
@@ -47,7 +46,7 @@ class Layout:
             tuple(f"{layer + 1}{half}" for layer in routed for half in halves),
             _expert_names(config) if routed else (),
             encoder.routing.kind,
-            HOP_SECONDS * encoder.subsampling_factor,
+            FRAME_SECONDS * encoder.subsampling_factor,
         )
 
 

@@ -22,7 +22,7 @@ from turnout.files import remove_leftovers, sha256_of, write_whole
 from turnout.model.build import build_model
 from turnout.model.convert import fit_state
 from turnout.model.speech_model import SpeechModel
-from turnout.model_folder import DIGESTS, ModelFolder, resolve
+from turnout.model_folder import DIGESTS, TOKENIZERS, ModelFolder, resolve
 from turnout.text.sentencepieces import SentencePieceTokenizer
 from turnout.text.tokenizer import Tokenizer
 from turnout.training import log
@@ -183,30 +183,31 @@ def run_tokenizer(config: TrainConfig, clips: Clips, folder: Path, ranks: Ranks)
     if ranks.first:
         keep_tokenizer(config, clips, folder)
     ranks.barrier()
-    data = path.read_bytes()
-    same = sha256_of(data) == read_run(folder / RUN).get("tokenizer")
+    data, run = path.read_bytes(), read_run(folder / RUN)
+    same = sha256_of(data) == run.get("tokenizer") and run.get("tokenizer_kind") in TOKENIZERS
     if ranks.largest(int(not same)):
         raise ConfigError(
             f"{path}: is not the tokenizer that this run began with, or is damaged: put back what "
             "was there to go on, or choose another output"
         )
-    return SentencePieceTokenizer.from_bytes(data, config.model.vocabulary)
+    return TOKENIZERS[run["tokenizer_kind"]].from_bytes(data, config.model.vocabulary)
 
 
 def keep_tokenizer(config: TrainConfig, clips: Clips, folder: Path) -> None:
     """Make the run's tokenizer where it is missing, its SHA-256 written into `run.json` first."""
     path, run = folder / TOKENIZER, read_run(folder / RUN)
-    there = path.exists()
-    if there:
-        data = path.read_bytes()
-    elif config.init_from is not None:
-        data = ModelFolder.open(resolve(config.init_from)).tokenizer_bytes
+    if "tokenizer" in run and path.exists():
+        return
+    if config.init_from is not None:
+        tokenizer: Tokenizer = ModelFolder.open(resolve(config.init_from)).tokenizer
     else:
         texts = training_texts(config.data.train, clips)
-        data = SentencePieceTokenizer.train(texts, config.model.vocabulary).to_bytes()
+        tokenizer = SentencePieceTokenizer.train(texts, config.model.vocabulary)
+    data = path.read_bytes() if path.exists() else tokenizer.to_bytes()
     if "tokenizer" not in run:
-        write_run(folder / RUN, {**run, "tokenizer": sha256_of(data)})
-    if not there:
+        noted = {"tokenizer": sha256_of(data), "tokenizer_kind": tokenizer.kind}
+        write_run(folder / RUN, {**run, **noted})
+    if not path.exists():
         write_whole(path, data)
 
 

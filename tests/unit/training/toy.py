@@ -20,7 +20,8 @@ from turnout.config import (
     TrainConfig,
     VocabularyConfig,
 )
-from turnout.data.batch import IGNORED, Batch, padded_frames, padded_ids
+from turnout.data.batch import IGNORED, Batch, padded_ids
+from turnout.decoding.encoded_batch import padded
 from turnout.evaluation.validation import Validation
 from turnout.guidance import Guide
 from turnout.model.build import build_model
@@ -95,7 +96,7 @@ def toy_batch(name: str, utterances: int = 4) -> Batch:
         for place, word in enumerate(utterance):
             frames[12 * place + 2 : 12 * place + 10, word % MELS] += 2 + word // MELS
         mels.append(frames)
-    log_mel, frame_mask = padded_frames(mels)
+    log_mel, frame_mask = map(torch.from_numpy, padded(mels))
     rows = [index for index in range(utterances) for _ in range(2)]
     tasks = [task for _ in range(utterances) for task in range(2)]
     targets = [[20 + word for word in utterance] for utterance in words]
