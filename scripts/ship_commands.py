@@ -35,7 +35,7 @@ TRAINING = ROOT / "benchmarks/results/commands-training.json"
 README = ROOT / "README.md"
 README_TABLE = re.compile(r"(<!-- scores -->\n).*?(<!-- end of scores -->)", re.DOTALL)
 WINDOW_SECONDS = 6.0
-"""It learned from utterances of at most six words: longer stretches come out garbled, and are cut
+"""It learned from utterances of at most six words: longer ones come out garbled, and are cut
 at their pauses instead."""
 DATASET = "connected utterances of the test speakers (benchmarks/commands.py)"
 

@@ -30,7 +30,7 @@ from turnout.text.tokenizer import Tokenizer
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 LONGEST_SECONDS = 6.0
-"""The longest stretch that the shipped model takes at once."""
+"""The longest segment that the shipped model takes at once."""
 MOST_MATES = 32
 MOST_PADDING = 100
 """Frames by which a batch is padded beyond its longest utterance."""

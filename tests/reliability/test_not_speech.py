@@ -23,7 +23,7 @@ SHORTEST_SECONDS, LONGEST_SECONDS = 0.1, 30.0
 FEWEST_EMPTY = 0.95
 MOST_CHARACTERS_PER_SECOND = 25
 SPARE_STEPS = 12
-"""Of each stretch of audio, beside its share by length: to spell a short word, to end, to find the
+"""Of each segment of audio, beside its share by length: to spell a short word, to end, to find the
 language, and to weigh what CTC heard."""
 MOST_CHANGE = 0.2
 """Of the rate of word errors, absolute."""

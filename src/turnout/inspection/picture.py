@@ -134,7 +134,7 @@ def _bands(features: FeatureConfig) -> list[float]:
 def _draw_words(
     axes: Axes, words: tuple[Word, ...], span: tuple[float, float], width: float
 ) -> None:
-    """Each word over its stretch of time, on a second level where the first has no room."""
+    """Each word over its time, on a second level where the first has no room."""
     low, high = span
     seconds_per_character = 0.1 * (high - low) / (width - 3.1)
     free_from = [low, low]

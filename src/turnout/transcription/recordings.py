@@ -41,12 +41,12 @@ class TranscriptBuilder:
         added = []
         for hypothesis in decoded.hypotheses:
             before = self._segments[hypothesis.task]
-            if hypothesis.text.strip() and self._fits(hypothesis, audio.end):
+            if hypothesis.text.strip() and self._count_in(hypothesis, audio.end):
                 added.append(segment_of(len(before), audio, hypothesis))
                 before.append(added[-1])
         return added
 
-    def _fits(self, hypothesis: Hypothesis, seconds: float) -> bool:
+    def _count_in(self, hypothesis: Hypothesis, seconds: float) -> bool:
         """Count this text in, if the texts so far, joined, leave room for it.
 
         Decoding holds every segment to its share; only one of less than a second may exceed it,

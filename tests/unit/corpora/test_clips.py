@@ -85,7 +85,7 @@ def test_held_out_splits_are_never_trained_on(tmp_path: Path) -> None:
     assert development_clips(test) == test
 
 
-def test_a_stretch_of_a_recording_is_read(tmp_path: Path) -> None:
+def test_a_segment_of_a_recording_is_read(tmp_path: Path) -> None:
     write_words(tmp_path)
     cut = cut_of(tmp_path / "uno-0-0.wav", "uno", "s", 16_000)
     part = cut.truncate(offset=0.25, duration=0.5, preserve_id=True)

@@ -188,7 +188,7 @@ def test_an_extra_that_is_missing_is_no_mistake_of_the_model(score):
         score([clip("a")], StandIn({"a": MissingExtra("a.m4a", "av")}))
 
 
-def test_a_stretch_keeps_its_native_rate_and_its_place(tmp_path):
+def test_a_segment_keeps_its_native_rate_and_its_place(tmp_path):
     path = tmp_path / "a.wav"
     time = np.arange(16_000) / 8_000
     tone = np.where(time < 1, 0.0, 0.5 * np.sin(2 * np.pi * 500 * time))

@@ -28,7 +28,7 @@ def test_segments_are_the_stream_whatever_its_blocks(lengths: list[int], window:
 
 
 def test_what_fits_is_not_cut() -> None:
-    assert [len(stretch) for stretch in cut([noise(WINDOW)], WINDOW)] == [WINDOW]
+    assert [len(part) for part in cut([noise(WINDOW)], WINDOW)] == [WINDOW]
 
 
 def test_a_pause_is_where_the_cut_falls() -> None:

@@ -34,7 +34,7 @@ def compose(times: list[float], texts: list[str]) -> Transcript:
     return draft.transcript(audio, "ar")
 
 
-def test_full_stretches_and_a_short_one_after_them() -> None:
+def test_full_segments_and_a_short_one_after_them() -> None:
     times = [0.0, 4.0, 7.0, 7.2]
     full = ["a" * 99, "b" * 74]
     transcript = compose(times, [*full, "c" * 24])
@@ -45,7 +45,7 @@ def test_full_stretches_and_a_short_one_after_them() -> None:
 
 
 @pytest.mark.parametrize("short", ["c" * 5, "c" * 24])
-def test_a_short_stretch_has_what_the_others_leave(short: str) -> None:
+def test_a_short_segment_has_what_the_others_leave(short: str) -> None:
     texts = ["a" * 80, "b" * 70, short]
     transcript = compose([0.0, 4.0, 7.0, 7.2], texts)
     assert [segment.text for segment in transcript.segments] == texts
