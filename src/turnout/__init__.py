@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     __version__: str
+    from turnout.audio.waveform import Waveform
     from turnout.config.transcription import TranscriptionOptions
     from turnout.errors import (
         AudioError,
@@ -53,6 +54,7 @@ __all__ = [
     "TranscriptionOptions",
     "TurnoutError",
     "UsageError",
+    "Waveform",
     "Word",
     "__version__",
     "export_folder",
@@ -67,6 +69,7 @@ _HOMES = {
     "Transcriber": "transcription.transcriber",
     "Transcript": "text.transcript",
     "TranscriptionOptions": "config.transcription",
+    "Waveform": "audio.waveform",
     "Word": "text.transcript",
     "export_folder": "export.save",
     "load": "transcription.transcriber",

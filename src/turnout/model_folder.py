@@ -208,7 +208,7 @@ def parse_config(data: bytes, folder: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ModelFolderError(f"{place}: must hold an object with {', '.join(known)}")
     version = content.get("format_version")
-    if version not in READ_VERSIONS:
+    if isinstance(version, bool) or version not in READ_VERSIONS:
         raise ModelFolderError(
             f"{place}: format_version is {version!r}: this turnout reads versions "
             f"{' and '.join(map(str, READ_VERSIONS))}; install the turnout that wrote the model, "

@@ -39,14 +39,14 @@ class Full:
         """The disk is full."""
         hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
         resource.setrlimit(resource.RLIMIT_FSIZE, (self.largest, hard))
-        fail = command._fail
+        complain = command.complain
 
-        def lifted(message: str, status: int) -> int:
+        def lifted(message: str) -> None:
             # What is said goes to a file, too.
             resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
-            return fail(message, status)
+            complain(message)
 
-        command._fail = lifted
+        command.complain = lifted
 
 
 def striking(module: Any, name: str, full: Full, due: Callable[[tuple[Any, ...]], bool]) -> None:
@@ -80,7 +80,7 @@ WRITES: dict[str, Callable[[Full], None]] = {
     ),
     "plot": lambda full: striking(finish, "plot_run", full, bool),
     "model": lambda full: striking(turnout.model_folder, "write_synced", full, bool),
-    "features": lambda full: striking(store, "_write", full, bool),
+    "features": lambda full: striking(store, "_all_variants", full, bool),
 }
 """What can find the disk full."""
 BEFORE_THE_FIRST_STEP = ("features",)

@@ -185,7 +185,7 @@ class Answer:
         return max(float(np.abs(one - two).max(initial=0.0)) for one, two in pairs)
 
 
-def from_whole_vocabulary(
+def answer(
     backend: Backend,
     tokenizer: Tokenizer,
     utterances: Sequence[Utterance],

@@ -25,6 +25,7 @@ PUBLIC = [
     "TranscriptionOptions",
     "TurnoutError",
     "UsageError",
+    "Waveform",
     "Word",
     "__version__",
     "export_folder",

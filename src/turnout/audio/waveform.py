@@ -43,14 +43,22 @@ be. Four hours of CD sound are 2.5e9 bytes."""
 
 @dataclass(frozen=True, eq=False)
 class Waveform:
-    """A whole recording in memory."""
+    """A whole recording in memory; raises UsageError for samples that are none."""
 
     samples: Floats
-    """Mono, 16 kHz, full scale 1."""
+    """[samples] in float32: mono, 16 kHz, full scale 1."""
     native_rate: int
     """Hz, as the file was sampled."""
     warnings: tuple[str, ...] = ()
     """What was amiss and was taken all the same."""
+
+    def __post_init__(self) -> None:
+        kind, shape = getattr(self.samples, "dtype", None), np.shape(self.samples)
+        if kind != np.float32 or len(shape) != 1:
+            raise UsageError(
+                f"a Waveform cannot be of shape {list(shape)} and type {kind}: give one dimension "
+                f"of float32 samples at {SAMPLE_RATE} Hz"
+            )
 
     @property
     def duration(self) -> float:

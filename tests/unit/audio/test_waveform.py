@@ -379,3 +379,16 @@ def test_samples_are_a_recording_of_their_native_rate() -> None:
         read_audio(given, max_duration=6.0)
     with pytest.raises(AudioError, match="holds no samples"):
         read_audio(Waveform(samples[:0], 8000))
+
+
+@pytest.mark.parametrize(
+    ("samples", "message"),
+    [
+        (np.zeros((10, 2), np.float32), r"shape \[10, 2\] and type float32: give one dimension"),
+        (np.zeros(10), r"shape \[10\] and type float64: give one dimension of float32"),
+        ([0.0, 0.5], r"type None"),
+    ],
+)
+def test_samples_that_are_none_are_refused(samples: Any, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        Waveform(samples, 16_000)

@@ -51,7 +51,9 @@ def test_lhotse_reads_the_audio_that_a_cut_names(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("stated", [1.44, 1.56])
-def test_an_utterance_that_misses_the_end_by_little_ends_there(tmp_path: Path, stated: float) -> None:
+def test_an_utterance_that_misses_the_end_by_little_ends_there(
+    tmp_path: Path, stated: float
+) -> None:
     noise(tmp_path / "a.wav", seconds=1.5)
     write_lines(tmp_path / "m.jsonl", line("a.wav", duration=stated))
     summary = prepare(tmp_path / "m.jsonl", tmp_path)
