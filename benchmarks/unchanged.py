@@ -20,6 +20,7 @@ import sys
 import tarfile
 from collections import defaultdict
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -133,7 +134,7 @@ def said(transcript: turnout.Transcript) -> dict[str, Any]:
 
 def everything(data: Path) -> dict[str, Any]:
     """What is written now, by backend, search and recording."""
-    backends = ["onnx", "torch"]
+    backends = ["onnx", "torch"] if find_spec("torch") else ["onnx"]
     heard = dict(recordings(data))
     found: dict[str, Any] = {}
     for backend in backends:
@@ -176,6 +177,7 @@ def main() -> int:
         RESULT.write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", "utf-8")
         return 0
     before = json.loads(RESULT.read_text("utf-8"))["written"]
+    before = {place: texts for place, texts in before.items() if place in now}
     lines = list(differences(before, now))
     for line in lines:
         print(line)

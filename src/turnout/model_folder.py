@@ -7,7 +7,7 @@ it serves cannot bring the process down. Nothing here knows what the weights or 
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
-from turnout.config import ModelConfig
+from turnout.config import ModelConfig, VocabularyConfig
 from turnout.config.plain import from_plain, nearest, to_plain
 from turnout.errors import ConfigError, MissingModel, ModelFolderError, StorageError, shown
 from turnout.files import open_regular, sha256_of, whole_folder, write_synced
@@ -35,7 +35,9 @@ MODEL_TYPE = "turnout"
 FORMAT_VERSION = 2
 READ_VERSIONS = (1, FORMAT_VERSION)
 """In version 1 the graphs hold the weights as well, and every tokenizer is sentencepiece's."""
-TOKENIZERS = {"sentencepiece": SentencePieceTokenizer}
+TOKENIZERS: dict[str, Callable[[bytes, VocabularyConfig], Tokenizer]] = {
+    "sentencepiece": SentencePieceTokenizer.from_bytes
+}
 """What reads the tokenizer's file, by its name in config.json."""
 SHIPPED = Path(__file__).parent / "models"
 DEFAULT_MODEL = "commands"
@@ -113,9 +115,9 @@ class ModelFolder:
     @cached_property
     def tokenizer(self) -> Tokenizer:
         """Raises ModelFolderError where its ids are not those that the weights were trained on."""
-        kind = TOKENIZERS[self._content["tokenizer"]]
+        read = TOKENIZERS[self._content["tokenizer"]]
         try:
-            tokenizer = kind.from_bytes(self.tokenizer_bytes, self.config.vocabulary)
+            tokenizer = read(self.tokenizer_bytes, self.config.vocabulary)
         except ModelFolderError as error:
             raise ModelFolderError(f"model folder {self.path}: {TOKENIZER}: {error}") from error
         recorded = self._content["reserved_ids"]

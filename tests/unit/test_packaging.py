@@ -18,7 +18,8 @@ PACKAGE = ROOT / "src" / "turnout"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 WORKSHOP_PACKAGES = ("torch", "lightning", "lightning_fabric", "lhotse", "scipy", "matplotlib")
 RUNTIME_ROOMS = (
-    "audio", "text", "files", "decoding", "model_folder", "transcription", "config", "backends",
+    "audio", "text", "files", "progress", "decoding", "model_folder", "transcription", "config",
+    "backends",
 )  # fmt: skip
 
 
@@ -57,12 +58,15 @@ def test_the_runtime_asks_for_little() -> None:
 
 def test_the_runtime_imports_without_the_workshop() -> None:
     program = f"""
-import importlib, sys
+import importlib, pkgutil, sys
 for name in {WORKSHOP_PACKAGES!r}:
     sys.modules[name] = None  # an import of it fails
 import turnout
 for room in {RUNTIME_ROOMS!r}:
-    importlib.import_module(f"turnout.{{room}}")
+    found = importlib.import_module(f"turnout.{{room}}")
+    for module in pkgutil.iter_modules(getattr(found, "__path__", ()), f"{{found.__name__}}."):
+        if module.name != "turnout.backends.torch":  # the one door to the workshop
+            importlib.import_module(module.name)
 """
     outcome = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=False

@@ -63,6 +63,8 @@ def test_a_recording_becomes_text_in_fifteen_files() -> None:
     model = turnout.load(threads=1)
     found = files_of(lambda: [model.transcribe(path) for path in EXAMPLES])
     passed = [name for name in found if not name.startswith(VOCABULARY)]
-    assert len(FILES) == 15
-    # CTC has a say where the decoder writes something else than its best path.
-    assert sorted({*passed, "decoding/ctc.py"}) == sorted(FILES)
+    # CTC has a say where the decoder writes something else than its best path; the backend is asked
+    # for the model's shape before anything is read.
+    anywhere = {"decoding/ctc.py", "backends/onnx.py"}
+    assert set(passed) | anywhere == set(FILES)
+    assert [n for n in passed if n not in anywhere] == [n for n in FILES if n not in anywhere]

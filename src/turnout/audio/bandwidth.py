@@ -16,7 +16,7 @@ from turnout.guidance import Bandwidth
 Floats = NDArray[np.float32]
 
 FFT_SAMPLES = 512
-HOP_SAMPLES = 256
+FFT_HOP_SAMPLES = 256
 BAND_BINS = 8
 BAND_HZ = BAND_BINS * SAMPLE_RATE / FFT_SAMPLES
 MOST_FRAMES = 4096
@@ -70,7 +70,7 @@ def _band_levels(samples: Floats) -> Floats:
     That is the power per sample of white noise that would be as strong there.
     """
     padded = np.pad(samples, (0, max(0, FFT_SAMPLES - len(samples))))
-    frames = np.lib.stride_tricks.sliding_window_view(padded, FFT_SAMPLES)[::HOP_SAMPLES]
+    frames = np.lib.stride_tricks.sliding_window_view(padded, FFT_SAMPLES)[::FFT_HOP_SAMPLES]
     frames = frames[:: -(-len(frames) // MOST_FRAMES)]
     window = np.hanning(FFT_SAMPLES).astype(np.float32)
     power = np.abs(np.fft.rfft(frames * window, axis=1)[:, :-1]) ** 2 / np.square(window).sum()

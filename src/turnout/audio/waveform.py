@@ -30,7 +30,7 @@ LOWEST_RATE = 8_000
 HIGHEST_RATE = 192_000
 LARGEST_SAMPLE = 1e6
 """Full scale is 1, and some programs write 16-bit values as floats; beyond it, powers overflow."""
-CANCELLED = 0.1
+OUT_OF_PHASE = 0.1
 """Mean of channels / what independent channels would give, in power, below which they cancel."""
 KEPT_POWER = 0.5
 """How much of a block's powers counts for the next, lest the choice flip from block to block."""
@@ -111,7 +111,7 @@ class Mixer:
         mean_power = float(np.square(mean, dtype=np.float64).sum())
         self._mixed_power = KEPT_POWER * self._mixed_power + mean_power
         independent = self._powers.sum() / len(self._powers) ** 2
-        if self._mixed_power < CANCELLED * independent:
+        if self._mixed_power < OUT_OF_PHASE * independent:
             return np.ascontiguousarray(block[:, int(self._powers.argmax())])
         return mean
 

@@ -7,8 +7,9 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from turnout.cli.options import MODEL, ModelOptions, transcriber_of
-from turnout.cli.terminal import complain, note, show, write_file
+from turnout.cli.terminal import complain, note, show
 from turnout.config.transcription import TaskName, TranscriptionOptions
+from turnout.files import write_whole
 from turnout.progress import progress
 
 
@@ -57,6 +58,6 @@ def evaluate(
     if report.left_out:
         complain(f"{report.left_out} utterances have no text that this model could write")
     if output is not None:
-        write_file(output, report.to_json())
+        write_whole(output, report.to_json().encode())
         note(f"report -> {output}")
     return int(bool(report.failed))

@@ -6,9 +6,10 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from turnout.cli.options import MODEL, ModelOptions, Recording, check_targets, transcriber_of
-from turnout.cli.terminal import note, show, write_each, write_file
+from turnout.cli.options import MODEL, ModelOptions, RecordingPath, check_targets, transcriber_of
+from turnout.cli.terminal import note, show, write_each
 from turnout.config.transcription import TaskName, TranscriptionOptions
+from turnout.files import write_whole
 
 SUMMARY = "routing.json"
 
@@ -26,7 +27,7 @@ OPTIONS = InspectionOptions()
 
 
 def inspect(
-    *audio: Recording,
+    *audio: RecordingPath,
     options: Annotated[InspectionOptions, Parameter(name="*")] = OPTIONS,
     output: Annotated[Path, Parameter(name=("--output-dir", "-o"))] = Path(),
     model: ModelOptions = MODEL,
@@ -56,17 +57,18 @@ def inspect(
 
     def write(path: Path, record: RoutingRecord) -> None:
         records.append(record)
-        write_file(output / f"{path.stem}.routing.json", record_json(record, layout))
+        write_whole(output / f"{path.stem}.routing.json", record_json(record, layout).encode())
         # One picture for each 30 seconds.
         for number, start in enumerate(pages(record), start=1):
             suffix = "" if number == 1 else f"-{number}"
             target = output / f"{path.stem}.routing{suffix}.png"
-            write_file(target, draw(record, layout, config.features, start=start))
+            write_whole(target, draw(record, layout, config.features, start=start))
             note(f"{path} -> {target}")
 
     status = write_each(audio, results, "inspecting", write)
     if records:
         statistics = statistics_of(records, layout)
         show(statistics_table(statistics))
-        write_file(output / SUMMARY, statistics_json(statistics, [one.name for one in records]))
+        summary = statistics_json(statistics, [one.name for one in records])
+        write_whole(output / SUMMARY, summary.encode())
     return status

@@ -23,7 +23,7 @@ def recording_of(_kind: type, tokens: Sequence[Token]) -> Path:
 
 
 RECORDINGS = "Recordings: WAV, FLAC, OGG, MP3, AIFF, ..."
-Recording = Annotated[
+RecordingPath = Annotated[
     Path, Parameter(name="AUDIO", help=RECORDINGS, required=True, converter=recording_of)
 ]
 """One of `*audio`: unlike a list, it may stand behind options too."""

@@ -10,8 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from turnout.errors import StorageError, TurnoutError
-from turnout.files import whole_file, write_synced
+from turnout.errors import TurnoutError
 from turnout.progress import progress
 
 if TYPE_CHECKING:
@@ -122,13 +121,3 @@ def hushed_libraries() -> Iterator[None]:
             sys.stderr = original
             shown.flush()
             os.dup2(shown.fileno(), 2)
-
-
-def write_file(path: Path, content: str | bytes) -> None:
-    """Write a file whole or not at all, folders included; raises StorageError."""
-    data = content.encode() if isinstance(content, str) else content
-    try:
-        with whole_file(path) as partial:
-            write_synced(partial, data)
-    except OSError as error:
-        raise StorageError(f"{path}: cannot be written: {error.strerror or error}") from error

@@ -10,12 +10,13 @@ from turnout.cli.options import (
     MODEL,
     RECORDINGS,
     ModelOptions,
-    Recording,
+    RecordingPath,
     check_targets,
     transcriber_of,
 )
-from turnout.cli.terminal import complain, hushed_libraries, note, say, write_each, write_file
+from turnout.cli.terminal import complain, hushed_libraries, note, say, write_each
 from turnout.config.transcription import TaskName, TranscriptionOptions
+from turnout.files import write_whole
 from turnout.text.writers import FORMATS, Format, render
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ OPTIONS = TranscriptionOptions()
 
 
 def transcribe(
-    *audio: Annotated[Recording, Parameter(help=f"{RECORDINGS} '-' is stdin.")],
+    *audio: Annotated[RecordingPath, Parameter(help=f"{RECORDINGS} '-' is stdin.")],
     options: Annotated[TranscriptionOptions, Parameter(name="*")] = OPTIONS,
     output: OutputOptions = OUTPUT,
     model: ModelOptions = MODEL,
@@ -91,9 +92,9 @@ def _print(path: Path, transcript: "Transcript", several: bool) -> None:
 def _write(path: Path, transcript: "Transcript", output: OutputOptions) -> None:
     for kind in output.formats:
         target = output.folder / f"{path.stem}.{kind}"
-        write_file(target, render(transcript, kind))
+        write_whole(target, render(transcript, kind).encode())
         note(f"{path} -> {target}")
         if transcript.translation is not None and kind != "json":
             target = output.folder / f"{path.stem}.translation.{kind}"
-            write_file(target, render(transcript.translation, kind))
+            write_whole(target, render(transcript.translation, kind).encode())
             note(f"{path} -> {target}")

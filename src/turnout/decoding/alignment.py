@@ -176,7 +176,7 @@ def spans(log_mel: NDArray[np.float32], first: Index, last: Index) -> tuple[Inde
     loud = loudness > quiet + LOUD_SHARE * (peak - quiet)
     begins, ends = np.clip(first, 0, frames - 1), np.clip(last, 1, frames)
     first, last = moved_back(loudness, loud, begins, ends)
-    cuts = quietest(loudness, last[:-1], first[1:] + 1)
+    cuts = quietest_frames(loudness, last[:-1], first[1:] + 1)
     reach = round(REACH_SECONDS / FRAME_SECONDS)
     left = np.maximum(np.append(0, cuts), first - reach)
     right = np.minimum(np.append(cuts, frames), last + reach)
@@ -213,7 +213,7 @@ def moved_back(
     return moved, shifted
 
 
-def quietest(loudness: NDArray[np.float64], low: Index, high: Index) -> Index:
+def quietest_frames(loudness: NDArray[np.float64], low: Index, high: Index) -> Index:
     """The quietest frame from each `low` to below `high`."""
     last = len(loudness)
     cuts = [

@@ -27,7 +27,7 @@ class Encoded:
     """[routings, batch, hidden frames]: the expert of each frame in each routed feed-forward, in
     order of depth (a Conformer block has two)."""
     hidden: Any
-    """The backend's own: what `start` needs."""
+    """The backend's own: what `start` needs. It is read by several starts, and written by none."""
 
 
 @dataclass(frozen=True)

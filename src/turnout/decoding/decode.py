@@ -53,7 +53,7 @@ SURELY_SILENT = log(0.9)
 """Log-probability of the empty text from which CTC alone decides that nothing is said."""
 SEAM = 1
 """Characters kept free for the space that joins a text to its neighbour's."""
-SILENCE = RowResult((), 0.0)
+NOTHING_SAID = RowResult((), 0.0)
 
 
 def decode(
@@ -88,7 +88,7 @@ def nothing(request: Request, config: ModelConfig) -> Decoded:
     """The answer for an utterance without a single frame."""
     language = known_language(request, config)
     empty = [
-        hypothesis(row_guidance(request, task, language, config), "", SILENCE)
+        hypothesis(row_guidance(request, task, language, config), "", NOTHING_SAID)
         for task in request.tasks
     ]
     return Decoded(language=language, hypotheses=tuple(empty))
@@ -96,6 +96,8 @@ def nothing(request: Request, config: ModelConfig) -> Decoded:
 
 def decode_batch(batch: EncodedBatch) -> list[Decoded]:
     """One answer per utterance of an encoded batch."""
+    # The encoder's pass takes a while, in which somebody may have left.
+    batch.ask(range(len(batch.utterances)))
     languages = spoken_languages(batch)
     rows, errors = rows_of(batch, languages)
     hypotheses: list[list[Hypothesis]] = [[] for _ in batch.utterances]
@@ -114,7 +116,7 @@ def spoken_languages(batch: EncodedBatch) -> list[str | None]:
     None where the model has no decoder."""
     requests = [utterance.request for utterance in batch.utterances]
     languages = [known_language(request, batch.config) for request in requests]
-    unknown = [i for i, language in enumerate(languages) if language is None]
+    unknown = [i for i, known in enumerate(languages) if known is None and i not in batch.cancelled]
     if not unknown or not batch.config.decoder.num_layers:
         return languages
     entries = np.array([batch.entries.find(i, Task.TRANSCRIBE) for i in unknown])
@@ -133,6 +135,9 @@ def rows_of(
     errors: list[GuidanceError | None] = []
     for i, (utterance, language) in enumerate(zip(batch.utterances, languages, strict=True)):
         request = utterance.request
+        if i in batch.cancelled:
+            errors.append(None)
+            continue
         try:
             guidance = [
                 row_guidance(request, task, language, batch.config) for task in request.tasks
@@ -148,9 +153,7 @@ def rows_of(
 
 def write(batch: EncodedBatch, rows: Sequence[DecoderRow]) -> list[RowResult]:
     """What is written in each row."""
-    # The encoder's pass takes a while, in which somebody may have left.
-    wanted = batch.wanted(rows)
-    texts = [silence(batch, row) if wanted[i] else SILENCE for i, row in enumerate(rows)]
+    texts = [silence(batch, row) for row in rows]
     for beam_size in sorted({batch.utterances[row.utterance].options.beam_size for row in rows}):
         spoken = [
             i
@@ -162,14 +165,14 @@ def write(batch: EncodedBatch, rows: Sequence[DecoderRow]) -> list[RowResult]:
             found = capped(batch, chosen, search(batch, chosen, beam_size))
             for i, text in zip(spoken, found, strict=True):
                 texts[i] = text
-    done = [SILENCE if text is None else text for text in texts]
+    done = [NOTHING_SAID if text is None else text for text in texts]
     wordless = {
         row.utterance
         for row, text in zip(rows, done, strict=True)
         if row.guidance.task is Task.TRANSCRIBE and not text.tokens
     }
     return [
-        SILENCE if row.utterance in wordless and text.tokens else text
+        NOTHING_SAID if row.utterance in wordless and text.tokens else text
         for row, text in zip(rows, done, strict=True)
     ]
 
@@ -205,7 +208,7 @@ def by_ctc_alone(
         return [
             RowResult(*prefix_beam(batch.emissions(row.entry), mask, blank, beam_size))
             if batch.wanted([row]).all()
-            else SILENCE
+            else NOTHING_SAID
             for row in rows
         ]
     texts = [batch.paths[row.entry].spikes.tokens for row in rows]
@@ -240,10 +243,10 @@ def joined(
         i
         for i, row in enumerate(rows)
         if row.guidance.task is Task.TRANSCRIBE
-        and row.utterance not in batch.cancelled
         and batch.utterances[row.utterance].options.ctc_weight > 0
         and is_rival(batch, paths[row.entry].spikes, written[i], int(limits.tokens[i]))
     ]
+    disputed = [i for i in disputed if batch.wanted([rows[i]]).all()]
     if not disputed:
         return written
     both = [rows[i] for i in disputed] * 2
@@ -329,8 +332,9 @@ def timed(batch: EncodedBatch, row: DecoderRow, written: RowResult) -> Hypothesi
     if batch.paths is None or not written.tokens or row.utterance in batch.cancelled:
         return result
     emissions, spikes = batch.emissions(row.entry), batch.paths[row.entry].spikes
+    transcript = row.guidance.task is Task.TRANSCRIBE
     log_probs: tuple[float, ...] = ()
-    if row.guidance.task is Task.TRANSCRIBE:
+    if transcript:
         if written.tokens != spikes.tokens:
             spikes = align(emissions, written.tokens, tokenizer.blank)
         # CTC alone knows no token's probability but that of the frame where it is surest of it.
@@ -339,5 +343,5 @@ def timed(batch: EncodedBatch, row: DecoderRow, written: RowResult) -> Hypothesi
     words = words_of(batch.log_mel(row), spikes, factor, tokenizer, log_probs)
     if words:
         result = replace(result, start=words[0].start, end=words[-1].end)
-    wanted = log_probs and batch.utterances[row.utterance].options.word_timestamps
+    wanted = transcript and batch.utterances[row.utterance].options.word_timestamps
     return replace(result, words=words) if wanted else result

@@ -3,7 +3,7 @@
 Every search works on these.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -35,7 +35,7 @@ class DecoderRow:
 
 
 @dataclass(frozen=True)
-class Entries:
+class EncoderEntries:
     """What the encoder is given: one entry per utterance, or one per task where the task or the
     target language chooses the encoder's experts."""
 
@@ -49,7 +49,7 @@ class Entries:
         return next(exact, served[0])
 
 
-def plan_entries(requests: Sequence[Request], config: ModelConfig) -> Entries:
+def plan_entries(requests: Sequence[Request], config: ModelConfig) -> EncoderEntries:
     """What to encode."""
     per_task = guides_of(config.encoder.routing) & {Guide.TASK, Guide.TARGET_LANGUAGE}
     utterances: list[int] = []
@@ -62,7 +62,7 @@ def plan_entries(requests: Sequence[Request], config: ModelConfig) -> Entries:
         for task in tasks:
             utterances.append(position)
             guidance.append(row_guidance(request, task, language, config))
-    return Entries(tuple(utterances), tuple(guidance))
+    return EncoderEntries(tuple(utterances), tuple(guidance))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,10 +72,11 @@ class EncodedBatch:
     backend: Backend
     tokenizer: Tokenizer
     utterances: Sequence[Utterance]
-    entries: Entries
+    entries: EncoderEntries
     encoded: Encoded
     cancelled: set[int] = field(default_factory=set)
-    """Positions of utterances that were cancelled: whoever said so once is not asked again."""
+    """Positions of utterances that were cancelled, which becomes known between steps: whoever said
+    so once is not asked again."""
 
     @property
     def config(self) -> ModelConfig:
@@ -133,11 +134,15 @@ class EncodedBatch:
 
     def wanted(self, rows: Sequence[DecoderRow]) -> NDArray[np.bool_]:
         """[rows]: False where the row's utterance was cancelled; those that were not are asked."""
-        for position in {row.utterance for row in rows} - self.cancelled:
+        self.ask({row.utterance for row in rows})
+        return np.array([row.utterance not in self.cancelled for row in rows], dtype=bool)
+
+    def ask(self, positions: Iterable[int]) -> None:
+        """Ask whether these utterances were cancelled, those that were not yet."""
+        for position in set(positions) - self.cancelled:
             is_cancelled = self.utterances[position].is_cancelled
             if is_cancelled is not None and is_cancelled():
                 self.cancelled.add(position)
-        return np.array([row.utterance not in self.cancelled for row in rows], dtype=bool)
 
 
 def encode(backend: Backend, tokenizer: Tokenizer, utterances: Sequence[Utterance]) -> EncodedBatch:

@@ -34,6 +34,7 @@ def greedy(batch: EncodedBatch, rows: Sequence[DecoderRow], limits: Limits) -> l
     end = batch.tokenizer.end
     entries = np.array([row.entry for row in rows])
     state = batch.backend.start(batch.encoded, entries, [row.guidance for row in rows])
+    # `alive` are rows of all, `going` those of the living ones that do not end at this step.
     alive, going = np.arange(len(rows)), np.arange(len(rows))
     new = batch.prompts(rows)
     tokens = np.zeros((len(rows), int(limits.tokens.max()) + 1), dtype=np.int64)

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from turnout.config import ModelConfig, RoutingConfig, TranscriptionOptions
+from turnout.config.bounds import above_zero, at_least, share
 from turnout.config.transcription import AUTO
-from turnout.errors import ConfigError, GuidanceError, TurnoutError
+from turnout.errors import GuidanceError, TurnoutError
 from turnout.guidance import Bandwidth, Guidance, Guide, Task
 from turnout.text.transcript import Word
 
@@ -40,7 +41,8 @@ class Request:
 
 @dataclass(frozen=True, kw_only=True)
 class DecodingOptions:
-    """How hypotheses are searched for."""
+    """How hypotheses are searched for. Two are the caller's (`TranscriptionOptions`), two are what
+    decoding is tried and tested with."""
 
     beam_size: int = 1
     """Hypotheses kept per row; 1 is greedy."""
@@ -53,14 +55,9 @@ class DecodingOptions:
     """Longest text per second of audio; a few tokens more are allowed to short utterances."""
 
     def __post_init__(self) -> None:
-        if self.beam_size < 1:
-            raise ConfigError(f"beam_size is {self.beam_size}: it must be at least 1 (greedy)")
-        if not 0 <= self.ctc_weight <= 1:
-            raise ConfigError(f"ctc_weight is {self.ctc_weight}: it must lie between 0 and 1")
-        if not self.max_tokens_per_second > 0:
-            raise ConfigError(
-                f"max_tokens_per_second is {self.max_tokens_per_second}: it must be above 0"
-            )
+        at_least(1, self, "", "beam_size")
+        share(self, "", "ctc_weight")
+        above_zero(self, "", "max_tokens_per_second")
 
     @classmethod
     def of(cls, options: TranscriptionOptions) -> "DecodingOptions":

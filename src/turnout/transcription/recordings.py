@@ -5,7 +5,7 @@ language is then forced on the others.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from turnout.audio.waveform import Source, open_recording
@@ -21,9 +21,7 @@ from turnout.decoding.requests import (
 from turnout.errors import Cancelled, TurnoutError
 from turnout.guidance import Task
 from turnout.text.transcript import Segment, Transcript
-from turnout.transcription.segments import AudioSegment, AudioSegments
-
-IsCancelled = Callable[[], bool]
+from turnout.transcription.segments import AudioSegment, AudioSegments, IsCancelled
 
 
 class TranscriptBuilder:
@@ -33,7 +31,6 @@ class TranscriptBuilder:
     def __init__(self, options: TranscriptionOptions) -> None:
         self._options = options
         self._segments: dict[Task, list[Segment]] = {task: [] for task in options.tasks}
-        self._characters = dict.fromkeys(options.tasks, 0)
 
     def add(self, audio: AudioSegment, decoded: Decoded) -> list[Segment]:
         """The segments of text that this one of sound adds, in the order of the tasks; segments
@@ -41,23 +38,10 @@ class TranscriptBuilder:
         added = []
         for hypothesis in decoded.hypotheses:
             before = self._segments[hypothesis.task]
-            if hypothesis.text.strip() and self._count_in(hypothesis, audio.end):
+            if hypothesis.text.strip():
                 added.append(segment_of(len(before), audio, hypothesis))
                 before.append(added[-1])
         return added
-
-    def _count_in(self, hypothesis: Hypothesis, seconds: float) -> bool:
-        """Count this text in, if the texts so far, joined, leave room for it.
-
-        Decoding holds every segment to its share; only one of less than a second may exceed it,
-        and is left out where the others leave nothing of theirs.
-        """
-        before = self._characters[hypothesis.task]
-        after = before + bool(before) + len(hypothesis.text.strip())
-        if after > most_characters(seconds):
-            return False
-        self._characters[hypothesis.task] = after
-        return True
 
     def transcript(self, audio: AudioSegments, language: str | None) -> Transcript:
         """The Transcript of the first task, with the second's inside where there is one.
@@ -68,7 +52,7 @@ class TranscriptBuilder:
         return replace(first, translation=rest[0]) if rest else first
 
     def _of_task(self, task: Task, audio: AudioSegments, language: str | None) -> Transcript:
-        segments = self._segments[task]
+        segments = fitting(self._segments[task], most_characters(audio.duration_seconds))
         stated = self._options.target_language if task is Task.TRANSLATE else language
         written = next((segment.language for segment in segments), None)
         return Transcript(
@@ -80,6 +64,22 @@ class TranscriptBuilder:
             segments=tuple(segments),
             warnings=audio.recording.warnings,
         )
+
+
+def fitting(segments: Sequence[Segment], most: int) -> list[Segment]:
+    """Those whose texts, joined, have at most so many characters.
+
+    Decoding holds every segment to its share; only one of less than a second may exceed it, and is
+    left out where the others leave nothing of theirs.
+    """
+    found: list[Segment] = []
+    used = 0
+    for segment in segments:
+        after = used + bool(used) + len(segment.text)
+        if after <= most:
+            used = after
+            found.append(replace(segment, id=len(found)))
+    return found
 
 
 def segment_of(number: int, audio: AudioSegment, hypothesis: Hypothesis) -> Segment:
@@ -119,7 +119,7 @@ class OpenRecording:
         self._search = DecodingOptions.of(options)
         self._is_cancelled = is_cancelled
         self._findable = config.decoder.num_layers > 0 and len(config.vocabulary.languages) > 1
-        self._draft = TranscriptBuilder(options)
+        self._builder = TranscriptBuilder(options)
         self._waiting = 0
         self._audio: AudioSegments | None = None
         self._segments: Iterator[AudioSegment] = iter(())
@@ -130,7 +130,7 @@ class OpenRecording:
         except TurnoutError as error:
             self.result = error
             return
-        self._audio = AudioSegments(recording, config, options.stated_bandwidth)
+        self._audio = AudioSegments(recording, config, options.stated_bandwidth, is_cancelled)
         self._segments = iter(self._audio)
 
     def take(self) -> tuple[AudioSegment, Utterance] | None:
@@ -140,29 +140,20 @@ class OpenRecording:
         if self._waiting and self.language is None and self._findable:
             return None
         try:
-            segment = self._next_segment()
+            segment = next((s for s in self._segments if s.log_mel is not None), None)
         except TurnoutError as error:
             self.fail(error)
             return None
-        if segment is None or segment.log_mel is None:
+        if segment is None:
             self._finish(self._audio)
             return None
+        assert segment.log_mel is not None  # for the type checker
         self._waiting += 1
         request = request_of(self._options, self._audio.bandwidth, self.language)
         frames = segment.num_frames
         utterance = Utterance(segment.log_mel, request, self._search, frames, self._is_cancelled)
         # Without its features: of hours they would be gigabytes.
         return replace(segment, log_mel=None), utterance
-
-    def _next_segment(self) -> AudioSegment | None:
-        """The next one with something to hear; raises Cancelled, since silence may last for hours,
-        and AudioError."""
-        for segment in self._segments:
-            if self._is_cancelled is not None and self._is_cancelled():
-                raise Cancelled("transcription was cancelled")
-            if segment.log_mel is not None:
-                return segment
-        return None
 
     def give(self, segment: AudioSegment, decoded: Decoded) -> list[Segment]:
         """The answer for a segment that was taken; the segments of text that it adds."""
@@ -174,7 +165,7 @@ class OpenRecording:
             return []
         if any(hypothesis.text.strip() for hypothesis in decoded.hypotheses):
             self.language = self.language or decoded.language
-        return self._draft.add(segment, decoded)
+        return self._builder.add(segment, decoded)
 
     def fail(self, error: TurnoutError) -> None:
         """Give this recording up; the others go on."""
@@ -189,7 +180,7 @@ class OpenRecording:
     def _finish(self, audio: AudioSegments) -> None:
         """Compose the transcript, once nothing is being decoded any more."""
         if not self._waiting:
-            self.result = self._draft.transcript(audio, self.language)
+            self.result = self._builder.transcript(audio, self.language)
 
 
 @dataclass(frozen=True)
@@ -222,7 +213,8 @@ class OpenRecordings:
         for recording in self._recordings():
             while len(batch) < self._batch_size and (taken := recording.take()):
                 batch.append(Taken(recording, *taken))
-            if len(batch) == self._batch_size:
+            # Whoever cancelled wants no other recording opened.
+            if len(batch) == self._batch_size or isinstance(recording.result, Cancelled):
                 break
         return batch
 

@@ -6,7 +6,7 @@ cuts fall does not depend on the blocks in which the samples come. Knows no back
 reads as the segments are asked for.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 
@@ -17,9 +17,11 @@ from turnout.audio.bandwidth import measure_bandwidth
 from turnout.audio.features import HOP_SAMPLES, SAMPLE_RATE, model_features, num_frames
 from turnout.audio.waveform import Recording
 from turnout.config import ModelConfig
+from turnout.errors import Cancelled
 from turnout.guidance import Bandwidth
 
 Floats = NDArray[np.float32]
+IsCancelled = Callable[[], bool]
 
 SMOOTHING_FRAMES = 20
 """Quiet means quiet for 0.2 s: a pause between words, not the closure inside a stop consonant."""
@@ -45,9 +47,14 @@ class AudioSegments:
     """The segments of a recording that is being read; iterate once."""
 
     def __init__(
-        self, recording: Recording, config: ModelConfig, bandwidth: Bandwidth | None = None
+        self,
+        recording: Recording,
+        config: ModelConfig,
+        bandwidth: Bandwidth | None = None,
+        is_cancelled: IsCancelled | None = None,
     ) -> None:
         self.recording = recording
+        self._is_cancelled = is_cancelled
         self._config = config
         self._bandwidth = bandwidth
         self.duration_seconds = 0.0
@@ -60,9 +67,9 @@ class AudioSegments:
         return self._bandwidth
 
     def __iter__(self) -> Iterator[AudioSegment]:
-        """Raises AudioError where the recording cannot be taken, perhaps only at its end."""
-        window = round(self._config.window_seconds * SAMPLE_RATE)
-        parts = cut(self.recording.blocks(), window)
+        """Raises AudioError where the recording cannot be taken, perhaps only at its end, and
+        Cancelled."""
+        parts = self._parts()
         held = list(self._measured(parts)) if self._bandwidth is None else []
         position = 0
         # Samples are dropped as they are handed out: hours must not gather in memory.
@@ -74,6 +81,15 @@ class AudioSegments:
             features = None if silent else model_features(samples, self._config)
             frames = num_frames(len(samples), self._config.features)
             yield AudioSegment(start, self.duration_seconds, features, frames)
+
+    def _parts(self) -> Iterator[Floats]:
+        """The samples, cut to the model's window. Whether to go on is asked here, since silence,
+        of which nothing is decoded, may last for hours."""
+        window = round(self._config.window_seconds * SAMPLE_RATE)
+        for samples in cut(self.recording.blocks(), window):
+            if self._is_cancelled is not None and self._is_cancelled():
+                raise Cancelled("transcription was cancelled")
+            yield samples
 
     def _measured(self, parts: Iterator[Floats]) -> Iterator[Floats]:
         """The first parts, until there is sound enough to measure the bandwidth on."""
@@ -107,14 +123,14 @@ def cut(blocks: Iterable[Floats], window: int) -> Iterator[Floats]:
     for block in blocks:
         buffer = np.concatenate((buffer, block))
         while len(buffer) > window:
-            point = quietest(buffer[:window])
+            point = quietest_point(buffer[:window])
             yield buffer[:point]
             buffer = buffer[point:]
     if len(buffer):
         yield buffer
 
 
-def quietest(samples: Floats) -> int:
+def quietest_point(samples: Floats) -> int:
     """The quietest point in the second half, the last one where several are."""
     first = len(samples) // 2
     frames = (len(samples) - first) // HOP_SAMPLES

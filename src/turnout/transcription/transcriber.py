@@ -107,7 +107,8 @@ class Transcriber:
         cancelled: Callable[[], bool] | None = None,
         **changes: Any,
     ) -> Iterator[Segment]:
-        """The segments of a recording's text, in order of time, as soon as each is finished.
+        """The segments of a recording's text, in order of time, as soon as their batch is finished
+        (`batch_size=1`: each by itself).
 
         With `task="both"`, a segment's translation comes behind it. Raises as `transcribe` does,
         AudioError perhaps only at the recording's end, and Cancelled.

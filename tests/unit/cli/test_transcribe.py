@@ -209,7 +209,7 @@ def test_a_failed_write_leaves_nothing_half_written(model, tmp_path, monkeypatch
     (tmp_path / "a.txt").write_text("old")
     monkeypatch.setattr("os.fsync", full)
     assert main(["transcribe", "a.wav", "-o", str(tmp_path)]) == 1
-    assert "a.txt: cannot be written: No space left on device" in capsys.readouterr().err
+    assert "a.txt: cannot be written (No space left on device)" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
     assert (tmp_path / "a.txt").read_text() == "old"
 

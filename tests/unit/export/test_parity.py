@@ -30,10 +30,10 @@ class Wrong(TorchBackend):
     def __init__(
         self,
         encoded: Callable[[Encoded], Encoded] = lambda found: found,
-        log_probs: Callable[[np.ndarray], np.ndarray] = lambda found: found,
+        output: Callable[[StepOutput], StepOutput] = lambda found: found,
     ) -> None:
         super().__init__(backend().model)
-        self._encoded, self._log_probs = encoded, log_probs
+        self._encoded, self._output = encoded, output
 
     def encode(
         self, log_mel: np.ndarray, frame_mask: np.ndarray, guidance: list[Guidance]
@@ -44,7 +44,7 @@ class Wrong(TorchBackend):
         self, state: DecoderState, tokens: np.ndarray, counts: np.ndarray, query: StepQuery
     ) -> tuple[StepOutput, DecoderState]:
         found, grown = super().step(state, tokens, counts, query)
-        return replace(found, log_probs=self._log_probs(found.log_probs)), grown
+        return self._output(found), grown
 
 
 def failing(_: Encoded) -> Encoded:
@@ -59,7 +59,12 @@ def failing(_: Encoded) -> Encoded:
         (Wrong(encoded=lambda e: replace(e, expert_index=1 - e.expert_index)), "other experts"),
         (Wrong(encoded=lambda e: replace(e, frame_mask=~e.frame_mask)), "another frame mask"),
         (Wrong(encoded=failing), "the graphs fail on a batch of 1x7 frames: not a shape"),
-        (Wrong(log_probs=lambda found: found + 2e-4), "of the decoder differ by 0.0002"),
+        (
+            Wrong(output=lambda o: replace(o, log_probs=o.log_probs + 2e-4)),
+            "of the decoder differ by 0.0002",
+        ),
+        (Wrong(output=lambda o: replace(o, scored=o.scored + 2e-4)), "decoder differ by 0.0002"),
+        (Wrong(output=lambda o: replace(o, tokens=o.tokens[..., ::-1])), "the decoder differ by"),
     ],
 )
 def test_what_differs_is_found(wrong: Wrong, message: str) -> None:

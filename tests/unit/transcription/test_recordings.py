@@ -340,11 +340,38 @@ def test_features_are_padded_to_the_window_where_the_model_wants_it() -> None:
 
 
 def test_hours_of_silence_can_be_cancelled() -> None:
-    asked = iter([False, False, True])
     silence = wav(np.zeros(16_000 * 20))
-    options = TranscriptionOptions(bandwidth="wideband")
-    recording = OpenRecording(silence, options, CONFIG, lambda: next(asked))
-    assert recording.take() is None
-    assert isinstance(recording.result, Cancelled)
+    for bandwidth in ("auto", "wideband"):
+        asked = iter([False, False, True])
+        options = TranscriptionOptions(bandwidth=bandwidth)  # type: ignore[arg-type]
+        recording = OpenRecording(silence, options, CONFIG, lambda: next(asked))  # noqa: B023
+        assert recording.take() is None
+        assert isinstance(recording.result, Cancelled)
     with pytest.raises(Cancelled):
         list(transcriber(Decoder()).transcribe_files([silence], cancelled=lambda: True))
+
+
+def test_whoever_cancels_wants_no_other_recording_opened() -> None:
+    opened: list[int] = []
+
+    def sources() -> Iterator[bytes]:
+        while True:
+            opened.append(1)
+            yield wav(tone(0.5))
+
+    results = transcriber(Decoder()).transcribe_files(
+        sources(), batch_size=2, language="ar", cancelled=lambda: len(opened) > 4
+    )
+    with pytest.raises(Cancelled):
+        list(results)
+    assert len(opened) <= 6
+
+
+def test_short_windows_leave_each_other_room() -> None:
+    """The limit is of the whole recording: what one segment leaves, another may take."""
+    texts = ["a" * 24, "b" * 24, ""]
+    config = model_config(window_seconds=0.85)
+    (result,) = run([wav(tone(2.5))], Decoder(texts=iter(texts)), config, language="ar")
+    assert isinstance(result, Transcript)
+    assert [segment.text for segment in result.segments[:2]] == texts[:2]
+    assert [segment.id for segment in result.segments] == list(range(len(result.segments)))

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from turnout.audio.features import HOP_SAMPLES as FRAME
-from turnout.transcription.segments import cut, is_silent, quietest
+from turnout.transcription.segments import cut, is_silent, quietest_point
 
 WINDOW = 16_000
 
@@ -49,13 +49,13 @@ def test_a_closure_shorter_than_a_pause_does_not_win() -> None:
     samples = noise(WINDOW)
     samples[9_000 : 9_000 + 4 * FRAME] = 0
     samples[11_000:15_000] *= 0.1
-    assert 11_000 <= quietest(samples) <= 15_000
+    assert 11_000 <= quietest_point(samples) <= 15_000
 
 
 def test_the_last_of_equally_quiet_points_is_taken() -> None:
     samples = noise(WINDOW)
     samples[9_000:13_000] = 0
-    assert 13_000 - 12 * FRAME <= quietest(samples) <= 13_000 - 9 * FRAME
+    assert 13_000 - 12 * FRAME <= quietest_point(samples) <= 13_000 - 9 * FRAME
 
 
 def test_memory_is_bounded_by_the_window() -> None:
