@@ -45,7 +45,8 @@ class TurnoutError(Exception):
     exit_status = 1
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Pickle would call the class with the finished message, where some classes want its parts.
+        # Pickle would call the class with the finished message, where some classes want its parts:
+        # this makes the object without calling it, as pickle itself does of other objects.
         return __newobj__, (type(self), *self.args), self.__dict__
 
 

@@ -123,6 +123,7 @@ class Recording:
         self, decoder: Decoder, file: BinaryIO, name: str, max_duration: float, channel: int | None
     ) -> None:
         self.name = name
+        # Samples that are given lie at 16 kHz, whatever the rate of the file that they came from.
         self.native_rate = decoder.native_rate if isinstance(decoder, _Decoded) else decoder.rate
         self._decoder = decoder
         self._file = file
