@@ -125,7 +125,7 @@ class SentencePieceTokenizer:
         assert found is not None
         return found
 
-    # Properties over cached ones: a type checker takes no cached property for a Protocol's property.
+    # Properties over cached ones: to a type checker, a cached property is no Protocol's property.
     @property
     def language_ids(self) -> dict[str, int]:
         """Language code -> id, spoken languages first."""
