@@ -18,6 +18,9 @@ from uuid import uuid4
 from turnout.errors import StorageError
 
 PARTIAL, REPLACED = ".partial-", ".replaced-"
+UNSYNCED = (errno.EINVAL, errno.ENOTSUP, errno.EACCES)
+"""What some network and FUSE mounts answer of a folder, and every one of a folder that may be
+written but not read."""
 
 
 def sha256_of(data: bytes) -> str:
@@ -46,21 +49,25 @@ def write_synced(path: Path, data: bytes) -> None:
 
 
 def sync(path: Path) -> None:
-    """Wait until a file, or a folder's list of names, lies on the disk."""
+    """Wait until a file, or a folder's list of names where that can be, lies on the disk."""
     if os.name != "posix":  # Windows opens no folder, and need not
         return
-    handle = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+    except OSError as error:
+        if error.errno not in UNSYNCED or not path.is_dir():
+            raise
 
 
 def write_whole(path: Path, data: bytes) -> None:
     """Put a file into its place whole or not at all; raises StorageError."""
     try:
         with whole_file(path) as partial:
-            write_synced(partial, data)
+            partial.write_bytes(data)
     except OSError as error:
         raise StorageError(f"{path}: cannot be written ({error.strerror or error})") from error
 
@@ -75,7 +82,8 @@ def whole_file(path: Path) -> Iterator[Path]:
         yield partial
         sync(partial)
         partial.replace(path)
-        sync(path.parent)
+        with suppress(OSError):  # it is in its place, whatever is said of the folder
+            sync(path.parent)
     finally:
         # On a disk that went read-only this fails as well: the first error is the one to be told.
         with suppress(OSError):
@@ -106,23 +114,28 @@ def put_in_place(partial: Path, place: Path, gone: Container[str] | None = None)
 
     Raises OSError, and leaves what was there.
     """
-    for path in (*partial.iterdir(), partial):
+    for path in partial.iterdir():
         sync(path)
     replaced = partial.with_name(partial.name.replace(PARTIAL, REPLACED, 1))
     shutil.rmtree(replaced, ignore_errors=True)
-    if place.exists():
-        place.rename(replaced)
+    old = [] if gone is None else [entry for entry in place.glob("*") if entry.name not in gone]
+    staying = [entry for entry in old if not (partial / entry.name).exists()]
     try:
+        for entry in staying:
+            entry.rename(partial / entry.name)
+        sync(partial)
+        if place.exists():
+            place.rename(replaced)
         partial.rename(place)
-    except OSError:
-        if replaced.exists():
+    except BaseException:  # Ctrl-C as well: who wrote `partial` deletes it, and all that is in it
+        if replaced.exists() and not place.exists():
             replaced.rename(place)
+        for entry in staying:
+            with suppress(OSError):
+                (partial / entry.name).rename(entry)
         raise
-    sync(place.parent)
-    if gone is not None:
-        for entry in replaced.glob("*"):
-            if entry.name not in gone and not (place / entry.name).exists():
-                entry.rename(place / entry.name)
+    with suppress(OSError):  # it is in its place, whatever is said of the folder
+        sync(place.parent)
     shutil.rmtree(replaced, ignore_errors=True)
 
 

@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 from torch import Tensor
 
 import turnout.model_folder
+from turnout.files import partial_of
 from turnout.training import checkpoints, loop
 from turnout.training.checkpoints import MANIFEST, NAME, Checkpoints
 from turnout.training.loop import Trainer
@@ -132,7 +133,7 @@ def while_validated_weights_are_written(after: int) -> None:
     def write_whole(path: Path, data: bytes) -> None:
         if step_of(path) >= after:
             path.parent.mkdir(exist_ok=True)
-            path.with_name(f".partial-{path.name}").write_bytes(data[: len(data) // 2])
+            partial_of(path).write_bytes(data[: len(data) // 2])
             die()
         original(path, data)
 

@@ -113,6 +113,69 @@ def test_a_folder_that_cannot_be_written_leaves_what_was_there(tmp_path: Path) -
     assert names(tmp_path) == ["folder"]
 
 
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP, errno.EACCES])
+def test_a_folder_that_cannot_be_synced_is_no_error_and_a_file_is(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "text").touch()
+
+    def fail(*_: object) -> int:
+        raise OSError(number, os.strerror(number))
+
+    for name in ("fsync", "open"):
+        with monkeypatch.context() as patched:
+            patched.setattr(os, name, fail)
+            files.sync(tmp_path)
+            with pytest.raises(OSError, match=os.strerror(number)):
+                files.sync(tmp_path / "text")
+
+
+def test_once_in_its_place_a_file_or_folder_stays_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "notes").write_bytes(b"old")
+    sync = files.sync
+
+    def fail(path: Path) -> None:
+        if path == tmp_path:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        sync(path)
+
+    monkeypatch.setattr(files, "sync", fail)
+    files.write_whole(tmp_path / "text", b"new")
+    with files.whole_folder(tmp_path / "folder", {"text"}) as partial:
+        (partial / "text").write_bytes(b"new")
+    assert names(tmp_path) == ["folder", "text"]
+    assert names(tmp_path / "folder") == ["notes", "text"]
+
+
+@pytest.mark.parametrize("failing", [2, 3, 4])
+@pytest.mark.parametrize("error", [OSError(errno.EIO, "broken"), KeyboardInterrupt()])
+def test_a_folder_that_cannot_be_moved_leaves_what_was_there(
+    failing: int, error: BaseException, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two entries that stay are moved, then the old folder, then the new one."""
+    place = tmp_path / "folder"
+    place.mkdir()
+    before = dict.fromkeys(("text", "notes", "old", "more"), b"old")
+    for name, data in before.items():
+        (place / name).write_bytes(data)
+    rename, moved = Path.rename, []
+
+    def fail(path: Path, target: Path) -> Path:
+        moved.append(target)
+        if len(moved) == failing:
+            raise error
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", fail)
+    with pytest.raises(type(error)), files.whole_folder(place, {"text", "old"}) as partial:
+        (partial / "text").write_bytes(b"new")
+    assert {path.name: path.read_bytes() for path in place.iterdir()} == before
+    assert names(tmp_path) == ["folder"]
+
+
 def test_what_killed_writers_left_goes_and_nothing_else(tmp_path: Path) -> None:
     for name in (".partial-1-a", ".replaced-1-a", ".partial-1-b"):
         (tmp_path / name).mkdir()

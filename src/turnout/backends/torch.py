@@ -145,7 +145,7 @@ def open_backend(
     return TorchBackend(load_model(folder), device)
 
 
-def load_weights(folder: ModelFolder) -> dict[str, Tensor]:
+def stored_tensors(folder: ModelFolder) -> dict[str, Tensor]:
     """The folder's tensors by name, as they are stored; raises ModelFolderError."""
     try:
         return safetensors.torch.load(folder.read(WEIGHTS))
@@ -157,7 +157,7 @@ def load_model(folder: ModelFolder) -> SpeechModel:
     """The folder's model in float32, on the CPU, in evaluation mode; raises ModelFolderError."""
     state = {
         name: tensor.float() if tensor.is_floating_point() else tensor
-        for name, tensor in load_weights(folder).items()
+        for name, tensor in stored_tensors(folder).items()
     }
     check_shapes(folder, state)
     with fork_rng(devices=[]):

@@ -16,11 +16,11 @@ SUMMARY = "routing.json"
 
 @dataclass(frozen=True, kw_only=True)
 class InspectionOptions(TranscriptionOptions):
-    """Of a transcript with word times, which the pictures show."""
+    """Without what `inspect_files` settles itself."""
 
     task: Annotated[TaskName, Parameter(parse=False)] = "transcribe"
     target_language: Annotated[str | None, Parameter(parse=False)] = None
-    word_timestamps: Annotated[bool, Parameter(parse=False)] = True
+    word_timestamps: Annotated[bool, Parameter(parse=False)] = False
 
 
 OPTIONS = InspectionOptions()

@@ -11,17 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from turnout.audio.features import SAMPLE_RATE
+from turnout.audio.telephone import TELEPHONE_RATE
 from turnout.audio.waveform import LastRecording, Waveform
 from turnout.config import CorpusConfig
 from turnout.corpora.cuts import Cut, read_cuts
+from turnout.corpora.manifest import Fields
 from turnout.errors import AudioError, ConfigError, ManifestError, MissingManifest
 from turnout.guidance import Bandwidth
 
 MOST_MISSING_SECONDS = 0.1
 """A recording that ends earlier before its cut does lacks some of the text."""
-
-TELEPHONE_RATE = 8_000
-"""A recording of this native rate or less is narrowband, whatever else is said of it."""
 
 WHOLE_SECONDS = 0.02
 """A clip may be shorter than its recording by so much and still be all of it."""
@@ -63,7 +62,10 @@ def read_clips(cuts: str | Path) -> list[Clip]:
     path = Path(cuts)
     if not path.is_file():
         raise MissingManifest(str(cuts), None, None, "no such file: `turnout prepare` writes cuts")
-    return [_clip(cut, path) for cut in read_cuts(path)]
+    clips = [_clip(cut, path) for cut in read_cuts(path)]
+    if not clips:
+        raise ManifestError(str(path), None, None, "holds no cut")
+    return clips
 
 
 def read_corpora(corpora: Iterable[CorpusConfig]) -> dict[str, list[Clip]]:
@@ -139,7 +141,9 @@ def _clip(cut: Cut | ManifestError, file: Path) -> Clip:
         if value is None:
             raise cut.place.error(name, f"missing in cut '{cut.id}'")
     assert text is not None and language is not None and rate is not None
-    stated = supervision.custom.bandwidth() or Bandwidth.WIDEBAND
+    # Where the supervision says nothing, what its cut says.
+    custom = Fields({**cut.custom, **supervision.custom.values}, cut.place)
+    stated = custom.bandwidth() or Bandwidth.WIDEBAND
     return Clip(
         id=cut.id,
         path=str(cut.audio),
@@ -149,9 +153,10 @@ def _clip(cut: Cut | ManifestError, file: Path) -> Clip:
         text=text,
         language=language,
         speaker=speaker or "unknown",
+        # Of such a native rate it is narrowband, whatever else is said of it.
         bandwidth=Bandwidth.NARROWBAND if rate <= TELEPHONE_RATE else stated,
-        translations=dict(supervision.translations),
-        split=supervision.custom.text("split"),
+        translations=dict(custom.translations()),
+        split=custom.text("split"),
         # Transforms, such as resampling, are of what was read, not of the file.
         native_rate=None if cut.transformed else rate,
         # Both comparisons are false of a duration that is no number; `max` would pass over it.

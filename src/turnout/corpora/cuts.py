@@ -31,9 +31,7 @@ class Supervision:
     fields: Fields
     """`text`, `language`, `speaker`."""
     custom: Fields
-    """What it has besides, and what its cut has."""
-    translations: Mapping[str, str]
-    """Text by target language."""
+    """What it has besides."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +53,8 @@ class Cut:
     """Seconds into the recording."""
     duration: float
     supervisions: tuple[Supervision, ...]
+    custom: Json
+    """What it has besides."""
 
 
 def read_cuts(path: Path) -> Iterator[Cut | ManifestError]:
@@ -88,7 +88,6 @@ def _cut(cut: Json, place: Place, folder: Path) -> Cut:
     # The numbers stay as they are written: digests of features are of 0 and of 0.0.
     if not (isfinite(start) and start >= 0 and isfinite(duration)):
         raise place.error("start", NO_TIME)
-    custom = cut.get("custom") or {}
     return Cut(
         id=str(cut["id"]),
         place=place,
@@ -99,17 +98,12 @@ def _cut(cut: Json, place: Place, folder: Path) -> Cut:
         transformed=bool(recording.get("transforms")),
         start=start,
         duration=duration,
-        supervisions=tuple(
-            _supervision(said, custom, place) for said in cut.get("supervisions") or ()
-        ),
+        supervisions=tuple(_supervision(said, place) for said in cut.get("supervisions") or ()),
+        custom={**(cut.get("custom") or {})},
     )
 
 
-def _supervision(said: Json, of_cut: Json, place: Place) -> Supervision:
-    custom = {**of_cut, **(said.get("custom") or {})}
-    translations = custom.get("translations") or {}
-    if not all(isinstance(item, str) for pair in translations.items() for item in pair):
-        raise place.error("translations", "is no mapping of a language to a text")
+def _supervision(said: Json, place: Place) -> Supervision:
     if not (isfinite(said["start"]) and isfinite(said["duration"])):
         raise place.error("start", NO_TIME)
     return Supervision(
@@ -117,8 +111,7 @@ def _supervision(said: Json, of_cut: Json, place: Place) -> Supervision:
         start=said["start"],
         duration=said["duration"],
         fields=Fields(said, place),
-        custom=Fields(custom, place),
-        translations=translations,
+        custom=Fields({**(said.get("custom") or {})}, place),
     )
 
 

@@ -52,7 +52,7 @@ class MeasuredEntry:
     """As stated, or else measured."""
 
 
-Entries = Iterator[Entry | ManifestError | str]
+EntryStream = Iterator[Entry | ManifestError | str]
 """What a reader gives: entries, the error in the place of a line that is none, and remarks on the
 source as a whole. Whoever reads them decides whether to stop at an error."""
 

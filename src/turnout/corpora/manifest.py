@@ -124,6 +124,13 @@ class Fields:
             raise self.place.wrong("split", value, "a word such as 'train' was")
         return value
 
+    def translations(self) -> Mapping[str, str]:
+        """Text by target language."""
+        found = self.values.get("translations") or {}
+        if not isinstance(found, dict) or not all(isinstance(text, str) for text in found.values()):
+            raise self.place.error("translations", "is no mapping of a language to a text")
+        return found
+
     def channel(self) -> int | None:
         """The channel to take, from 0."""
         value = self.values.get("channel")

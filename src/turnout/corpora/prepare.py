@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from turnout.audio.waveform import LastRecording
 from turnout.config.preparation import PrepareConfig, shares_of
-from turnout.corpora.entry import Entries, Entry
+from turnout.corpora.entry import Entry, EntryStream
 from turnout.corpora.manifest import each
 from turnout.corpora.measure import measure, settle_bandwidths
 from turnout.corpora.readers.kinds import reader_of
@@ -76,7 +76,7 @@ class Ledger:
         return found
 
 
-def merged(entries: Sequence[Entry]) -> Entries:
+def merged(entries: Sequence[Entry]) -> EntryStream:
     """One entry for each utterance.
 
     Several lines may name the same audio, each with another translation; ids become unique.

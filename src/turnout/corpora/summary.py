@@ -1,4 +1,4 @@
-"""What a prepared corpus holds: printed by the command line, kept in a run's card."""
+"""What a prepared corpus holds: printed by the command line."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence

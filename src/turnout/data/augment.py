@@ -142,6 +142,7 @@ class Augmenter:
         margin = 1 - WORD_WARP_JITTER
         index = round((warp - low * margin) / WARP_STEP)
         matrices = self._warp_matrices[int(narrow)]
+        # Rounding may lead past an end, and without warping there is one matrix for all.
         return matrices[min(max(index, 0), len(matrices) - 1)]
 
     @cached_property

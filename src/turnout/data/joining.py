@@ -179,7 +179,7 @@ def word_span(samples: NDArray[np.float32]) -> tuple[int, int]:
     return (first, last) if last - first >= SHORTEST_SECONDS * SAMPLE_RATE else (0, len(samples))
 
 
-def quietest(power: NDArray[np.float32]) -> NDArray[np.float32]:
+def background_power(power: NDArray[np.float32]) -> NDArray[np.float32]:
     """Mean power, [mels], of the quietest tenth of the frames of `power` [frames, mels]."""
     loudness = power.sum(axis=1)
     count = max(1, round(QUIET_SHARE * len(power)))

@@ -57,6 +57,7 @@ class NoiseBank:
 
         `babble` [mels] is the spectrum of somebody's speech.
         """
+        # 0 to 2: white, pink, brown; 3: hiss and the mains' hum; 4: babble.
         kind = int(rng.integers(5))
         if kind == 4:
             noise = self.stretch(frames, rng) * envelope(frames, 12, 8.0, rng)[:, None]

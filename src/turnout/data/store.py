@@ -23,7 +23,8 @@ from turnout.errors import AudioError, StorageError, TrainingError
 from turnout.files import locked, remove_leftovers, whole_folder
 from turnout.progress import progress
 
-FORMAT = 2
+STORE_FORMAT = 2
+"""Of a store's files, and of how what they hold is computed."""
 
 logger = logging.getLogger(__name__)
 
@@ -104,7 +105,7 @@ def open_store(
 
 def digest_of(clips: Sequence[Clip], config: VariantConfig) -> str:
     """Of the clips' audio and the settings, not of texts: 24 hexadecimal digits."""
-    settings = {**asdict(config), "format": FORMAT}
+    settings = {**asdict(config), "format": STORE_FORMAT}
     # Mel power comes before any normalisation: runs that differ in that alone share a store.
     settings["features"] = {k: settings["features"][k] for k in ("kind", "num_mels")}
     if config.window_seconds is None:

@@ -13,7 +13,7 @@ from turnout.audio.features import SAMPLE_RATE, WINDOW_SAMPLES, mel_power
 from turnout.audio.telephone import random_channel
 from turnout.config import FeatureConfig
 from turnout.corpora.clips import Clip
-from turnout.data.joining import quietest, word_span
+from turnout.data.joining import background_power, word_span
 from turnout.guidance import Bandwidth
 
 LOWEST_LOG = -30.0
@@ -69,7 +69,7 @@ def _generator(name: str) -> np.random.Generator:
 
 
 def _variant(samples: NDArray[np.float32], first: int, last: int, config: VariantConfig) -> Variant:
-    floor = quietest(mel_power(samples, config.features))
+    floor = background_power(mel_power(samples, config.features))
     kept = samples[first:last]
     if config.window_seconds is not None:
         # The last frames reach into the silence behind the clip, one window of it at most; where

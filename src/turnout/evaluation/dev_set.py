@@ -5,6 +5,7 @@ They are made of samples, as a user's recordings are, not of the stored mel powe
 
 import json
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -15,7 +16,13 @@ from numpy.typing import NDArray
 from turnout.audio.features import SAMPLE_RATE, model_features, num_frames
 from turnout.audio.telephone import random_channel
 from turnout.config import DataConfig, ModelConfig
-from turnout.corpora.clips import Clip, ClipReader, check_languages, development_clips
+from turnout.corpora.clips import (
+    MOST_MISSING_SECONDS,
+    Clip,
+    ClipReader,
+    check_languages,
+    development_clips,
+)
 from turnout.data.common_clips import Gather
 from turnout.data.joining import (
     draw_joining,
@@ -109,7 +116,7 @@ def _spoken(
     corpus = data.dev[number]
     clips = development_clips(clips)
     check_languages(clips, corpus.cuts, model.vocabulary.languages)
-    planned = _joined(clips, data, number) if corpus.join else _whole(clips, number)
+    planned = _joined(clips, data, number) if corpus.join else _whole(clips, number, model)
     first = planned[: data.dev_utterances]
     reader = _Reader(clips, [index for _, indices, _ in first for index in indices])
     count = 0
@@ -136,10 +143,13 @@ Planned = tuple[Clip, Sequence[int], Callable[[list[Floats]], Floats]]
 """A dev utterance to be, which clips it is made of, and how their samples become its own."""
 
 
-def _whole(clips: Sequence[Clip], number: int) -> list[Planned]:
-    """The clips as they are, in a fixed random order."""
+def _whole(clips: Sequence[Clip], number: int, model: ModelConfig) -> list[Planned]:
+    """The clips as they are, in a fixed random order, without those that are too long."""
     order = generator(Stream.DEV, DEV_SEED, number).permutation(len(clips)).tolist()
-    return [(clips[index], [index], lambda parts: parts[0]) for index in order]
+    # A recording may lack that much of a clip's end: the clip might fit after all.
+    longest = model.window_seconds + MOST_MISSING_SECONDS
+    fitting = [index for index in order if clips[index].duration <= longest]
+    return [(clips[index], [index], lambda parts: parts[0]) for index in fitting]
 
 
 def _joined(clips: Sequence[Clip], data: DataConfig, number: int) -> list[Planned]:
@@ -165,13 +175,14 @@ def _joined(clips: Sequence[Clip], data: DataConfig, number: int) -> list[Planne
 
 class _Reader:
     """Samples of clips; those that are wanted first are read recording by recording, so that each
-    recording is decoded once however its clips are drawn."""
+    recording is decoded once however its clips are drawn, and kept until their last use."""
 
     def __init__(self, clips: Sequence[Clip], first: Iterable[int]) -> None:
         self._clips = clips
         self._reader = ClipReader()
         self._read: dict[int, Floats | AudioError] = {}
-        for index in sorted(set(first), key=lambda one: (clips[one].path, clips[one].channel or 0)):
+        self._uses = Counter(first)
+        for index in sorted(self._uses, key=lambda one: (clips[one].path, clips[one].channel or 0)):
             try:
                 # A copy: a view would keep the whole recording in memory.
                 self._read[index] = self._reader.read(clips[index]).copy()
@@ -180,7 +191,8 @@ class _Reader:
 
     def read(self, index: int) -> Floats:
         """Raises AudioError."""
-        found = self._read.get(index)
+        self._uses[index] -= 1
+        found = self._read.get(index) if self._uses[index] > 0 else self._read.pop(index, None)
         if isinstance(found, AudioError):
             raise found
         return self._reader.read(self._clips[index]) if found is None else found

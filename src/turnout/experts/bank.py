@@ -15,7 +15,8 @@ LEVELS = 256
 class Dropout(nn.Module):
     """Inverted dropout with its rate rounded to the nearest 1/256; nothing in evaluation.
 
-    From random bytes: on CPU ten times as fast as drawing a Bernoulli for each element.
+    From random bytes: on CPU ten times as fast as drawing a Bernoulli for each element. The whole
+    model's, yet it lies here: experts drop out too, and import nothing of the model.
     """
 
     def __init__(self, rate: float) -> None:

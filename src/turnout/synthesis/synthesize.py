@@ -20,6 +20,7 @@ from turnout.corpora.splits import assign_splits, by_split
 from turnout.corpora.summary import Summary
 from turnout.corpora.writing import write_splits
 from turnout.errors import StorageError, UsageError
+from turnout.files import whole_file
 from turnout.guidance import Bandwidth
 from turnout.progress import progress
 from turnout.synthesis.engines import Engine, Voice, find_espeak, find_flite
@@ -112,8 +113,8 @@ def _spoken(
         samples = samples * np.float32(LOUDEST / peak)
     path = output / "audio" / saying.voice.speaker / f"{saying.id}.flac"
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        soundfile.write(path, samples, SAMPLE_RATE, subtype="PCM_16")
+        with whole_file(path) as partial:
+            soundfile.write(partial, samples, SAMPLE_RATE, subtype="PCM_16")
     except (OSError, soundfile.LibsndfileError) as error:
         raise StorageError(f"{path}: cannot be written ({error})") from error
     entry = Entry(

@@ -24,7 +24,8 @@ from turnout.errors import CheckpointError, StorageError
 from turnout.files import PARTIAL, put_in_place, sha256_of, sync, write_synced
 from turnout.training.distributed import Ranks
 
-FORMAT = 1
+CHECKPOINT_FORMAT = 1
+"""Of a manifest and the files it names."""
 MANIFEST = "manifest.json"
 NAME = re.compile(r"step-(\d{8,})")
 
@@ -74,7 +75,8 @@ class Checkpoints:
         entries = [json.loads(text) for text in self.ranks.gather_text(json.dumps(entry))]
         with self._all_or_none(partial):
             if self.ranks.first:
-                manifest = {"format": FORMAT, "step": step, "fields": fields, "files": entries}
+                manifest: dict[str, Any] = {"format": CHECKPOINT_FORMAT, "step": step}
+                manifest |= {"fields": fields, "files": entries}
                 manifest["digest"] = digest_of(manifest)
                 text = json.dumps(manifest, ensure_ascii=False, indent=1)
                 write_synced(partial / MANIFEST, text.encode())
@@ -180,9 +182,9 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path}: is damaged ({error})") from error
     if not isinstance(manifest, dict) or manifest.pop("digest", None) != digest_of(manifest):
         raise CheckpointError(f"{path}: is damaged (its digest does not match)")
-    if manifest.get("format") != FORMAT:
+    if manifest.get("format") != CHECKPOINT_FORMAT:
         raise CheckpointError(
-            f"{path}: has format {manifest.get('format')!r}, this turnout {FORMAT}"
+            f"{path}: has format {manifest.get('format')!r}, this turnout {CHECKPOINT_FORMAT}"
         )
     if not well_formed(manifest):
         raise CheckpointError(f"{path}: lacks what a manifest has: step, fields and files")

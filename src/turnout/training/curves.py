@@ -27,7 +27,7 @@ VERSION = "brain.Event:2"
 class Board:
     """One event file of a run, for TensorBoard; call `close`.
 
-    RowResult at once: TensorBoard's own writer leaves that to a thread, which dies of a full disk
+    Written at once: TensorBoard's own writer leaves that to a thread, which dies of a full disk
     with a traceback. Of the files that earlier processes wrote, everything from step `first` on
     counts as undone. Raises StorageError where it cannot be written, then and later.
     """

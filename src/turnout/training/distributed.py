@@ -88,6 +88,7 @@ class Ranks:
         lengths = torch.zeros(self.size, dtype=torch.int64, device=self.device)
         lengths[self.rank] = len(data)
         lengths = self.sum(lengths)
+        # Each row is zero on all ranks but one: their sum holds every text, and pickles nothing.
         table = torch.zeros((self.size, int(lengths.max())), dtype=torch.int32, device=self.device)
         values = torch.frombuffer(bytearray(data), dtype=torch.uint8) if data else torch.zeros(0)
         table[self.rank, : len(data)] = values.to(table)

@@ -9,7 +9,7 @@ from turnout.evaluation.validation import Validation
 from turnout.training.curves import plot_run
 from turnout.training.log import RunLog, silent
 from turnout.training.loop import Trainer, best
-from turnout.training.state import average, load_weights
+from turnout.training.state import average, copy_weights
 
 
 def finish(trainer: Trainer, log: RunLog | None) -> dict[str, Any]:
@@ -29,14 +29,14 @@ def finish(trainer: Trainer, log: RunLog | None) -> dict[str, Any]:
         candidates.append((averaged, f"average of steps {steps}"))
     results: list[tuple[Validation, str, dict[str, Tensor]]] = []
     for weights, name in candidates:
-        load_weights(trainer.model, weights)
+        copy_weights(trainer.model, weights)
         found = trainer.validate(trainer.model, lambda: trainer.stop.received != 0)
         trainer.stop_if_asked()
         assert found is not None, "a validation was cancelled, but nobody asked"
         results.append((found, name, weights))
     # Of equals the average: it was made to generalise.
     found, name, weights = min(reversed(results), key=lambda result: result[0].score or 0.0)
-    load_weights(trainer.model, weights)
+    copy_weights(trainer.model, weights)
     say(
         f"final model: {name}"
         + ("" if found.score is None else f", average WER {found.score:.2f} %")

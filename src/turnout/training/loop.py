@@ -75,7 +75,7 @@ class Trainer:
                 f"{self.folder}: the training data changed since this run began: put it "
                 "back to go on, or choose another output"
             )
-        state = RunState.from_json(checkpoint.fields["state"])
+        state = RunState.from_fields(checkpoint.fields["state"])
         restore_tensors(checkpoint.tensors, self.model, self.stepper.optimizer, state.updates)
         self.state = state
         self.saved_step = state.step
@@ -134,6 +134,8 @@ class Trainer:
         state = self.state
         share = self.share()
         if state.step == self.config.optimizer.warmup_steps:
+            # The rate falls by shares of the run, and where a limit is of hours or epochs nobody
+            # knows beforehand at which share the warm-up ends.
             state.warm_share = share
         report = self.stepper(batches, state, share)
         state.step += 1
@@ -273,7 +275,7 @@ class Trainer:
             except CheckpointError as error:
                 warn(f"{error}, left out of the final model")
         if entries and not found:
-            raise CheckpointError(f"{self.folder / 'validated'}: no validated weights are whole")
+            raise CheckpointError(f"{self.folder / VALIDATED}: no validated weights are whole")
         return found
 
 

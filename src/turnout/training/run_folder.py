@@ -11,11 +11,12 @@ from turnout.config import TrainConfig
 from turnout.config.plain import to_plain
 from turnout.errors import ConfigError, StorageError
 from turnout.files import locked, write_whole
+from turnout.model_folder import DIGESTS
 from turnout.training.distributed import Ranks
 
 RUN, TOKENIZER, MODEL, LOCK = "run.json", "tokenizer.model", "model", ".lock"
 CHECKPOINTS, VALIDATED = "checkpoints", "validated"
-FORMAT = 2
+RUN_FORMAT = 2
 """Of `run.json` and all that a run keeps beside it; that of runs which say none is 1."""
 NOT_A_RUN = "{}: holds no configuration of a run: choose another output"
 FREE = frozenset({"output", "log_every", "keep_checkpoints"})
@@ -30,17 +31,19 @@ def check_configuration(
     """Write the configuration into the run's folder, or compare it with the one that is there.
 
     Raises ConfigError, naming the fields that changed, and where a turnout of another format began
-    the run; before the first checkpoint both may be.
+    the run; before the first checkpoint both may be, and the latter once the run is finished.
     """
     path = folder / RUN
     now = to_plain(config)
     if path.exists():
         run = read_run(path)
         begun = run.get("format", 1)
-        if begun != FORMAT and has_begun(folder):
+        if begun != RUN_FORMAT and is_finished(folder):
+            return  # Nothing is gone on with: its model is all that is asked for.
+        if begun != RUN_FORMAT and has_begun(folder):
             raise ConfigError(
                 f"{folder}: this run was begun by another turnout (its format is {begun!r}, this "
-                f"one's {FORMAT}): go on with that turnout, or choose another output"
+                f"one's {RUN_FORMAT}): go on with that turnout, or choose another output"
             )
         changed = changed_fields(run["config"], now) - FREE
         for name in sorted(changed & WARNED):
@@ -51,14 +54,20 @@ def check_configuration(
                 f"{folder}: the configuration changed since this run began: {', '.join(refused)}: "
                 "put back what was there to go on, or choose another output"
             )
-        afresh = bool(refused) or begun != FORMAT
+        afresh = bool(refused) or begun != RUN_FORMAT
     else:
         afresh = True
     ranks.barrier()
     if afresh and ranks.first:
+        # Of a configuration that is the run's no more; nothing was learned with it.
         (folder / TOKENIZER).unlink(missing_ok=True)
-        write_run(path, {"format": FORMAT, "config": now})
+        write_run(path, {"format": RUN_FORMAT, "config": now})
     ranks.barrier()
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether a run's model is in its folder."""
+    return (folder / MODEL / DIGESTS).exists()
 
 
 def has_begun(folder: Path) -> bool:

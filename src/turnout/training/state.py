@@ -57,7 +57,7 @@ class RunState:
     """Sums since the last line of the log."""
 
     @classmethod
-    def from_json(cls, fields: dict[str, Any]) -> "RunState":
+    def from_fields(cls, fields: dict[str, Any]) -> "RunState":
         """The inverse of `asdict`; raises CheckpointError for fields of another version."""
         try:
             validated = [Validated(**entry) for entry in fields["validated"]]
@@ -120,7 +120,7 @@ def restore_tensors(
             f"the checkpoint's tensors do not fit the model: {', '.join(wrong[:3])}"
             f"{' ...' if len(wrong) > 3 else ''}: it belongs to another run"
         )
-    load_weights(model, {name: tensors[WEIGHT + name] for name in weights})
+    copy_weights(model, {name: tensors[WEIGHT + name] for name in weights})
     for name, parameter in model.named_parameters():
         if FIRST_MOMENT + name in moments:
             optimizer.state[parameter] = {
@@ -131,7 +131,7 @@ def restore_tensors(
 
 
 @torch.no_grad()
-def load_weights(model: nn.Module, weights: dict[str, Tensor]) -> None:
+def copy_weights(model: nn.Module, weights: dict[str, Tensor]) -> None:
     """Copy weights in by name; all names of the model are there."""
     for name, tensor in named_weights(model).items():
         tensor.copy_(weights[name])

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from turnout.backends.torch import load_weights
+from turnout.backends.torch import stored_tensors
 from turnout.config import CorpusConfig, TrainConfig
 from turnout.corpora.clips import Clip, read_corpora, training_clips
 from turnout.data.loader import Loader
@@ -22,7 +22,7 @@ from turnout.files import remove_leftovers, sha256_of, write_whole
 from turnout.model.build import build_model
 from turnout.model.convert import fit_state
 from turnout.model.speech_model import SpeechModel
-from turnout.model_folder import DIGESTS, TOKENIZERS, ModelFolder, resolve
+from turnout.model_folder import TOKENIZERS, ModelFolder, resolve
 from turnout.text.sentencepieces import SentencePieceTokenizer
 from turnout.text.tokenizer import Tokenizer
 from turnout.training import log
@@ -37,6 +37,7 @@ from turnout.training.run_folder import (
     TOKENIZER,
     VALIDATED,
     check_configuration,
+    is_finished,
     locked_run,
     read_run,
     write_run,
@@ -68,7 +69,7 @@ def train(config: TrainConfig) -> Path:
         logging.getLogger("turnout").setLevel(logging.ERROR)
     with locked_run(folder, ranks):
         check_configuration(config, folder, ranks, say)
-        if (folder / MODEL / DIGESTS).exists():
+        if is_finished(folder):
             say(
                 f"this run is finished: its model is in {folder / MODEL}; to train another, "
                 "choose another output"
@@ -123,6 +124,7 @@ def build_trainer(
         say(f"warning: {len(loader.left_out)} recordings are left out")
     dev = shared_dev_utterances(config.data, shape, clips, ranks.gather_text)
     scores = partial(validate, dev[ranks.rank :: ranks.size], tokenizer, ranks.gather_text)
+    # No step is -1, and rank 0 is meant on all: they begin with the same weights.
     seed_step(config.seed, -1, 0, 0)
     model = build_model(shape).to(ranks.device)
     return Trainer(config, Stepper(config, model, ranks), loader, scores, StopSignals())
@@ -163,7 +165,7 @@ def open_log(trainer: Trainer, lengths: dict[str, int]) -> AbstractContextManage
 
 def start_from(name: str, model: SpeechModel, say: Callable[[str], None]) -> None:
     """Copy a folder's weights in, and list what did not fit."""
-    fitted = fit_state(model, load_weights(ModelFolder.open(resolve(name))))
+    fitted = fit_state(model, stored_tensors(ModelFolder.open(resolve(name))))
     for what, names in (
         ("not in the model folder, left random", fitted.missing),
         ("in the model folder, but not in the model", fitted.unexpected),
@@ -184,7 +186,9 @@ def run_tokenizer(config: TrainConfig, clips: Clips, folder: Path, ranks: Ranks)
         keep_tokenizer(config, clips, folder)
     ranks.barrier()
     data, run = path.read_bytes(), read_run(folder / RUN)
-    same = sha256_of(data) == run.get("tokenizer") and run.get("tokenizer_kind") in TOKENIZERS
+    # A list: what stands in the file may be nothing that a dictionary could be asked for.
+    known = run.get("tokenizer_kind") in list(TOKENIZERS)
+    same = known and sha256_of(data) == run.get("tokenizer")
     if ranks.largest(int(not same)):
         raise ConfigError(
             f"{path}: is not the tokenizer that this run began with, or is damaged: put back what "

@@ -1,3 +1,5 @@
+import gzip
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +50,15 @@ def test_the_stated_bandwidth_counts(tmp_path: Path) -> None:
     assert read_clips(tmp_path / "c.jsonl.gz")[0].bandwidth is Bandwidth.NARROWBAND
 
 
+def test_what_the_cut_says_counts_where_its_supervision_says_nothing(tmp_path: Path) -> None:
+    custom = {"split": "dev", "bandwidth": "narrowband", "translations": {"de": "eins"}}
+    cut = replace(cut_of(tmp_path / "a.wav", "uno", "s", 16_000, split="train"), custom=custom)
+    CutSet.from_cuts([cut]).to_file(tmp_path / "c.jsonl.gz")
+    (clip,) = read_clips(tmp_path / "c.jsonl.gz")
+    assert (clip.bandwidth, clip.split) == (Bandwidth.NARROWBAND, "train")
+    assert clip.translations == {"en": "one"}
+
+
 def test_sources_that_run_a_shell_are_refused(tmp_path: Path) -> None:
     cut = cut_of(tmp_path / "a.wav", "uno", "s", 16_000)
     cut.recording.sources[0].type = "command"
@@ -74,6 +85,10 @@ def test_missing_and_broken_files_are_one_line(tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match=r"bad\.jsonl\.gz: not a lhotse manifest") as caught:
         read_clips(tmp_path / "bad.jsonl.gz")
     assert "\n" not in str(caught.value)
+    with gzip.open(tmp_path / "empty.jsonl.gz", "wb"):
+        pass
+    with pytest.raises(ManifestError, match=r"empty\.jsonl\.gz: holds no cut$"):
+        read_clips(tmp_path / "empty.jsonl.gz")
 
 
 def test_held_out_splits_are_never_trained_on(tmp_path: Path) -> None:

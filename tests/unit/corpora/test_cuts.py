@@ -73,7 +73,8 @@ def read_by_lhotse(path: Path) -> list[object]:
             bool(recording.transforms), Path(source.source).name,
             source.channels.index(cut.channel) if len(source.channels) > 1 else None,
             [(s.id, s.start, s.duration, s.text, s.language, s.speaker, s.custom["translations"],
-              {**(cut.custom or {}), **s.custom}) for s in cut.supervisions],
+              s.custom) for s in cut.supervisions],
+            cut.custom or {},
         ))  # fmt: skip
     return found
 
@@ -87,7 +88,8 @@ def read_by_us(path: Path) -> list[object]:
             cut.id, repr(cut.start), repr(cut.duration), cut.sampling_rate, cut.transformed,
             cut.audio.name, cut.channel,
             [(s.id, s.start, s.duration, *map(s.fields.text, ("text", "language", "speaker")),
-              s.translations, s.custom.values) for s in cut.supervisions],
+              s.custom.translations(), s.custom.values) for s in cut.supervisions],
+            cut.custom,
         ))  # fmt: skip
     return found
 

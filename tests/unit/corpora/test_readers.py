@@ -242,6 +242,15 @@ def test_lhotse_cuts_come_out_as_they_went_in(tmp_path: Path) -> None:
     assert cuts_of(tmp_path / "again/train.jsonl.gz") == [made]
 
 
+def test_what_a_lhotse_cut_says_of_itself_is_not_its_supervisions(tmp_path: Path) -> None:
+    custom = {"split": "dev", "bandwidth": "narrowband", "translations": {"de": "nein"}}
+    made = cut(tmp_path)
+    del made["supervisions"][0]["custom"]  # type: ignore[index]
+    prepare(write_lines(tmp_path / "in.jsonl", {**made, "custom": custom}), tmp_path / "out")
+    (written,) = cuts_of(tmp_path / "out/cuts.jsonl.gz")
+    assert written.supervisions[0].custom == {"translations": {}, "bandwidth": "wideband"}
+
+
 @pytest.mark.parametrize(
     ("kind", "message"),
     [

@@ -11,11 +11,11 @@ from turnout.config import JoinConfig
 from turnout.corpora.clips import read_clips
 from turnout.data.joining import (
     Joining,
+    background_power,
     draw_joining,
     join_waveforms,
     joined_text,
     joined_translations,
-    quietest,
     speakers_of,
     word_span,
 )
@@ -149,4 +149,4 @@ def test_the_span_lies_inside_the_clip_and_is_never_empty(
 def test_the_quietest_frames_are_the_background() -> None:
     power = np.full((40, 3), 100.0, np.float32)
     power[:8] = [1.0, 2.0, 3.0]
-    np.testing.assert_array_equal(quietest(power), [1.0, 2.0, 3.0])
+    np.testing.assert_array_equal(background_power(power), [1.0, 2.0, 3.0])

@@ -134,11 +134,6 @@ def test_ranks_share_the_batches_evenly(count: int, world_size: int, seed: int) 
         assert len(numbers) == count
 
 
-def test_the_words_of_an_utterance_came_over_one_line(cuts: str) -> None:
-    made = planner(cuts, augment=AugmentConfig(narrowband=1.0))
-    assert {utterance.variant for utterance in made.utterances(0, 0, 60, 6)} == {1, 2}
-
-
 def test_excluded_texts_are_never_made(cuts: str) -> None:
     def texts(exclude: tuple[str, ...]) -> set[str]:
         made = planner(cuts, join=JoinConfig(max_words=2, exclude=exclude))

@@ -1,6 +1,7 @@
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from weakref import ref
 
 import pytest
 import soundfile
@@ -11,10 +12,10 @@ from turnout.audio import waveform
 from turnout.audio.waveform import Waveform, read_audio
 from turnout.config import CorpusConfig, JoinConfig
 from turnout.config.preparation import PrepareConfig
-from turnout.corpora.clips import read_corpora
+from turnout.corpora.clips import read_clips, read_corpora
 from turnout.corpora.prepare import prepare
 from turnout.data.common_clips import alone
-from turnout.evaluation.dev_set import DevUtterance, shared_dev_utterances
+from turnout.evaluation.dev_set import DevUtterance, _Reader, shared_dev_utterances
 from turnout.guidance import Task
 
 
@@ -67,6 +68,26 @@ def test_a_dev_clip_that_cannot_be_read_is_left_out(
     read = read_corpora(config.dev)
     assert len(shared_dev_utterances(config, small_model(), read, alone)) == 2 * 7
     assert "1 dev utterances" in caplog.text and "dos-1-0.wav" in caplog.text
+
+
+def test_a_dev_clip_longer_than_the_window_is_never_read(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    cuts = write_words(tmp_path, takes=1)
+    config = replace(data_of(cuts), dev=(CorpusConfig(cuts=cuts),), dev_utterances=10)
+    for path in tmp_path.glob("*.wav"):
+        path.unlink()
+    model = small_model(window_seconds=0.89)
+    assert shared_dev_utterances(config, model, read_corpora(config.dev), alone) == []
+    assert not caplog.text
+
+
+def test_samples_are_kept_until_their_last_use(cuts: str) -> None:
+    reader = _Reader(read_clips(cuts), [0, 1, 0])
+    kept, gone = ref(reader.read(0)), ref(reader.read(1))
+    assert kept() is not None and gone() is None
+    last = ref(reader.read(0))
+    assert kept() is None and last() is None
 
 
 @pytest.mark.parametrize("join", [False, True])

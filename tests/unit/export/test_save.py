@@ -6,7 +6,7 @@ import yaml
 
 from tests.doubles import tokenizer
 from tests.models import SHAPES, saved
-from turnout.backends.torch import load_model, load_weights
+from turnout.backends.torch import load_model, stored_tensors
 from turnout.errors import ExportError, ModelFolderError
 from turnout.export.save import save_model
 from turnout.model.build import build_model
@@ -36,7 +36,7 @@ def test_half_stores_float16_and_computes_in_float32(tmp_path: Path) -> None:
     model = build_model(SHAPES["supervised"])
     save_model(tmp_path / "model", model, tokenizer(), "card", half=True)
     folder = ModelFolder.open(tmp_path / "model")
-    assert {tensor.dtype for tensor in load_weights(folder).values()} == {torch.float16}
+    assert {tensor.dtype for tensor in stored_tensors(folder).values()} == {torch.float16}
     loaded = load_model(folder).state_dict()
     for name, tensor in model.state_dict().items():
         assert loaded[name].dtype is torch.float32

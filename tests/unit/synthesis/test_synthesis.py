@@ -10,7 +10,7 @@ import soundfile
 
 from tests.unit.corpora.recordings import cuts_of, noise
 from turnout.config.preparation import SynthesisConfig
-from turnout.errors import ConfigError, UsageError
+from turnout.errors import ConfigError, StorageError, UsageError
 from turnout.synthesis.engines import find_espeak
 from turnout.synthesis.grammar import read_grammar
 from turnout.synthesis.synthesize import draw_sayings, synthesize
@@ -147,6 +147,19 @@ def test_a_voice_that_gives_no_sound_is_named(tmp_path: Path, fake_espeak: Path)
     (fake_espeak / "noise.wav").write_bytes(b"")
     with pytest.raises(UsageError, match=r"did not speak '\w+' with voice 'en-(us|gb)\+"):
         synthesize(write(tmp_path), tmp_path / "out")
+
+
+def test_a_recording_is_written_whole_or_not_at_all(
+    tmp_path: Path, fake_espeak: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, *_: object, **__: object) -> None:
+        path.write_bytes(b"fLaC")
+        raise soundfile.LibsndfileError(2, "no space: ")
+
+    monkeypatch.setattr(soundfile, "write", full)
+    with pytest.raises(StorageError, match=r"0000\.flac: cannot be written \(no space"):
+        synthesize(write(tmp_path), tmp_path / "out")
+    assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
 
 
 @needs_espeak

@@ -143,9 +143,9 @@ def test_a_checkpoint_of_another_shape_is_refused_whole(tmp_path: Path) -> None:
 
 def test_a_state_of_another_version_is_refused() -> None:
     fields = asdict(RunState(step=3))
-    assert RunState.from_json(fields) == RunState(step=3)
+    assert RunState.from_fields(fields) == RunState(step=3)
     with pytest.raises(CheckpointError, match="another version"):
-        RunState.from_json({**fields, "unheard_of": 1})
+        RunState.from_fields({**fields, "unheard_of": 1})
 
 
 def test_only_validated_weights_that_are_needed_stay(tmp_path: Path) -> None:

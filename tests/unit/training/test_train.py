@@ -27,7 +27,7 @@ from turnout.config import (
 from turnout.corpora import clips
 from turnout.corpora.cuts import read_cuts
 from turnout.errors import ConfigError, ModelFolderError, StorageError, TurnoutError
-from turnout.model_folder import ModelFolder
+from turnout.model_folder import DIGESTS, ModelFolder
 from turnout.training.distributed import Ranks, open_fabric
 from turnout.training.run_folder import RUN, changed_fields, locked_run
 from turnout.training.state import named_weights
@@ -147,13 +147,18 @@ def test_a_changed_configuration_is_refused_its_fields_named(trained: TrainConfi
         train(changed)
 
 
-def test_a_run_begun_by_an_older_turnout_is_refused(trained: TrainConfig, tmp_path: Path) -> None:
+def test_a_run_begun_by_an_older_turnout_is_refused_unless_it_is_finished(
+    trained: TrainConfig, tmp_path: Path, capsys
+) -> None:
     shutil.copytree(trained.output, tmp_path / "run")
     path = tmp_path / "run" / RUN
     run = json.loads(path.read_text())
-    del run["format"]  # as version 0.1 wrote it
+    del run["format"], run["config"]["seed"]  # as version 0.1 wrote it
     path.write_text(json.dumps(run))
     again = dataclasses.replace(trained, output=str(tmp_path / "run"))
+    assert train(again) == tmp_path / "run" / "model"
+    assert "this run is finished" in capsys.readouterr().err
+    (tmp_path / "run" / "model" / DIGESTS).unlink()
     with pytest.raises(ConfigError, match=r"begun by another turnout .*: go on with that turnout"):
         train(again)
     # Without a checkpoint and a model there is nothing to go on with.
@@ -161,6 +166,15 @@ def test_a_run_begun_by_an_older_turnout_is_refused(trained: TrainConfig, tmp_pa
         shutil.rmtree(tmp_path / "run" / name)
     train(again)
     assert json.loads(path.read_text())["format"] == 2
+
+
+def test_a_tokenizer_of_no_kind_is_refused(trained: TrainConfig, tmp_path: Path) -> None:
+    shutil.copytree(trained.output, tmp_path / "run")
+    shutil.rmtree(tmp_path / "run" / "model")
+    path = tmp_path / "run" / RUN
+    path.write_text(json.dumps({**json.loads(path.read_text()), "tokenizer_kind": ["bpe"]}))
+    with pytest.raises(ConfigError, match="is not the tokenizer that this run began with"):
+        train(dataclasses.replace(trained, output=str(tmp_path / "run")))
 
 
 def test_a_mistake_before_the_first_step_may_be_mended(cuts: Path, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from turnout.config.preparation import PrepareConfig
-from turnout.corpora.entry import Entries, Entry, utterance_id
+from turnout.corpora.entry import Entry, EntryStream, utterance_id
 from turnout.corpora.manifest import SPLIT_ALIASES, Fields, Place, beside, each, json_lines
 from turnout.corpora.readers.table import TARGETS, table_rows, translation
 
@@ -27,7 +27,7 @@ def metadata_files(source: Path) -> list[Path]:
     )
 
 
-def read_huggingface(source: Path, config: PrepareConfig) -> Entries:
+def read_huggingface(source: Path, config: PrepareConfig) -> EntryStream:
     """Entries of a dataset folder; `file_name` is relative to its metadata file."""
     files = metadata_files(source)
     if not files:

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from turnout.config.preparation import PrepareConfig
-from turnout.corpora.entry import Entries, Entry
+from turnout.corpora.entry import Entry, EntryStream
 from turnout.corpora.manifest import LANGUAGE_CODE, Place, beside, each, text_lines
 from turnout.errors import ManifestError
 
@@ -20,7 +20,7 @@ Columns = dict[str, Column]
 """By the name of the file, of those that are there."""
 
 
-def read_kaldi(source: Path, config: PrepareConfig) -> Entries:
+def read_kaldi(source: Path, config: PrepareConfig) -> EntryStream:
     """Entries of a Kaldi data directory, in the order of `text`."""
     errors: list[ManifestError] = []
     optional = [name for name in OPTIONAL if (source / name).is_file()]

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from turnout.config.preparation import PrepareConfig
-from turnout.corpora.entry import Entries
+from turnout.corpora.entry import EntryStream
 from turnout.corpora.manifest import Fields, json_lines
 from turnout.corpora.readers.huggingface import metadata_files, read_huggingface
 from turnout.corpora.readers.kaldi import read_kaldi
@@ -21,7 +21,7 @@ from turnout.corpora.readers.published import (
 from turnout.corpora.readers.table import read_table
 from turnout.errors import UsageError
 
-Reader = Callable[[Path, PrepareConfig], Entries]
+Reader = Callable[[Path, PrepareConfig], EntryStream]
 
 READERS: dict[str, Reader] = {
     "nemo": read_nemo,

@@ -5,16 +5,16 @@ from pathlib import Path
 
 from turnout.config.preparation import PrepareConfig
 from turnout.corpora.cuts import Cut, Supervision, read_cuts
-from turnout.corpora.entry import Entries, Entry
+from turnout.corpora.entry import Entry, EntryStream
 from turnout.errors import ManifestError
 
 
-def read_lhotse(source: Path, config: PrepareConfig) -> Entries:
+def read_lhotse(source: Path, config: PrepareConfig) -> EntryStream:
     """Entries of a `*.jsonl` or `*.jsonl.gz` of MonoCuts."""
     return cut_entries(read_cuts(source), config)
 
 
-def cut_entries(cuts: Iterable[Cut | ManifestError], config: PrepareConfig) -> Entries:
+def cut_entries(cuts: Iterable[Cut | ManifestError], config: PrepareConfig) -> EntryStream:
     """One for each supervision of each cut."""
     for cut in cuts:
         try:
@@ -43,7 +43,7 @@ def _entry(cut: Cut, supervision: Supervision, config: PrepareConfig) -> Entry:
         text=fields.text("text"),
         language=fields.language("language", default=config.language),
         speaker=fields.word("speaker"),
-        translations=supervision.translations,
+        translations=custom.translations(),
         split=custom.split(),
         bandwidth=custom.bandwidth(),
         offset=cut.start + start,

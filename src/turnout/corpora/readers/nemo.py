@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from turnout.config.preparation import PrepareConfig
-from turnout.corpora.entry import Entries, Entry, utterance_id
+from turnout.corpora.entry import Entry, EntryStream, utterance_id
 from turnout.corpora.manifest import Fields, beside, each, json_lines
 
 TRANSCRIPTION_TASKS = ("asr", "transcribe")
@@ -14,7 +14,7 @@ LANGUAGES = ("lang", "source_lang", "language")
 TARGETS = ("target_lang", "target_language")
 
 
-def read_nemo(source: Path, config: PrepareConfig) -> Entries:
+def read_nemo(source: Path, config: PrepareConfig) -> EntryStream:
     """Entries of a NeMo manifest; audio paths are relative to its folder."""
     return each(json_lines(source), lambda fields: _entry(fields, source.parent, config))
 

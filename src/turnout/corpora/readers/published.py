@@ -7,7 +7,7 @@ from typing import Any
 
 from turnout.config.preparation import PrepareConfig
 from turnout.corpora.cuts import parse_cut
-from turnout.corpora.entry import Entries, Entry, utterance_id
+from turnout.corpora.entry import Entry, EntryStream, utterance_id
 from turnout.corpora.manifest import Fields, Place, each
 from turnout.corpora.readers.lhotse import cut_entries
 
@@ -34,7 +34,7 @@ LIBRISPEECH_PARTS = (
 )  # fmt: skip
 
 
-def read_fsdd(source: Path, config: PrepareConfig) -> Entries:
+def read_fsdd(source: Path, config: PrepareConfig) -> EntryStream:
     """The Free Spoken Digit Dataset: `recordings/{digit}_{speaker}_{number}.wav`.
 
     Its own test set has the speakers of its training set, so no split is taken from it.
@@ -57,7 +57,7 @@ def read_fsdd(source: Path, config: PrepareConfig) -> Entries:
         )
 
 
-def read_arabic_commands(source: Path, config: PrepareConfig) -> Entries:
+def read_arabic_commands(source: Path, config: PrepareConfig) -> EntryStream:
     """The Arabic Speech Commands: `dataset/<english word>/<speaker>_NO_<number>.wav`."""
     for path in sorted((source / "dataset").rglob("*.wav")):
         place = Place(str(path))
@@ -81,7 +81,7 @@ def read_arabic_commands(source: Path, config: PrepareConfig) -> Entries:
             )
 
 
-def read_librispeech(source: Path, config: PrepareConfig) -> Entries:
+def read_librispeech(source: Path, config: PrepareConfig) -> EntryStream:
     """LibriSpeech by lhotse's recipe; its parts become train, dev and test."""
     from lhotse.recipes import prepare_librispeech  # noqa: PLC0415 - slow to import
 

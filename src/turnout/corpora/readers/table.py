@@ -10,7 +10,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from turnout.config.preparation import PrepareConfig
-from turnout.corpora.entry import Entries, Entry, utterance_id
+from turnout.corpora.entry import Entry, EntryStream, utterance_id
 from turnout.corpora.manifest import Fields, Place, beside, text_lines
 from turnout.errors import ManifestError, shown
 
@@ -31,7 +31,7 @@ MOST_LISTED = 10
 TARGETS = ("target_language", "target_lang")
 
 
-def read_table(source: Path, config: PrepareConfig) -> Entries:
+def read_table(source: Path, config: PrepareConfig) -> EntryStream:
     """Entries of a CSV or TSV file; audio paths are relative to its folder."""
     checked = False
     for fields in table_rows(source):
