@@ -36,7 +36,7 @@ PLACEHOLDER_BYTES = 0x7FFF_0000
 ENDS_EARLY = "the data end early: what is there was taken"
 
 
-class Decoder(Protocol):
+class AudioDecoder(Protocol):
     """An open recording at its own rate and with its own channels."""
 
     rate: int
@@ -53,7 +53,7 @@ class Decoder(Protocol):
         ...
 
 
-def open_decoder(file: BinaryIO, name: str) -> Decoder:
+def open_decoder(file: BinaryIO, name: str) -> AudioDecoder:
     """The decoder that takes this seekable file.
 
     Raises AudioError where it is no recording, MissingExtra where it is one that only PyAV reads.

@@ -19,7 +19,7 @@ import numpy as np
 import soxr
 from numpy.typing import NDArray
 
-from turnout.audio.decoders import BLOCK_SECONDS, Decoder, open_decoder
+from turnout.audio.decoders import BLOCK_SECONDS, AudioDecoder, open_decoder
 from turnout.audio.features import SAMPLE_RATE
 from turnout.config.transcription import MAX_DURATION_SECONDS
 from turnout.errors import AudioError, AudioTooLong, UsageError
@@ -71,7 +71,7 @@ Source = str | Path | bytes | bytearray | memoryview | BinaryIO | Waveform
 
 
 class _Decoded:
-    """A Waveform as a Decoder: nothing is left to decode."""
+    """A Waveform as an AudioDecoder: nothing is left to decode."""
 
     channels = 1
     rate = SAMPLE_RATE
@@ -120,7 +120,12 @@ class Recording:
     """An open recording, read once, from its beginning to its end."""
 
     def __init__(
-        self, decoder: Decoder, file: BinaryIO, name: str, max_duration: float, channel: int | None
+        self,
+        decoder: AudioDecoder,
+        file: BinaryIO,
+        name: str,
+        max_duration: float,
+        channel: int | None,
     ) -> None:
         self.name = name
         # Samples that are given lie at 16 kHz, whatever the rate of the file that they came from.
@@ -260,7 +265,7 @@ class LastRecording:
         return self._last[1]
 
 
-def _check(decoder: Decoder, name: str, channel: int | None) -> None:
+def _check(decoder: AudioDecoder, name: str, channel: int | None) -> None:
     if not LOWEST_RATE <= decoder.rate <= HIGHEST_RATE:
         accepted = f"accepted are {LOWEST_RATE} to {HIGHEST_RATE} Hz"
         raise AudioError(name, f"its sampling rate is {decoder.rate} Hz: {accepted}")

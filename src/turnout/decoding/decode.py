@@ -278,18 +278,18 @@ def capped(
     texts = []
     for row, text in zip(rows, written, strict=True):
         seconds = batch.utterances[row.utterance].frames * FRAME_SECONDS
-        texts.append(fitting(batch.tokenizer, text.tokens, most_characters(seconds) - SEAM))
+        texts.append(shortened(batch.tokenizer, text.tokens, most_characters(seconds) - SEAM))
     cut = [i for i, text in enumerate(texts) if len(text) < len(written[i].tokens)]
     if not cut:
         return written
     result = list(written)
-    shortened = score(batch, [rows[i] for i in cut], [texts[i] for i in cut])
-    for i, text in zip(cut, shortened, strict=True):
+    scored = score_again(batch, [rows[i] for i in cut], [texts[i] for i in cut])
+    for i, text in zip(cut, scored, strict=True):
         result[i] = text
     return result
 
 
-def fitting(tokenizer: Tokenizer, tokens: tuple[int, ...], most: int) -> tuple[int, ...]:
+def shortened(tokenizer: Tokenizer, tokens: tuple[int, ...], most: int) -> tuple[int, ...]:
     """The longest beginning of the tokens that has at most so many characters, none of them cut in
     two."""
     text = tokenizer.decode(tokens)
@@ -302,7 +302,7 @@ def fitting(tokenizer: Tokenizer, tokens: tuple[int, ...], most: int) -> tuple[i
     return ()
 
 
-def score(
+def score_again(
     batch: EncodedBatch, rows: Sequence[DecoderRow], texts: Sequence[tuple[int, ...]]
 ) -> list[RowResult]:
     """Each text with its probability and its end's, under CTC where there is no decoder."""

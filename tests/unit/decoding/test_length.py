@@ -12,7 +12,7 @@ from tests.doubles import (
     tokenizer,
 )
 from turnout.config import ModelConfig
-from turnout.decoding.decode import decode, fitting
+from turnout.decoding.decode import decode, shortened
 from turnout.decoding.requests import Decoded, DecodingOptions, Request, most_characters
 from turnout.guidance import Task
 
@@ -75,4 +75,4 @@ def test_no_character_is_cut_in_two() -> None:
     tokens = tuple(tokenizer().encode("日本語"))
     assert len(tokens) > 6, "spelled in bytes, three of them a character"
     for most, expected in ((3, "日本語"), (2, "日本"), (1, "日"), (0, "")):
-        assert tokenizer().decode(fitting(tokenizer(), tokens, most)) == expected
+        assert tokenizer().decode(shortened(tokenizer(), tokens, most)) == expected
