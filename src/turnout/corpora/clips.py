@@ -53,6 +53,12 @@ class Clip:
     whole: bool = False
     """Whether it is all of the recording, as far as its cut knows."""
 
+    @property
+    def place(self) -> slice:
+        """Of its recording's samples at 16 kHz: at least one."""
+        first = round(self.start * SAMPLE_RATE)
+        return slice(first, first + max(round(self.duration * SAMPLE_RATE), 1))
+
 
 def read_clips(cuts: str | Path) -> list[Clip]:
     """The clips of a `*.jsonl.gz` of cuts, in its order.
@@ -113,12 +119,10 @@ class ClipReader:
                 f"its sampling rate is {recording.native_rate} Hz, that of its cut "
                 f"{clip.native_rate} Hz: it is another recording, or was changed",
             )
-        first = round(clip.start * SAMPLE_RATE)
-        expected = max(round(clip.duration * SAMPLE_RATE), 1)
-        samples = recording.samples[first : first + expected]
+        samples = recording.samples[clip.place]
         if len(samples) == 0:
             raise AudioError(clip.path, f"it ends before {clip.start:.2f} s, where a cut begins")
-        missing = (expected - len(samples)) / SAMPLE_RATE
+        missing = (clip.place.stop - clip.place.start - len(samples)) / SAMPLE_RATE
         if missing > MOST_MISSING_SECONDS:
             raise AudioError(clip.path, f"it is cut short: its last {missing:.2f} s are missing")
         return samples

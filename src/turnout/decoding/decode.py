@@ -202,7 +202,7 @@ def by_ctc_alone(
     batch: EncodedBatch, rows: Sequence[DecoderRow], beam_size: int
 ) -> list[RowResult]:
     """CTC's best path, or the most probable text of a beam, with the probability of the text."""
-    assert batch.paths is not None and batch.scorer is not None
+    assert batch.paths is not None
     if beam_size > 1:
         blank, mask = batch.tokenizer.blank, batch.text_mask
         return [
@@ -211,9 +211,7 @@ def by_ctc_alone(
             else NOTHING_SAID
             for row in rows
         ]
-    texts = [batch.paths[row.entry].spikes.tokens for row in rows]
-    scores = batch.scorer.score(np.array([row.entry for row in rows]), texts)
-    return [RowResult(text, float(score)) for text, score in zip(texts, scores, strict=True)]
+    return score_again(batch, rows, [batch.paths[row.entry].spikes.tokens for row in rows])
 
 
 def limits_of(batch: EncodedBatch, rows: Sequence[DecoderRow]) -> Limits:

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from turnout.audio.features import SAMPLE_RATE
 from turnout.audio.waveform import Waveform
 from turnout.config import TranscriptionOptions, VocabularyConfig
 from turnout.config.plain import to_plain
@@ -149,8 +148,6 @@ def source_of(clip: Clip, reader: ClipReader) -> Path | Waveform:
         recording = reader.recording(clip)
     except AudioError:
         return Path(clip.path)  # the transcriber says what is wrong with it
-    first = round(clip.start * SAMPLE_RATE)
-    samples = recording.samples[first : first + max(round(clip.duration * SAMPLE_RATE), 1)]
     # A copy: a view would keep the whole recording in memory until the clip is through. The rate
     # is the file's: it takes part in measuring the bandwidth.
-    return Waveform(samples.copy(), recording.native_rate)
+    return Waveform(recording.samples[clip.place].copy(), recording.native_rate)
