@@ -5,8 +5,19 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
-from turnout.config import DecoderConfig, EncoderConfig, ModelConfig, RoutingConfig, preset
+from turnout.audio.features import SAMPLE_RATE, num_frames
+from turnout.config import (
+    DecoderConfig,
+    EncoderConfig,
+    FeatureConfig,
+    ModelConfig,
+    RoutingConfig,
+    preset,
+)
+from turnout.errors import ConfigError
 from turnout.experts.bank import ExpertBank
 from turnout.guidance import Guide
 from turnout.model.build import build_model
@@ -77,7 +88,13 @@ def banks(module: torch.nn.Module) -> list[ExpertBank]:
     [
         {},
         {"subsampling": "stack4", "positions": "sinusoidal", "block": "transformer"},
-        {"subsampling": "conv2", "positions": "learned", "left_context": 5, "right_context": 2},
+        {
+            "subsampling": "conv2",
+            "positions": "learned",
+            "max_frames": 1501,
+            "left_context": 5,
+            "right_context": 2,
+        },
         {"subsampling": "conv2d4", "subsampling_channels": 6},
     ],
 )
@@ -249,3 +266,54 @@ def test_the_published_omni_router_shape() -> None:
     )
     assert round(total / 1e6) == 613
     assert round((total - idle) / 1e6) == 210
+
+
+@pytest.mark.parametrize("kind", ["dense", "hybrid"])
+@pytest.mark.parametrize("left", [0, 3])
+def test_the_bandwidth_token_guides_every_frame_however_short_the_context(
+    kind: str, left: int
+) -> None:
+    speech = model(kind, block="transformer", left_context=left, right_context=1)
+    batch = inputs([360], [7], 360, 16) | {"encoder_guide": torch.zeros(1, dtype=torch.int64)}
+    hidden = [
+        run(speech, **{**batch, "bandwidth": torch.tensor([bandwidth])})[0].hidden[0]
+        for bandwidth in (0, 1)
+    ]
+    changed = (hidden[0] - hidden[1]).abs().amax(dim=-1)
+    assert len(changed) == 90 and (changed > 1e-4).all()
+
+
+def test_what_lies_beyond_a_limited_context_changes_nothing() -> None:
+    """Not through the bandwidth token either, which every frame sees."""
+    speech = model("dense", block="transformer", subsampling="stack4", left_context=3)
+    batch = inputs([360], [7], 360, 16)
+    other = {**batch, "log_mel": batch["log_mel"].clone()}
+    other["log_mel"][:, :40] = 0.0  # ten hidden frames; two layers reach six back
+    before, after = (run(speech, **each)[0].hidden[0] for each in (batch, other))
+    torch.testing.assert_close(before[16:], after[16:], rtol=1e-5, atol=1e-5)
+    assert (before[15] - after[15]).abs().max() > 1e-4
+
+
+@pytest.mark.parametrize("subsampling", ["conv2", "stack4", "conv4"])
+def test_learned_positions_hold_a_whole_window(subsampling: str) -> None:
+    needed = 1501 if subsampling == "conv2" else 751
+    speech = model("dense", subsampling=subsampling, positions="learned", max_frames=needed)
+    assert speech.config.window_hidden_frames == needed
+    mask = torch.ones((1, 3000), dtype=torch.bool)
+    with torch.no_grad():
+        zero = torch.zeros(1, dtype=torch.int64)
+        encoded = speech.encode(torch.zeros(1, 3000, 80), mask, zero, zero)
+    assert encoded.hidden.shape[1] == needed - 1
+    with pytest.raises(ConfigError, match=f"encoder.max_frames is {needed - 1}: a window of 30 s"):
+        config("dense", subsampling=subsampling, positions="learned", max_frames=needed - 1)
+
+
+@given(st.floats(0.001, 100), st.sampled_from(["kaldi", "whisper"]), st.booleans())
+def test_no_window_has_more_frames_than_its_configuration_says(
+    seconds: float, kind: str, token: bool
+) -> None:
+    normalization = "whisper" if kind == "whisper" else "none"
+    features = FeatureConfig(kind=kind, normalization=normalization)  # type: ignore[arg-type]
+    shape = ModelConfig(features=features, window_seconds=seconds, bandwidth_token=token)
+    frames = num_frames(round(seconds * SAMPLE_RATE), features)
+    assert -(-frames // 4) + token <= shape.window_hidden_frames <= -(-(frames + 1) // 4) + token

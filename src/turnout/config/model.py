@@ -1,6 +1,7 @@
 """The shape of a model: features, vocabulary, encoder, decoder, routing. No torch here."""
 
 from dataclasses import dataclass, field
+from math import inf
 from typing import Literal
 
 from turnout.config.bounds import at_least, require
@@ -8,6 +9,8 @@ from turnout.guidance import ExpertMap, Guide
 
 FEWEST_TOKENS = 8
 """The decoder's prompt, a few of text, and the end."""
+FRAMES_PER_SECOND = 100
+"""Of the features, whose hop is 10 ms."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,11 +118,13 @@ class EncoderConfig:
     positions: Literal["rotary", "sinusoidal", "whisper", "learned"] = "rotary"
     """'sinusoidal': added, interleaved; 'whisper': added, halves; 'learned': up to max_frames."""
     max_frames: int = 1500
-    """Longest input in hidden frames where positions are 'learned' or 'whisper'."""
+    """Longest input in hidden frames, the bandwidth token included, where positions are 'learned':
+    at least those of the model's window."""
     conv_kernel: int = 15
     """Conformer only: width of the depthwise convolution, odd, in hidden frames."""
     left_context: int | None = None
-    """Hidden frames that attention sees to the left; unlimited by default."""
+    """Hidden frames that attention sees to the left, and the bandwidth token before them all;
+    unlimited by default."""
     right_context: int | None = None
     """Hidden frames that attention sees to the right; unlimited by default."""
     dropout: float = 0.1
@@ -228,7 +233,16 @@ class ModelConfig:
         if self.decoder.num_layers:
             check_stack("decoder", self.decoder, self.encoder.d_model)
         require(self.ctc or self.decoder.num_layers > 0, "a model needs a CTC head or a decoder")
-        require(self.window_seconds > 0, "window_seconds must be above 0")
+        require(0 < self.window_seconds < inf, "window_seconds must be above 0, and finite")
+        if self.encoder.positions == "learned":
+            check_positions(self)
+
+    @property
+    def window_hidden_frames(self) -> int:
+        """Hidden frames of the longest input: the window's, and the bandwidth token."""
+        # Kaldi's features round half a hop up, Whisper's leave it out.
+        frames = max(int(self.window_seconds * FRAMES_PER_SECOND + 0.5), 1)
+        return -(-frames // self.encoder.subsampling_factor) + self.bandwidth_token
 
     def expert_map(self, routing: RoutingConfig) -> ExpertMap:
         """Which guidance selects which expert (or group) under `routing`."""
@@ -237,6 +251,18 @@ class ModelConfig:
             languages=self.vocabulary.languages,
             target_languages=self.vocabulary.all_languages,
         )
+
+
+def check_positions(model: ModelConfig) -> None:
+    """Raise ConfigError where the window has more hidden frames than positions can be learned."""
+    needed = model.window_hidden_frames
+    token = ", the bandwidth token among them" if model.bandwidth_token else ""
+    require(
+        needed <= model.encoder.max_frames,
+        f"encoder.max_frames is {model.encoder.max_frames}: a window of {model.window_seconds:g} s "
+        f"has {needed} hidden frames{token}, each with a learned position: raise it to {needed}, "
+        "or take a shorter window_seconds",
+    )
 
 
 def check_stack(name: str, stack: EncoderConfig | DecoderConfig, d_model: int) -> None:

@@ -150,7 +150,9 @@ class Encoder(nn.Module):
         kind = self.config.positions
         hidden = self.dropout(with_positions(hidden, index, kind, self.positions))
         rotary = index if kind == "rotary" else None
-        attention_mask = context_mask(mask, self.config.left_context, self.config.right_context)
+        guides = int(self.bandwidth is not None)
+        left, right = self.config.left_context, self.config.right_context
+        attention_mask = context_mask(mask, left, right, guides)
         decisions: list[Routing | None] = []
         for block, routers in zip(self.blocks, self.router_of, strict=True):
             routes = routes_of(self.routers, routers, guide)

@@ -177,9 +177,15 @@ class ConvolvedSpectrogram(nn.Module):
 
 
 def context_mask(
-    frame_mask: Bool[Tensor, "batch frames"], left: int | None, right: int | None
+    frame_mask: Bool[Tensor, "batch frames"],
+    left: int | None,
+    right: int | None,
+    guides: int = 0,
 ) -> Bool[Tensor, "batch 1 #queries frames"]:
-    """Which frames each frame may attend to: the valid ones, inside its context where limited."""
+    """Which frames each frame may attend to: the valid ones, inside its context where limited.
+
+    The first `guides` are tokens, which every frame sees, however far behind it they lie.
+    """
     mask = frame_mask[:, None, None, :]
     if left is None and right is None:
         return mask
@@ -187,7 +193,9 @@ def context_mask(
     ahead = index[None, :] - index[:, None]
     near = torch.ones_like(ahead, dtype=torch.bool)
     if left is not None:
-        near = near & (ahead >= -left)
+        # A token sees tokens alone, or it would carry the first frames to every later one.
+        token = index < guides
+        near = torch.where(token[:, None], token[None, :], (ahead >= -left) | token[None, :])
     if right is not None:
         near = near & (ahead <= right)
     # Padding far behind the last frame would have nothing to attend to, and a softmax of nothing
