@@ -194,8 +194,8 @@ def context_mask(
     near = torch.ones_like(ahead, dtype=torch.bool)
     if left is not None:
         # A token sees tokens alone, or it would carry the first frames to every later one.
-        token = index < guides
-        near = torch.where(token[:, None], token[None, :], (ahead >= -left) | token[None, :])
+        token = index < guides  # and no torch.where: ONNX Runtime has none of booleans
+        near = ((ahead >= -left) & ~token[:, None]) | token[None, :]
     if right is not None:
         near = near & (ahead <= right)
     # Padding far behind the last frame would have nothing to attend to, and a softmax of nothing
