@@ -203,6 +203,11 @@ class VocabularyConfig:
         targets = (target for _, target in self.translations)
         return tuple(dict.fromkeys((*self.languages, *targets)))
 
+    @property
+    def only_language(self) -> str | None:
+        """The spoken language where there is but one: nobody has to find it."""
+        return self.languages[0] if len(self.languages) == 1 else None
+
     def targets_of(self, language: str) -> tuple[str, ...]:
         """Languages that speech in `language` is translated to."""
         return tuple(target for source, target in self.translations if source == language)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from turnout.audio.features import HOP_SAMPLES, SAMPLE_RATE
 from turnout.config import JoinConfig
 from turnout.corpora.clips import Clip
+from turnout.text.spacing import joined_text
 
 LONGEST_EDGE = 0.6
 """Seconds of silence before the first and after the last word, at most."""
@@ -30,8 +31,6 @@ OUTLIER_SHARE = 0.005
 """Of the loudness on either side that is ignored, so that a click does not hold a clip open."""
 QUIET_SHARE = 0.1
 """Of the frames that are taken for background."""
-SEPARATORS = {"zh": "", "ja": "", "th": ""}
-"""Between the words of languages that write none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,11 +83,6 @@ def joining_of(clips: tuple[int, ...], config: JoinConfig, rng: np.random.Genera
         gaps=(float(lead), *pauses.tolist(), float(tail)),
         silent=bool(rng.random() < config.silent_pauses),
     )
-
-
-def joined_text(texts: Sequence[str], language: str) -> str:
-    """The words as one text."""
-    return SEPARATORS.get(language, " ").join(texts)
 
 
 def joined_translations(clips: Sequence[Clip]) -> dict[str, str]:

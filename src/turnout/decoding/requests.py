@@ -92,7 +92,8 @@ class Hypothesis:
 
     task: Task
     language: str | None
-    """Of the text: the spoken or the target language; None where a CTC-only model was not told."""
+    """Of the text: the spoken or the target language; None where a CTC-only model of several
+    was not told."""
     tokens: tuple[int, ...]
     """Ids of the text alone: no prompt, no end."""
     text: str
@@ -112,7 +113,8 @@ class Decoded:
     """The answer for one utterance."""
 
     language: str | None
-    """Spoken: given, or found by the decoder; None where a CTC-only model was not told."""
+    """Spoken: given, the model's only one, or found by the decoder; None where a CTC-only model of
+    several was not told."""
     hypotheses: tuple[Hypothesis, ...]
     """One per task, in the request's order; none where there is an error."""
     error: TurnoutError | None = None
@@ -245,8 +247,5 @@ def row_guidance(
 
 
 def known_language(request: Request, config: ModelConfig) -> str | None:
-    """The language that was given, or the decoder's only one; None where it is to be found."""
-    languages = config.vocabulary.languages
-    if request.language is None and config.decoder.num_layers and len(languages) == 1:
-        return languages[0]
-    return request.language
+    """The language that was given, or the model's only one; None where it is to be found."""
+    return request.language or config.vocabulary.only_language

@@ -2,6 +2,7 @@
 in words or in characters."""
 
 import re
+from collections.abc import Iterable
 
 UNSPACED = frozenset(
     (
@@ -26,3 +27,8 @@ def spaced(language: str | None) -> bool:
     does one that is not known."""
     code, *rest = re.split("[-_]", (language or "").lower())
     return code not in UNSPACED or LATIN in rest
+
+
+def joined_text(texts: Iterable[str], language: str | None) -> str:
+    """The texts as one, with a space between them where the language has spaces."""
+    return (" " if spaced(language) else "").join(texts)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Literal, get_args
 
 from turnout.errors import UsageError
+from turnout.text.spacing import spaced
 from turnout.text.transcript import Segment, Transcript, Word
 
 Format = Literal["txt", "vtt", "srt", "tsv", "json"]
@@ -91,13 +92,14 @@ def entry(segment: Segment) -> dict[str, Any]:
     if segment.avg_logprob is not None:
         content["avg_logprob"] = segment.avg_logprob
     if segment.words:
-        content["words"] = [word_entry(word) for word in segment.words]
+        space = " " if spaced(segment.language) else ""
+        content["words"] = [word_entry(word, space) for word in segment.words]
     return content
 
 
-def word_entry(word: Word) -> dict[str, Any]:
+def word_entry(word: Word, space: str) -> dict[str, Any]:
     """One word, with the space before it, and the model's confidence where it is known."""
-    content: dict[str, Any] = {"word": f" {word.word}", "start": word.start, "end": word.end}
+    content: dict[str, Any] = {"word": space + word.word, "start": word.start, "end": word.end}
     if word.probability is not None:
         content["probability"] = word.probability
     return content

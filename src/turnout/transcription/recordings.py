@@ -20,6 +20,7 @@ from turnout.decoding.requests import (
 )
 from turnout.errors import Cancelled, TurnoutError
 from turnout.guidance import Task
+from turnout.text.spacing import joined_text, spaced
 from turnout.text.transcript import Segment, Transcript
 from turnout.transcription.segments import AudioSegment, AudioSegments, IsCancelled
 
@@ -52,12 +53,13 @@ class TranscriptBuilder:
         return replace(first, translation=rest[0]) if rest else first
 
     def _of_task(self, task: Task, audio: AudioSegments, language: str | None) -> Transcript:
-        segments = fitting(self._segments[task], most_characters(audio.duration_seconds))
+        found = self._segments[task]
         stated = self._options.target_language if task is Task.TRANSLATE else language
-        written = next((segment.language for segment in segments), None)
+        written = next((segment.language for segment in found), None) or stated
+        segments = fitting(found, most_characters(audio.duration_seconds), written)
         return Transcript(
-            text=" ".join(segment.text for segment in segments),
-            language=written or stated,
+            text=joined_text((segment.text for segment in segments), written),
+            language=written,
             task=task,
             duration_seconds=audio.duration_seconds,
             bandwidth=audio.bandwidth,
@@ -66,16 +68,16 @@ class TranscriptBuilder:
         )
 
 
-def fitting(segments: Sequence[Segment], most: int) -> list[Segment]:
-    """Those whose texts, joined, have at most so many characters.
+def fitting(segments: Sequence[Segment], most: int, language: str | None) -> list[Segment]:
+    """Those whose texts, joined as their language is, have at most so many characters.
 
     Decoding holds every segment to its share; only one of less than a second may exceed it, and is
     left out where the others leave nothing of theirs.
     """
     found: list[Segment] = []
-    used = 0
+    used, seam = 0, int(spaced(language))
     for segment in segments:
-        after = used + bool(used) + len(segment.text)
+        after = used + seam * bool(used) + len(segment.text)
         if after <= most:
             used = after
             found.append(replace(segment, id=len(found)))
@@ -114,11 +116,11 @@ class OpenRecording:
         is_cancelled: IsCancelled | None = None,
     ) -> None:
         self.result: Transcript | TurnoutError | None = None
-        self.language = options.stated_language
+        self.language = options.stated_language or config.vocabulary.only_language
         self._options = options
         self._search = DecodingOptions.of(options)
         self._is_cancelled = is_cancelled
-        self._findable = config.decoder.num_layers > 0 and len(config.vocabulary.languages) > 1
+        self._findable = config.decoder.num_layers > 0
         self._builder = TranscriptBuilder(options)
         self._waiting = 0
         self._audio: AudioSegments | None = None

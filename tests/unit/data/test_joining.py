@@ -97,6 +97,7 @@ def test_texts_and_translations_are_joined(tmp_path: Path) -> None:
     pair = [clips[0], clips[3]]
     assert joined_text([clip.text for clip in pair], "es") == "uno dos"
     assert joined_translations(pair) == {"en": "one two"}
+    assert joined_text(["今天", "好"], "yue-Hant") == joined_text(["今天", "好"], "zh") == "今天好"
     untranslated = type(clips[0])(**{**vars(clips[0]), "translations": {}})
     assert joined_translations([clips[0], untranslated]) == {}
 

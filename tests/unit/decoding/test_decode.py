@@ -132,6 +132,11 @@ def test_ctc_alone(options: DecodingOptions) -> None:
     assert decoded[0].language is None and decoded[0].hypotheses[0].language is None
     told = run(SCRIPTS[:1], options, Request(language="ar"), config)
     assert told[0].language == told[0].hypotheses[0].language == "ar"
+    only = replace(
+        config, vocabulary=replace(config.vocabulary, languages=("ar",), translations=())
+    )
+    known = run(SCRIPTS[:1], options, Request(), only)
+    assert known[0].language == known[0].hypotheses[0].language == "ar"
     for refused in run(SCRIPTS, options, Request(tasks=BOTH), config):
         assert "does not translate" in str(refused.error)
 

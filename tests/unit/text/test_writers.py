@@ -62,6 +62,13 @@ def test_json_is_whispers() -> None:
     assert "words" not in content["segments"][1]
 
 
+def test_words_have_a_space_before_them_where_their_language_has_spaces() -> None:
+    words = tuple(Word(start=at, end=at + 0.1, word=word) for at, word in [(0, "今天"), (1, "好")])
+    segment = Segment(id=0, start=0.0, end=1.1, text="今天好", words=words, language="zh")
+    content = json.loads(render(transcript((segment,), language="zh"), "json"))
+    assert [word["word"] for word in content["segments"][0]["words"]] == ["今天", "好"]
+
+
 def test_json_holds_the_translation() -> None:
     german = transcript(
         (Segment(id=0, start=0.5, end=1.0, text="fünf"),), language="de", task=Task.TRANSLATE

@@ -154,6 +154,19 @@ def test_ctc_alone_reports_no_language_and_waits_for_none() -> None:
     assert len(decoder.batches[0]) == 4
 
 
+@pytest.mark.parametrize("layers", [0, 2])
+@pytest.mark.parametrize(
+    "sound", [tone(3.0), np.zeros(16_000, np.float32)], ids=["tone", "silence"]
+)
+def test_a_model_of_one_language_says_it_whatever_it_hears(layers: int, sound: np.ndarray) -> None:
+    vocabulary = replace(CONFIG.vocabulary, languages=("zh",), translations=())
+    config = replace(CONFIG, vocabulary=vocabulary, decoder=DecoderConfig(num_layers=layers))
+    decoder = Decoder()
+    (result,) = run([wav(sound)], decoder, config)
+    assert isinstance(result, Transcript) and result.language == "zh"
+    assert {segment.language for segment in result.segments} <= {"zh"}
+
+
 def test_the_bandwidth_is_measured_once_and_forced() -> None:
     # noise up to 8 kHz at first, then a tone: were it measured again, it would change
     samples = np.concatenate((np.random.default_rng(0).normal(size=48_000) * 0.1, tone(9.0)))

@@ -15,23 +15,23 @@ from turnout.transcription.recordings import TranscriptBuilder, segment_of
 from turnout.transcription.segments import AudioSegment, AudioSegments
 
 
-def compose(times: list[float], texts: list[str]) -> Transcript:
+def compose(times: list[float], texts: list[str], language: str = "ar") -> Transcript:
     """Of segments between these times, each with the same text as transcript and translation."""
     draft = TranscriptBuilder(TranscriptionOptions(task="both"))
     for (start, end), text in zip(pairwise(times), texts, strict=True):
         hypotheses = (
-            Hypothesis(task=task, language="ar", tokens=(400,), text=text, log_prob=-1.0)
+            Hypothesis(task=task, language=language, tokens=(400,), text=text, log_prob=-1.0)
             for task in Task
         )
         draft.add(
             AudioSegment(start, end, None, 1),
-            Decoded(language="ar", hypotheses=tuple(hypotheses)),
+            Decoded(language=language, hypotheses=tuple(hypotheses)),
         )
     samples = np.zeros(round(times[-1] * 16_000), np.float32)
     recording = open_recording(Waveform(samples, 16_000))
     audio = AudioSegments(recording, model_config(), Bandwidth.WIDEBAND)
     assert len(list(audio)) == 1
-    return draft.transcript(audio, "ar")
+    return draft.transcript(audio, language)
 
 
 def test_full_segments_and_a_short_one_after_them() -> None:
@@ -50,6 +50,23 @@ def test_a_short_segment_has_what_the_others_leave(short: str) -> None:
     transcript = compose([0.0, 4.0, 7.0, 7.2], texts)
     assert [segment.text for segment in transcript.segments] == texts
     assert transcript.text == " ".join(texts)
+
+
+@pytest.mark.parametrize(
+    ("language", "text"),
+    [
+        ("zh", "今天天气很好"),
+        ("ja", "今天天气很好"),
+        ("th-TH", "今天天气很好"),
+        ("ko", "今天 天气 很好"),
+    ],
+)
+def test_segments_are_joined_as_their_language_is_written(language: str, text: str) -> None:
+    transcript = compose([0.0, 1.0, 2.0, 3.0], ["今天", "天气", "很好"], language)
+    assert transcript.translation is not None
+    assert transcript.text == transcript.translation.text == text
+    full = compose([0.0, 1.0, 2.0], ["好" * 25, "好" * 25], language)
+    assert len(full.text) == (49 if " " in text else 50) or len(full.segments) == 1
 
 
 def test_no_word_ends_behind_its_segment() -> None:
