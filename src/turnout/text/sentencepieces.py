@@ -3,31 +3,18 @@
 Nothing here knows of audio or models.
 """
 
-import io
-import tempfile
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 import sentencepiece
 from numpy.typing import NDArray
 
 from turnout.config import VocabularyConfig
-from turnout.errors import ConfigError, GuidanceError, ModelFolderError
+from turnout.errors import GuidanceError, ModelFolderError
 from turnout.guidance import Guidance, Task
-
-SPACE = "\u2581"  # how sentencepiece writes a space inside pieces
-FIRST_TASK, FIRST_LANGUAGE, FIRST_BYTE = 4, 16, 64
-"""Ids; bytes come later where there are more than 48 languages."""
-BLANK, UNKNOWN, START, END = "<|blank|>", "<|unknown|>", "<|start|>", "<|end|>"
-NEUTRAL = "notask"
-LONGEST_PIECE = 24
-LONGEST_WORD = 256  # sentencepiece leaves out lines of more than 4192 bytes
-MOST_SEED_WORDS = 100_000
-MOST_SEEDS = 1_000_000
+from turnout.text.pieces import NEUTRAL, SPACE, train_pieces
 
 
 @dataclass(frozen=True)
@@ -183,111 +170,3 @@ class SentencePieceTokenizer:
         target = guidance.target_language if translating else guidance.language
         task = self.task(guidance.task if task_token else None)
         return [self.start, self.language(guidance.language), task, self.language(target)]
-
-
-def train_pieces(texts: Iterable[str], vocabulary: VocabularyConfig) -> bytes:
-    """A unigram model whose candidate pieces include every whole word.
-
-    sentencepiece's own candidates are substrings shared by several words, so that a small corpus
-    would spell its words; byte pairs spend the vocabulary on steps towards a word.
-    """
-    split = (text.replace(SPACE, " ").split() for text in texts)
-    words = Counter(word[:LONGEST_WORD] for found in split for word in found)
-    reserved = FIRST_TASK + len(reserved_symbols(vocabulary.all_languages)) + 256
-    room = vocabulary.size - reserved
-    if not words:
-        raise ConfigError("the tokenizer needs texts to learn from, and all of them are empty")
-    if room < 2:
-        raise ConfigError(
-            f"vocabulary.size is {vocabulary.size}: reserved ids and bytes alone need "
-            f"{reserved}, so take at least {reserved + 32}"
-        )
-    words = of_common_characters(words, room // 2)
-    output = io.BytesIO()
-    with tempfile.TemporaryDirectory() as folder:
-        seeds = Path(folder) / "seeds.tsv"
-        seeds.write_text(
-            "".join(f"{piece}\t{weight}\n" for piece, weight in candidates(words)), encoding="utf-8"
-        )
-        try:
-            sentencepiece.SentencePieceTrainer.Train(
-                sentence_iterator=repeated(words),
-                model_writer=output,
-                seed_sentencepieces_file=str(seeds),
-                vocab_size=vocabulary.size,
-                **FIXED,
-                control_symbols=reserved_symbols(vocabulary.all_languages),
-            )
-        except RuntimeError as error:
-            raise ConfigError(f"the tokenizer cannot be trained: {error}") from error
-    # The model file records where its seeds lay: keep it the same from run to run.
-    place = str(seeds).encode()
-    return output.getvalue().replace(place, b"-" * len(place))
-
-
-FIXED = {
-    "model_type": "unigram",
-    "byte_fallback": True,
-    # the defaults rewrite characters and collapse spaces
-    "normalization_rule_name": "identity",
-    "remove_extra_whitespaces": False,
-    "hard_vocab_limit": False,
-    "max_sentencepiece_length": LONGEST_PIECE,
-    "character_coverage": 1.0,
-    "pad_id": 0,
-    "unk_id": 1,
-    "bos_id": 2,
-    "eos_id": 3,
-    "pad_piece": BLANK,
-    "unk_piece": UNKNOWN,
-    "bos_piece": START,
-    "eos_piece": END,
-    "num_threads": 1,
-    "minloglevel": 2,
-}
-
-
-def reserved_symbols(languages: Sequence[str]) -> list[str]:
-    """Control symbols in the order of their ids, from FIRST_TASK to below FIRST_BYTE, or as far
-    beyond as the languages need."""
-    names = [*(task.value for task in Task), NEUTRAL]
-    names += [f"reserved{i}" for i in range(FIRST_TASK + len(names), FIRST_LANGUAGE)]
-    names += languages
-    names += [f"reserved{i}" for i in range(FIRST_TASK + len(names), FIRST_BYTE)]
-    return [f"<|{name}|>" for name in names]
-
-
-def candidates(words: Counter[str]) -> list[tuple[str, int]]:
-    """Whole words and their substrings, weighted by occurrences times length."""
-    weights: Counter[str] = Counter()
-    for bare, count in words.most_common(MOST_SEED_WORDS):
-        word = SPACE + bare
-        for first in range(len(word)):
-            for last in range(first + 2, min(len(word), first + LONGEST_PIECE) + 1):
-                weights[word[first:last]] += count * (last - first)
-        if len(word) <= LONGEST_PIECE:
-            weights[word] += count * len(word)
-    return weights.most_common(MOST_SEEDS)
-
-
-def of_common_characters(words: Counter[str], most_characters: int) -> Counter[str]:
-    """The words without their rare characters, which bytes spell: each character costs a piece."""
-    counts: Counter[str] = Counter()
-    for word, count in words.items():
-        for character in word:
-            counts[character] += count
-    if len(counts) <= most_characters:
-        return words
-    kept = {character for character, _ in counts.most_common(most_characters)}
-    reduced: Counter[str] = Counter()
-    for word, count in words.items():
-        reduced["".join(c for c in word if c in kept)] += count
-    return Counter({word: count for word, count in reduced.items() if word})
-
-
-def repeated(words: Counter[str]) -> Iterable[str]:
-    """Each word as often as it occurs (at most a thousand times), for sentencepiece to count."""
-    scale = max(1, words.most_common(1)[0][1] // 1000)
-    for word, count in words.items():
-        for _ in range(max(1, count // scale)):
-            yield word

@@ -105,7 +105,10 @@ def build_trainer(
 ) -> Trainer:
     """Data, model and optimizer, the weights random."""
     # As many rows as the tokenizer has ids: fewer than were asked for, where texts are few.
-    vocabulary = dataclasses.replace(config.model.vocabulary, size=tokenizer.size)
+    asked = config.model.vocabulary
+    if tokenizer.size < asked.size:
+        say(f"the tokenizer has {tokenizer.size} ids of the {asked.size} that it may have")
+    vocabulary = dataclasses.replace(asked, size=tokenizer.size)
     shape = dataclasses.replace(config.model, vocabulary=vocabulary)
     loader = Loader(
         config.data,
