@@ -39,6 +39,15 @@ def shown(value: object) -> str:
     return text if len(text) <= LONGEST_SHOWN else f"{text[: LONGEST_SHOWN - 3]}..."
 
 
+def one_line(text: str) -> str:
+    """The text with what a terminal would obey, or not show, escaped: a file's name may hold line
+    ends, colours, and marks that turn the order of letters round."""
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape", "replace").decode()
+        for letter in text
+    )
+
+
 class TurnoutError(Exception):
     """Base of all errors that turnout raises on purpose; `exit_status` is the command line's."""
 

@@ -14,7 +14,7 @@ EXAMPLES = sorted(
     for path in (Path(__file__).resolve().parents[2] / "examples").iterdir()
     if path.suffix != ".json"
 )
-VOCABULARY = ("config/", "guidance.py", "errors.py")
+VOCABULARY = ("config/", "guidance.py", "errors.py", "text/spacing.py")
 """What words mean everywhere; nobody needs to open them to follow the work."""
 FILES = [
     "transcription/transcriber.py",  # what Python calls

@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from cyclopts import App, CycloptsError, Parameter, UnusedCliTokensError
 
 from turnout.cli.options import refuse_fractions
-from turnout.cli.terminal import complain, forgive_encoding, open_closed_streams
+from turnout.cli.terminal import complain, open_closed_streams, settle_encoding
 from turnout.errors import MissingExtra, TurnoutError, UsageError
 
 VERBS = {
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments; 130: interrupted."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     open_closed_streams()
-    forgive_encoding()
+    settle_encoding()
     try:
         status = _run(build_app(), named_stdin(words))
         sys.stdout.flush()
@@ -84,8 +84,8 @@ def require_extra(words: Sequence[str]) -> None:
 
 
 def named_stdin(words: list[str]) -> list[str]:
-    """The words of `transcribe` with `-`, which the parser takes for an option, as a path."""
-    if words[:1] != ["transcribe"]:
+    """The words of a verb that hears, with `-`, which the parser takes for an option, as a path."""
+    if words[:1] not in (["transcribe"], ["inspect"]):
         return words
     return [STDIN if word == "-" else word for word in words]
 

@@ -6,12 +6,22 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from turnout.cli.options import MODEL, ModelOptions, RecordingPath, check_targets, transcriber_of
+from turnout.cli.options import (
+    MODEL,
+    ModelOptions,
+    RecordingPath,
+    check_targets,
+    transcriber_of,
+    unnameable,
+    with_refused,
+    without,
+)
 from turnout.cli.terminal import note, show, write_each
 from turnout.config.transcription import TaskName, TranscriptionOptions
 from turnout.files import write_whole
 
 SUMMARY = "routing.json"
+LONGEST_ENDING = ".routing-999.png"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +53,7 @@ def inspect(
         Folder for the files.
     """
     check_targets(audio, output, (".routing.png", ".routing.json"), (SUMMARY,))
+    refused = unnameable(audio, output, (".routing.json", LONGEST_ENDING))
     from turnout.inspection.picture import draw, pages
     from turnout.inspection.record import Layout, RoutingRecord
     from turnout.inspection.report import record_json, statistics_json, statistics_table
@@ -52,7 +63,8 @@ def inspect(
     transcriber = transcriber_of(model)
     config = transcriber.backend.config
     layout = Layout.of(config)
-    results = inspect_files(transcriber, audio, options)
+    heard = inspect_files(transcriber, without(refused, audio), options)
+    results = with_refused(audio, refused, heard)
     records: list[RoutingRecord] = []
 
     def write(path: Path, record: RoutingRecord) -> None:

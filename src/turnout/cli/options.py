@@ -1,15 +1,18 @@
 """What the arguments of several verbs share, and what is checked of them before any work."""
 
-from collections.abc import Iterator, Sequence
+import errno
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args
 
 from cyclopts import App, Parameter, Token
 from cyclopts.argument import ArgumentCollection
 
-from turnout.errors import UsageError
+from turnout.errors import StorageError, TurnoutError, UsageError
+from turnout.files import partial_of
 
 if TYPE_CHECKING:
     from turnout.transcription.transcriber import Transcriber
@@ -22,7 +25,8 @@ def recording_of(_kind: type, tokens: Sequence[Token]) -> Path:
     return Path(tokens[0].value)
 
 
-RECORDINGS = "Recordings: WAV, FLAC, OGG, MP3, AIFF, ..."
+T = TypeVar("T")
+RECORDINGS = "Recordings: WAV, FLAC, OGG, MP3, AIFF, ... '-' is stdin."
 RecordingPath = Annotated[
     Path, Parameter(name="AUDIO", help=RECORDINGS, required=True, converter=recording_of)
 ]
@@ -89,9 +93,13 @@ def check_targets(
 
     A recording is written to its stem with each of `endings`, all of them together to `more`.
     """
-    place = next(filter(Path.exists, (folder, *folder.parents)), None)
-    if place is not None and not place.is_dir():
+    if not endings:
+        return
+    place = existing(folder)
+    if not place.is_dir():
         raise UsageError(f"{place} is a file: a folder is needed")
+    if too_long(folder / "-"):
+        raise UsageError(f"{folder}: is too long for the file system: choose a shorter folder")
     owners: dict[Path, Path] = {}
     for path in audio:
         for ending in endings:
@@ -109,6 +117,59 @@ def check_targets(
                 f"{target} is one of the recordings and would be written over: choose another "
                 "folder with -o"
             )
+
+
+def unnameable(
+    audio: Sequence[Path], folder: Path, endings: Sequence[str]
+) -> dict[Path, StorageError]:
+    """The recordings of whose files one would have a name that is too long, each with its error:
+    found before it is decoded, while the others go on."""
+    return {
+        path: StorageError(
+            f"{path}: the name of its '{ending}' file would be too long for the file system: "
+            "rename the recording, or choose a shorter folder with -o"
+        )
+        for path in audio
+        for ending in endings
+        if too_long(folder / f"{path.stem}{ending}")
+    }
+
+
+def without(refused: Mapping[Path, StorageError], audio: Sequence[Path]) -> list[Path]:
+    """The recordings that are taken."""
+    return [path for path in audio if path not in refused]
+
+
+def with_refused(
+    audio: Sequence[Path], refused: Mapping[Path, StorageError], results: Iterable[T | TurnoutError]
+) -> Iterator[T | TurnoutError]:
+    """The results, with the errors in their places, in the order of the recordings."""
+    found = iter(results)
+    for path in audio:
+        yield refused[path] if path in refused else next(found)
+
+
+def existing(path: Path) -> Path:
+    """The path, or what there is of it."""
+    # Unlike pathlib's, it takes a name that is too long for one that is not there.
+    return next((place for place in (path, *path.parents) if os.path.exists(place)), Path())  # noqa: PTH110
+
+
+def too_long(path: Path) -> bool:
+    """Whether the file system takes no such name, or its partial file's, even once what lacks of
+    the folders above it is there."""
+    place = existing(path)
+    parts = path.relative_to(place).parts
+    return any(map(refuses_length, (path, partial_of(path), *(place / part for part in parts))))
+
+
+def refuses_length(path: Path) -> bool:
+    """Whether the file system, which is asked, finds a name or a path too long."""
+    try:
+        os.lstat(path)
+    except OSError as error:
+        return error.errno == errno.ENAMETOOLONG
+    return False
 
 
 def identities(paths: Sequence[Path]) -> Iterator[tuple[int, int]]:

@@ -3,6 +3,8 @@
 Knows no verb.
 """
 
+import codecs
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -10,8 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from turnout.errors import TurnoutError
+from turnout.errors import TurnoutError, one_line
 from turnout.progress import progress
+from turnout.text.writers import row
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -19,21 +22,37 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 WIDE = 220
 """Columns of a table that is written to a file or a pipe."""
+ESCAPED = "turnout.escaped"
+ANY_LETTERS = "é\u0641\u4e2d\U0001f600"
+"""Such as hardly any encoding but Unicode's has together."""
 
 
 def say(text: str) -> None:
     """A line on stdout."""
-    sys.stdout.write(text + "\n")
+    sys.stdout.write(one_line(text) + "\n")
+
+
+def say_text(head: str, text: str) -> None:
+    """A recording's text on stdout, in one line; marks that only direct letters are part of it."""
+    sys.stdout.write(one_line(head) + row(text) + "\n")
 
 
 def show(renderable: "RenderableType") -> None:
     """A table on stdout; where that is no terminal, wide enough that nothing is cut or folded."""
     from rich.console import Console
+    from rich.segment import Segment, Segments
 
     console = Console()
     if not console.is_terminal:
         console = Console(width=WIDE)
-    console.print(renderable, highlight=False)
+    # Its words come from corpora, and are escaped once they have their places: only line ends stay.
+    parts = console.render(renderable, console.options.update(highlight=False))
+    safe = [
+        Segment("\n".join(map(one_line, part.text.split("\n"))), part.style)
+        for part in parts
+        if not part.control
+    ]
+    console.print(Segments(safe), end="", soft_wrap=True)
 
 
 def note(text: str) -> None:
@@ -70,14 +89,6 @@ def write_each(
     return int(bool(failures))
 
 
-def one_line(text: str) -> str:
-    """The text with control characters escaped: a file's name must not write to the terminal."""
-    return "".join(
-        letter if letter.isprintable() else letter.encode("unicode_escape", "replace").decode()
-        for letter in text
-    )
-
-
 def open_closed_streams() -> None:
     """Let what goes to a stream that was closed (`>&-`) go nowhere.
 
@@ -88,12 +99,46 @@ def open_closed_streams() -> None:
             setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115
 
 
-def forgive_encoding() -> None:
-    """Let letters that the terminal cannot show become escapes, not errors."""
-    for stream in (sys.stdout, sys.stderr):
+def settle_encoding() -> None:
+    """Let no letter be an error: what is piped or redirected is UTF-8, as files are; a terminal
+    shows escapes for letters that its encoding lacks, which is said once."""
+    missing: list[str] = []
+
+    def escaped(error: UnicodeError) -> tuple[str | bytes, int]:
+        if not missing:
+            missing.append(sys.stdout.encoding)
+            complain(
+                f"warning: letters that this terminal's encoding, {sys.stdout.encoding}, lacks are "
+                "shown as escapes: write files with -o, or set PYTHONIOENCODING=utf-8"
+            )
+        return codecs.backslashreplace_errors(error)
+
+    codecs.register_error(ESCAPED, escaped)
+    logging.lastResort.setFormatter(OneLine())  # type: ignore[union-attr]
+    for stream, errors in ((sys.stdout, ESCAPED), (sys.stderr, "backslashreplace")):
         reconfigure = getattr(stream, "reconfigure", None)
-        if reconfigure is not None:
-            reconfigure(errors="backslashreplace")
+        if reconfigure is None:  # a caller put something in its place
+            continue
+        reconfigure(errors=errors)
+        if stream is sys.stdout and not stream.isatty() and lacks_letters(stream.encoding):
+            reconfigure(encoding="utf-8")
+
+
+class OneLine(logging.Formatter):
+    """Lines of the log, which may name files."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line."""
+        return one_line(super().format(record))
+
+
+def lacks_letters(encoding: str) -> bool:
+    """Whether there are letters that it cannot write."""
+    try:
+        ANY_LETTERS.encode(encoding)
+    except UnicodeEncodeError:
+        return True
+    return False
 
 
 @contextmanager

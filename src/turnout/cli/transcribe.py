@@ -8,13 +8,15 @@ from cyclopts import Parameter
 
 from turnout.cli.options import (
     MODEL,
-    RECORDINGS,
     ModelOptions,
     RecordingPath,
     check_targets,
     transcriber_of,
+    unnameable,
+    with_refused,
+    without,
 )
-from turnout.cli.terminal import complain, hushed_libraries, note, say, write_each
+from turnout.cli.terminal import complain, hushed_libraries, note, say_text, write_each
 from turnout.config.transcription import TaskName, TranscriptionOptions
 from turnout.files import write_whole
 from turnout.text.writers import FORMATS, Format, render
@@ -51,15 +53,17 @@ OPTIONS = TranscriptionOptions()
 
 
 def transcribe(
-    *audio: Annotated[RecordingPath, Parameter(help=f"{RECORDINGS} '-' is stdin.")],
+    *audio: RecordingPath,
     options: Annotated[TranscriptionOptions, Parameter(name="*")] = OPTIONS,
     output: OutputOptions = OUTPUT,
     model: ModelOptions = MODEL,
 ) -> int:
     """Write down what is said in recordings, or its translation, or both."""
-    if output.formats:
-        check_targets(audio, output.folder, endings_of(output, options.task))
-    results = transcriber_of(model).transcribe_files(audio, options)
+    endings = endings_of(output, options.task)
+    check_targets(audio, output.folder, endings)
+    refused = unnameable(audio, output.folder, endings)
+    heard = transcriber_of(model).transcribe_files(without(refused, audio), options)
+    results = with_refused(audio, refused, heard)
 
     def write(path: Path, transcript: "Transcript") -> None:
         for warning in transcript.warnings:
@@ -74,7 +78,7 @@ def transcribe(
 
 
 def endings_of(output: OutputOptions, task: TaskName) -> list[str]:
-    """Of all files that are written for a recording."""
+    """Of all files that are written for a recording; none where its text is printed."""
     endings = [f".{kind}" for kind in output.formats]
     if task == "both":
         endings += [f".translation.{kind}" for kind in output.formats if kind != "json"]
@@ -82,11 +86,10 @@ def endings_of(output: OutputOptions, task: TaskName) -> list[str]:
 
 
 def _print(path: Path, transcript: "Transcript", several: bool) -> None:
-    head = f"{path}: " if several else ""
-    say(head + transcript.text)
+    say_text(f"{path}: " if several else "", transcript.text)
     if transcript.translation is not None:
-        target = f"{path} [{transcript.translation.language}]: " if several else ""
-        say(target + transcript.translation.text)
+        head = f"{path} [{transcript.translation.language}]: " if several else ""
+        say_text(head, transcript.translation.text)
 
 
 def _write(path: Path, transcript: "Transcript", output: OutputOptions) -> None:

@@ -106,7 +106,12 @@ def decode_batch(batch: EncodedBatch) -> list[Decoded]:
     return [
         cancelled(language)
         if i in batch.cancelled
-        else Decoded(language=language, hypotheses=tuple(hypotheses[i]), error=errors[i])
+        else Decoded(
+            language=language,
+            hypotheses=tuple(hypotheses[i]),
+            error=errors[i],
+            expert_index=batch.experts(i, batch.utterances[i].request.tasks[0]),
+        )
         for i, language in enumerate(languages)
     ]
 

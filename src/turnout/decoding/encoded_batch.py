@@ -122,6 +122,11 @@ class EncodedBatch:
         assert self.encoded.ctc_log_probs is not None
         return self.encoded.ctc_log_probs[entry][self.sound_mask[entry]]
 
+    def experts(self, utterance: int, task: Task) -> NDArray[np.int64]:
+        """[routings, hidden frames]: the encoder's expert of each frame of an utterance's sound."""
+        entry = self.entries.find(utterance, task)
+        return self.encoded.expert_index[:, entry, self.sound_mask[entry]]
+
     def prompts(self, rows: Sequence[DecoderRow]) -> NDArray[np.int64]:
         """[rows, prompt]: what each row is forced to begin with."""
         task_token = self.config.task_token

@@ -120,6 +120,9 @@ class Decoded:
     error: TurnoutError | None = None
     """Why nothing was decoded: Cancelled, or GuidanceError for a request that this model cannot
     serve, or not for the language that was found."""
+    expert_index: NDArray[np.int64] | None = field(default=None, compare=False)
+    """[routings, hidden frames]: the encoder's expert of each frame of sound, in order of depth;
+    None where nothing was encoded."""
 
 
 def options_for_model(options: TranscriptionOptions, config: ModelConfig) -> TranscriptionOptions:

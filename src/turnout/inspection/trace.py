@@ -1,92 +1,119 @@
-"""A recording through a transcriber, once for its words and once for the expert of every frame.
+"""Recordings through a transcriber, with the expert that every frame took on its way to the text.
 
-Reads `Encoded.expert_index`, so any backend will do.
+Reads `Decoded.expert_index`, so any backend will do.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float32, Int64
 
 from turnout.audio.features import FRAME_SECONDS
+from turnout.config import ModelConfig
 from turnout.config.transcription import TranscriptionOptions
-from turnout.decoding.backend import Backend
-from turnout.errors import TurnoutError
+from turnout.decoding.requests import Decoded, options_for_model
+from turnout.errors import TurnoutError, one_line
 from turnout.guidance import Guidance, Task
 from turnout.inspection.record import Layout, RoutingRecord
 from turnout.text.transcript import Transcript
-from turnout.transcription.segments import AudioSegment
+from turnout.transcription.recordings import OpenRecording, OpenRecordings, Taken
 from turnout.transcription.transcriber import Transcriber
+
+
+@dataclass(frozen=True)
+class Part:
+    """What a segment did inside the encoder."""
+
+    start: float
+    """In seconds."""
+    log_mel: Float32[np.ndarray, "frames mels"]
+    """Of its sound alone."""
+    expert_index: Int64[np.ndarray, "feed_forwards hidden"]
 
 
 def inspect_files(
     transcriber: Transcriber, sources: Sequence[Path], options: TranscriptionOptions
 ) -> Iterator[RoutingRecord | TurnoutError]:
-    """The routing of each recording, in order, or why it could not be taken.
+    """The routing of each recording, in order, or why it could not be taken. Each is read and
+    encoded once.
 
     The task is to transcribe, with word times, whatever `options` say. Raises GuidanceError and
     UsageError for options that no recording could be served with.
     """
-    asked = replace(options, task="transcribe", word_timestamps=True)
-    for source, result in zip(sources, transcriber.transcribe_files(sources, asked), strict=True):
-        if isinstance(result, TurnoutError):
-            yield result
-            continue
-        try:
-            yield _record(transcriber, source, result, asked)
-        except TurnoutError as error:
-            yield error
+    config = transcriber.backend.config
+    asked = options_for_model(replace(options, task="transcribe", word_timestamps=True), config)
+    return _records(transcriber, sources, OpenRecordings(sources, asked, config))
 
 
-def _record(
-    transcriber: Transcriber, source: Path, transcript: Transcript, options: TranscriptionOptions
+def _records(
+    transcriber: Transcriber, sources: Sequence[Path], recordings: OpenRecordings
+) -> Iterator[RoutingRecord | TurnoutError]:
+    parts: dict[OpenRecording, list[Part]] = defaultdict(list)
+    names = iter(sources)
+    with closing(recordings):
+        while (batch := recordings.take()) or recordings.waiting:
+            answers = transcriber.decode([taken.utterance for taken in batch]) if batch else []
+            for taken, answer in zip(batch, answers, strict=True):
+                parts[taken.recording] += part_of(taken, answer)
+            recordings.give(batch, answers)
+            for recording, result in zip(
+                tuple(recordings.waiting), recordings.finished(), strict=False
+            ):
+                name, found = one_line(next(names).name), parts.pop(recording, [])
+                if isinstance(result, Transcript):
+                    yield record_of(name, result, found, transcriber.backend.config)
+                else:
+                    yield result
+
+
+def part_of(taken: Taken, answer: Decoded) -> list[Part]:
+    """The part that a segment's answer tells of, if any."""
+    if answer.expert_index is None:
+        return []
+    log_mel = taken.utterance.log_mel[: taken.utterance.frames]
+    return [Part(taken.segment.start, log_mel, answer.expert_index)]
+
+
+def record_of(
+    name: str, transcript: Transcript, parts: Sequence[Part], config: ModelConfig
 ) -> RoutingRecord:
-    """Raises AudioError, GuidanceError."""
-    audio = transcriber.listen(source, options, bandwidth=str(transcript.bandwidth))
-    guidance = Guidance(
-        bandwidth=transcript.bandwidth,
-        task=Task.TRANSCRIBE,
-        language=transcript.language,
-        target_language=transcript.language,
-    )
-    log_mel, expert_index = trace(transcriber.backend, audio, guidance)
+    """What became of a recording, with its parts laid out."""
+    log_mel, expert_index = laid_out(parts, config)
     return RoutingRecord(
-        name=source.name,
+        name=name,
         log_mel=log_mel,
         expert_index=expert_index,
-        guidance=guidance,
+        guidance=Guidance(
+            bandwidth=transcript.bandwidth,
+            task=Task.TRANSCRIBE,
+            language=transcript.language,
+            target_language=transcript.language,
+        ),
         transcript=transcript,
     )
 
 
-def trace(
-    backend: Backend, segments: Iterable[AudioSegment], guidance: Guidance
+def laid_out(
+    parts: Sequence[Part], config: ModelConfig
 ) -> tuple[Float32[np.ndarray, "frames mels"], Int64[np.ndarray, "feed_forwards hidden"]]:
-    """Log-mel and experts of a whole recording: each segment is encoded by itself, and the frames
-    of its sound are put where they belong in time.
+    """Log-mel and experts of a whole recording, each part where it belongs in time.
 
-    Between segments lie the least value there is, and experts -1.
+    Between them lie the least value there is, and experts -1.
     """
-    factor = backend.config.encoder.subsampling_factor
-    mels = backend.config.features.num_mels
-    placed = [
-        (round(segment.start / FRAME_SECONDS), segment.num_frames, segment.log_mel)
-        for segment in segments
-        if segment.log_mel is not None and segment.num_frames
-    ]
-    frames = max((first + count for first, count, _ in placed), default=0)
-    floor = min((float(log_mel.min(initial=0.0)) for *_, log_mel in placed), default=0.0)
+    factor, mels = config.encoder.subsampling_factor, config.features.num_mels
+    placed = [(round(part.start / FRAME_SECONDS), part) for part in parts]
+    frames = max((first + len(part.log_mel) for first, part in placed), default=0)
+    floor = min((float(part.log_mel.min(initial=0.0)) for part in parts), default=0.0)
     joined = np.full((frames, mels), floor, np.float32)
-    rows = len(Layout.of(backend.config).feed_forwards)
+    rows = len(Layout.of(config).feed_forwards)
     index = np.full((rows, -(-frames // factor)), -1, np.int64)
-    for first, count, log_mel in placed:
-        joined[first : first + count] = log_mel[:count]
-        # Each alone, at its own length: nothing but its own frames can have a say.
-        encoded = backend.encode(log_mel[None], np.ones((1, len(log_mel)), np.bool_), [guidance])
-        found = encoded.expert_index[:, 0, encoded.frame_mask[0]][:, : -(-count // factor)]
+    for first, part in placed:
+        joined[first : first + len(part.log_mel)] = part.log_mel
         # A segment may begin between two hidden frames: it is laid at the nearer, and cut to fit.
-        place = index[:, round(first / factor) :][:, : found.shape[1]]
-        place[:] = found[:, : place.shape[1]]
+        place = index[:, round(first / factor) :][:, : part.expert_index.shape[1]]
+        place[:] = part.expert_index[:, : place.shape[1]]
     return joined, index

@@ -4,6 +4,7 @@ Where files go and what they are called is the caller's affair.
 """
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from typing import Any, Literal, get_args
 
@@ -13,6 +14,9 @@ from turnout.text.transcript import Segment, Transcript, Word
 
 Format = Literal["txt", "vtt", "srt", "tsv", "json"]
 FORMATS: tuple[Format, ...] = get_args(Format)
+CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+ARROW = re.compile("-{2,}>")
+"""However long: a part of a longer one must not become one."""
 
 
 def render(transcript: Transcript, kind: Format) -> str:
@@ -25,7 +29,7 @@ def render(transcript: Transcript, kind: Format) -> str:
 
 def as_txt(transcript: Transcript) -> str:
     """One line per segment."""
-    return "".join(f"{line(segment)}\n" for segment in transcript.segments)
+    return "".join(f"{row(segment.text)}\n" for segment in transcript.segments)
 
 
 def as_srt(transcript: Transcript) -> str:
@@ -49,7 +53,7 @@ def as_vtt(transcript: Transcript) -> str:
 def as_tsv(transcript: Transcript) -> str:
     """Start and end in whole milliseconds, and the text."""
     rows = (
-        f"{milliseconds(segment.start)}\t{milliseconds(segment.end)}\t{line(segment)}\n"
+        f"{milliseconds(segment.start)}\t{milliseconds(segment.end)}\t{row(segment.text)}\n"
         for segment in transcript.segments
     )
     return "start\tend\ttext\n" + "".join(rows)
@@ -107,17 +111,17 @@ def word_entry(word: Word, space: str) -> dict[str, Any]:
 
 def spoken(transcript: Transcript) -> Iterator[Segment]:
     """The segments that a subtitle can show: those with text."""
-    return (segment for segment in transcript.segments if segment.text.strip())
+    return (segment for segment in transcript.segments if row(segment.text))
 
 
-def line(segment: Segment) -> str:
-    """The segment's text on one line, so that it is one row of a file."""
-    return " ".join(segment.text.split())
+def row(text: str) -> str:
+    """The text on one line, without control characters, so that it is one row of a file."""
+    return " ".join(CONTROLS.sub(" ", text).split())
 
 
 def cue(segment: Segment) -> str:
     """The segment's text as subtitles can hold it: an arrow would begin a new cue."""
-    return line(segment).replace("-->", "->")
+    return ARROW.sub("->", row(segment.text))
 
 
 def escaped(text: str) -> str:

@@ -16,6 +16,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from turnout.errors import one_line
 from turnout.training.curves import Board, unwritable
 from turnout.training.state import RunState
 from turnout.training.step import StepReport
@@ -64,7 +65,7 @@ class RunLog:
 
     def say(self, text: str) -> None:
         """One line for the user, on stderr."""
-        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        self.console.print(one_line(text), markup=False, highlight=False, soft_wrap=True)
 
     def write(self, name: str, line: dict[str, Any]) -> None:
         """One line of JSON; raises StorageError."""
@@ -163,7 +164,7 @@ def add_to_window(window: dict[str, Any], report: StepReport) -> None:
 
 def say(text: str) -> None:
     """One line on stderr, before there is a log."""
-    print(text, file=sys.stderr, flush=True)  # noqa: T201
+    print(one_line(text), file=sys.stderr, flush=True)  # noqa: T201
 
 
 def silent(_: str) -> None:

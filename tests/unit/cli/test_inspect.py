@@ -1,17 +1,18 @@
+import io
 import json
+import os
+import threading
 
 import numpy as np
 import pytest
+import soundfile
 
+from tests.doubles import model_config, tone
 from turnout.cli import main
 from turnout.config import EncoderConfig, RoutingConfig
-from turnout.decoding.backend import Encoded
-from turnout.errors import AudioError
+from turnout.decoding.requests import Decoded, Hypothesis
 from turnout.guidance import Bandwidth, Task
-from turnout.text.transcript import Segment, Transcript, Word
-from turnout.transcription.segments import AudioSegment
-
-from tests.doubles import model_config  # isort: skip
+from turnout.text.transcript import Word
 
 
 class StandIn:
@@ -23,38 +24,41 @@ class StandIn:
         encoder = EncoderConfig(num_layers=1, routing=RoutingConfig(kind="omni", num_experts=3))
         self.config = model_config(encoder=encoder)
         self.backend = self
-        self.guidance = []
+        self.requests = []
 
-    def transcribe_files(self, sources, options):
-        assert (options.task, options.word_timestamps) == ("transcribe", True)
-        words = (Word(start=0.1, end=0.3, word="يمين"),)
-        for source in sources:
-            if source.stem == "bad":
-                yield AudioError(str(source), "no samples at all")
-                continue
-            yield Transcript(
-                text="يمين", language="ar", task=Task.TRANSCRIBE, duration_seconds=0.4,
-                bandwidth=Bandwidth.NARROWBAND,
-                segments=(Segment(id=0, start=0.0, end=0.4, text="يمين", words=words),),
-            )  # fmt: skip
+    def decode(self, utterances):
+        self.requests += [utterance.request for utterance in utterances]
+        return [self.answer(utterance) for utterance in utterances]
 
-    def listen(self, _source, _options, bandwidth):
-        assert bandwidth == "narrowband"
-        yield AudioSegment(0.0, 0.4, np.ones((40, 80), np.float32), 40)
-        yield AudioSegment(0.4, 0.5, None, 10)
-
-    def encode(self, log_mel, _frame_mask, guidance):
-        self.guidance += guidance
-        hidden = -(-log_mel.shape[1] // 4)
-        return Encoded(
-            np.ones((1, hidden), np.bool_), None, np.ones((2, 1, hidden), np.int64), None
+    def answer(self, utterance):
+        assert utterance.options.word_timestamps
+        hidden = -(-utterance.frames // 4)
+        word = Word(start=0.1, end=0.3, word="يمين")
+        heard = Hypothesis(
+            task=Task.TRANSCRIBE, language="ar", tokens=(400,), text="يمين", log_prob=-1.0,
+            words=(word,), start=0.1, end=0.3,
+        )  # fmt: skip
+        return Decoded(
+            language="ar", hypotheses=(heard,), expert_index=np.ones((2, hidden), np.int64)
         )
 
 
+def sound():
+    """Four tenths of a second at 8 kHz, as a WAV."""
+    file = io.BytesIO()
+    soundfile.write(file, tone(0.4, rate=8000), 8000, format="WAV")
+    return file.getvalue()
+
+
 @pytest.fixture
-def model(monkeypatch):
+def model(monkeypatch, tmp_path):
     stand_in = StandIn()
     monkeypatch.setattr("turnout.transcription.transcriber.load", lambda *_, **__: stand_in)
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.wav", "b.wav", "x/a.wav", "y/a.wav"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(sound())
+    (tmp_path / "bad.wav").write_bytes(b"no sound")
     return stand_in
 
 
@@ -68,13 +72,41 @@ def test_each_recording_has_a_picture_and_numbers(model, tmp_path, capsys):
     captured = capsys.readouterr()
     assert "100.0 %" in captured.out
     assert "expert '0' took no frame in any layer" in captured.out
-    assert "turnout: error: bad.wav: no samples at all" in captured.err
+    assert "turnout: error: bad.wav: " in captured.err
 
 
 def test_the_encoder_is_told_what_was_found(model, tmp_path):
     main(["inspect", "a.wav", "-o", str(tmp_path)])
-    (known,) = model.guidance
-    assert (known.bandwidth, known.language) == (Bandwidth.NARROWBAND, "ar")
+    (asked,) = model.requests  # once: what decoding took is what is shown
+    assert (asked.tasks, asked.bandwidth) == ((Task.TRANSCRIBE,), Bandwidth.NARROWBAND)
+    content = json.loads((tmp_path / "a.routing.json").read_text())
+    assert (content["bandwidth"], content["language"]) == ("narrowband", "ar")
+
+
+def test_a_hyphen_is_stdin(model, tmp_path, monkeypatch):
+    """A pipe, which can be read but once."""
+    reading, writing = os.pipe()
+    kept = os.dup(0)
+
+    def write():
+        with os.fdopen(writing, "wb") as pipe:
+            pipe.write(sound())
+
+    writer = threading.Thread(target=write)
+    try:
+        os.dup2(reading, 0)
+        writer.start()
+        assert main(["inspect", "-", "b.wav", "-o", "new"]) == 0
+    finally:
+        os.dup2(kept, 0)
+        os.close(kept)
+        os.close(reading)
+        writer.join()
+    assert (tmp_path / "new" / "stdin.routing.png").is_file()
+    assert json.loads((tmp_path / "new" / "routing.json").read_text())["files"] == [
+        "stdin",
+        "b.wav",
+    ]
 
 
 def test_two_recordings_of_one_name_are_refused(model, tmp_path, capsys):
@@ -83,8 +115,8 @@ def test_two_recordings_of_one_name_are_refused(model, tmp_path, capsys):
 
 
 def test_nothing_taken_leaves_nothing(model, tmp_path):
-    assert main(["inspect", "bad.wav", "-o", str(tmp_path)]) == 1
-    assert list(tmp_path.iterdir()) == []
+    assert main(["inspect", "bad.wav", "-o", "new"]) == 1
+    assert not (tmp_path / "new").exists()
 
 
 def test_a_picture_that_cannot_be_written_does_not_stop_the_others(model, tmp_path, capsys):
@@ -106,3 +138,21 @@ def test_a_recording_is_never_written_over(model, tmp_path, monkeypatch, capsys,
 def test_what_nothing_comes_of_is_no_option(model, capsys):
     assert main(["inspect", "a.wav", "--target-language", "en"]) == 2
     assert "unexpected" in (message := capsys.readouterr().err) or "Unknown option" in message
+
+
+def test_a_name_that_is_too_long_is_said_before_anything_is_decoded(model, tmp_path, capsys):
+    long = "n" * 245 + ".wav"
+    (tmp_path / long).write_bytes(sound())
+    assert main(["inspect", long, "b.wav", "-o", "new"]) == 1
+    assert len(model.requests) == 1
+    message = capsys.readouterr().err.splitlines()[0]
+    assert message.startswith(f"turnout: error: {long}: the name of its '.routing")
+    names = sorted(path.name for path in (tmp_path / "new").iterdir())
+    assert names == ["b.routing.json", "b.routing.png", "routing.json"]
+
+
+def test_a_name_that_is_no_unicode_has_its_files(model, tmp_path):
+    name = os.fsdecode(b"\xff\x1b[31m.wav")
+    (tmp_path / name).write_bytes(sound())
+    assert main(["inspect", name, "-o", "new"]) == 0
+    assert len(list((tmp_path / "new").iterdir())) == 3

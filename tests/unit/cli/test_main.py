@@ -6,8 +6,7 @@ import time
 import pytest
 
 from turnout.cli import main
-from turnout.cli.terminal import one_line
-from turnout.errors import StorageError, TurnoutError
+from turnout.errors import StorageError, TurnoutError, one_line
 
 VERBS = ("transcribe", "prepare", "synthesize", "train", "evaluate", "inspect", "export")
 

@@ -1,66 +1,69 @@
-from dataclasses import dataclass, field
+"""Where the parts of a recording lie in its record, and that they are those that were decoded."""
+
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+import turnout
+from tests.doubles import model_config
 from turnout.config import EncoderConfig, RoutingConfig
-from turnout.decoding.backend import Encoded
-from turnout.guidance import Bandwidth, Guidance
-from turnout.inspection.trace import trace
-from turnout.transcription.segments import AudioSegment
+from turnout.config.transcription import TranscriptionOptions
+from turnout.inspection.record import RoutingRecord
+from turnout.inspection.trace import Part, inspect_files, laid_out
 
-from tests.doubles import model_config  # isort: skip
-
-
-@dataclass
-class CountingBackend:
-    """Sends hidden frame t of the feed-forward k to expert (first mel value + t + k) % 4."""
-
-    config: Any = field(
-        default_factory=lambda: model_config(
-            encoder=EncoderConfig(num_layers=1, routing=RoutingConfig(kind="omni"))
-        )
-    )
-
-    def encode(self, log_mel, frame_mask, guidance):  # noqa: ARG002
-        hidden = -(-log_mel.shape[1] // self.config.encoder.subsampling_factor)
-        steps = np.arange(hidden) + int(log_mel[0, 0, 0])
-        index = np.stack([steps % 4, (steps + 1) % 4])[:, None]
-        return Encoded(np.ones((1, hidden), np.bool_), None, index, None)
+CONFIG = model_config(encoder=EncoderConfig(num_layers=1, routing=RoutingConfig(kind="omni")))
+EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
 
 
-GUIDANCE = Guidance(bandwidth=Bandwidth.WIDEBAND, language="ar")
+def part(start: float, frames: int, value: int = 0) -> Part:
+    """Its hidden frame t goes to expert (value + t + k) % 4 in the feed-forward k."""
+    steps = np.arange(-(-frames // 4)) + value
+    index = np.stack([steps % 4, (steps + 1) % 4])
+    return Part(start, np.full((frames, 80), value, np.float32), index)
 
 
-def segment(start, frames, value=0, sound=None):
-    log_mel = np.full((frames, 80), value, np.float32)
-    return AudioSegment(start, start + frames / 100, log_mel, sound if sound else frames)
-
-
-def test_one_segment_is_taken_as_it_is():
-    log_mel, expert_index = trace(CountingBackend(), [segment(0.0, 9)], GUIDANCE)
+def test_one_part_is_taken_as_it_is() -> None:
+    log_mel, expert_index = laid_out([part(0.0, 9)], CONFIG)
     assert expert_index.tolist() == [[0, 1, 2], [1, 2, 3]]
     assert log_mel.shape == (9, 80)
 
 
-def test_segments_lie_where_they_belong_and_gaps_have_no_expert():
-    windows = [segment(0.0, 8), segment(0.16, 8, 3)]
-    log_mel, expert_index = trace(CountingBackend(), windows, GUIDANCE)
+def test_parts_lie_where_they_belong_and_gaps_have_no_expert() -> None:
+    log_mel, expert_index = laid_out([part(0.0, 8), part(0.16, 8, 3)], CONFIG)
     assert expert_index[0].tolist() == [0, 1, -1, -1, 3, 0]
     assert log_mel[:, 0].tolist() == [0] * 16 + [3] * 8
 
 
-def test_a_segment_that_overhangs_by_a_fraction_is_cut():
-    _, expert_index = trace(CountingBackend(), [segment(0.0, 6), segment(0.06, 5)], GUIDANCE)
+def test_a_part_that_overhangs_by_a_fraction_is_cut() -> None:
+    _, expert_index = laid_out([part(0.0, 6), part(0.06, 5)], CONFIG)
     assert expert_index.shape == (2, 3)
 
 
-def test_a_recording_without_a_frame_has_no_experts():
-    assert trace(CountingBackend(), [segment(0.0, 0)], GUIDANCE)[1].shape == (2, 0)
-    assert trace(CountingBackend(), [], GUIDANCE)[0].shape == (0, 80)
+def test_a_recording_without_a_part_has_no_experts() -> None:
+    log_mel, expert_index = laid_out([], CONFIG)
+    assert (log_mel.shape, expert_index.shape) == ((0, 80), (2, 0))
 
 
-def test_the_silence_that_pads_a_window_takes_no_expert():
-    log_mel, index = trace(CountingBackend(), [segment(0.0, 32, sound=9)], GUIDANCE)
-    assert index.tolist() == [[0, 1, 2], [1, 2, 3]]
-    assert log_mel.shape == (9, 80)
+def test_a_recording_is_encoded_once_for_text_and_experts() -> None:
+    model = turnout.load(threads=1)
+    passes: list[int] = []
+    given: Any = model.backend.encode
+
+    def counted(log_mel: np.ndarray, *arguments: Any) -> Any:
+        passes.append(len(log_mel))
+        return given(log_mel, *arguments)
+
+    model.backend.encode = counted  # type: ignore[method-assign]
+    sources = sorted(path for path in EXAMPLES.iterdir() if path.suffix != ".json")[:3]
+    records = list(inspect_files(model, sources, TranscriptionOptions(batch_size=2)))
+    heard = list(turnout.load(threads=1).transcribe_files(sources, word_timestamps=True))
+    assert sum(passes) == len(sources)
+    for record, source, transcript in zip(records, sources, heard, strict=True):
+        assert isinstance(record, RoutingRecord) and isinstance(transcript, turnout.Transcript)
+        assert (record.name, record.transcript.text) == (source.name, transcript.text)
+        assert record.guidance.bandwidth is transcript.bandwidth
+        rows, hidden = record.expert_index.shape
+        assert rows and hidden == -(-len(record.log_mel) // 4)
+        experts = {turnout.Bandwidth.NARROWBAND: 0, turnout.Bandwidth.WIDEBAND: 1}
+        assert (record.expert_index == experts[transcript.bandwidth]).all()
