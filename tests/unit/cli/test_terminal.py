@@ -1,10 +1,17 @@
-"""Libraries are silent while recordings are read; turnout is not, and everything comes back."""
+"""Libraries are silent while recordings are read; turnout is not, and everything comes back. What
+is shown is safe to show."""
 
+import logging
 import os
+import pty
 import subprocess
 import sys
 
-from turnout.cli.terminal import hushed_libraries
+import pytest
+from rich.table import Table
+from rich.text import Text
+
+from turnout.cli.terminal import hushed_libraries, say, say_text, settle_encoding, show
 
 PROGRAM = """
 import os, sys
@@ -42,3 +49,70 @@ def test_what_a_caller_put_in_place_of_stderr_stays(capsys) -> None:
         assert sys.stderr is replaced
         sys.stderr.write("seen")
     assert capsys.readouterr().err == "seen"
+
+
+SAYING = """
+from turnout.cli.terminal import say_text, settle_encoding
+settle_encoding()
+say_text("", "\u0641 caf\u00e9")
+say_text("", "\u0642")
+"""
+
+
+def saying(encoding: str, **streams: int) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        [sys.executable, "-c", SAYING],
+        env={**os.environ, "PYTHONIOENCODING": encoding},
+        stderr=subprocess.PIPE,
+        check=True,
+        timeout=60,
+        **{"stdout": subprocess.PIPE, **streams},
+    )
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii", "latin-1", "cp1256:strict", "utf-8"])
+def test_what_is_redirected_is_utf_8(encoding: str) -> None:
+    done = saying(encoding)
+    assert (done.stdout.decode(), done.stderr) == ("\u0641 caf\u00e9\n\u0642\n", b"")
+
+
+def test_an_encoding_that_has_all_letters_is_kept() -> None:
+    assert saying("utf-16-le").stdout.decode("utf-16-le") == "\u0641 caf\u00e9\n\u0642\n"
+
+
+def test_a_terminal_that_lacks_letters_says_so_once() -> None:
+    ours, theirs = pty.openpty()
+    try:
+        done = saying("cp1252", stdout=theirs)
+        shown = os.read(ours, 1000)
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    assert shown == b"\\u0641 caf\xe9\r\n\\u0642\r\n"
+    (line,) = done.stderr.decode().splitlines()
+    assert line.startswith("turnout: warning: letters that this terminal's encoding, cp1252, lacks")
+
+
+HOSTILE = "a\x1b[2J\r\x07\u202egpj\udcff"
+SHOWN = "a\\x1b[2J\\r\\x07\\u202egpj\\udcff"
+
+
+def test_names_never_reach_the_terminal_as_they_are(capsys) -> None:
+    say(HOSTILE)
+    say_text(f"{HOSTILE}: ", "نعم\u200f \x1b[2Jno")
+    table = Table(box=None)
+    table.add_column(Text(HOSTILE))
+    table.add_row(Text(HOSTILE))
+    show(table)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:2] == [SHOWN, f"{SHOWN}: نعم\u200f [2Jno"]
+    cell = SHOWN.replace("\\r\\x07", "")  # rich itself drops these
+    assert [line.strip() for line in lines[2:]] == [cell, cell]
+
+
+def test_names_in_the_log_are_escaped(capsys) -> None:
+    settle_encoding()
+    assert logging.lastResort is not None
+    record = logging.LogRecord("turnout", logging.WARNING, "", 0, "%s", (HOSTILE,), None)
+    logging.lastResort.handle(record)
+    assert capsys.readouterr().err == f"{SHOWN}\n"

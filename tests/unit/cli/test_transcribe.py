@@ -233,3 +233,46 @@ def test_an_empty_name_is_said_to_be_one(model, capsys):
     message = "turnout: error: the name of a recording is empty: give its path\n"
     assert capsys.readouterr().err == message
     assert model.loaded == {}
+
+
+def test_names_and_texts_write_nothing_to_the_terminal(model, tmp_path, capsys):
+    name = "a\x1b[31m\u202e.wav"
+    model.answers = {name: heard("one\x1b[2J\n two")}
+    assert main(["transcribe", name, "b.wav"]) == 0
+    shown = "a\\x1b[31m\\u202e.wav"
+    assert capsys.readouterr().out == f"{shown}: one [2J two\nb.wav: text of b.wav\n"
+    assert main(["transcribe", name, "-o", str(tmp_path)]) == 0
+    assert "\x1b" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["-f", "json"], ["-f", "all"], ["-f", "txt", "--task", "both"]])
+def test_a_name_that_is_too_long_is_said_before_anything_is_decoded(model, tmp_path, capsys, words):
+    long = "ن" * 124 + "abc.wav"  # 255 bytes, as many as the file system takes
+    if words[-1] == "both":
+        model.answers = {"b.wav": BOTH}
+    assert main(["transcribe", long, "b.wav", "-o", str(tmp_path / "new" / "er"), *words]) == 1
+    assert [source.name for source in model.sources] == ["b.wav"]
+    (message, *_) = capsys.readouterr().err.splitlines()
+    assert message.startswith(f"turnout: error: {long}: the name of its '.")
+    assert "would be too long for the file system: rename the recording" in message
+    assert {path.name.split(".")[0] for path in (tmp_path / "new" / "er").iterdir()} == {"b"}
+
+
+def test_a_name_as_long_as_may_be_is_taken(model, tmp_path):
+    assert main(["transcribe", "n" * 251 + ".wav", "-o", str(tmp_path)]) == 0
+    assert (tmp_path / ("n" * 251 + ".txt")).is_file()
+
+
+@pytest.mark.parametrize("folder", ["f" * 256, "/".join(["f" * 200] * 25)])
+def test_a_folder_that_is_too_long_is_refused_before_any_work(model, tmp_path, capsys, folder):
+    assert main(["transcribe", "a.wav", "-o", str(tmp_path / folder)]) == 2
+    assert "is too long for the file system: choose a shorter folder" in capsys.readouterr().err
+    assert model.loaded == {} and list(tmp_path.iterdir()) == []
+
+
+def test_a_path_that_is_too_long_in_all_is_said_before_anything_is_decoded(model, tmp_path, capsys):
+    folder = tmp_path / "/".join(["f" * 200] * 19)
+    folder /= "g" * (4094 - len(str(folder)) - 60)
+    assert main(["transcribe", "n" * 80 + ".wav", "b.wav", "-o", str(folder)]) == 1
+    assert [source.name for source in model.sources] == ["b.wav"]
+    assert "n.wav: the name of its '.txt' file" in capsys.readouterr().err

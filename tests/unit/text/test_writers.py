@@ -6,7 +6,7 @@ import pytest
 from turnout.errors import UsageError
 from turnout.guidance import Bandwidth, Task
 from turnout.text.transcript import Segment, Transcript, Word
-from turnout.text.writers import Format, clock, render
+from turnout.text.writers import Format, clock, cue, render
 
 WORD = Word(start=0.5, end=0.9, word="yes")
 SEGMENTS = (
@@ -103,3 +103,61 @@ def test_unknown_format() -> None:
 )
 def test_clock_rounds_before_it_divides(seconds: float, text: str) -> None:
     assert clock(seconds) == text
+
+
+@pytest.mark.parametrize("kind", ["srt", "vtt"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a --> b",
+        "a ---> b",
+        "a ------> b -->",
+        "-\n-> b",
+        "--\x00> b",
+        "a -->> b",
+        "a\r\n\r\n1 --> b",
+    ],
+)
+def test_no_text_begins_a_new_cue(kind: Format, text: str) -> None:
+    written = render(transcript((Segment(id=0, start=0.0, end=1.0, text=text),)), kind)
+    assert written.count("-->") == 1
+    assert written.count("\n\n") == (2 if kind == "vtt" else 1)
+    again = Segment(id=0, start=0.0, end=1.0, text=cue(Segment(id=0, start=0, end=1, text=text)))
+    assert render(transcript((again,)), kind) == written
+
+
+ENDS = [
+    "\n",
+    "\n\n",
+    "\r",
+    "\x0b",
+    "\x0c",
+    "\x1c",
+    "\x85",
+    "\u2028",
+    "\u2029",
+    "\x00",
+    "\x1b[2J",
+    "\x9b",
+]
+
+
+@pytest.mark.parametrize("end", ENDS)
+@pytest.mark.parametrize("kind", ["txt", "srt", "vtt", "tsv"])
+def test_a_text_is_one_line_without_control_characters(kind: Format, end: str) -> None:
+    written = render(transcript((Segment(id=0, start=0.0, end=1.0, text=f"a{end}NOTE b"),)), kind)
+    shown = end[1:] if end[0] in "\x1b\x9b" else ""
+    plain = render(transcript((Segment(id=0, start=0.0, end=1.0, text=f"a {shown}NOTE b"),)), kind)
+    assert written == plain
+    assert not any((ord(c) < 32 and c not in "\n\t") or 127 <= ord(c) < 160 for c in written)
+
+
+def test_marks_that_letters_need_stay() -> None:
+    text = "می\u200cخواهم \u200fنعم"
+    assert text in render(transcript((Segment(id=0, start=0.0, end=1.0, text=text),)), "vtt")
+
+
+@pytest.mark.parametrize("kind", ["srt", "vtt"])
+def test_a_text_of_control_characters_alone_is_no_cue(kind: Format) -> None:
+    written = render(transcript((Segment(id=0, start=0.0, end=1.0, text="\x00\x1b"),)), kind)
+    assert "-->" not in written
