@@ -1,11 +1,17 @@
 """T10: files that unpack to hours or lie about themselves cost little, whatever becomes of them."""
 
+import os
+import subprocess
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
-from tests.reliability.bombs import BOMBS, Bomb
+from tests.reliability.bombs import BOMBS, HOUR, Bomb
+from tests.reliability.examples import ROOT, examples
 from tests.reliability.reader import SOURCES, Answer, Reader
 from tests.reliability.tally import Tally
 
@@ -13,6 +19,9 @@ LIMIT_SECONDS = 600.0
 MOST_CPU_SECONDS = 2.0
 MOST_MB = 100.0
 """Above idle."""
+MOST_SILENT_MB = 32.0
+"""Above the same command on the speech alone: 20 minutes of samples are 77 MB."""
+LEVELS = {"silence": 0.0, "an offset": 0.1}
 
 
 def check(bomb: Bomb, answer: Answer) -> None:
@@ -61,3 +70,44 @@ def test_bombs_cost_little(tally: Tally, tmp_path: Path) -> None:
             tally.controlled(True)
         else:
             tally.controlled(False)
+
+
+@pytest.mark.counts("T10", "memory of the command")
+def test_hours_without_sound_take_the_command_no_memory(tally: Tally, tmp_path: Path) -> None:
+    seconds = tally.size(HOUR // 3, 3 * HOUR)
+    speech = examples()[0].samples
+    idle, text = transcribed(written(tmp_path, [speech]))
+    growths: dict[str, float] = {}
+    for name, level in LEVELS.items():
+        quiet = [np.full(16_000, level, np.float32)] * seconds
+        orders = {"alone": quiet, "before speech": [*quiet, speech], "behind it": [speech, *quiet]}
+        if not tally.full:  # one command for each level
+            orders.pop("alone")
+            orders.pop("before speech" if level else "behind it")
+        for order, parts in orders.items():
+            with tally.trial(f"{name} {order}"):
+                peak, heard = transcribed(written(tmp_path, parts))
+                growths[f"{name} {order}"] = growth = round(peak - idle, 1)
+                assert heard == (text if len(parts) > seconds else ""), f"heard: {heard}"
+                assert growth <= MOST_SILENT_MB, f"{growth} MB more than the speech alone"
+    tally.measure(mb_more_than_speech_alone=growths)
+    held, _ = transcribed(tmp_path / "long.flac", held_mb=64)
+    tally.controlled(held - idle > MOST_SILENT_MB)
+
+
+def written(folder: Path, parts: list[np.ndarray]) -> Path:
+    """A recording of these, one after the other."""
+    path = folder / "long.flac"
+    with soundfile.SoundFile(path, "w", 16_000, 1) as file:
+        for part in parts:
+            file.write(part)
+    return path
+
+
+def transcribed(path: Path, held_mb: int = 0) -> tuple[float, str]:
+    """The most memory that `turnout transcribe` had, in MB, and what it wrote; it holds so much
+    more for the negative control."""
+    words = ["transcribe", str(path), "--threads", "1"]
+    command = [sys.executable, "-m", "tests.reliability.peak_child", str(held_mb), *words]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, check=True, env=os.environ)
+    return float(result.stderr.split()[-1]), result.stdout.decode().strip()

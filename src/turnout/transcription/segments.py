@@ -96,7 +96,8 @@ class AudioSegments:
         heard: list[Floats] = []
         for samples in parts:
             if is_silent(samples):
-                yield np.broadcast_to(samples[:1], samples.shape)  # hours of it take no memory
+                # A copy of the one value: a view would keep the whole buffer, for hours of silence.
+                yield np.broadcast_to(samples[:1].copy(), samples.shape)
                 continue
             yield samples
             heard.append(samples)

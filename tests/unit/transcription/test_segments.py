@@ -1,3 +1,4 @@
+import tracemalloc
 from collections.abc import Iterator
 
 import numpy as np
@@ -5,8 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.doubles import model_config
 from turnout.audio.features import HOP_SAMPLES as FRAME
-from turnout.transcription.segments import cut, is_silent, quietest_point
+from turnout.transcription.segments import AudioSegments, cut, is_silent, quietest_point
 
 WINDOW = 16_000
 
@@ -84,3 +86,34 @@ def test_memory_is_bounded_by_the_window() -> None:
 )
 def test_silence_is_a_constant(samples: np.ndarray, silent: bool) -> None:
     assert is_silent(samples.astype(np.float32)) is silent
+
+
+class Blocks:
+    """A recording that is made as it is read: nothing of it lies anywhere."""
+
+    native_rate = 16_000
+    warnings = ()
+
+    def __init__(self, silence: np.ndarray, times: int, speech: np.ndarray) -> None:
+        self._made = (silence, times, speech)
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        silence, times, speech = self._made
+        for _ in range(times):
+            yield silence.copy()
+        yield speech
+
+
+@pytest.mark.parametrize("offset", [0.0, 0.25])
+@pytest.mark.parametrize("speech", [0, 48_000])
+def test_an_hour_of_silence_takes_no_memory(offset: float, speech: int) -> None:
+    blocks = Blocks(np.full(32_000, offset, np.float32), 1800, noise(speech))
+    tracemalloc.start()
+    try:
+        parts = list(AudioSegments(blocks, model_config(window_seconds=30.0)))  # type: ignore[arg-type]
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert parts[-1].end == 3600 + speech / 16_000
+    assert sum(part.log_mel is not None for part in parts) == (speech > 0)
+    assert peak < 16_000_000
