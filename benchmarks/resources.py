@@ -5,7 +5,8 @@
 - A cold process: `turnout --help`, and a 2-second file transcribed with the shipped model, beside a
   twin that only imports NumPy and ONNX Runtime. Medians of the runs, taken in turns.
 - Long recordings: the examples one after another until they are as long as wanted, as FLAC; peak
-  memory of a process that transcribes them with the shipped model.
+  memory of a process that transcribes them with the shipped model. The same of digital silence with
+  an example behind it.
 - Attention: peak memory of one step (forward and backward) over 16 windows of 30 s, and over one,
   with the shipped shape.
 
@@ -19,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -70,6 +71,17 @@ def write_recording(path: Path, seconds: float) -> None:
                 return
 
 
+def write_silence(path: Path, seconds: float) -> None:
+    """Digital silence for so long, and an example behind it."""
+    with soundfile.SoundFile(path, "w", RATE, 1) as file:
+        for _ in range(round(seconds)):
+            file.write(np.zeros(RATE, np.float32))
+        file.write(next(examples()))
+
+
+LONG = {"long_recordings": write_recording, "long_silences": write_silence}
+
+
 def cold_starts(folder: Path, runs: int) -> dict[str, float]:
     """Median seconds of each command, and their ratios to the twin."""
     write_recording(folder / "two-seconds.wav", 2.0)
@@ -84,10 +96,12 @@ def cold_starts(folder: Path, runs: int) -> dict[str, float]:
     return {**{f"{name}_seconds": value for name, value in medians.items()}, **ratios}
 
 
-def long_recording(folder: Path, hours: float) -> dict[str, float]:
+def long_recording(
+    folder: Path, hours: float, write: Callable[[Path, float], None]
+) -> dict[str, float]:
     """Peak memory and speed of the command line over one recording."""
     path = folder / "long.flac"
-    write_recording(path, hours * 3600)
+    write(path, hours * 3600)
     command = [sys.executable, "-m", "turnout", "transcribe", str(path), "-o", str(folder)]
     started = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -120,7 +134,10 @@ def main() -> None:
         result: dict[str, Any] = {
             **made_by,
             "cold": cold_starts(folder, arguments.runs),
-            "long_recordings": [long_recording(folder, hours) for hours in arguments.hours],
+            **{
+                name: [long_recording(folder, hours, write) for hours in arguments.hours]
+                for name, write in LONG.items()
+            },
             "one_training_step": [one_step(batch) for batch in (1, 16)],
         }
     path = Path(__file__).parent / "results" / "resources.json"
