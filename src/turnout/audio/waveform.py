@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from turnout.audio.decoders import BLOCK_SECONDS, AudioDecoder, open_decoder
 from turnout.audio.features import SAMPLE_RATE
+from turnout.audio.mixing import Mixer
 from turnout.config.transcription import MAX_DURATION_SECONDS
 from turnout.errors import AudioError, AudioTooLong, UsageError
 
@@ -30,10 +31,6 @@ LOWEST_RATE = 8_000
 HIGHEST_RATE = 192_000
 LARGEST_SAMPLE = 1e6
 """Full scale is 1, and some programs write 16-bit values as floats; beyond it, powers overflow."""
-OUT_OF_PHASE = 0.1
-"""Mean of channels / what independent channels would give, in power, below which they cancel."""
-KEPT_POWER = 0.5
-"""How much of a block's powers counts for the next, lest the choice flip from block to block."""
 SPOOL_BYTES = 2**24
 COPY_BYTES = 2**20
 MOST_PIPED_BYTES = 2**32
@@ -91,31 +88,6 @@ class _Decoded:
         """Nothing is open."""
 
 
-class Mixer:
-    """Mixes the blocks of one recording to mono, or picks one channel."""
-
-    def __init__(self, num_channels: int, channel: int | None) -> None:
-        self._channel = 0 if num_channels == 1 else channel
-        self._powers = np.zeros(num_channels)
-        self._mixed_power = 0.0
-
-    def mix(self, block: Floats) -> Floats:
-        """[samples, channels] -> [samples]: the mean, or the loudest where the mean is cancelled.
-
-        Two channels of opposite sign, as a miswired recorder writes them, have a mean of nothing.
-        """
-        if self._channel is not None:
-            return np.ascontiguousarray(block[:, self._channel])
-        mean = block.mean(axis=1)
-        self._powers = KEPT_POWER * self._powers + np.square(block, dtype=np.float64).sum(axis=0)
-        mean_power = float(np.square(mean, dtype=np.float64).sum())
-        self._mixed_power = KEPT_POWER * self._mixed_power + mean_power
-        independent = self._powers.sum() / len(self._powers) ** 2
-        if self._mixed_power < OUT_OF_PHASE * independent:
-            return np.ascontiguousarray(block[:, int(self._powers.argmax())])
-        return mean
-
-
 class Recording:
     """An open recording, read once, from its beginning to its end."""
 
@@ -135,13 +107,15 @@ class Recording:
         # Half a sample more: a product of fractions may fall short. Rounding it may overflow.
         self._limit = max_duration * SAMPLE_RATE + 0.5
         self._max_duration = max_duration
-        self._mixer = Mixer(decoder.channels, channel)
+        self._channel = 0 if decoder.channels == 1 else channel
+        self._mixer = Mixer(decoder.channels, decoder.rate) if self._channel is None else None
         self._read = False
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """What was amiss and was taken all the same; complete once the blocks are read."""
-        return tuple(self._decoder.warnings)
+        mixed = [] if self._mixer is None else self._mixer.warnings
+        return (*self._decoder.warnings, *mixed)
 
     def blocks(self) -> Iterator[Floats]:
         """Mono samples at 16 kHz, a few seconds a block; can be iterated once.
@@ -193,14 +167,7 @@ class Recording:
         """
         constant: np.float32 | None = None
         leading = True
-        for block in self._decoder.blocks():
-            if not np.abs(block).max(initial=0.0) <= LARGEST_SAMPLE:  # also true of NaN
-                raise AudioError(
-                    self.name,
-                    f"holds NaN, infinite or absurdly large samples: accepted are finite values up "
-                    f"to {LARGEST_SAMPLE:g} (full scale is 1); write the file again",
-                )
-            mono = self._mixer.mix(block)
+        for mono in self._heard():
             if leading:  # no sample differed yet
                 constant = mono[0] if constant is None else constant
                 changes = np.flatnonzero(mono != constant)
@@ -209,6 +176,24 @@ class Recording:
             yield mono
         if constant is None:
             raise AudioError(self.name, "holds no samples: give a recording that is not empty")
+
+    def _heard(self) -> Iterator[Floats]:
+        """The channel that was chosen, or all of them, mixed; no block of it is empty."""
+        for block in self._decoder.blocks():
+            heard = block if self._channel is None else block[:, self._channel, None]
+            taken = np.abs(heard).max(axis=0, initial=0.0) <= LARGEST_SAMPLE  # false of NaN
+            if not taken.all():
+                raise AudioError(
+                    self.name,
+                    f"holds NaN, infinite or absurdly large samples: accepted are finite values up "
+                    f"to {LARGEST_SAMPLE:g} (full scale is 1); write the file again"
+                    + (f", or choose channel {int(taken.argmax())}" if taken.any() else ""),
+                )
+            mono = heard[:, 0] if self._mixer is None else self._mixer.mix(block)
+            if len(mono):
+                yield np.ascontiguousarray(mono)
+        if self._mixer is not None and len(rest := self._mixer.rest()):
+            yield rest
 
 
 def open_recording(
