@@ -4,17 +4,17 @@ Nothing is sized by a header: a block is read, and what came is what there is. W
 is only compared with it in the end, for a warning. This file knows nothing of 16 kHz or mono.
 """
 
+import os
 import re
 from collections.abc import Callable, Iterator
-from importlib import import_module
-from typing import Any, BinaryIO, Protocol, cast
+from typing import BinaryIO, Protocol, cast
 
 import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from turnout.audio.containers import absurdity, place_of_unknown_size, reading_unknown_size
-from turnout.errors import AudioError, MissingExtra
+from turnout.audio.containers import place_of_unknown_size, reading_unknown_size
+from turnout.errors import AudioError
 
 Floats = NDArray[np.float32]
 
@@ -22,13 +22,29 @@ BLOCK_SECONDS = 2
 BLOCK_VALUES = 2**20
 """Most values of a block over all channels: 1,024 channels take no more memory than one."""
 
-LONGEST_FRAME = 2**18
-"""Samples that a decoder may give at once; codecs' largest frames are about a second."""
+HEAD_BYTES = 16_500
+"""Two of the longest frames of AAC: what tells containers apart that have no magic number."""
+MOST_TAGS = 16
+FARTHEST = 2**62
+"""Bytes: what libsndfile takes for a place."""
 
 FORMATS = frozenset(
     ("WAV", "WAVEX", "RF64", "W64", "FLAC", "OGG", "MP3", "AIFF", "NIST", "AU", "CAF")
 )
 """Of libsndfile's formats, those of real recordings; the others have headers too weak to trust."""
+
+SOUNDFILE_MAGICS = (b"RIFF", b"RIFX", b"RF64", b"riff", b"fLaC", b"OggS", b"FORM", b"caff",
+                    b".snd", b"NIST_1A")  # fmt: skip
+AV_MAGICS = (
+    *((4, kind, "mov") for kind in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"styp")),
+    (0, b"\x1a\x45\xdf\xa3", "matroska"),
+    (0, b"#!AMR", "amr"),
+    (0, bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c"), "asf"),
+    (0, b"FLV\1", "flv"),
+    (0, b"\0\0\1\xba", "mpeg"),
+    (8, b"AVI LIST", "avi"),
+)
+"""Where a container's mark stands, and FFmpeg's name of it."""
 
 PLACEHOLDER_BYTES = 0x7FFF_0000
 """A size field this large was written by a program that did not know the size yet."""
@@ -53,22 +69,86 @@ class AudioDecoder(Protocol):
         ...
 
 
-def open_decoder(file: BinaryIO, name: str) -> AudioDecoder:
-    """The decoder that takes this seekable file.
+def open_decoder(file: BinaryIO, name: str, track: int | None = None) -> AudioDecoder:
+    """The decoder that takes this seekable file, of one of its audio tracks: the default one.
 
-    Raises AudioError where it is no recording, MissingExtra where it is one that only PyAV reads.
+    Raises AudioError where it is no recording or has no such track, MissingExtra where it is one
+    that only PyAV reads.
     """
-    head = file.read(64)
+    file = behind_tags(file)
+    head = file.read(HEAD_BYTES)
     file.seek(0)
-    # Naming the container keeps FFmpeg from guessing: playlists and scripts that would make it open
-    # other files or connections never reach it.
-    if head[4:8] == b"ftyp":
-        return AvDecoder(file, name, "mov")
-    if head[:4] == b"\x1a\x45\xdf\xa3":
-        return AvDecoder(file, name, "matroska")
     if not head:
         raise AudioError(name, "the file is empty: give a recording")
+    # Naming the container keeps FFmpeg from guessing: playlists and scripts that would make it open
+    # other files or connections never reach it.
+    container = av_container(head)
+    if container is not None:
+        # Here, not above: it uses what is here, and few recordings need it.
+        from turnout.audio.pyav import AvDecoder  # noqa: PLC0415
+
+        return AvDecoder(file, name, container, track)
+    check_single(name, track)
     return SoundFileDecoder(file, name)
+
+
+def behind_tags(file: BinaryIO) -> BinaryIO:
+    """What lies behind ID3 tags, which some programs write before any container; the file itself
+    where they are MP3's own."""
+    start = 0
+    for _ in range(MOST_TAGS):
+        file.seek(start)
+        head = file.read(10)
+        if len(head) < 10 or head[:3] != b"ID3":
+            break
+        # Seven bits of each byte; a footer is as long as the header, and not in the size.
+        size = sum(
+            (byte & 0x7F) << shift for byte, shift in zip(head[6:], (21, 14, 7, 0), strict=True)
+        )
+        start += 10 + size + 10 * bool(head[5] & 0x10)
+    file.seek(start)
+    head = file.read(HEAD_BYTES)
+    file.seek(0)
+    known = head.startswith(SOUNDFILE_MAGICS) or av_container(head) is not None
+    return cast(BinaryIO, _Behind(file, start)) if start and known else file
+
+
+def check_single(name: str, track: int | None) -> None:
+    """Raise AudioError where another track is asked for than the only one."""
+    if track:
+        raise AudioError(name, f"there is no audio track {track}: it has 1, counted from 0")
+
+
+def av_container(head: bytes) -> str | None:
+    """FFmpeg's name of the container that begins so, where it is read by PyAV."""
+    for place, magic, container in AV_MAGICS:
+        if head[place : place + len(magic)] == magic:
+            return container
+    if is_adts(head):
+        return "aac"
+    return "mpegts" if is_transport_stream(head) else None
+
+
+def is_adts(head: bytes) -> bool:
+    """Whether two frames of AAC begin where they must, or the only one."""
+    place, found = 0, 0
+    while len(head) - place >= 7 and found < 2:
+        # 12 bits of 1, layer 0, a rate that there is, and a length with the header's in it.
+        length = int.from_bytes(head[place + 3 : place + 6], "big") >> 5 & 0x1FFF
+        if head[place] != 0xFF or head[place + 1] & 0xF6 != 0xF0 or length < 7:
+            return False
+        if head[place + 2] >> 2 & 0xF > 12:
+            return False
+        place, found = place + length, found + 1
+    return found > 0
+
+
+def is_transport_stream(head: bytes) -> bool:
+    """Whether packets of 188 bytes follow each other, with four bytes before or 16 behind each."""
+    return any(
+        len(head) > start + size and set(head[start::size]) == {0x47}
+        for start, size in ((0, 188), (4, 192), (0, 204))
+    )
 
 
 def block_size(rate: int, channels: int) -> int:
@@ -94,16 +174,14 @@ class SoundFileDecoder:
         self._name = name
         self._raw = file
         self.warnings: list[str] = []
-        try:
-            self._file = _Forward(cast(BinaryIO, _Nameless(file, file.read)))
-            # A WAV without samples may be one whose writer could not say how many there are.
-            empty = self._file.format in ("WAV", "WAVEX") and self._file.frames == 0
-            if empty and (place := place_of_unknown_size(file)) is not None:
-                self._file.close()
-                read = reading_unknown_size(file, place)
-                self._file = _Forward(cast(BinaryIO, _Nameless(file, read)))
-        except soundfile.LibsndfileError as error:
-            raise not_audio(name, error.error_string) from error
+        self._virtual = VirtualFile(file, file.read)
+        self._file = self._open()
+        # A WAV without samples may be one whose writer could not say how many there are.
+        empty = self._file.format in ("WAV", "WAVEX") and self._file.frames == 0
+        if empty and (place := place_of_unknown_size(file)) is not None:
+            self._file.close()
+            self._virtual = VirtualFile(file, reading_unknown_size(file, place))
+            self._file = self._open()
         if self._file.format not in FORMATS:
             self._file.close()
             raise not_audio(name, f"recognised as {self._file.format}")
@@ -116,6 +194,7 @@ class SoundFileDecoder:
         decoded = 0
         while True:
             block, error = self._read(size)
+            self._virtual.check()
             decoded += len(block)
             if error is not None and decoded == 0:
                 raise not_audio(self._name, error.error_string) from error
@@ -134,6 +213,13 @@ class SoundFileDecoder:
         """Close libsndfile's handle."""
         self._file.close()
 
+    def _open(self) -> soundfile.SoundFile:
+        try:
+            return _Forward(cast(BinaryIO, self._virtual))
+        except soundfile.LibsndfileError as error:
+            self._virtual.check()
+            raise not_audio(self._name, error.error_string) from error
+
     def _read(self, size: int) -> tuple[Floats, soundfile.LibsndfileError | None]:
         """A block, empty at the end, and the error that stopped it."""
         buffer = np.full((size, self.channels), np.nan, np.float32)
@@ -141,7 +227,7 @@ class SoundFileDecoder:
             return cast(Floats, self._file.read(out=buffer)), None
         except soundfile.LibsndfileError as error:
             # soundfile does not say how much came before the error: what is no longer NaN did.
-            came = np.flatnonzero(~np.isnan(buffer[:, 0]))
+            came = np.flatnonzero(~np.isnan(buffer).all(axis=1))
             return buffer[: came[-1] + 1 if len(came) else 0], error
 
     def _container_cut(self, decoded: int) -> bool:
@@ -175,79 +261,66 @@ class SoundFileDecoder:
         return not tail[page + 5] & 4
 
 
-class _Nameless:
-    """A file without its name, from whose ending soundfile would take '.raw' for headerless."""
+class VirtualFile:
+    """A file as libsndfile reads it: by callbacks that must not raise, since that would be printed
+    and forgotten; and without its name, from whose ending soundfile would take '.raw' for
+    headerless.
+
+    A header may send it anywhere, also before its beginning: nothing is read there.
+    """
 
     def __init__(self, file: BinaryIO, read: Callable[[int], bytes]) -> None:
-        self.read, self.seek, self.tell = read, file.seek, file.tell
+        self._file, self._read = file, read
+        self._size = file.seek(0, os.SEEK_END)
+        self._position = 0
+        self._error: BaseException | None = None
 
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> None:
+        """Go there, as far as 64 bits can say."""
+        place = (0, self._position, self._size)[whence] + offset
+        self._position = max(-FARTHEST, min(place, FARTHEST))
 
-class AvDecoder:
-    """MP4 (m4a) and WebM or Matroska, through PyAV."""
+    def tell(self) -> int:
+        """Where it is."""
+        return self._position
 
-    def __init__(self, file: BinaryIO, name: str, container: str) -> None:
+    def read(self, count: int) -> bytes:
+        """Nothing where nothing is, or once reading failed."""
+        if not 0 <= self._position < self._size or self._error is not None:
+            return b""
         try:
-            self._av: Any = import_module("av")
-        except ImportError as error:
-            raise MissingExtra(f"{name}: reading m4a, mp4 and webm", "av") from error
-        self._name = name
-        self.warnings: list[str] = []
-        absurd = absurdity(file) if container == "mov" else None
-        if absurd is not None:
-            raise not_audio(name, absurd)
-        try:
-            self._container = self._av.open(file, mode="r", format=container)
-        except (self._av.FFmpegError, ValueError, OSError) as error:
-            raise not_audio(name, reason(error)) from error
-        streams = self._container.streams.audio
-        # Without a codec context there is no decoder for what the track says it holds.
-        if not streams or streams[0].codec_context is None:
-            self._container.close()
-            raise not_audio(name, "no audio track in it that can be decoded")
-        self._stream = streams[0]
-        self._stream.codec_context.options = {"max_samples": str(LONGEST_FRAME)}
-        self.rate = int(self._stream.rate or 0)
-        self.channels = int(self._stream.channels or 0)
+            self._file.seek(self._position)
+            data = self._read(max(0, min(count, self._size - self._position)))
+        except BaseException as error:  # Ctrl-C, too, would be lost
+            self._error = error
+            return b""
+        self._position += len(data)
+        return data
 
-    def blocks(self) -> Iterator[Floats]:
-        """Blocks of about two seconds, [samples, channels]."""
-        pending: list[Floats] = []
-        waiting = 0
-        size = block_size(self.rate, self.channels)
-        for frame in self._frames():
-            for start in range(0, len(frame), size):
-                pending.append(frame[start : start + size])
-                waiting += len(pending[-1])
-                if waiting >= size:
-                    yield np.concatenate(pending)
-                    pending, waiting = [], 0
-        if pending:
-            yield np.concatenate(pending)
+    def check(self) -> None:
+        """Raise what was met while reading."""
+        if self._error is not None:
+            raise self._error
 
-    def close(self) -> None:
-        """Close FFmpeg's container."""
-        self._container.close()
 
-    def _frames(self) -> Iterator[Floats]:
-        """Decoded frames as float32 [samples, channels], of one rate and layout throughout."""
-        same = self._av.AudioResampler(format="fltp", layout=self._stream.layout, rate=self.rate)
-        decoded = 0
-        try:
-            for frame in self._container.decode(self._stream):
-                for converted in same.resample(frame):
-                    decoded += converted.samples
-                    yield converted.to_ndarray().T
-        except (self._av.FFmpegError, ValueError, OSError) as error:
-            if decoded == 0:
-                raise not_audio(self._name, reason(error)) from error
-            self.warnings.append(f"{ENDS_EARLY} (decoder: {reason(error)})")
-            return
-        # Matroska says its length, in microseconds, for the file alone.
-        promised = float((self._stream.duration or 0) * (self._stream.time_base or 0))
-        promised = promised or (self._container.duration or 0) / 1e6
-        # An encoder's priming and its last frame's filling are no loss.
-        if decoded < (promised - 0.25) * self.rate:
-            self.warnings.append(ENDS_EARLY)
+class _Behind:
+    """A file from a place on, as a file of its own."""
+
+    def __init__(self, file: BinaryIO, start: int) -> None:
+        self._file, self._start = file, start
+        self.read = file.read
+
+    def tell(self) -> int:
+        """From its own beginning."""
+        return self._file.tell() - self._start
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Raises OSError or ValueError before its beginning."""
+        if whence == os.SEEK_SET:
+            if offset < 0:
+                raise ValueError(f"negative seek value {offset}")
+            offset += self._start
+        return self._file.seek(offset, whence) - self._start
 
 
 def not_audio(name: str, why: str) -> AudioError:
@@ -255,7 +328,7 @@ def not_audio(name: str, why: str) -> AudioError:
     return AudioError(
         name,
         f"not a recording that can be read ({why.strip().rstrip('.')}): "
-        "give WAV, FLAC, OGG, Opus, MP3, AIFF, NIST, or m4a, mp4, webm",
+        "give WAV, FLAC, OGG, Opus, MP3, AIFF, NIST, or m4a, mp4, webm, AAC, AMR, MPEG-TS",
     )
 
 

@@ -19,7 +19,7 @@ import numpy as np
 import soxr
 from numpy.typing import NDArray
 
-from turnout.audio.decoders import BLOCK_SECONDS, AudioDecoder, open_decoder
+from turnout.audio.decoders import BLOCK_SECONDS, AudioDecoder, check_single, open_decoder
 from turnout.audio.features import SAMPLE_RATE
 from turnout.audio.mixing import Mixer
 from turnout.config.transcription import MAX_DURATION_SECONDS
@@ -128,15 +128,18 @@ class Recording:
         self._read = True
         length = 0
         with closing(self):
-            for block in self._resampled():
-                length += len(block)
-                if length > self._limit:
-                    raise AudioTooLong(
-                        self.name,
-                        f"longer than the allowed {self._max_duration:g} s: "
-                        "give a shorter recording or raise max_duration",
-                    )
-                yield block
+            try:
+                for block in self._resampled():
+                    length += len(block)
+                    if length > self._limit:
+                        raise AudioTooLong(
+                            self.name,
+                            f"longer than the allowed {self._max_duration:g} s: "
+                            "give a shorter recording or raise max_duration",
+                        )
+                    yield block
+            except OSError as error:
+                raise AudioError(self.name, _refusal(error)) from error
 
     def close(self) -> None:
         """Release the file; reading to the end, or to an error, does so by itself."""
@@ -202,8 +205,10 @@ def open_recording(
     name: str | None = None,
     max_duration: float = MAX_DURATION_SECONDS,
     channel: int | None = None,
+    track: int | None = None,
 ) -> Recording:
-    """Open a file, bytes, a stream or samples; `channel` picks one (from 0) instead of mixing all.
+    """Open a file, bytes, a stream or samples; `channel` picks one (from 0) instead of mixing all,
+    and `track` one of several audio tracks (from 0) instead of the default one.
 
     Raises AudioError where it cannot be taken, UsageError for what is no recording, MissingExtra
     where its container needs the extra `av`.
@@ -213,7 +218,7 @@ def open_recording(
     name = name or (os.fsdecode(source) if isinstance(source, str | PathLike) else "recording")
     with ExitStack() as opened:
         file = opened.enter_context(_open(source, name))
-        decoder = _Decoded(source) if isinstance(source, Waveform) else open_decoder(file, name)
+        decoder = _decoder(source, file, name, track)
         opened.enter_context(closing(decoder))
         _check(decoder, name, channel)
         opened.pop_all()  # the recording closes them from now on
@@ -226,9 +231,12 @@ def read_audio(
     name: str | None = None,
     max_duration: float = MAX_DURATION_SECONDS,
     channel: int | None = None,
+    track: int | None = None,
 ) -> Waveform:
     """A whole recording, mono at 16 kHz; arguments and errors as of `open_recording`."""
-    recording = open_recording(source, name=name, max_duration=max_duration, channel=channel)
+    recording = open_recording(
+        source, name=name, max_duration=max_duration, channel=channel, track=track
+    )
     samples = np.concatenate(list(recording.blocks()))
     return Waveform(samples, recording.native_rate, recording.warnings)
 
@@ -248,6 +256,16 @@ class LastRecording:
             self._last = None
             self._last = (key, read_audio(path, max_duration=self._max_duration, channel=channel))
         return self._last[1]
+
+
+def _decoder(source: Source, file: BinaryIO, name: str, track: int | None) -> AudioDecoder:
+    if isinstance(source, Waveform):
+        check_single(name, track)
+        return _Decoded(source)
+    try:
+        return open_decoder(file, name, track)
+    except OSError as error:
+        raise AudioError(name, _refusal(error)) from error
 
 
 def _check(decoder: AudioDecoder, name: str, channel: int | None) -> None:

@@ -35,6 +35,9 @@ class TranscriptionOptions:
     """Longest recording taken, in seconds of decoded audio."""
     channel: int | None = None
     """The one that is heard, from 0; all of them, mixed, by default."""
+    track: int | None = None
+    """The audio track that is heard where a file has several, from 0; by default the one that the
+    file says is its default."""
     batch_size: int = 8
     """Segments of audio decoded at once."""
 
@@ -42,7 +45,7 @@ class TranscriptionOptions:
         # Python's callers reach this without a parser before them, so types are checked too.
         check_types(self)
         at_least(1, self, "", "beam_size", "batch_size")
-        at_least(0, self, "", "channel")
+        at_least(0, self, "", "channel", "track")
         require(
             0 < self.max_duration < inf,
             f"max_duration is {self.max_duration:g}: it must be above 0 seconds, and finite",

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from turnout.audio.waveform import Source, open_recording
+from turnout.audio.waveform import Recording, Source, open_recording
 from turnout.config import ModelConfig, TranscriptionOptions
 from turnout.decoding.requests import (
     Decoded,
@@ -104,6 +104,13 @@ def segment_of(number: int, audio: AudioSegment, hypothesis: Hypothesis) -> Segm
     )
 
 
+def opened(source: Source, options: TranscriptionOptions) -> Recording:
+    """The recording, as it is asked for; raises AudioError."""
+    return open_recording(
+        source, max_duration=options.max_duration, channel=options.channel, track=options.track
+    )
+
+
 class OpenRecording:
     """One recording on its way, with options of its own; `result` is set once it is through or has
     failed."""
@@ -126,9 +133,7 @@ class OpenRecording:
         self._audio: AudioSegments | None = None
         self._segments: Iterator[AudioSegment] = iter(())
         try:
-            recording = open_recording(
-                source, max_duration=options.max_duration, channel=options.channel
-            )
+            recording = opened(source, options)
         except TurnoutError as error:
             self.result = error
             return

@@ -10,7 +10,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Literal, overload
 
-from turnout.audio.waveform import Source, open_recording
+from turnout.audio.waveform import Source
 from turnout.config import TranscriptionOptions
 from turnout.config.plain import read_value
 from turnout.config.transcription import options_of
@@ -28,7 +28,7 @@ from turnout.errors import (
 from turnout.model_folder import WEIGHTS, ModelFolder, resolve, write_folder
 from turnout.text.tokenizer import Tokenizer
 from turnout.text.transcript import Segment, Transcript
-from turnout.transcription.recordings import OpenRecording, OpenRecordings
+from turnout.transcription.recordings import OpenRecording, OpenRecordings, opened
 from turnout.transcription.segments import AudioSegments
 
 BackendName = Literal["auto", "onnx", "torch"]
@@ -125,8 +125,7 @@ class Transcriber:
         Raises AudioError.
         """
         asked = options_of(options, changes)
-        recording = open_recording(source, max_duration=asked.max_duration, channel=asked.channel)
-        return AudioSegments(recording, self.backend.config, asked.stated_bandwidth)
+        return AudioSegments(opened(source, asked), self.backend.config, asked.stated_bandwidth)
 
     def decode(self, utterances: Sequence[Utterance]) -> list[Decoded]:
         """The second step: segments of any recordings, each with a request, options and an end of

@@ -22,7 +22,7 @@ from tests.containers import (
     with_wav_rate,
     with_wav_size,
 )
-from turnout.audio import decoders, waveform
+from turnout.audio import decoders, pyav, waveform
 from turnout.audio.waveform import Waveform, open_recording, read_audio
 from turnout.errors import AudioError, AudioTooLong, MissingExtra, UsageError
 
@@ -286,9 +286,9 @@ def test_webm_that_ends_early_is_taken_with_a_warning() -> None:
 
 def test_a_frame_longer_than_any_codec_has_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     data = encode_av(tone(2.0), 16_000, "ipod", "alac")
-    monkeypatch.setattr(decoders, "LONGEST_FRAME", 4095)
+    monkeypatch.setattr(pyav, "LONGEST_FRAME", 4095)
     assert "not a recording that can be read" in refused(data)
-    monkeypatch.setattr(decoders, "LONGEST_FRAME", 4096)
+    monkeypatch.setattr(pyav, "LONGEST_FRAME", 4096)
     monkeypatch.setattr(decoders, "BLOCK_VALUES", 1000)
     blocks = list(open_recording(data).blocks())
     assert max(len(block) for block in blocks) < 2000
