@@ -1,7 +1,8 @@
 """Samples -> files of every container that is read, as bytes; and headers that lie."""
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from io import BytesIO
 from types import MappingProxyType
@@ -63,6 +64,38 @@ def encode_av(
             output.mux(packet)
         output.mux(stream.encode(None))
     return file.getvalue()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Track:
+    """Mono samples of one of several audio tracks, and what the file says of them."""
+
+    samples: Floats
+    default: bool = False
+    language: str | None = None
+    title: str | None = None
+
+
+def encode_tracks(tracks: Sequence[Track], rate: int, container: str, codec: str) -> bytes:
+    """A file of several audio tracks, by PyAV."""
+    file = BytesIO()
+    with _av().open(file, "w", format=container, options=REPEATABLE) as output:
+        streams = [_stream(output, codec, rate, {}) for _ in tracks]
+        for stream, track in zip(streams, tracks, strict=True):
+            stream.disposition = int(track.default)
+            said = {"language": track.language, "title": track.title}
+            stream.metadata.update({key: value for key, value in said.items() if value})
+        for stream, track in zip(streams, tracks, strict=True):
+            for packet in [*_packets(stream, track.samples, rate), *stream.encode(None)]:
+                output.mux(packet)
+    return file.getvalue()
+
+
+def with_id3(data: bytes, size: int, *, footer: bool = False) -> bytes:
+    """The file behind an ID3v2 tag with so many bytes of padding in it."""
+    sized = bytes(size >> shift & 0x7F for shift in (21, 14, 7, 0))
+    head = bytes([4, 0, 0x10 * footer]) + sized
+    return b"ID3" + head + bytes(size) + (b"3DI" + head if footer else b"") + data
 
 
 def repeat_av(

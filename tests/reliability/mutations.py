@@ -4,16 +4,18 @@ from collections.abc import Callable
 from random import Random
 
 from tests.ogg import with_checksums
+from tests.reliability.header_fields import fields_of
 
 Mutation = Callable[[bytes, bytes, Random], bytes]
 """The file, another file, and what is drawn from."""
 
 HEADER_BYTES = 256
+FIRST_FIELDS = 40
 TRAILER_BYTES = 2048
 """MP4 keeps its tables at the end."""
 EDGES = (0, 1, 2, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFF_FFFF, 0x8000_0000, 2**32 - 1)
 ENDINGS = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".sph", ".m4a", ".webm", ".raw",
-           ".txt", ".m3u8", "")  # fmt: skip
+           ".aac", ".amr", ".ts", ".txt", ".m3u8", "")  # fmt: skip
 
 
 def flip_bits(data: bytes, _: bytes, random: Random) -> bytes:
@@ -54,6 +56,23 @@ def edit_header(data: bytes, _: bytes, random: Random) -> bytes:
     return bytes(changed)
 
 
+def edit_fields(data: bytes, _: bytes, random: Random) -> bytes:
+    """One to three fields of the container's headers, wherever they stand: to values at an edge, or
+    near what they say, or near the file's size, either sign."""
+    for _number in range(random.randint(1, 3)):
+        fields = fields_of(data)
+        if not fields:
+            return data
+        # The first ones say most.
+        field = random.choice(fields[:FIRST_FIELDS] if random.random() < 0.7 else fields)
+        said, bits = field.read(data), 8 * field.width
+        near = [said + 1, said - 1, 2 * said, said // 2, -said, said ^ 1 << random.randrange(bits)]
+        sizes = [len(data), len(data) - field.place, -random.randrange(1, len(data) + 1)]
+        values = [*near, *sizes, random.choice(EDGES), 2**63 - 1, 2**63, random.randrange(2**bits)]
+        data = field.write(data, random.choice(values))
+    return data
+
+
 def splice(data: bytes, other: bytes, random: Random) -> bytes:
     """A part left out, doubled, or from elsewhere."""
     start, end = sorted(random.choices(range(len(data) + 1), k=2))
@@ -78,6 +97,7 @@ MUTATIONS: tuple[Mutation, ...] = (
     overwrite_bytes,
     truncate,
     edit_header,
+    edit_fields,
     splice,
     concatenate,
     leave,
@@ -88,7 +108,7 @@ def mutate(data: bytes, ending: str, other: bytes, random: Random) -> tuple[byte
     """A damaged file, the ending of its name, and what was done."""
     mutation = random.choice(MUTATIONS)
     changed = mutation(data, other, random)
-    if changed[:4] == b"OggS" and random.random() < 0.5:
+    if changed[:4] == b"OggS" and random.random() < 0.75:
         changed = with_checksums(changed)
     wrong = mutation is leave or random.random() < 0.1
     return changed, random.choice(ENDINGS) if wrong else ending, mutation.__name__

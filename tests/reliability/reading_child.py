@@ -8,6 +8,8 @@ import resource
 import signal
 import sys
 import time
+from contextlib import redirect_stderr
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +39,17 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
     started = time.process_time()
     found: dict[str, Any] = {"outcome": "read", "message": "", "samples": 0}
     path = Path(request["path"])
+    with redirect_stderr(StringIO()) as said:
+        take(path, request, found)
+    if written := said.getvalue():
+        # Such as what a callback raised, and nobody could catch.
+        found.update(outcome="raised", message=f"written to stderr: {written}")
+    seconds = time.process_time() - started
+    return {**found, "cpu_seconds": seconds, "peak_mb": peak_mb(), "resident_mb": resident_mb()}
+
+
+def take(path: Path, request: dict[str, Any], found: dict[str, Any]) -> None:
+    """Read it, or note what stopped that."""
     try:
         if request["source"] == "stream":
             with path.open("rb") as stream:
@@ -47,8 +60,6 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
         found.update(outcome="refused", message=str(error))
     except Exception as error:
         found.update(outcome="raised", message=f"{type(error).__name__}: {error}")
-    seconds = time.process_time() - started
-    return {**found, "cpu_seconds": seconds, "peak_mb": peak_mb(), "resident_mb": resident_mb()}
 
 
 def read(source: Source, request: dict[str, Any], found: dict[str, Any]) -> None:

@@ -17,7 +17,9 @@ Make = Callable[[Floats, int], bytes]
 
 ENDINGS = {
     "WAV": ".wav", "FLAC": ".flac", "OGG": ".ogg", "MP3": ".mp3", "AIFF": ".aiff", "NIST": ".sph",
-    "mp4": ".m4a", "webm": ".webm", "matroska": ".mkv",
+    "mp4": ".m4a", "webm": ".webm", "matroska": ".mkv", "W64": ".w64", "RF64": ".rf64",
+    "CAF": ".caf", "AU": ".au", "adts": ".aac", "amr": ".amr", "mpegts": ".ts", "3gp": ".3gp",
+    "flv": ".flv", "avi": ".avi", "vob": ".mpg", "asf": ".wma",
 }  # fmt: skip
 
 
@@ -47,6 +49,13 @@ def _pyav(container: str, codec: str) -> Form:
     return Form(name=name, ending=ENDINGS[container], stereo=False, make=make)
 
 
+OTHERS = (("W64", "PCM_16"), ("RF64", "PCM_16"), ("CAF", "PCM_16"), ("CAF", "ALAC_16"),
+          ("AU", "ULAW"), ("AIFF", "IMA_ADPCM"), ("AIFF", "FLOAT"), ("WAV", "MS_ADPCM"),
+          ("WAV", "GSM610"), ("W64", "GSM610"))  # fmt: skip
+"""What libsndfile reads besides."""
+AV_OTHERS = (("adts", "aac"), ("mpegts", "aac"), ("mpegts", "mp2"), ("3gp", "aac"), ("asf", "mp2"),
+             ("flv", "aac"), ("avi", "pcm_s16le"), ("vob", "mp2"))  # fmt: skip
+"""What PyAV reads besides."""
 _WRITTEN = tuple(_libsndfile(*pair) for pair in CONTAINERS)
 # Forms that are damaged in the same ways, and read by the same decoder.
 FAMILIES: dict[str, tuple[Form, ...]] = {
@@ -54,18 +63,26 @@ FAMILIES: dict[str, tuple[Form, ...]] = {
         *(form for form in _WRITTEN if form.ending in (".wav", ".aiff", ".sph")),
         Form(name="NIST by hand", ending=".sph", stereo=False, make=encode_sphere),
     ),
+    "other": tuple(_libsndfile(*pair) for pair in OTHERS),
     "flac": tuple(form for form in _WRITTEN if form.ending == ".flac"),
     "ogg and mp3": tuple(form for form in _WRITTEN if form.ending in (".ogg", ".mp3")),
 }
+CALLS = Form(
+    name="AMR",
+    ending=".amr",
+    stereo=False,
+    make=lambda samples, _: encode_av(samples[::2].copy(), 8000, "amr", "amr_nb"),
+)
 if find_spec("av"):
     FAMILIES["m4a and webm"] = tuple(_pyav(*pair) for pair in AV_CONTAINERS)
+    FAMILIES["phones and broadcasts"] = (*(_pyav(*pair) for pair in AV_OTHERS), CALLS)
 
 
 @cache
 def seed(form: Form, number: int) -> bytes:
     """A good recording: of one of the examples, every third in stereo where that can be."""
     samples, rate = speech(number)
-    if form.stereo and number % 3 == 0:
+    if form.stereo and number % 3 == 0 and "GSM610" not in form.name:
         samples = np.stack([samples, -0.5 * samples], axis=1)
     return form.make(samples, rate)
 

@@ -34,7 +34,8 @@ FORMATS = frozenset(
 """Of libsndfile's formats, those of real recordings; the others have headers too weak to trust."""
 
 SOUNDFILE_MAGICS = (b"RIFF", b"RIFX", b"RF64", b"riff", b"fLaC", b"OggS", b"FORM", b"caff",
-                    b".snd", b"NIST_1A")  # fmt: skip
+                    b".snd", b"NIST_1A", b"\xff")  # fmt: skip
+"""WAV, FLAC, Ogg, AIFF, CAF, AU, NIST and MP3."""
 AV_MAGICS = (
     *((4, kind, "mov") for kind in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"styp")),
     (0, b"\x1a\x45\xdf\xa3", "matroska"),
@@ -94,7 +95,7 @@ def open_decoder(file: BinaryIO, name: str, track: int | None = None) -> AudioDe
 
 def behind_tags(file: BinaryIO) -> BinaryIO:
     """What lies behind ID3 tags, which some programs write before any container; the file itself
-    where they are MP3's own."""
+    where nothing does that is known."""
     start = 0
     for _ in range(MOST_TAGS):
         file.seek(start)
@@ -106,11 +107,13 @@ def behind_tags(file: BinaryIO) -> BinaryIO:
             (byte & 0x7F) << shift for byte, shift in zip(head[6:], (21, 14, 7, 0), strict=True)
         )
         start += 10 + size + 10 * bool(head[5] & 0x10)
-    file.seek(start)
-    head = file.read(HEAD_BYTES)
-    file.seek(0)
+    behind = cast(BinaryIO, _Behind(file, start))
+    behind.seek(0)
+    head = behind.read(HEAD_BYTES)
     known = head.startswith(SOUNDFILE_MAGICS) or av_container(head) is not None
-    return cast(BinaryIO, _Behind(file, start)) if start and known else file
+    found = behind if start and known else file
+    found.seek(0)
+    return found
 
 
 def check_single(name: str, track: int | None) -> None:

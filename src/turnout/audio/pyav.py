@@ -5,7 +5,9 @@ FFmpeg is told the container, and never guesses; what a header claims is not bel
 of 16 kHz or mono.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from errno import EINVAL, ENOMEM
+from functools import partial
 from importlib import import_module
 from typing import Any, BinaryIO
 
@@ -106,7 +108,7 @@ class AvDecoder:
 
     def _frames(self) -> Iterator[Floats]:
         """Decoded frames as float32 [samples, channels], of one rate and layout throughout."""
-        same = self._av.AudioResampler(format="fltp", layout=self._stream.layout, rate=self.rate)
+        same = _Same(self._av.AudioResampler, self._stream.layout, self.rate)
         packets = self._container.demux(self._stream)
         decoded = taken = lost = 0
         why = ""
@@ -116,11 +118,14 @@ class AvDecoder:
                 packet = next(packets, None)  # there are none behind an error of the container
                 if packet is None:
                     break
-                frames = [found for frame in packet.decode() for found in same.resample(frame)]
+                frames = [found for frame in packet.decode() for found in same.made_so(frame)]
+            except IndexError:
+                break  # PyAV's way of ending where a track appeared that the header had not told of
             except (self._av.FFmpegError, ValueError, OSError) as error:
                 why = why or reason(error)
-                # A broadcast begins amidst a frame; what no data can cure ends the recording.
-                if packet is None or not isinstance(error, self._av.InvalidDataError):
+                # Damage, as where a broadcast begins amidst a frame, is passed over; frames that
+                # are too long, or do not fit into memory, are not damage.
+                if packet is None or getattr(error, "errno", None) in (EINVAL, ENOMEM):
                     break
                 lost += 1
                 continue
@@ -147,6 +152,25 @@ class AvDecoder:
         if not promised and len(self._container.streams) == 1:
             promised = (self._container.duration or 0) / 1e6
         return promised
+
+
+class _Same:
+    """Frames of one rate and layout, whatever they were: a broadcast changes from one to another.
+
+    A resampler takes frames of one kind; those of another it lets pass, or refuses.
+    """
+
+    def __init__(self, new: Callable[..., Any], layout: Any, rate: int) -> None:
+        self._new = partial(new, format="fltp", layout=layout, rate=rate)
+        self._kind: object = None
+        self._resampler: Any = None
+
+    def made_so(self, frame: Any) -> list[Any]:
+        """What is made of a frame."""
+        kind = (frame.format.name, frame.layout.name, frame.sample_rate)
+        if kind != self._kind:
+            self._kind, self._resampler = kind, self._new()
+        return list(self._resampler.resample(frame))
 
 
 def told(tracks: list[tuple[int, Any]]) -> str:
