@@ -63,6 +63,8 @@ def rank_process(start: Start) -> None:
         os.dup2(file, number)
         setattr(sys, name, os.fdopen(number, "w", buffering=1, closefd=False))
     os.chdir(start.folder)
+    # As if it had begun there: a process that it starts begins where it began itself.
+    multiprocessing.process.ORIGINAL_DIR = str(start.folder)
     os.environ.update(start.environment)
     if start.before is not None:
         start.before()

@@ -122,11 +122,16 @@ class DataConfig:
     """Folder for the mel power of every clip; by default `features` inside the run's folder."""
     workers: int = 0
     """Processes that prepare batches; 0 prepares them in the training process."""
+    worker_start: Literal["forkserver", "spawn", "fork"] | None = None
+    """How they begin: 'forkserver' on Linux and 'spawn' elsewhere, unless told. 'fork' begins
+    sooner, but may stand still where the training process has threads."""
+    worker_timeout: float = 300.0
+    """Seconds that a batch may take them before the run is given up."""
     dev_utterances: int = 200
     """Most utterances of each dev corpus, bandwidth and task."""
 
     def __post_init__(self) -> None:
-        above_zero(self, "data.", "batch_seconds", "epoch_hours")
+        above_zero(self, "data.", "batch_seconds", "epoch_hours", "worker_timeout")
         at_least(0, self, "data.", "workers")
         at_least(1, self, "data.", "dev_utterances")
         share(self, "data.", "translate_weight")

@@ -3,15 +3,11 @@
 What a batch holds never depends on the process that makes it, nor on what was made before it.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from typing import cast
-
-import torch
-from torch.utils.data import DataLoader, Dataset
 
 from turnout.config import CorpusConfig, DataConfig, ModelConfig
 from turnout.corpora.clips import Clip, check_languages, training_clips
@@ -23,13 +19,13 @@ from turnout.data.joining import joined_text, joined_translations
 from turnout.data.plan import FRAMES_PER_SECOND, CorpusPlanner, PlannedUtterance, Stream, generator
 from turnout.data.store import FeatureStore, open_store
 from turnout.data.variants import VariantConfig
-from turnout.data.workers import serve_to_the_end
+from turnout.data.workers import Workers, new_processes
 from turnout.errors import TrainingError
 from turnout.guidance import Bandwidth, Guidance
 from turnout.text.tokenizer import Tokenizer
 
-PREFETCHED = 4
-"""Batches that each worker makes ahead."""
+Asked = tuple[int, Sequence[PlannedUtterance]]
+"""An epoch, and what one of its batches shall hold."""
 
 
 @dataclass
@@ -55,6 +51,7 @@ class Loader:
     """How the ranks agree on what all of them can read."""
 
     def __post_init__(self) -> None:
+        self._context = new_processes(self.config.worker_start)
         self._padded = self.model.features.padding == "window"
         self._stores = [self._open(corpus) for corpus in self.config.train]
         self._planners = [
@@ -66,6 +63,11 @@ class Loader:
         self._examples = ExampleMaker(self.config, self.model, self.seed, self._stores)
         self._collator = Collator(self.model, self.tokenizer)
         self._planned: tuple[tuple[int, int], EpochPlan] | None = None
+        make = partial(_batch, examples=self._examples, collator=self._collator)
+        self._make: Callable[[Asked], Batch] = make
+        self._workers = Workers(
+            make, self.config.workers, self._context, self.config.worker_timeout
+        )
 
     @property
     def fingerprint(self) -> str:
@@ -95,21 +97,14 @@ class Loader:
 
     def batches(self, epoch: int, start: int = 0, progress: float = 1.0) -> Iterator[Batch]:
         """The batches of this plan from number `start` on, without making those before it."""
-        rest = self.plan(epoch, progress)[start:]
-        made = partial(_batch, epoch=epoch, examples=self._examples, collator=self._collator)
+        asked: list[Asked] = [(epoch, part) for part in self.plan(epoch, progress)[start:]]
         if self.config.workers == 0:
-            yield from map(made, rest)
-            return
-        yield from DataLoader(
-            cast(Dataset[Batch], rest),
-            batch_size=None,  # one item is a batch already; the worker that takes it makes it
-            collate_fn=made,
-            num_workers=self.config.workers,
-            prefetch_factor=PREFETCHED,
-            worker_init_fn=serve_to_the_end,
-            # Its own generator: the global one belongs to the run and must not move.
-            generator=torch.Generator(),
-        )
+            return map(self._make, asked)
+        return self._workers.made(asked)
+
+    def close(self) -> None:
+        """Let the processes end that prepare batches; they begin anew where more are wanted."""
+        self._workers.close()
 
     def _open(self, corpus: CorpusConfig) -> FeatureStore:
         """What all ranks can read of a corpus, as mel power."""
@@ -125,7 +120,9 @@ class Loader:
             window_seconds=self.model.window_seconds if padded else None,
         )
         cache = Path(self.config.cache) if self.config.cache else self.cache_dir
-        store = open_store(clips, settings, cache, workers=self.config.workers)
+        store = open_store(
+            clips, settings, cache, workers=self.config.workers, context=self._context
+        )
         return with_common_clips(store, self.gather)
 
     def _plan(self, epoch: int, most_words: int) -> EpochPlan:
@@ -207,8 +204,7 @@ class ExampleMaker:
         return dict.fromkeys(texts, "") if planned.empty else texts
 
 
-def _batch(
-    planned: Sequence[PlannedUtterance], epoch: int, examples: ExampleMaker, collator: Collator
-) -> Batch:
+def _batch(asked: Asked, examples: ExampleMaker, collator: Collator) -> Batch:
     """A batch of an epoch's plan, in whichever process."""
+    epoch, planned = asked
     return collator.batch([examples.example(utterance, epoch) for utterance in planned])

@@ -9,16 +9,19 @@ import json
 import logging
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from multiprocessing.context import BaseContext
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from turnout.corpora.clips import Clip, ClipReader
 from turnout.data.variants import Variant, VariantConfig, variants_of
-from turnout.data.workers import end_with_parent
+from turnout.data.workers import KILLED, end_with_parent, new_processes, signals_held
 from turnout.errors import AudioError, StorageError, TrainingError
 from turnout.files import locked, remove_leftovers, whole_folder
 from turnout.progress import progress
@@ -33,6 +36,10 @@ logger = logging.getLogger(__name__)
 class FeatureStore:
     """The clips that could be read, with their stored arrays."""
 
+    folder: Path
+    """Where the arrays lie."""
+    rows: NDArray[np.int64]
+    """[clips]: each one's row of the folder's index."""
     clips: tuple[Clip, ...]
     frames: NDArray[np.float16]
     """[all frames, mels], memory-mapped."""
@@ -46,6 +53,15 @@ class FeatureStore:
     """One line for each clip that could not be read."""
     digest: str
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Where the arrays lie, not what they hold: a new process maps them again."""
+        kept = {name: getattr(self, name) for name in ("rows", "clips", "left_out", "digest")}
+        return {**kept, "folder": self.folder.absolute()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        arrays = read_arrays(state["folder"]).of(state["rows"])
+        vars(self).update(state, **arrays._asdict())
+
     def variant(self, clip: int, number: int) -> Variant:
         """One variant of one clip."""
         first = self.offsets[clip, number]
@@ -57,6 +73,7 @@ class FeatureStore:
         kept = np.array(clips, np.int64)
         return replace(
             self,
+            rows=self.rows[kept],
             clips=tuple(self.clips[i] for i in clips),
             floors=self.floors[kept],
             offsets=self.offsets[kept],
@@ -64,10 +81,29 @@ class FeatureStore:
         )
 
 
+class Arrays(NamedTuple):
+    """What a store's files hold; see `FeatureStore`."""
+
+    frames: NDArray[np.float16]
+    floors: NDArray[np.float16]
+    offsets: NDArray[np.int64]
+    counts: NDArray[np.int64]
+
+    def of(self, rows: NDArray[np.int64]) -> "Arrays":
+        """Those of some rows, in this order."""
+        return Arrays(self.frames, self.floors[rows], self.offsets[rows], self.counts[rows])
+
+
 def open_store(
-    clips: Sequence[Clip], config: VariantConfig, cache: Path, *, workers: int = 0
+    clips: Sequence[Clip],
+    config: VariantConfig,
+    cache: Path,
+    *,
+    workers: int = 0,
+    context: BaseContext | None = None,
 ) -> FeatureStore:
-    """The store of these clips, built first where `cache` does not hold it.
+    """The store of these clips, built first where `cache` does not hold it, by so many `workers`
+    that `context` starts.
 
     Clips that cannot be read are left out and named in a warning. Raises TrainingError where none
     is left, StorageError where the store cannot be written or is damaged.
@@ -78,7 +114,7 @@ def open_store(
         # Ranks that share a machine build a store once.
         with locked(cache / f"{folder.name}.lock", wait=True):
             if not folder.is_dir():
-                _build(clips, config, folder, workers)
+                _build(clips, config, folder, _all_variants(clips, config, workers, context))
     except OSError as error:
         raise StorageError(
             f"{cache}: the mel power of the clips cannot be stored there ({error}); "
@@ -134,7 +170,7 @@ def _read_variants(config: VariantConfig, clips: Sequence[Clip]) -> list[list[Va
 
 
 def _all_variants(
-    clips: Sequence[Clip], config: VariantConfig, workers: int
+    clips: Sequence[Clip], config: VariantConfig, workers: int, context: BaseContext | None
 ) -> Iterator[list[Variant] | str]:
     """In the order of the clips, whatever the number of workers."""
     # Neighbours go to one process: they are often segments of one recording, decoded once there.
@@ -143,12 +179,23 @@ def _all_variants(
     if workers == 0:
         yield from (result for chunk in chunks for result in read(chunk))
         return
-    with ProcessPoolExecutor(workers, initializer=end_with_parent) as pool:
-        yield from (result for results in pool.map(read, chunks) for result in results)
+    context = context or new_processes()
+    with ProcessPoolExecutor(workers, context, initializer=end_with_parent) as pool:
+        with signals_held():
+            found = pool.map(read, chunks)
+        try:
+            yield from (result for results in found for result in results)
+        except BrokenProcessPool as error:
+            raise TrainingError(KILLED) from error
 
 
-def _build(clips: Sequence[Clip], config: VariantConfig, folder: Path, workers: int) -> None:
-    """Write the store whole or not at all."""
+def _build(
+    clips: Sequence[Clip],
+    config: VariantConfig,
+    folder: Path,
+    variants: Iterator[list[Variant] | str],
+) -> None:
+    """Write the store whole or not at all; `variants` are those of each clip, in order."""
     remove_leftovers(folder.parent, folder.name)
     most = max((config.count(clip) for clip in clips), default=1)
     offsets = np.full((len(clips), most), -1, np.int64)
@@ -156,7 +203,6 @@ def _build(clips: Sequence[Clip], config: VariantConfig, folder: Path, workers: 
     counts = np.zeros(len(clips), np.int64)
     left_out: dict[int, str] = {}
     written = 0
-    variants = _all_variants(clips, config, workers)
     results = progress(variants, "mel power of the clips", len(clips))
     with whole_folder(folder) as unfinished:
         with (unfinished / "frames.f16").open("wb") as file:
@@ -181,6 +227,19 @@ def _load(clips: Sequence[Clip], folder: Path) -> FeatureStore:
     if not kept:
         reason = next(iter(left_out.values()), "the corpus is empty")
         raise TrainingError(f"none of the {len(clips)} clips can be used: {reason}")
+    rows = np.array(kept, np.int64)
+    return FeatureStore(
+        folder=folder,
+        rows=rows,
+        clips=tuple(clips[i] for i in kept),
+        left_out=tuple(left_out.values()),
+        digest=folder.name.removeprefix("mel-"),
+        **read_arrays(folder).of(rows)._asdict(),
+    )
+
+
+def read_arrays(folder: Path) -> Arrays:
+    """The arrays of a store, the frames memory-mapped; raises what NumPy and zip raise."""
     with (folder / "index.npz").open("rb") as file, np.load(file) as index:
         offsets, floors, counts = index["offsets"], index["floors"], index["counts"]
     mapped = np.memmap(folder / "frames.f16", np.float16, "r")
@@ -189,12 +248,4 @@ def _load(clips: Sequence[Clip], folder: Path) -> FeatureStore:
         raise ValueError(f"frames.f16 holds {mapped.size} values, not the index's {last} frames")
     # A plain view: slicing the subclass costs more than reading the frames.
     frames = mapped.view(np.ndarray).reshape(-1, floors.shape[-1])
-    return FeatureStore(
-        clips=tuple(clips),
-        frames=frames,
-        floors=floors,
-        offsets=offsets,
-        counts=counts,
-        left_out=tuple(left_out.values()),
-        digest=folder.name.removeprefix("mel-"),
-    ).subset(kept)
+    return Arrays(frames, floors, offsets, counts)

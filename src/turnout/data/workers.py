@@ -7,14 +7,161 @@ stop finishes its step first, and needs its batches for that.
 import multiprocessing
 import os
 import signal
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from threading import Thread
+from multiprocessing.context import BaseContext
+from threading import Thread, current_thread, main_thread
+from time import monotonic
+from typing import Any, Generic, TypeVar, cast
+
+import torch
+from torch.utils.data import DataLoader, Dataset
 
 from turnout.errors import TrainingError
 
 GRACE_SECONDS = 30
 """How long a worker stays after a signal to end: as long as torchrun waits for its ranks."""
+PREFETCHED = 4
+"""Batches that each worker makes ahead."""
+LOOK_EVERY = 5.0
+"""Seconds between two looks at workers that let wait."""
+HELD = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+KILLED = (
+    "a process that prepares batches was killed, perhaps for want of memory: started again, the "
+    "run goes on from its last checkpoint; fewer data.workers need less"
+)
+DIED, LATE = "DataLoader worker (pid", "DataLoader timed out"
+"""How PyTorch begins to tell of it."""
+
+Asked = TypeVar("Asked")
+Made = TypeVar("Made")
+
+
+class Workers(Generic[Asked, Made]):
+    """Processes that make one thing of another, and stay from one call of `made` to the next.
+
+    Raises TrainingError where nothing comes of them for `patience` seconds.
+    """
+
+    def __init__(
+        self, make: Callable[[Asked], Made], count: int, context: BaseContext, patience: float
+    ) -> None:
+        self._make = make
+        self._count = count
+        self._context = context
+        self._patience = patience
+        self._asked: list[Asked] = []
+        self._loader: DataLoader[Made] | None = None
+        self._results: Iterator[Made] | None = None
+        self._processes: list[Any] = []
+        self._turn = 0
+
+    def made(self, asked: Sequence[Asked]) -> Iterator[Made]:
+        """What is made of each, in their order; those of an earlier call are forgotten."""
+        self._asked[:] = asked
+        self._turn += 1
+        turn = self._turn
+        self._begin()
+        for number in range(len(asked)):
+            assert turn == self._turn, "what was asked for before is made no more"
+            yield self._next(number)
+
+    def close(self) -> None:
+        """Let the processes end, those at once that do not hear of it: an error on its way may
+        hold what would tell them, and they have nothing to save."""
+        self._loader = self._results = None
+        self._kill()
+
+    def _begin(self) -> None:
+        if self._loader is not None:
+            try:
+                self._results = iter(self._loader)
+                return
+            except RuntimeError as error:
+                if LATE not in str(error):
+                    raise
+                self.close()  # busy with what nobody waits for any more
+        before = multiprocessing.active_children()
+        with signals_held():
+            self._loader = DataLoader(
+                Echo(),
+                batch_size=None,  # one item is a batch already; the worker that takes it makes it
+                sampler=self._asked,
+                collate_fn=cast(Any, self._make),
+                num_workers=self._count,
+                persistent_workers=True,
+                prefetch_factor=PREFETCHED,
+                multiprocessing_context=self._context,
+                worker_init_fn=serve_to_the_end,
+                timeout=min(LOOK_EVERY, self._patience),
+                # Its own generator: the global one belongs to the run and must not move.
+                generator=torch.Generator(),
+            )
+            self._results = iter(self._loader)
+        self._processes = [c for c in multiprocessing.active_children() if c not in before]
+
+    def _next(self, number: int) -> Made:
+        # PyTorch's own limit would hide a worker's death for as long: it looks only then.
+        deadline = monotonic() + self._patience
+        while True:
+            assert self._results is not None, "closed in the midst of what was asked"
+            try:
+                return next(self._results)
+            except RuntimeError as error:
+                if LATE not in str(error):
+                    raise
+                if monotonic() < deadline:
+                    continue
+                self._kill()
+                raise TrainingError(
+                    f"worker {number % self._count} of {self._count} has not prepared its batch "
+                    f"(number {number} since the epoch or the run was begun) within "
+                    f"{self._patience:g} s: see whether the disk of data.cache answers and memory "
+                    "is free; the same command goes on from the last checkpoint, with a larger "
+                    "data.worker_timeout where batches take that long"
+                ) from error
+
+    def _kill(self) -> None:
+        for process in self._processes:
+            if process.is_alive():
+                no_more_deaths()
+                process.kill()
+                process.join()
+
+
+class Echo(Dataset[Any]):
+    """What is asked for is what is made of: its place among the data of PyTorch."""
+
+    def __getitem__(self, index: Any) -> Any:
+        """The same."""
+        return index
+
+
+def new_processes(method: str | None = None) -> BaseContext:
+    """How processes that prepare data begin: through a server that has imported what they need
+    (Linux), or each by itself.
+
+    A copy of the rank itself ('fork') begins sooner, but holds for ever whatever a thread of the
+    rank's held at that moment: those of gloo, of PyTorch, of a caller.
+    """
+    if method is None:
+        method = "forkserver" if sys.platform == "linux" else "spawn"
+    context = multiprocessing.get_context(method)
+    if method == "forkserver":
+        context.set_forkserver_preload(["turnout.data.loader"])
+    return context
+
+
+@contextmanager
+def signals_held() -> Iterator[None]:
+    """Around the start of processes, which take these signals once they are ready for them; the
+    server that starts them, and has nothing to save, never does."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, HELD)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def serve_to_the_end(_: int) -> None:
@@ -30,6 +177,7 @@ def serve_to_the_end(_: int) -> None:
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     signal.signal(signal.SIGALRM, lambda *_: os._exit(0))
     signal.signal(signal.SIGTERM, lambda *_: signal.alarm(GRACE_SECONDS))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD)
 
 
 @contextmanager
@@ -39,14 +187,16 @@ def death_noticed() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
+        if DIED not in str(error):
             raise
-        # PyTorch's handler would tell of the other workers' ends in the midst of leaving.
+        no_more_deaths()
+        raise TrainingError(KILLED) from error
+
+
+def no_more_deaths() -> None:
+    """Before workers are left: PyTorch's handler would tell of each one's end in the midst."""
+    if current_thread() is main_thread():
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        raise TrainingError(
-            "a process that prepares batches was killed, perhaps for want of memory: started "
-            "again, the run goes on from its last checkpoint; fewer data.workers need less"
-        ) from error
 
 
 def end_with_parent() -> None:
@@ -54,6 +204,7 @@ def end_with_parent() -> None:
     pool's worker does not notice by itself; leave Ctrl-C to that process."""
     _follow_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD)
 
 
 def _follow_parent() -> None:

@@ -21,6 +21,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from turnout.config import TrainConfig
+from turnout.data.workers import DIED
 from turnout.errors import ConfigError, TrainingError
 
 BUCKET_ELEMENTS = 8 * 1024 * 1024
@@ -108,7 +109,7 @@ def connected() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        if "DataLoader worker" in str(error):  # its death is told of at any moment
+        if DIED in str(error):  # its death is told of at any moment
             raise
         # Without the place in a library's source that it begins with, and its advice.
         first = (str(error).splitlines() or [type(error).__name__])[0]

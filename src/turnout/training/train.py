@@ -3,7 +3,7 @@
 import dataclasses
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -87,7 +87,7 @@ def run(config: TrainConfig, ranks: Ranks, say: Callable[[str], None]) -> Path:
     trainer = build_trainer(config, clips, tokenizer, ranks, say)
     lengths = begin_or_resume(trainer, say)
     with trainer.stop, open_log(trainer, lengths) as run_log:
-        with death_noticed():
+        with death_noticed(), closing(trainer.loader):
             trainer.run(run_log)
         card = finish(trainer, run_log)
         if ranks.first:

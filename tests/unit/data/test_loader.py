@@ -1,5 +1,8 @@
+import multiprocessing
 from collections.abc import Sequence
 from dataclasses import fields
+from itertools import islice
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
@@ -81,6 +84,23 @@ def test_workers_change_nothing(cuts: str, start: int) -> None:
     before = torch.get_rng_state()
     assert same(list(loader(cuts, workers=2).batches(0, start)), alone)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver", "fork"])
+def test_workers_stay_and_change_nothing_however_they_begin(cuts: str, method: str) -> None:
+    alone = loader(cuts)
+    before = set(multiprocessing.active_children())
+    working = loader(cuts, workers=2, worker_start=method)
+    began: list[set[BaseProcess]] = []
+    # Left in the midst of an epoch, gone on with in another, and to its end.
+    for epoch, start, count in ((0, 1, 1), (3, 0, None), (4, 0, None)):
+        made = list(islice(working.batches(epoch, start), count))
+        assert same(made, list(alone.batches(epoch, start))[:count])
+        began.append(set(multiprocessing.active_children()) - before)
+    assert len(began[0]) == 2
+    assert began[0] == began[1] == began[2]
+    working.close()
+    assert not set(multiprocessing.active_children()) - before
 
 
 def test_batch_mates_do_not_matter(cuts: str) -> None:

@@ -1,3 +1,4 @@
+import pickle
 from dataclasses import replace
 from pathlib import Path
 
@@ -68,6 +69,24 @@ def test_workers_change_nothing(clips: list[Clip], tmp_path: Path) -> None:
     together = open_store(clips, CONFIG, tmp_path / "b", workers=2)
     np.testing.assert_array_equal(alone.frames, together.frames)
     np.testing.assert_array_equal(alone.offsets, together.offsets)
+
+
+def test_a_pickled_store_is_its_path(clips: list[Clip], tmp_path: Path) -> None:
+    store = open_store(clips, CONFIG, tmp_path).subset([5, 2, 7])
+    data = pickle.dumps(store)
+    held = store.frames.nbytes + store.floors.nbytes
+    assert len(data) < 4000 < held
+    again = pickle.loads(data)
+    assert again.clips == store.clips
+    for clip in range(3):
+        for number in range(3):
+            one, other = store.variant(clip, number), again.variant(clip, number)
+            np.testing.assert_array_equal(one.log_power, other.log_power)
+            np.testing.assert_array_equal(one.floor, other.floor)
+    assert not again.frames.flags.writeable
+    # Where it lies does not depend on where a process works.
+    assert pickle.loads(data).folder.is_absolute()
+    np.testing.assert_array_equal(again.subset([1]).frames, store.frames)
 
 
 def test_the_digest_follows_audio_and_settings(clips: list[Clip]) -> None:

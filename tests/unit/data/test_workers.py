@@ -1,0 +1,82 @@
+"""Processes that prepare data: in order, and never waited for without an end."""
+
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Sequence
+from contextlib import closing
+
+import pytest
+
+from turnout.data.workers import KILLED, Workers, death_noticed, new_processes
+from turnout.errors import TrainingError
+
+
+def make(asked: tuple[str, int]) -> int:
+    """The double of a number, after what it says."""
+    what, number = asked
+    if what == "sleep":
+        # As what stands still in a lock: deaf to whatever asks it to end.
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        time.sleep(600)
+    if what == "die":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if what == "fail":
+        raise RuntimeError("a fault of ours")
+    return 2 * number
+
+
+def workers(patience: float = 60.0) -> "Workers[tuple[str, int], int]":
+    return Workers(make, 2, new_processes("fork"), patience)
+
+
+def numbers(what: Sequence[str]) -> list[tuple[str, int]]:
+    return [(word, number) for number, word in enumerate(what)]
+
+
+def test_a_worker_that_stands_still_is_named() -> None:
+    before = set(multiprocessing.active_children())
+    some = workers(patience=1.0)
+    began = time.monotonic()
+    with pytest.raises(TrainingError) as caught:
+        list(some.made(numbers(["", "", "", "sleep"])))
+    said = str(caught.value)
+    assert "worker 1 of 2 has not prepared its batch (number 3 " in said
+    assert "within 1 s" in said and "data.worker_timeout" in said and "\n" not in said
+    del caught
+    some.close()
+    # Nobody waits for it any more, not even the end of the process.
+    assert time.monotonic() - began < 10
+    assert not set(multiprocessing.active_children()) - before
+
+
+def test_results_come_in_order_call_after_call() -> None:
+    some = workers()
+    for count in (5, 0, 3):
+        assert list(some.made(numbers([""] * count))) == [2 * n for n in range(count)]
+    first = some.made(numbers([""] * 30))
+    assert next(first) == 0
+    assert list(some.made(numbers([""] * 2))) == [0, 2]
+    with pytest.raises(AssertionError, match="made no more"):
+        next(first)
+    some.close()
+    assert list(some.made(numbers([""]))) == [0]
+
+
+def test_a_dead_worker_is_noticed_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("turnout.data.workers.LOOK_EVERY", 0.5)
+    before = set(multiprocessing.active_children())
+    some = Workers(make, 2, new_processes("forkserver"), 300.0)
+    began = time.monotonic()
+    with pytest.raises(TrainingError) as caught, death_noticed(), closing(some):
+        list(some.made(numbers(["", "die", ""])))
+    assert str(caught.value) == KILLED
+    assert time.monotonic() - began < 60
+    # The other one as well, though the error holds what would tell it to end.
+    assert not set(multiprocessing.active_children()) - before
+
+
+def test_a_fault_in_a_worker_is_no_death() -> None:
+    with pytest.raises(RuntimeError, match="a fault of ours"), death_noticed():
+        list(workers().made(numbers(["fail"])))
