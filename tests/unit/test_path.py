@@ -30,8 +30,9 @@ FILES = [
     "backends/onnx.py",  # the model
     "decoding/greedy.py",  # the decoder's words
     "text/sentencepieces.py",  # ids -> text
-    "decoding/alignment.py",  # where the words lie
+    "decoding/alignment.py",  # where CTC hears them
     "decoding/ctc.py",  # what CTC makes of them
+    "decoding/words.py",  # the times of the words
 ]
 
 
@@ -59,7 +60,7 @@ def files_of(work: Callable[[], object]) -> list[str]:
     return list(found)
 
 
-def test_a_recording_becomes_text_in_fifteen_files() -> None:
+def test_a_recording_becomes_text_in_sixteen_files() -> None:
     model = turnout.load(threads=1)
     found = files_of(lambda: [model.transcribe(path) for path in EXAMPLES])
     passed = [name for name in found if not name.startswith(VOCABULARY)]

@@ -18,7 +18,7 @@ import numpy as np
 
 from turnout.audio.features import FRAME_SECONDS
 from turnout.config import ModelConfig
-from turnout.decoding.alignment import Spikes, align, words_of
+from turnout.decoding.alignment import Spikes, align
 from turnout.decoding.backend import Backend
 from turnout.decoding.beam import beam_search
 from turnout.decoding.ctc import prefix_beam
@@ -41,8 +41,10 @@ from turnout.decoding.requests import (
     most_characters,
     row_guidance,
 )
+from turnout.decoding.words import words_of
 from turnout.errors import Cancelled, GuidanceError
 from turnout.guidance import Guidance, Task
+from turnout.text.spacing import spaced
 from turnout.text.tokenizer import Tokenizer
 
 SPARE_TOKENS = 8
@@ -343,7 +345,9 @@ def timed(batch: EncodedBatch, row: DecoderRow, written: RowResult) -> Hypothesi
         # CTC alone knows no token's probability but that of the frame where it is surest of it.
         log_probs = written.token_log_probs or spikes.peak_log_probs(emissions)
     factor = batch.config.encoder.subsampling_factor
-    words = words_of(batch.log_mel(row), spikes, factor, tokenizer, log_probs)
+    words = words_of(
+        batch.log_mel(row), spikes, factor, tokenizer, log_probs, spaced(result.language)
+    )
     if words:
         result = replace(result, start=words[0].start, end=words[-1].end)
     wanted = transcript and batch.utterances[row.utterance].options.word_timestamps

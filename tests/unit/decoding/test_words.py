@@ -5,7 +5,8 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.doubles import tokenizer
-from turnout.decoding.alignment import Spikes, spans, word_groups, words_of
+from turnout.decoding.alignment import Spikes
+from turnout.decoding.words import spans, word_groups, words_of
 
 FACTOR = 4
 
@@ -112,3 +113,72 @@ def test_words_follow_one_another() -> None:
         words = words_of(log_mel, found, FACTOR, tokenizer())
         assert all(a.end <= b.start for a, b in pairwise(words))
         assert all(word.start < word.end for word in words)
+
+
+def test_a_stop_inside_the_second_word_does_not_part_the_words() -> None:
+    """Two words without a pause: it is softer where they meet, silent inside the second."""
+    log_mel = loud((0.5, 1.09), (1.15, 1.7))
+    log_mel[88:92] -= 1.5
+    words = words_of(log_mel, spikes("one two", 0.82, 1.6), FACTOR, tokenizer())
+    assert words[0].start == pytest.approx(0.5, abs=0.04)
+    assert words[0].end == pytest.approx(0.9, abs=0.04)
+    assert words[1].start == pytest.approx(0.9, abs=0.04)
+    assert words[1].end == pytest.approx(1.7, abs=0.04)
+
+
+def test_a_pause_parts_words_however_far_it_is_behind_the_spike() -> None:
+    log_mel = loud((0.2, 1.1), (1.4, 2.0))
+    words = words_of(log_mel, spikes("one two", 0.4, 1.9), FACTOR, tokenizer())
+    assert [word.end for word in words] == [pytest.approx(1.1, abs=0.04), pytest.approx(2.0, 0.04)]
+    assert words[1].start == pytest.approx(1.4, abs=0.04)
+
+
+def pieces(text: str) -> list[str]:
+    tokens = tuple(tokenizer().encode(text))
+    frames = np.arange(len(tokens))
+    found = words_of(
+        loud(), Spikes(tokens, frames, frames), 1, tokenizer(), [-1.0] * len(tokens), spaced=False
+    )
+    assert all(word.probability == pytest.approx(np.exp(-1.0)) for word in found)
+    return [word.word for word in found]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("今天天气很好。", ["今", "天", "天", "气", "很", "好。"]),
+        ("他说：「好」", ["他", "说：", "「好」"]),
+        ("用 WiFi 上网35天", ["用", " WiFi", " 上", "网", "35", "天"]),
+        ("กิน ข้าว", ["กิ", "น", " ข้", "า", "ว"]),
+        ("မြန်မာ", ["မြ", "န်", "မာ"]),
+        ("ཞིང་", ["ཞི", "ང་"]),
+        ("👍🏽カー゛", ["👍🏽", "カー゛"]),
+        ("two no", ["two", " no"]),
+        ("", []),
+    ],
+)
+def test_a_language_without_spaces_has_its_characters_for_words(
+    text: str, expected: list[str]
+) -> None:
+    found = pieces(text)
+    assert found == expected
+    assert "".join(found) == text
+
+
+def test_characters_have_times_of_their_own() -> None:
+    text = "你好吗"
+    tokens = tuple(tokenizer().encode(text))
+    assert len(tokens) == 10, "a space, and three bytes of each character"
+    times = [0.5, *np.linspace(0.5, 0.7, 3), *np.linspace(0.9, 1.1, 3), *np.linspace(1.3, 1.5, 3)]
+    frames = np.array([round(time * 100) // FACTOR for time in times])
+    found = words_of(
+        loud((0.4, 1.7)), Spikes(tokens, frames, frames), FACTOR, tokenizer(), spaced=False
+    )
+    assert [word.word for word in found] == list(text)
+    assert (found[0].start, found[-1].end) == (
+        pytest.approx(0.4, abs=0.04),
+        pytest.approx(1.7, 0.03),
+    )
+    for before, after, time in zip(found[:-1], found[1:], (0.8, 1.2), strict=True):
+        assert before.end == pytest.approx(time, abs=0.1)
+        assert before.end <= after.start == pytest.approx(time, abs=0.1)
