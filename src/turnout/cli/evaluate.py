@@ -57,6 +57,11 @@ def evaluate(
         complain(f"error: {line}")
     if report.left_out:
         complain(f"{report.left_out} utterances have no text that this model could write")
+    if report.unserved:
+        complain(
+            f"{report.unserved} texts count as empty: the model cannot do what was asked with the "
+            "language that it found"
+        )
     if output is not None:
         write_whole(output, report.to_json().encode())
         note(f"report -> {output}")

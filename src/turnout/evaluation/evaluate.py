@@ -126,7 +126,7 @@ def scored_texts(asked: ClipPass, result: Transcript | TurnoutError) -> list[Sco
     clip, references = asked.clip, asked.references
     if isinstance(result, GuidanceError):
         # The model could not serve what it found (a language without a translation): its mistake.
-        return [ScoredText.of(clip, reference, "") for reference in references]
+        return [ScoredText.of(clip, reference, None) for reference in references]
     if isinstance(result, TurnoutError):
         raise result
     texts = (result.text, result.translation.text if result.translation else "")

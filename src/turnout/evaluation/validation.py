@@ -1,7 +1,7 @@
 """Validation: the dev utterances through the decoding that everybody uses, scored as everywhere."""
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,7 +24,8 @@ class Validation:
     """What a validation found."""
 
     score: float | None
-    """Mean WER of the rows, in percent; None where there is nothing to validate on."""
+    """Mean error rate of the rows, in percent: WER, and CER of texts without spaces between words;
+    None where there is nothing to validate on."""
     rows: tuple[ScoreRow, ...]
 
     @classmethod
@@ -36,7 +37,8 @@ class Validation:
         rows = score_rows(pooled, resamples=0)
         # The order of a run's logs; the last bits of the mean follow from it.
         rows = tuple(sorted(rows, key=lambda row: (row.bandwidth, row.task, row.language)))
-        return cls(sum(row.wer.value for row in rows) / len(rows) if rows else None, rows)
+        rates = [row.error_rate.value for row in rows if row.error_rate.value is not None]
+        return cls(sum(rates) / len(rates) if rates else None, rows)
 
     def to_plain(self) -> list[dict[str, Any]]:
         """The rows as a run's log and its model's card have them."""
@@ -46,12 +48,30 @@ class Validation:
                 "task": str(row.task),
                 "language": row.language,
                 "wer": row.wer.value,
+                # Of texts without spaces between words alone, where it stands in WER's place.
+                "cer": row.cer.value if row.error_rate is row.cer else None,
                 "bleu": row.bleu.value if row.task is Task.TRANSLATE else None,
                 "utterances": row.utterances,
                 "words": row.wer.units,
             }
             for row in self.rows
         ]
+
+
+def rate_of(row: Mapping[str, Any]) -> float:
+    """The error rate that counts, of a row of `Validation.to_plain`."""
+    return row["cer"] if row["wer"] is None else row["wer"]
+
+
+def rate_name(rows: Sequence[Mapping[str, Any]]) -> str:
+    """What the mean of their error rates is called."""
+    names = {"CER" if row["wer"] is None else "WER" for row in rows}
+    return "error rate" if len(names) > 1 else (names or {"WER"}).pop()
+
+
+def average_key(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The mean's name in logs and cards: 'average_wer', 'average_cer', 'average_error_rate'."""
+    return f"average_{rate_name(rows).lower().replace(' ', '_')}"
 
 
 def validate(
@@ -73,7 +93,8 @@ def validate(
         answers = decode(backend, tokenizer, [item.utterance for item in batch])
         for item, answer in zip(batch, answers, strict=True):
             for reference, written in zip(item.references, answer.hypotheses, strict=True):
-                texts.append(ScoredText.of(item.clip, reference, written.text))
+                told = item.utterance.request.bandwidth
+                texts.append(ScoredText.of(item.clip, reference, written.text, None, told))
     # A rank that was told to stop says so in place of its texts: the others wait for its word.
     told = gather(json.dumps(None if cancelled() else to_plain(texts)))
     found = [json.loads(text) for text in told]

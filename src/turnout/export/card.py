@@ -37,22 +37,24 @@ def render_card(config: ModelConfig, facts: Mapping[str, Any]) -> str:
 def head(config: ModelConfig, facts: Mapping[str, Any]) -> list[str]:
     """The YAML head."""
     languages = ", ".join(config.vocabulary.all_languages)
+    metric = "cer" if "dev_average_cer" in facts else "wer"
+    average = facts.get(f"dev_average_{metric}")
     lines = [
         "---",
         f"license: {facts.get('license', 'other')}",
         f"language: [{languages}]",
         "library_name: turnout",
         "pipeline_tag: automatic-speech-recognition",
-        "metrics: [wer]",
+        f"metrics: [{metric}]",
     ]
-    if facts.get("dev_average_wer") is not None:
+    if average is not None:
         lines += [
             "model-index:",
             "- name: turnout",
             "  results:",
             "  - task: {type: automatic-speech-recognition}",
             "    dataset: {name: dev, type: dev}",
-            f"    metrics: [{{type: wer, value: {facts['dev_average_wer']:.2f}}}]",
+            f"    metrics: [{{type: {metric}, value: {average:.2f}}}]",
         ]
     return [*lines, "---"]
 

@@ -19,6 +19,7 @@ from tensorboard.compat.proto.summary_pb2 import (
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 from turnout.errors import StorageError
+from turnout.evaluation.validation import rate_name, rate_of
 from turnout.files import write_whole
 
 VERSION = "brain.Event:2"
@@ -101,15 +102,16 @@ def draw(axes: Axes, lines: list[dict[str, Any]], key: str, label: str) -> None:
 
 
 def draw_validations(axes: Axes, validations: list[dict[str, Any]]) -> None:
-    """WER on dev: every row thin, their mean thick."""
+    """WER (or CER) on dev: every row thin, their mean thick."""
     curves: dict[str, list[tuple[int, float]]] = {}
     for line in validations:
         for row in line["rows"]:
             name = f"{row['bandwidth']} {row['task']} {row['language']}"
-            curves.setdefault(name, []).append((line["step"], row["wer"]))
+            curves.setdefault(name, []).append((line["step"], rate_of(row)))
     for name, points in curves.items():
         axes.plot(*zip(*points, strict=True), lw=0.8, label=name)
     mean = [(line["step"], line["score"]) for line in validations if line["score"] is not None]
     if mean:
         axes.plot(*zip(*mean, strict=True), lw=2.5, color="black", label="mean")
-    axes.set_ylabel("WER on dev (%)")
+    rows = [row for line in validations for row in line["rows"]]
+    axes.set_ylabel(f"{rate_name(rows)} on dev (%)")

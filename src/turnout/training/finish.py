@@ -5,7 +5,7 @@ from typing import Any
 from torch import Tensor
 
 from turnout.config.plain import to_plain
-from turnout.evaluation.validation import Validation
+from turnout.evaluation.validation import Validation, average_key, rate_name
 from turnout.training.curves import plot_run
 from turnout.training.log import RunLog, silent
 from turnout.training.loop import Trainer, best
@@ -37,9 +37,10 @@ def finish(trainer: Trainer, log: RunLog | None) -> dict[str, Any]:
     # Of equals the average: it was made to generalise.
     found, name, weights = min(reversed(results), key=lambda result: result[0].score or 0.0)
     copy_weights(trainer.model, weights)
+    rows = found.to_plain()
     say(
         f"final model: {name}"
-        + ("" if found.score is None else f", average WER {found.score:.2f} %")
+        + ("" if found.score is None else f", average {rate_name(rows)} {found.score:.2f} %")
     )
     if log is not None:
         plot_run(trainer.folder)
@@ -48,7 +49,7 @@ def finish(trainer: Trainer, log: RunLog | None) -> dict[str, Any]:
         "steps": trainer.state.step,
         "epochs": trainer.state.epoch,
         "hours_of_audio": round(trainer.state.seconds / 3600, 3),
-        "dev_average_wer": found.score,
-        "dev": found.to_plain(),
+        f"dev_{average_key(rows)}": found.score,
+        "dev": rows,
         "config": to_plain(trainer.config),
     }

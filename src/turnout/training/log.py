@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from turnout.errors import one_line
+from turnout.evaluation.validation import average_key, rate_name, rate_of
 from turnout.training.curves import Board, unwritable
 from turnout.training.state import RunState
 from turnout.training.step import StepReport
@@ -109,16 +110,16 @@ class RunLog:
         self.write("log.jsonl", line)
         for row in rows:
             name = f"{row['bandwidth']}/{row['task']}/{row['language']}"
-            for metric in ("wer", "bleu"):
+            for metric in ("wer", "cer", "bleu"):
                 if row.get(metric) is not None:
                     self.board.scalar(f"{metric}/{name}", row[metric], state.step)
         if score is not None:
-            self.board.scalar("dev/average_wer", score, state.step)
+            self.board.scalar(f"dev/{average_key(rows)}", score, state.step)
             words = "; ".join(
-                f"{row['bandwidth']} {row['task']} {row['language']} {row['wer']:.1f}"
+                f"{row['bandwidth']} {row['task']} {row['language']} {rate_of(row):.1f}"
                 for row in rows
             )
-            self.say(f"step {state.step}: average WER {score:.2f} % on dev ({words})")
+            self.say(f"step {state.step}: average {rate_name(rows)} {score:.2f} % on dev ({words})")
 
     def _show(self, state: RunState, loss: float, rate: float, pace: float, share: float) -> None:
         now = time.monotonic()

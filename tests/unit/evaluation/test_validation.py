@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,21 +17,24 @@ from turnout.corpora.prepare import prepare
 from turnout.data.common_clips import alone
 from turnout.evaluation.dev_set import DevUtterance, dev_utterances
 from turnout.evaluation.evaluate import evaluate
-from turnout.evaluation.score_rows import ScoredText
-from turnout.evaluation.validation import Validation, validate
+from turnout.evaluation.score_rows import ScoredText, score_rows
+from turnout.evaluation.validation import Validation, average_key, rate_name, validate
 from turnout.guidance import Bandwidth, Task
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 
 
-def text(bandwidth: str, language: str, target: str, reference: str, hypothesis: str) -> ScoredText:
+def text(
+    bandwidth: str, language: str, target: str, reference: str, hypothesis: str, **changes: Any
+) -> ScoredText:
     same = language == target
-    return ScoredText(
-        id=reference, task=Task.TRANSCRIBE if same else Task.TRANSLATE, language=language,
-        bandwidth=Bandwidth(bandwidth), target_language=target, reference=reference,
-        hypothesis=hypothesis, seconds=1.0, found_language=None,
-        found_bandwidth=Bandwidth(bandwidth),
-    )  # fmt: skip
+    values = {
+        "id": reference, "task": Task.TRANSCRIBE if same else Task.TRANSLATE, "language": language,
+        "bandwidth": Bandwidth(bandwidth), "target_language": target, "reference": reference,
+        "hypothesis": hypothesis, "seconds": 1.0, "speaker": None, "recording": "a.wav",
+        "found_bandwidth": Bandwidth(bandwidth),
+    }  # fmt: skip
+    return ScoredText(**{**values, **changes})
 
 
 TEXTS = [
@@ -45,13 +49,43 @@ def test_scores_are_per_row_and_averaged_over_rows() -> None:
     first, second = found.to_plain()
     assert [(row["wer"], row["words"]) for row in (first, second)] == [(25.0, 4), (0.0, 2)]
     assert first["bleu"] is None
-    assert second["bleu"] is not None
+    assert second["bleu"] is None, "no line is long enough for it"
     assert found.score == 12.5
     assert Validation.of([]).score is None
-    assert list(second) == ["bandwidth", "task", "language", "wer", "bleu", "utterances", "words"]
+    assert list(second) == [
+        "bandwidth", "task", "language", "wer", "cer", "bleu", "utterances", "words",
+    ]  # fmt: skip
     assert [second[key] for key in ("bandwidth", "task", "language")] == [
         "wideband", "translate", "de",
     ]  # fmt: skip
+
+
+def test_texts_without_spaces_are_chosen_by_their_characters() -> None:
+    """One word of nine characters, one of them wrong: WER is 100 % of it, whatever is learnt."""
+    chinese = text("wideband", "zh", "zh", "今天天气很好去公园", "今天天气很坏去公园")
+    found = Validation.of([chinese])
+    (row,) = found.to_plain()
+    assert found.score == pytest.approx(100 / 9)
+    assert (row["wer"], row["cer"]) == (None, found.score)
+    assert (rate_name([row]), average_key([row])) == ("CER", "average_cer")
+    both = Validation.of([chinese, *TEXTS])
+    assert both.score == pytest.approx((100 / 9 + 25 + 0) / 3)
+    rows = both.to_plain()
+    assert (rate_name(rows), average_key(rows)) == ("error rate", "average_error_rate")
+    assert rate_name(found.to_plain()[:0]) == "WER"
+
+
+def test_no_answer_is_nothing_found() -> None:
+    right = {"found_language": "en", "found_bandwidth": Bandwidth.WIDEBAND}
+    answered = [text("wideband", "en", "en", "one two", "one two", **right)] * 3
+    failed = text("wideband", "en", "en", "one two", "", found_bandwidth=None, served=False)
+    (row,) = score_rows([*answered, failed])
+    assert (row.bandwidth_found, row.language_found, row.wer.value) == (0.75, 0.75, 25)
+    (row,) = score_rows([failed])
+    assert (row.bandwidth_found, row.language_found) == (0, 0)
+    # A model that tells no language is not blamed for one.
+    silent = text("wideband", "en", "en", "one two", "one two")
+    assert score_rows([silent, failed])[0].language_found is None
 
 
 def test_the_order_of_the_texts_changes_nothing() -> None:
