@@ -248,13 +248,15 @@ class LastRecording:
         self._max_duration = max_duration
         self._last: tuple[tuple[str, int | None], Waveform] | None = None
 
-    def read(self, path: str, channel: int | None) -> Waveform:
-        """All of the file, or of its channel; raises AudioError."""
+    def read(self, path: str, channel: int | None, max_duration: float | None = None) -> Waveform:
+        """All of the file, or of its channel, `max_duration` being this file's own; raises
+        AudioError."""
+        allowed = self._max_duration if max_duration is None else max_duration
         key = (path, channel)
         if self._last is None or self._last[0] != key:
             # Let go of it first: two recordings of hours need twice the memory.
             self._last = None
-            self._last = (key, read_audio(path, max_duration=self._max_duration, channel=channel))
+            self._last = (key, read_audio(path, max_duration=allowed, channel=channel))
         return self._last[1]
 
 

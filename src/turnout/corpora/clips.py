@@ -5,6 +5,7 @@ This file knows nothing of features, batches or epochs.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,10 @@ from turnout.audio.features import SAMPLE_RATE
 from turnout.audio.telephone import TELEPHONE_RATE
 from turnout.audio.waveform import LastRecording, Waveform
 from turnout.config import CorpusConfig
+from turnout.config.transcription import MAX_DURATION_SECONDS
 from turnout.corpora.cuts import Cut, read_cuts
 from turnout.corpora.manifest import Fields
-from turnout.errors import AudioError, ConfigError, ManifestError, MissingManifest
+from turnout.errors import AudioError, AudioTooLong, ConfigError, ManifestError, MissingManifest
 from turnout.guidance import Bandwidth
 
 MOST_MISSING_SECONDS = 0.1
@@ -52,6 +54,8 @@ class Clip:
     """What the recording's file must have, in Hz; None where it is not known."""
     whole: bool = False
     """Whether it is all of the recording, as far as its cut knows."""
+    recording_duration: float = 0.0
+    """Seconds, as its cut says; 0 where that says nothing."""
 
     @property
     def place(self) -> slice:
@@ -108,24 +112,45 @@ class ClipReader:
 
     def recording(self, clip: Clip) -> Waveform:
         """All of the recording that the clip is of. Raises AudioError."""
-        return self._last.read(clip.path, clip.channel)
+        # As long as its cut says it may be: whoever prepared it allowed that.
+        allowed = max(MAX_DURATION_SECONDS, clip.recording_duration + MOST_MISSING_SECONDS)
+        try:
+            return self._last.read(clip.path, clip.channel, allowed)
+        except AudioTooLong as error:
+            reason = f"longer than {allowed:.0f} s, and than its cut says: prepare the corpus anew"
+            raise AudioTooLong(clip.path, reason) from error
 
     def read(self, clip: Clip) -> NDArray[np.float32]:
         """The clip's samples in -1..1 at 16 kHz, at least one. Raises AudioError."""
         recording = self.recording(clip)
-        if clip.native_rate not in (None, recording.native_rate):
-            raise AudioError(
-                clip.path,
-                f"its sampling rate is {recording.native_rate} Hz, that of its cut "
-                f"{clip.native_rate} Hz: it is another recording, or was changed",
-            )
-        samples = recording.samples[clip.place]
-        if len(samples) == 0:
-            raise AudioError(clip.path, f"it ends before {clip.start:.2f} s, where a cut begins")
-        missing = (clip.place.stop - clip.place.start - len(samples)) / SAMPLE_RATE
-        if missing > MOST_MISSING_SECONDS:
-            raise AudioError(clip.path, f"it is cut short: its last {missing:.2f} s are missing")
-        return samples
+        return checked(clip, recording.native_rate, recording.samples[clip.place])
+
+
+def checked(clip: Clip, native_rate: int, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The samples that lie in the clip's place of a recording; raises AudioError where it cannot be
+    the clip's, or ends before the clip does."""
+    check_rate(clip, native_rate)
+    if len(samples) == 0:
+        raise AudioError(clip.path, f"it ends before {clip.start:.2f} s, where a cut begins")
+    check_length(clip, len(samples) / SAMPLE_RATE)
+    return samples
+
+
+def check_rate(clip: Clip, native_rate: int) -> None:
+    """Raise AudioError where a recording of this rate cannot be the clip's."""
+    if clip.native_rate not in (None, native_rate):
+        raise AudioError(
+            clip.path,
+            f"its sampling rate is {native_rate} Hz, that of its cut {clip.native_rate} Hz: it is "
+            "another recording, or was changed",
+        )
+
+
+def check_length(clip: Clip, seconds: float) -> None:
+    """Raise AudioError where so much lacks some of the clip's text."""
+    missing = (clip.place.stop - clip.place.start) / SAMPLE_RATE - seconds
+    if missing > MOST_MISSING_SECONDS:
+        raise AudioError(clip.path, f"it is cut short: its last {missing:.2f} s are missing")
 
 
 def _clip(cut: Cut | ManifestError, file: Path) -> Clip:
@@ -164,5 +189,6 @@ def _clip(cut: Cut | ManifestError, file: Path) -> Clip:
         # Transforms, such as resampling, are of what was read, not of the file.
         native_rate=None if cut.transformed else rate,
         # Both comparisons are false of a duration that is no number; `max` would pass over it.
+        recording_duration=cut.recording_duration if cut.recording_duration < inf else 0.0,
         whole=cut.start < WHOLE_SECONDS and cut.recording_duration - cut.duration < WHOLE_SECONDS,
     )

@@ -3,16 +3,17 @@
 What the data say of language and bandwidth is never told to the model unless the caller does.
 """
 
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
 
 from turnout.audio.waveform import Waveform
-from turnout.config import TranscriptionOptions, VocabularyConfig
+from turnout.config import ModelConfig, TranscriptionOptions, VocabularyConfig
 from turnout.config.plain import to_plain
-from turnout.config.transcription import TaskName
-from turnout.corpora.clips import Clip, ClipReader
+from turnout.config.transcription import AUTO, TaskName
+from turnout.corpora.clips import Clip, check_length
+from turnout.decoding.requests import Request, check_translation, spelled
 from turnout.errors import AudioError, GuidanceError, TurnoutError
 from turnout.evaluation.references import (
     Reference,
@@ -23,12 +24,13 @@ from turnout.evaluation.references import (
 )
 from turnout.evaluation.report import Report
 from turnout.evaluation.score_rows import ScoredText, score_rows
+from turnout.evaluation.sources import HELD_SECONDS, ClipSource, channel_of, sources_of
 from turnout.guidance import Task
 from turnout.text.transcript import Transcript
 from turnout.transcription.transcriber import Transcriber
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ClipPass:
     """A clip, and the texts that one pass of the model over it gives."""
 
@@ -73,7 +75,8 @@ def evaluate(
     UsageError, ManifestError, GuidanceError.
     """
     model = transcriber.backend.config
-    clips = clips_of(sources, limit)
+    options = options_of_data(options, model)
+    clips = clips_of(sources, limit, options)
     references = [
         references_of(clip, options.tasks, model, options.target_language) for clip in clips
     ]
@@ -83,13 +86,16 @@ def evaluate(
         for clip, found in zip(clips, references, strict=True)
         for texts in passes_of(found)
     ]
-    texts: list[ScoredText] = []
-    failed: list[str] = []
+    found: dict[ClipPass, list[ScoredText] | str] = {}
     for asked, result in watched(results_of(transcriber, passes, options), len(passes)):
         if isinstance(result, AudioError):
-            failed.append(f"{asked.clip.id}: {result.reason}")
+            found[asked] = f"{asked.clip.id}: {result.reason}"
         else:
-            texts += scored_texts(asked, result)
+            found[asked] = scored_texts(asked, result)
+    # In the order of the data, not of the decoding; a clip that failed is named once.
+    kept = [found[asked] for asked in passes]
+    texts = [text for texts in kept if not isinstance(texts, str) for text in texts]
+    failed = dict.fromkeys(line for line in kept if isinstance(line, str))
     return Report(
         model=transcriber.folder.path.name if transcriber.folder else "unnamed",
         data=tuple(str(source) for source in sources),
@@ -101,24 +107,78 @@ def evaluate(
     )
 
 
+def options_of_data(options: TranscriptionOptions, model: ModelConfig) -> TranscriptionOptions:
+    """The same with languages spelled as the model spells them; raises GuidanceError for a target
+    that no data could have a score in."""
+    known = model.vocabulary
+    options = replace(
+        options,
+        language=spelled(options.language, (AUTO, *known.languages)),
+        target_language=spelled(options.target_language, known.all_languages),
+    )
+    if options.target_language is not None:
+        check_translation(Request(target_language=options.target_language), model)
+    return options
+
+
 def results_of(
     transcriber: Transcriber, passes: Iterable[ClipPass], options: TranscriptionOptions
 ) -> Iterator[Result]:
-    """What became of every pass, those of one kind together.
+    """What became of every pass; those of one recording together.
 
     Raises GuidanceError, UsageError.
     """
+    of_clip = [list(some) for _, some in groupby(passes, key=lambda one: id(one.clip))]
+    heard = sources_of([some[0].clip for some in of_clip], options)
+    for part in parts(heard):
+        asked = [(one, source) for number, source in part for one in of_clip[number]]
+        yield from _transcribed(transcriber, asked, options)
+
+
+def parts(heard: Iterable[tuple[int, ClipSource]]) -> Iterator[list[tuple[int, ClipSource]]]:
+    """The sources in lists, each with samples of HELD_SECONDS at least: passes of one kind are
+    decoded together, and no recording of hours gathers in memory."""
+    part: list[tuple[int, ClipSource]] = []
+    seconds = 0.0
+    for number, source in heard:
+        part.append((number, source))
+        seconds += source.duration if isinstance(source, Waveform) else 0.0
+        if seconds >= HELD_SECONDS:
+            yield part
+            part, seconds = [], 0.0
+    yield part
+
+
+def _transcribed(
+    transcriber: Transcriber,
+    asked: Sequence[tuple[ClipPass, ClipSource]],
+    options: TranscriptionOptions,
+) -> Iterator[Result]:
     vocabulary = transcriber.backend.config.vocabulary
-    groups: dict[tuple[TaskName, str | None], list[ClipPass]] = {}
-    for one in passes:
-        groups.setdefault((one.task, one.target(vocabulary)), []).append(one)
-    for (task, target), group in groups.items():
-        asked = replace(options, task=task, target_language=target)
-        # One for each channel: the sides of a call take turns.
-        readers: defaultdict[int | None, ClipReader] = defaultdict(ClipReader)
-        # A generator: a recording is read when its turn comes, not before.
-        sources = (source_of(one.clip, readers[one.clip.channel]) for one in group)
-        yield from zip(group, transcriber.transcribe_files(sources, asked), strict=True)
+    groups: dict[TranscriptionOptions, list[tuple[ClipPass, Path | Waveform]]] = {}
+    for one, source in asked:
+        if isinstance(source, AudioError):
+            yield one, source
+            continue
+        # Samples are of the one channel already.
+        channel = channel_of(one.clip, options) if isinstance(source, Path) else None
+        target = one.target(vocabulary)
+        wanted = replace(options, task=one.task, target_language=target, channel=channel)
+        groups.setdefault(wanted, []).append((one, source))
+    for wanted, group in groups.items():
+        answers = transcriber.transcribe_files((source for _, source in group), wanted)
+        for (one, source), answer in zip(group, answers, strict=True):
+            yield one, _whole(one.clip, answer) if isinstance(source, Path) else answer
+
+
+def _whole(clip: Clip, answer: Transcript | TurnoutError) -> Transcript | TurnoutError:
+    """The answer for a file that the transcriber read, unless it ends before its clip does."""
+    try:
+        if isinstance(answer, Transcript):
+            check_length(clip, answer.duration_seconds)
+    except AudioError as error:
+        return error
+    return answer
 
 
 def scored_texts(asked: ClipPass, result: Transcript | TurnoutError) -> list[ScoredText]:
@@ -135,19 +195,3 @@ def scored_texts(asked: ClipPass, result: Transcript | TurnoutError) -> list[Sco
         ScoredText.of(clip, reference, text, spoken, result.bandwidth)
         for reference, text in zip(references, texts, strict=False)
     ]
-
-
-def source_of(clip: Clip, reader: ClipReader) -> Path | Waveform:
-    """The clip's file where it is all of it, which the transcriber decodes; else its samples.
-
-    The reader keeps a recording decoded while the clips that follow are of it, too.
-    """
-    if clip.whole and clip.channel is None:
-        return Path(clip.path)
-    try:
-        recording = reader.recording(clip)
-    except AudioError:
-        return Path(clip.path)  # the transcriber says what is wrong with it
-    # A copy: a view would keep the whole recording in memory until the clip is through. The rate
-    # is the file's: it takes part in measuring the bandwidth.
-    return Waveform(recording.samples[clip.place].copy(), recording.native_rate)

@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from turnout.config import ModelConfig, VocabularyConfig
+from turnout.config import ModelConfig, TranscriptionOptions, VocabularyConfig
 from turnout.config.preparation import PrepareConfig
 from turnout.corpora.clips import Clip, read_clips
 from turnout.corpora.prepare import prepare
 from turnout.errors import GuidanceError, UsageError
 from turnout.guidance import Task
+
+DEFAULTS = TranscriptionOptions()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,16 +31,23 @@ class Reference:
     text: str
 
 
-def clips_of(sources: Sequence[Path], limit: int | None = None) -> list[Clip]:
+def clips_of(
+    sources: Sequence[Path], limit: int | None = None, options: TranscriptionOptions = DEFAULTS
+) -> list[Clip]:
     """The clips of all sources; of each at most `limit`, the same at every call, in their order.
 
-    Raises UsageError, ManifestError.
+    The languages of `options` are those of data that state none. Raises UsageError, ManifestError.
     """
+    config = PrepareConfig(
+        language=options.stated_language,
+        target_language=options.target_language,
+        max_duration=options.max_duration,
+    )
     if limit is not None and limit < 1:
         raise UsageError(f"--limit is {limit}: it must be at least 1")
     found: list[Clip] = []
     for source in sources:
-        clips = _read(source)
+        clips = _read(source, config)
         if limit is not None and limit < len(clips):
             # Drawn, since data are often sorted by speaker or length.
             drawn = random.Random(0).sample(range(len(clips)), limit)
@@ -89,11 +98,11 @@ def require_some(
     )
 
 
-def _read(source: Path) -> list[Clip]:
+def _read(source: Path, config: PrepareConfig) -> list[Clip]:
     if source.name.endswith(".jsonl.gz") or not source.exists():
         return read_clips(source)
     with TemporaryDirectory(prefix="turnout-") as folder:  # clips name the recordings themselves
-        splits = prepare(source, Path(folder), PrepareConfig()).splits
+        splits = prepare(source, Path(folder), config).splits
         # A corpus with splits of its own is scored on the one that is meant for it.
         chosen = [splits["test"]] if "test" in splits else list(splits.values())
         return [clip for split in chosen for clip in read_clips(split.path)]

@@ -83,7 +83,7 @@ class Report:
         for row in self.rows:
             table.add_row(*_cells(row))
         lines = [f"{_heading(key)}: {used}" for key, used in self.signatures.items()]
-        lines.append(DESCRIPTION)
+        lines += [DESCRIPTION] if self.rows else []
         if any(row.few_speakers for row in self.rows):
             lines.append(FEW_SPEAKERS)
         return Group(table, *(Text(line, style="dim") for line in lines))
@@ -97,7 +97,8 @@ def _heading(key: str) -> str:
 def _speakers(row: ScoreRow) -> str:
     """As '12', '7 recordings' or '12 + 7 recordings'."""
     stated = [f"{row.speakers:,}"] if row.speakers else []
-    unstated = [f"{row.unstated:,} recordings"] if row.unstated else []
+    ending = "" if row.unstated == 1 else "s"
+    unstated = [f"{row.unstated:,} recording{ending}"] if row.unstated else []
     return " + ".join(stated + unstated)
 
 

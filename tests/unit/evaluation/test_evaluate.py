@@ -1,6 +1,6 @@
 import io
 import json
-from collections import Counter
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,14 +9,11 @@ import pytest
 import soundfile
 from rich.console import Console
 
-from turnout.audio import waveform
-from turnout.audio.decoders import open_decoder
-from turnout.audio.waveform import Waveform, open_recording, read_audio
+from turnout.audio.waveform import open_recording, read_audio
 from turnout.config import DecoderConfig, ModelConfig, TranscriptionOptions, VocabularyConfig
-from turnout.corpora.clips import Clip, ClipReader
+from turnout.corpora.clips import Clip
 from turnout.errors import AudioError, GuidanceError, MissingExtra
 from turnout.evaluation import evaluate as evaluation
-from turnout.evaluation.evaluate import source_of
 from turnout.evaluation.references import references_of
 from turnout.evaluation.score_rows import score_rows
 from turnout.guidance import Bandwidth, Task
@@ -66,7 +63,8 @@ class StandIn:
 def score(monkeypatch):
     def _score(clips, transcriber=None, **options):
         monkeypatch.setattr(evaluation, "clips_of", lambda *_: clips)
-        monkeypatch.setattr(evaluation, "source_of", lambda one, _: Path(one.path))
+        paths = [(number, Path(one.path)) for number, one in enumerate(clips)]
+        monkeypatch.setattr(evaluation, "sources_of", lambda asked, _: paths[: len(asked)])
         asked = TranscriptionOptions(**{"task": "both", **options})
         return evaluation.evaluate(transcriber or StandIn(), [Path("x")], asked)
 
@@ -129,6 +127,17 @@ def test_a_language_found_wrong_counts_as_an_error_not_as_left_out(score):
     report = score([clip("a")], StandIn({"a": GuidanceError("nothing translates 'fr'")}))
     assert [row.wer.value for row in report.rows] == [100, 100]
     assert report.failed == ()
+    assert report.unserved == json.loads(report.to_json())["unserved"] == 2
+
+
+def test_no_answer_finds_neither_language_nor_bandwidth(score):
+    answers = {"b": GuidanceError("nothing translates 'fr'")}
+    report = score(
+        [clip("a"), clip("b"), clip("c", bandwidth=Bandwidth.NARROWBAND)], StandIn(answers)
+    )
+    found = {(row.bandwidth, row.task): row for row in report.rows}
+    half = found[Bandwidth.WIDEBAND, Task.TRANSCRIBE]
+    assert (half.bandwidth_found, half.language_found, half.wer.value) == (0.5, 0.5, 50)
 
 
 def test_data_in_languages_that_the_model_lacks_are_refused(score):
@@ -162,21 +171,68 @@ def test_the_report_is_json_and_names_what_made_its_figures(score):
 
 
 def test_what_made_the_figures_stands_under_the_table(score):
-    console = Console(width=220, file=io.StringIO())
-    report = score([clip("a"), clip("b")])
-    with console.capture() as captured:
-        console.print(report)
-    printed = captured.get().splitlines()
+    printed = shown_on_screen(report := score([clip("a"), clip("b")]))
     assert "WER %" in printed[0]
-    assert len(printed) == 1 + len(report.rows) + 4
-    assert [line.strip() for line in printed[-4:]] == [
+    assert len(printed) == 1 + len(report.rows) + 6
+    assert [line.strip() for line in printed[-6:-2]] == [
         f"WER: {report.signatures['wer']}",
         f"CER: {report.signatures['cer']}",
         f"BLEU: {report.signatures['bleu']}",
         f"chrF: {report.signatures['chrf']}",
     ]
-    assert "whisper-normalizer" in printed[-4]
-    assert "version:" in printed[-1]
+    assert "whisper-normalizer" in printed[-6]
+    assert "version:" in printed[-3]
+    assert "1,000 resamples of the speakers" in printed[-2]
+
+
+def shown_on_screen(report):
+    console = Console(width=220, file=io.StringIO())
+    with console.capture() as captured:
+        console.print(report)
+    return captured.get().splitlines()
+
+
+def test_an_interval_of_few_speakers_says_so_beside_it(score):
+    few = score([clip(name, speaker=name[0]) for name in ("a1", "a2", "b", "c", "d")])
+    assert {(row.speakers, row.unstated, row.few_speakers) for row in few.rows} == {(4, 0, True)}
+    head, first, *_, last = shown_on_screen(few)
+    assert "speakers" in head
+    assert "0.0 [0.0, 0.0]*" in first
+    assert last.startswith("* of fewer than 5 speakers")
+    assert json.loads(few.to_json())["rows"][0]["few_speakers"] is True
+
+    many = score([clip(name) for name in "abcde"])
+    assert json.loads(many.to_json())["rows"][0]["few_speakers"] is True, "one speaker, five clips"
+    many = score([clip(name, speaker=name) for name in "abcde"])
+    assert json.loads(many.to_json())["rows"][0]["few_speakers"] is False
+    assert "*" not in "".join(shown_on_screen(many))
+
+
+def test_recordings_stand_in_for_speakers_that_are_not_stated(score):
+    names = ("a", "b", "c", "d", "e", "f")
+    clips = [clip(name, speaker="unknown", path=f"{name[0]}.wav") for name in (*names, "a2")]
+    (first, *_) = score(clips).rows
+    assert (first.speakers, first.unstated, first.few_speakers) == (0, 6, False)
+    clips[0] = clip("a", speaker="s")
+    (first, *_) = (report := score(clips)).rows
+    assert (first.speakers, first.unstated) == (1, 6)
+    assert "1 + 6 recordings" in shown_on_screen(report)[1]
+
+
+def test_rows_of_languages_that_are_cut_differently_name_what_cut_them(score):
+    vocabulary = VocabularyConfig(languages=("ar", "zh"), translations=())
+    clips = [clip("a", text="one two three four"), clip("b", "zh", text="今天天气很好")]
+    answers = {"a": heard("one two three four"), "b": heard("今天天气很好", language="zh")}
+    report = score(clips, StandIn(answers, ModelConfig(vocabulary=vocabulary)))
+    assert "tok:13a" in report.signatures["bleu (ar)"]
+    assert "tok:zh" in report.signatures["bleu (zh)"]
+    assert "chrf" in report.signatures
+    chinese = next(row for row in report.rows if row.language == "zh")
+    assert (chinese.wer.value, chinese.cer.value) == (None, 0)
+    assert (chinese.error_rate, chinese.bleu.value) == (chinese.cer, pytest.approx(100))
+    line = next(line for line in shown_on_screen(report) if " zh " in line)
+    wer, cer = re.search(r"0\.00 +1 +(\S+) +(.+?\])", line).groups()
+    assert (wer, cer) == ("-", "0.0 [0.0, 0.0]")
 
 
 def test_nothing_that_was_asked_for_gives_no_row():
@@ -186,19 +242,6 @@ def test_nothing_that_was_asked_for_gives_no_row():
 def test_an_extra_that_is_missing_is_no_mistake_of_the_model(score):
     with pytest.raises(MissingExtra):
         score([clip("a")], StandIn({"a": MissingExtra("a.m4a", "av")}))
-
-
-def test_a_segment_keeps_its_native_rate_and_its_place(tmp_path):
-    path = tmp_path / "a.wav"
-    time = np.arange(16_000) / 8_000
-    tone = np.where(time < 1, 0.0, 0.5 * np.sin(2 * np.pi * 500 * time))
-    soundfile.write(path, tone.astype(np.float32), 8_000, subtype="FLOAT")
-    part = source_of(clip(path=str(path), start=1.0, duration=0.5), ClipReader())
-    assert isinstance(part, Waveform)
-    assert (part.native_rate, len(part.samples)) == (8_000, 8_000)
-    assert np.abs(part.samples[200:-200]).max() == pytest.approx(0.5, abs=0.02)
-    assert (part.samples == read_audio(path).samples[16_000:24_000]).all()
-    assert part.samples.base is None, "the whole recording stays in memory"
 
 
 @pytest.mark.parametrize("rate", [8_000, 16_000, 44_100])
@@ -211,44 +254,3 @@ def test_samples_that_were_read_are_what_a_transcriber_would_read(tmp_path, rate
     assert opened[0].native_rate == opened[1].native_rate == rate
     direct, again = (np.concatenate(list(recording.blocks())) for recording in opened)
     assert (direct == again).all()
-
-
-def test_a_whole_file_is_given_as_it_is(tmp_path):
-    path = tmp_path / "a.wav"
-    soundfile.write(path, np.zeros((8_000, 2)), 8_000)
-    assert source_of(clip(path=str(path), whole=True), ClipReader()) == path
-    assert source_of(clip(path="missing.wav"), ClipReader()) == Path("missing.wav")
-    side = source_of(clip(path=str(path), whole=True, channel=1), ClipReader())
-    assert isinstance(side, Waveform)
-
-
-class Reading(StandIn):
-    """It decodes what it is given."""
-
-    def transcribe_files(self, sources, _):
-        for source in sources:
-            yield heard(f"{read_audio(source).duration:.2f}", translation=heard("x"))
-
-
-def test_every_recording_is_decoded_once(tmp_path, monkeypatch):
-    decoded = Counter()
-
-    def counted(file, name):
-        decoded[Path(name).name] += 1
-        return open_decoder(file, name)
-
-    monkeypatch.setattr(waveform, "open_decoder", counted)
-    for name in ("call.wav", "talk.wav", "word.wav"):
-        soundfile.write(tmp_path / name, np.full((64_000, 2), 0.1), 16_000)
-    places = [("word", None, 0.0, 4.0, True)]
-    places += [("talk", None, start, 0.5, False) for start in (0.0, 1.0, 2.5)]
-    places += [("call", side, start, 0.25, False) for start in (0.0, 1.0) for side in (0, 1)]
-    clips = [
-        clip(name, path=str(tmp_path / f"{name}.wav"), channel=channel, start=start,
-             duration=duration, text=f"{duration:.2f}", whole=whole)
-        for name, channel, start, duration, whole in places
-    ]  # fmt: skip
-    monkeypatch.setattr(evaluation, "clips_of", lambda *_: clips)
-    report = evaluation.evaluate(Reading(), [Path("x")], TranscriptionOptions(task="both"))
-    assert report.rows[0].wer.value == 0
-    assert decoded == {"word.wav": 1, "talk.wav": 1, "call.wav": 2}, "once for each side of a call"

@@ -1,7 +1,10 @@
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
+from turnout.config import TranscriptionOptions
 from turnout.errors import ManifestError, UsageError
 from turnout.evaluation import references
 from turnout.evaluation.references import clips_of
@@ -10,7 +13,7 @@ from turnout.evaluation.references import clips_of
 @pytest.fixture
 def numbered(monkeypatch):
     """Every source holds the numbers 0 to 99."""
-    monkeypatch.setattr(references, "_read", lambda _: list(range(100)))
+    monkeypatch.setattr(references, "_read", lambda *_: list(range(100)))
 
 
 def test_a_limit_draws_the_same_ones_in_their_order(numbered):
@@ -39,9 +42,6 @@ def test_missing_cuts_are_named():
 
 @pytest.mark.parametrize(("splits", "scored"), [(True, ["a-1"]), (False, ["a-0", "a-1"])])
 def test_a_table_is_prepared_first_and_its_test_split_scored(tmp_path, splits, scored):
-    import numpy as np
-    import soundfile
-
     lines = ["path,text,language,speaker" + (",split" if splits else "")]
     for number, split in enumerate(("train", "test")):
         soundfile.write(tmp_path / f"a-{number}.wav", np.full(8_000, 0.1), 8_000)
@@ -50,3 +50,22 @@ def test_a_table_is_prepared_first_and_its_test_split_scored(tmp_path, splits, s
     table.write_text("\n".join(lines) + "\n")
     assert [Path(clip.path).stem for clip in clips_of([table])] == scored
     assert sorted(path.suffix for path in tmp_path.iterdir()) == [".csv", ".wav", ".wav"]
+
+
+@pytest.fixture
+def unstated(tmp_path):
+    """A table without languages, of a recording of two seconds."""
+    soundfile.write(tmp_path / "a.wav", np.full(16_000, 0.1), 8_000)
+    (tmp_path / "a.csv").write_text("path,text,translation\na.wav,word,Wort\n")
+    return tmp_path / "a.csv"
+
+
+def test_options_that_an_error_advises_are_there(unstated):
+    for given, advised in (({}, "--target-language"), ({"target_language": "de"}, "--language")):
+        with pytest.raises(ManifestError, match=advised):
+            clips_of([unstated], None, TranscriptionOptions(**given))
+    options = {"language": "en", "target_language": "de"}
+    (clip,) = clips_of([unstated], None, TranscriptionOptions(**options))
+    assert (clip.language, dict(clip.translations)) == ("en", {"de": "Wort"})
+    with pytest.raises(ManifestError, match="longer than the allowed 1 s: .* raise max_duration"):
+        clips_of([unstated], None, TranscriptionOptions(max_duration=1.0, **options))
