@@ -37,6 +37,7 @@ from turnout.data.joining import (
     speakers_of,
 )
 from turnout.evaluation.evaluate import evaluate
+from turnout.evaluation.intervals import DESCRIPTION
 from turnout.evaluation.report import Report
 
 SEED = 20_250_810
@@ -147,8 +148,10 @@ def rows(report: Report) -> list[dict[str, Any]]:
                 "utterances": row.utterances,
                 "wer": row.wer.value,
                 "wer_interval": [row.wer.low, row.wer.high],
+                "speakers": row.speakers,
+                "few_speakers": row.few_speakers,
                 "wer_target": target,
-                "reached": None if target is None else row.wer.value <= target,
+                "reached": None if None in (target, row.wer.value) else row.wer.value <= target,
                 "cer": row.cer.value,
                 "bleu": row.bleu.value,
                 "chrf": row.chrf.value,
@@ -174,12 +177,14 @@ def main() -> None:
     options = TranscriptionOptions(task="both", beam_size=arguments.beam_size)
     table = [row for path in cuts for row in rows(evaluate(transcriber, [path], options))]
     for row in table:
+        low, high = row["wer_interval"]
         print(
             f"{row['bandwidth']:10} {row['task']:10} {row['language']}->{row['target_language']} "
-            f"WER {row['wer']:6.2f} % (target {row['wer_target']} %), language right "
-            f"{row['language_found']}, bandwidth right {row['bandwidth_found']:.3f}"
+            f"WER {row['wer']:6.2f} % (target {row['wer_target']} %), {low:.2f} to {high:.2f} % "
+            f"by {row['speakers']} speakers, language right {row['language_found']}, bandwidth "
+            f"right {row['bandwidth_found']:.3f}"
         )
-    result = {**made_by, "split": arguments.split, "rows": table}
+    result = {**made_by, "split": arguments.split, "intervals": DESCRIPTION, "rows": table}
     path = Path(__file__).parent / "results" / f"commands-{arguments.split}.json"
     path.write_text(json.dumps(result, indent=2) + "\n")
 

@@ -55,9 +55,26 @@ def table(result: dict[str, Any]) -> str:
         task = "transcribed" if row["task"] == "transcribe" else f"translated, {arrow}"
         lines.append(
             f"| {row['language']}, {row['bandwidth']} | {task} | {row['wer']:.1f} % "
-            f"| {low:.1f} to {high:.1f} % | {row['wer_target']:.0f} % |"
+            f"| {low:.1f} to {high:.1f} %, {speakers(row)} | {row['wer_target']:.0f} % |"
         )
-    return "\n".join(lines)
+    return "\n".join([*lines, "", *interval_lines(result)])
+
+
+def speakers(row: dict[str, Any]) -> str:
+    """How many an interval is of, and whether that is too few."""
+    number = f"{row['speakers']} speaker{'' if row['speakers'] == 1 else 's'}"
+    return f"only {number}" if row["few_speakers"] else number
+
+
+def interval_lines(result: dict[str, Any]) -> list[str]:
+    """What the intervals are, and what they are not."""
+    lines = [f"{result['intervals']}."]
+    if any(row["few_speakers"] for row in result["rows"]):
+        lines += [
+            "**Of fewer than five speakers an interval says little of others**, and of one speaker",
+            "alone it says only how that one's utterances vary.",
+        ]
+    return lines
 
 
 def index(result: dict[str, Any]) -> list[str]:
