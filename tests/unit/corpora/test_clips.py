@@ -39,6 +39,19 @@ def test_a_clip_knows_whether_it_is_all_of_its_recording(tmp_path: Path) -> None
     assert whole == [True, True, False, False, False]
 
 
+def test_a_recording_may_be_as_long_as_its_cut_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Training has no option that would allow more, and `prepare` had one."""
+    monkeypatch.setattr("turnout.corpora.clips.MAX_DURATION_SECONDS", 0.5)
+    cuts = write_words(tmp_path)
+    clip = read_clips(cuts)[0]
+    assert clip.recording_duration > 0.5
+    assert len(ClipReader().read(clip)) > 8_000
+    with pytest.raises(AudioError, match=r"longer than 0 s, and than its cut says: prepare .*anew"):
+        ClipReader().read(replace(clip, recording_duration=0.3))
+
+
 def test_eight_kilohertz_is_narrowband(tmp_path: Path) -> None:
     clips = read_clips(write_words(tmp_path, rate=8000))
     assert {clip.bandwidth for clip in clips} == {Bandwidth.NARROWBAND}
