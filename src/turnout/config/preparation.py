@@ -7,9 +7,12 @@ from turnout.config.bounds import require
 from turnout.config.transcription import MAX_DURATION_SECONDS
 
 ManifestKind = Literal[
-    "auto", "nemo", "kaldi", "table", "huggingface", "lhotse",
+    "auto", "nemo", "kaldi", "table", "huggingface", "common_voice", "lhotse",
     "fsdd", "arabic_commands", "librispeech",
 ]  # fmt: skip
+
+MOST_SPOKEN = 1_000_000
+"""Speakers of a grammar, and sentences of each."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,4 +75,6 @@ class SynthesisConfig:
         for name in ("speakers", "sentences_per_speaker"):
             value = getattr(self, name)
             require(value is None or value >= 1, f"{name} is {value}: at least 1 is needed")
+            wanted = f"{name}: at most {MOST_SPOKEN:,} can be asked for"
+            require(value is None or value <= MOST_SPOKEN, wanted)
         shares_of(self.split)  # a wrong one is told before any work

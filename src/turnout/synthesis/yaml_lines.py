@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from turnout.config.preparation import MOST_SPOKEN
 from turnout.config.yaml_text import YamlError, parse_yaml
 from turnout.errors import ManifestError, MissingManifest, shown
 
@@ -75,6 +76,8 @@ class YamlValue:
             return None
         if type(item.value) is not int or item.value < 1:
             raise item.error(f"is {shown(item.value)}: a whole number, at least 1, was expected")
+        if item.value > MOST_SPOKEN:
+            raise item.error(f"is {shown(item.value)}: at most {MOST_SPOKEN:,} was expected")
         return item.value
 
     def _fields(self) -> list[tuple[str, "YamlValue"]]:

@@ -79,6 +79,8 @@ def test_excluded_voices_win_over_listed_ones(tmp_path: Path) -> None:
         ("language: en\nsentences: [a]\nspeed: [200, 100]\n", r"g.yaml:3: field 'speed': is \[200"),
         ("language: en\nsentences: [a]\npitch: 3\n", "g.yaml:3: field 'pitch': is 3: a list"),
         ("language: en\nsentences: [a]\nspeakers: 0\n", "g.yaml:3: field 'speakers': is 0"),
+        ("language: en\nsentences: [a]\nsentences_per_speaker: 1000001\n",
+         "g.yaml:3: field 'sentences_per_speaker': is 1000001: at most 1,000,000 was expected"),
         ("language: en\nlanguage: de\nsentences: [a]\n", "names a field twice"),
         ("language: en\n  sentences: [\n", "g.yaml:2: is not YAML"),
         ("- a\n", "g.yaml:1: named fields were expected"),

@@ -119,6 +119,8 @@ def test_more_speakers_than_voices_is_refused(tmp_path: Path) -> None:
         draw_sayings(grammar, SynthesisConfig(speakers=165))
     with pytest.raises(ConfigError, match="speakers is 0: at least 1 is needed"):
         SynthesisConfig(speakers=0)
+    with pytest.raises(ConfigError, match="sentences_per_speaker: at most 1,000,000 can be asked"):
+        SynthesisConfig(sentences_per_speaker=10**400)
 
 
 def test_unknown_voices_are_refused_with_the_nearest(tmp_path: Path, fake_espeak: Path) -> None:
