@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import yaml
 from lhotse import CutSet
+from pyarrow import parquet
 
 from tests.reliability.canaries import NESTED, Canary, Miners, refusal
 from tests.reliability.mates import EXAMPLES
@@ -147,14 +149,42 @@ def test_corpora_with_code_beside_them(tally: Tally, tmp_path: Path) -> None:
     with miners.down("a loading script and pickles beside the table"):
         assert refusal(prepared, corpus) is None
     (corpus / "metadata.csv").unlink()
-    (corpus / "data.arrow").write_bytes(pickles["pickle"])
-    miners.refuse("pickle as Arrow", str(corpus), prepared, corpus)
+    for ending in ("arrow", "parquet"):
+        for kind, data in pickles.items():
+            (corpus / f"data.{ending}").write_bytes(data)
+            miners.refuse(f"{kind} as {ending}", str(corpus), prepared, corpus)
+        (corpus / f"data.{ending}").unlink()
     for kind, data in pickles.items():
         for ending in ("wav", "npy", "pt"):
             path = tmp_path / f"recording.{ending}"
             path.write_bytes(data)
             miners.refuse(f"{ending} is {kind}", path.name, read_audio, path)
     miners.control(script=lambda: exec(evil))
+
+
+@pytest.mark.counts("T7", "names in Parquet")
+def test_names_in_parquet_that_lead_elsewhere(tally: Tally, tmp_path: Path) -> None:
+    """Each row's audio lies in the corpus's own folder, whatever it calls itself."""
+    canary = Canary(tmp_path / "canary")
+    miners, audio = Miners(tally, canary), (EXAMPLES / "english-1.flac").read_bytes()
+    names = [
+        "../../canary", "../../../canary", str(canary.path), "C:\\canary", "..\\..\\canary",
+        "a\0b", "x" * 5_000, "", ".", "..", "/", "-", f"$(mkdir {canary.path})",
+        f"mkdir {canary.path} |", "\u202ea.wav",
+    ]  # fmt: skip
+    for number, name in enumerate(names):
+        corpus, out = tmp_path / f"corpus{number}", tmp_path / f"out{number}"
+        corpus.mkdir()
+        row = {"audio": {"bytes": audio, "path": name}, "text": "yes", "locale": "en"}
+        parquet.write_table(pa.Table.from_pylist([row]), corpus / "x.parquet")
+        before = {*tmp_path.iterdir()}
+        with miners.down(f"{name[:30]!r}"):
+            prepare(corpus, out)
+            assert {*tmp_path.iterdir()} - before == {out}
+            (file,) = (out / "audio").iterdir()
+            assert file.name.isprintable()
+            assert len(file.name) < 100
+    miners.control(joined=lambda: (tmp_path / "out0" / "audio" / names[0]).resolve().mkdir())
 
 
 def kaldi(folder: Path, wav: str, **files: str) -> Path:

@@ -27,7 +27,7 @@ VERBS = {
 # The others need the workshop.
 RUNTIME_VERBS = ("transcribe",)
 WORKSHOP_MODULES = (
-    "torch", "lightning_fabric", "lhotse", "jiwer", "sacrebleu",
+    "torch", "lightning_fabric", "lhotse", "jiwer", "sacrebleu", "pyarrow",
     "whisper_normalizer", "matplotlib", "tensorboard", "onnxscript", "jaxtyping",
 )  # fmt: skip
 INTERRUPTED = 130

@@ -29,8 +29,8 @@ def prepare(
     Parameters
     ----------
     source
-        NeMo JSON lines, a CSV or TSV, a Kaldi directory, a Hugging Face dataset folder, a lhotse
-        manifest, or the folder of a public corpus.
+        NeMo JSON lines, a CSV or TSV, a Kaldi directory, a Hugging Face dataset folder or Parquet
+        file, a lhotse manifest, or the folder of a public corpus.
     output
         Folder for the cuts, a `*.jsonl.gz` for each split.
     """
@@ -61,9 +61,14 @@ def synthesize(
 
 
 def show_corpus(summary: "Summary") -> int:
-    """What was made on stdout, what was left out on stderr; 1 where something was."""
+    """What was made on stdout, what is to be known of it and was left out on stderr; 1 where
+    something was."""
     # Whoever pipes the table elsewhere still sees what is missing from it.
-    show(replace(summary, skipped=()))
+    show(replace(summary, skipped=(), notes=()))
+    for line in summary.notes:
+        complain(line)
     for line in summary.skipped:
         complain(f"left out: {line}")
+    if len(summary.skipped) > 1:
+        complain(f"left out in all: {len(summary.skipped):,}")
     return int(bool(summary.skipped))

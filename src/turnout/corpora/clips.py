@@ -18,6 +18,7 @@ from turnout.config import CorpusConfig
 from turnout.config.transcription import MAX_DURATION_SECONDS
 from turnout.corpora.cuts import Cut, read_cuts
 from turnout.corpora.manifest import Fields
+from turnout.corpora.spelling import plain_text, usual_split
 from turnout.errors import AudioError, AudioTooLong, ConfigError, ManifestError, MissingManifest
 from turnout.guidance import Bandwidth
 
@@ -28,7 +29,7 @@ WHOLE_SECONDS = 0.02
 """A clip may be shorter than its recording by so much and still be all of it."""
 
 HELD_OUT = ("dev", "valid", "test")
-"""Splits that begin like this are never trained on."""
+"""What else splits begin with that are never trained on, such as 'testset'."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,13 +86,21 @@ def read_corpora(corpora: Iterable[CorpusConfig]) -> dict[str, list[Clip]]:
 
 def training_clips(clips: Sequence[Clip]) -> list[Clip]:
     """Those that a run may learn from: the ones of dev and test splits are left out."""
-    return [clip for clip in clips if not (clip.split or "").startswith(HELD_OUT)]
+    return [clip for clip in clips if _held_out(clip.split or "") is None]
 
 
 def development_clips(clips: Sequence[Clip]) -> list[Clip]:
     """The dev split where the cuts have one, else all of them."""
-    dev = [clip for clip in clips if (clip.split or "").startswith(("dev", "valid"))]
+    dev = [clip for clip in clips if _held_out(clip.split or "") == "dev"]
     return dev or list(clips)
+
+
+def _held_out(split: str) -> str | None:
+    """'dev' or 'test' where a split is one of these, however it is called."""
+    usual = usual_split(split)
+    if usual is None and split.lower().startswith(HELD_OUT):
+        return "test" if split.lower().startswith("test") else "dev"
+    return None if usual == "train" else usual
 
 
 def check_languages(clips: Sequence[Clip], cuts: str, known: Sequence[str]) -> None:
@@ -164,6 +173,7 @@ def _clip(cut: Cut | ManifestError, file: Path) -> Clip:
         reason = "each cut must be a MonoCut with one recording and one supervision"
         raise cut.place.error(None, f"{reason} (cut '{cut.id}')")
     (supervision,) = cut.supervisions
+    cut.span(supervision)  # which raises where its text cannot be heard
     text, language, speaker = map(supervision.fields.text, ("text", "language", "speaker"))
     rate = cut.sampling_rate
     for name, value in (("text", text), ("language", language), ("recording.sampling_rate", rate)):
@@ -179,12 +189,12 @@ def _clip(cut: Cut | ManifestError, file: Path) -> Clip:
         start=cut.start,
         duration=cut.duration,
         channel=cut.channel,
-        text=text,
+        text=plain_text(text),
         language=language,
-        speaker=speaker or "unknown",
+        speaker=plain_text(speaker or "") or "unknown",
         # Of such a native rate it is narrowband, whatever else is said of it.
         bandwidth=Bandwidth.NARROWBAND if rate <= TELEPHONE_RATE else stated,
-        translations=dict(custom.translations()),
+        translations={to: plain_text(said) for to, said in custom.translations().items()},
         split=custom.text("split"),
         # Transforms, such as resampling, are of what was read, not of the file.
         native_rate=None if cut.transformed else rate,

@@ -10,13 +10,22 @@ from math import inf, isfinite
 from pathlib import Path
 from typing import Any
 
-from turnout.corpora.manifest import Fields, Place, beside, each, json_lines
+from turnout.audio.features import SAMPLE_RATE, WINDOW_SAMPLES
+from turnout.corpora.manifest import MOST_SECONDS, Fields, Place, each, json_lines
+from turnout.corpora.spelling import beside
 from turnout.errors import ManifestError, shown
 
 Json = Mapping[str, Any]
+HIGHEST_RATE = 10_000_000
+"""Far beyond what is taken of audio; a number that is a rate at all."""
+FRAME = WINDOW_SAMPLES / SAMPLE_RATE
+"""Seconds of one frame of features: nothing shorter is taken for an utterance."""
+ROUNDING = 0.1
+"""Seconds by which times may miss each other for being rounded."""
+FRAME_WANTED = f"at least {FRAME:g} seconds, one frame of features,"
 MONO_CUT = ("MonoCut", "Cut")
 """The second is what lhotse before 0.8 called it."""
-NO_TIME = "or 'duration' is no time: seconds, 0 or more, were expected"
+NO_TIME = "or 'duration' is no time: seconds were expected, 0 or more and more than 0"
 DANGERS = {"command": ", which would run a command", "url": ", which would be fetched"}
 
 
@@ -28,6 +37,8 @@ class Supervision:
     start: float
     """Seconds into the cut; where it began before the cut does, below 0."""
     duration: float
+    channels: tuple[int, ...]
+    """Of the recording; none where it does not say."""
     fields: Fields
     """`text`, `language`, `speaker`."""
     custom: Fields
@@ -55,6 +66,34 @@ class Cut:
     supervisions: tuple[Supervision, ...]
     custom: Json
     """What it has besides."""
+    channel_name: int = 0
+    """What the recording calls the channel; a file may hold it as another."""
+
+    def span(self, supervision: Supervision) -> tuple[float, float]:
+        """Seconds into the cut from which, and to which, a supervision is heard in it.
+
+        Raises ManifestError where that is less than a frame, or in another channel.
+        """
+        start, end = supervision.start, supervision.start + supervision.duration
+        about = f"of supervision '{supervision.id}' is {{}}: "
+        if supervision.duration < FRAME:
+            reason = about.format(f"{supervision.duration:g}") + f"{FRAME_WANTED} were expected"
+            raise self.place.error("supervisions.duration", reason)
+        if min(end, self.duration) - max(start, 0.0) < FRAME:
+            reason = about.format(f"{start:g}") + (
+                f"it ends at {end:g}, outside of its cut, which has {self.duration:g} seconds"
+            )
+            raise self.place.error("supervisions.start", reason)
+        if supervision.channels and self.channel_name not in supervision.channels:
+            named = ", ".join(map(shown, supervision.channels[:5]))
+            reason = about.format(named) + f"its cut's, {self.channel_name}, was expected"
+            raise self.place.error("supervisions.channel", reason)
+        return max(start, 0.0), min(end, self.duration)
+
+    def is_left_by(self, supervision: Supervision) -> bool:
+        """Whether a supervision begins before the cut, or ends behind it, by more than rounding."""
+        end = supervision.start + supervision.duration
+        return supervision.start < -ROUNDING or end > self.duration + ROUNDING
 
 
 def read_cuts(path: Path) -> Iterator[Cut | ManifestError]:
@@ -82,11 +121,15 @@ def _cut(cut: Json, place: Place, folder: Path) -> Cut:
     recording: Json = cut.get("recording") or {}
     if not recording:
         raise place.error("recording", "is missing: a cut with its recording was expected")
-    source, channel = _source(recording, cut.get("channel", 0), place)
+    name = cut.get("channel", 0)
+    source, channel = _source(recording, name, place)
     rate = recording.get("sampling_rate")
+    if rate is not None and not 0 < rate <= HIGHEST_RATE:
+        wanted = f"a number of Hz, {HIGHEST_RATE:,} at most, was"
+        raise place.wrong("recording.sampling_rate", rate, wanted)
     start, duration = cut["start"], cut["duration"]
     # The numbers stay as they are written: digests of features are of 0 and of 0.0.
-    if not (isfinite(start) and start >= 0 and isfinite(duration)):
+    if not (_is_time(start) and _is_time(duration) and start >= 0 and duration > 0):
         raise place.error("start", NO_TIME)
     return Cut(
         id=str(cut["id"]),
@@ -100,19 +143,27 @@ def _cut(cut: Json, place: Place, folder: Path) -> Cut:
         duration=duration,
         supervisions=tuple(_supervision(said, place) for said in cut.get("supervisions") or ()),
         custom={**(cut.get("custom") or {})},
+        channel_name=name,
     )
 
 
 def _supervision(said: Json, place: Place) -> Supervision:
-    if not (isfinite(said["start"]) and isfinite(said["duration"])):
-        raise place.error("start", NO_TIME)
+    if not (_is_time(said["start"]) and _is_time(said["duration"])):
+        raise place.error("supervisions.start", NO_TIME)
+    channel = said.get("channel")
+    listed = isinstance(channel, list)
     return Supervision(
         id=str(said["id"]),
         start=said["start"],
         duration=said["duration"],
+        channels=() if channel is None else tuple(channel if listed else [channel]),
         fields=Fields(said, place),
         custom=Fields({**(said.get("custom") or {})}, place),
     )
+
+
+def _is_time(value: float) -> bool:
+    return isfinite(value) and abs(value) <= MOST_SECONDS
 
 
 def _source(recording: Json, channel: int, place: Place) -> tuple[str, int | None]:
@@ -128,4 +179,4 @@ def _source(recording: Json, channel: int, place: Place) -> tuple[str, int | Non
         if channel in source["channels"]:
             many = len(source["channels"]) > 1
             return source["source"], source["channels"].index(channel) if many else None
-    raise place.error("channel", f"is {channel}, which no source of the recording has")
+    raise place.error("channel", f"is {shown(channel)}, which no source of the recording has")

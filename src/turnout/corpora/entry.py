@@ -4,18 +4,21 @@ This file knows no kind of manifest.
 """
 
 import re
+import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from turnout.corpora.manifest import Place
+from turnout.corpora.spelling import plain_text
 from turnout.errors import ManifestError
 from turnout.guidance import Bandwidth
 
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """What one line says; None is what it leaves open."""
+    """What one line says; None is what it leaves open. Texts and speakers are spelled plainly,
+    whoever read them."""
 
     id: str
     audio: Path
@@ -33,6 +36,13 @@ class Entry:
     """What the source calls the audio, to be cited; as the next two."""
     language_field: str = "language"
     target_field: str = "target_language"
+
+    def __post_init__(self) -> None:
+        translations = {name: plain_text(text) for name, text in self.translations.items()}
+        object.__setattr__(self, "translations", translations)
+        object.__setattr__(self, "speaker", plain_text(self.speaker or "") or None)
+        if self.text is not None:
+            object.__setattr__(self, "text", plain_text(self.text))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,5 +70,6 @@ source as a whole. Whoever reads them decides whether to stop at an error."""
 def utterance_id(relative: str, offset: float = 0.0) -> str:
     """An id from a path inside the corpus, and the offset where several share a file."""
     stem = relative.rsplit(".", 1)[0] if "." in Path(relative).name else relative
+    stem = unicodedata.normalize("NFC", stem)
     name = re.sub(r"[^\w.-]+", "-", stem).strip("-.") or "utterance"
     return f"{name}-{round(offset * 1000):08d}" if offset else name

@@ -5,28 +5,34 @@ manifest.
 """
 
 import gzip
+import io
 import json
-import os
 import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar, cast
 
+from turnout.corpora.spelling import SPLITS, plain_text, trimmed
 from turnout.errors import ManifestError, shown
 from turnout.guidance import Bandwidth
 
 S = TypeVar("S")
 T = TypeVar("T")
 LONGEST_LINE = 2**24
-"""Bytes; a longer line is no manifest's, and a small gzip could unpack to one without end."""
+"""Characters; a longer line is no manifest's, and a small gzip could unpack to one without end."""
 LANGUAGE_CODE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{1,8})*")
 CHANNEL = re.compile("[0-9]{1,9}")
 MOST_SECONDS = 1e9
 """32 years; infinity and what becomes it in samples are no times."""
-SPLIT_ALIASES = {"validation": "dev", "valid": "dev", "val": "dev", "devel": "dev"}
+MARK = "\ufeff"
+"""The byte order mark, as a letter."""
+UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
+"""Excel's "Unicode text" begins so."""
+PEEKED = 2**16
+"""Bytes at a file's beginning that tell how its lines end."""
 
 
 @dataclass(frozen=True)
@@ -68,31 +74,35 @@ class Fields:
         return next((name for name in names if self.values.get(name) is not None), names[0])
 
     def needed(self, name: str) -> str:
-        """As `text`, but the field must be there and not be empty."""
+        """As `text`, but the field must be there and not be empty; its two ends are trimmed."""
         value = self.text(name)
         if value is None:
             near = get_close_matches(name, [key for key in self.values if key != name], 1, 0.7)
             hint = f": did you mean it by '{near[0]}'?" if near else ""
             raise self.place.error(name, f"is missing{hint}")
-        if not value.strip():
+        if not trimmed(value):
             raise self.place.error(name, "is empty: a value was expected")
-        return value
+        return trimmed(value)
 
     def word(self, *names: str) -> str | None:
-        """As `text`, with an empty string taken as absent; numbers become strings."""
+        """As `text` in its plain spelling, an empty one taken as absent; numbers become strings."""
         for name in names:
             value = self.values.get(name)
             if isinstance(value, int) and not isinstance(value, bool):
                 return str(value)
-        return (self.text(*names) or "").strip() or None
+        return plain_text(self.text(*names) or "") or None
 
     def seconds(self, name: str) -> float | None:
         """A time that must not be negative."""
         value = self.values.get(name)
+        if isinstance(value, str):
+            value = trimmed(value)
         if value is None or value == "":
             return None
         try:
-            number = float(value)
+            # Python itself takes True for 1 and '1_0' for 10.
+            odd = isinstance(value, bool) or "_" in str(value)
+            number = -1.0 if odd else float(value)
         except (TypeError, ValueError, OverflowError):
             number = -1.0
         if not 0 <= number <= MOST_SECONDS:
@@ -114,11 +124,11 @@ class Fields:
         return None if value is None else Bandwidth(value)
 
     def split(self) -> str | None:
-        """The split, with the usual words for 'dev' made one."""
+        """The split, with the usual words for one made 'train', 'dev' or 'test'."""
         value = self.word("split")
         if value is None:
             return None
-        value = SPLIT_ALIASES.get(value.lower(), value)
+        value = SPLITS.get(value.lower(), value)
         # It names a file.
         if not re.fullmatch(r"[\w][\w.-]*", value):
             raise self.place.wrong("split", value, "a word such as 'train' was")
@@ -134,6 +144,8 @@ class Fields:
     def channel(self) -> int | None:
         """The channel to take, from 0."""
         value = self.values.get("channel")
+        if isinstance(value, str):
+            value = trimmed(value)
         if value is None or value == "":
             return None
         if not CHANNEL.fullmatch(str(value)):
@@ -142,14 +154,20 @@ class Fields:
 
 
 def text_lines(source: Path) -> Iterator[tuple[Place, str] | ManifestError]:
-    """The lines of a UTF-8 file that are not blank, without their ends."""
+    """The lines of a text file that are not blank, without their ends.
+
+    It is UTF-8, or UTF-16 where it begins with that one's mark. Lines end with LF, CR LF or, where
+    the beginning of a file has no LF, CR.
+    """
     number = 0
     try:
         with gzip.open(source, "rb") if source.suffix == ".gz" else source.open("rb") as file:
-            while line := file.readline(LONGEST_LINE):
+            lines = _decoding(cast(BinaryIO, file))
+            while line := lines.readline(LONGEST_LINE):
                 number += 1
+                line = line.removeprefix(MARK)
                 if line.strip():
-                    yield _decoded(line, Place(str(source), number))
+                    yield _checked(line, Place(str(source), number), lines.encoding)
                 if len(line) == LONGEST_LINE:
                     break  # what follows is the rest of it, not a line
     except (OSError, EOFError, zlib.error) as error:
@@ -173,13 +191,33 @@ def each(items: Iterable[S | ManifestError], make: Callable[[S], T]) -> Iterator
             yield error
 
 
-def _decoded(line: bytes, place: Place) -> tuple[Place, str] | ManifestError:
+def _decoding(file: BinaryIO) -> io.TextIOWrapper:
+    """The file as text; bytes that are none become surrogates or, in UTF-16, U+FFFD."""
+    head = cast(io.BufferedReader, file).peek(PEEKED)
+    wide = head.startswith(UTF16_MARKS)
+    text = head.decode("utf-16", "replace") if wide else head.decode("latin-1")
+    return io.TextIOWrapper(
+        file,
+        encoding="utf-16" if wide else "utf-8",
+        errors="replace" if wide else "surrogateescape",
+        newline="\r" if "\r" in text and "\n" not in text else "\n",
+    )
+
+
+def _checked(line: str, place: Place, encoding: str) -> tuple[Place, str] | ManifestError:
     if len(line) == LONGEST_LINE:
         return place.error(None, f"is longer than {LONGEST_LINE >> 20} MiB: no line of a manifest")
+    if "\0" in line:
+        wanted = "text in UTF-8, or in UTF-16 with a byte order mark, was expected"
+        return place.error(None, f"holds NUL, which is no letter: {wanted}")
+    if encoding == "utf-16" and "\ufffd" in line:
+        return place.error(None, "is not UTF-16")
     try:
-        return place, line.decode("utf-8-sig").rstrip("\r\n")
-    except UnicodeDecodeError as error:
-        return place.error(None, f"is not UTF-8 (byte {error.start + 1} of the line)")
+        line.encode("utf-8")
+    except UnicodeEncodeError as error:
+        byte = len(line[: error.start].encode("utf-8")) + 1
+        return place.error(None, f"is not UTF-8 (byte {byte} of the line)")
+    return place, line.rstrip("\r\n")
 
 
 def _parsed(place: Place, line: str) -> Fields:
@@ -202,10 +240,3 @@ def _parsed(place: Place, line: str) -> Fields:
     if not isinstance(fields, dict):
         raise place.error(None, f"holds a {type(fields).__name__}: a JSON object was expected")
     return Fields(fields, place)
-
-
-def beside(folder: Path, path: str) -> Path:
-    """The audio that a manifest in `folder` names: relative to it, or else to where we are."""
-    near = folder / path
-    # unlike Path.exists, these do not raise for names too long or with a NUL
-    return Path(path) if not os.path.exists(near) and os.path.exists(path) else near  # noqa: PTH110

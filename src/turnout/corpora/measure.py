@@ -10,12 +10,11 @@ from dataclasses import replace
 from turnout.audio.bandwidth import measure_bandwidth
 from turnout.audio.features import SAMPLE_RATE
 from turnout.audio.waveform import LastRecording
+from turnout.corpora.cuts import FRAME, FRAME_WANTED, ROUNDING
 from turnout.corpora.entry import Entry, MeasuredEntry
 from turnout.errors import AudioError
 from turnout.guidance import Bandwidth
 
-TOLERANCE = 0.1
-"""Seconds by which a stated end may miss the recording's, and then is the recording's."""
 SHORT = 2.0
 """Seconds below which one clip alone may mislead about its bandwidth."""
 CLEAR = 0.8
@@ -24,6 +23,8 @@ CLEAR = 0.8
 
 def measure(entry: Entry, recordings: LastRecording) -> MeasuredEntry:
     """The figures of one entry; raises ManifestError, citing its line."""
+    if entry.duration is not None and entry.duration < FRAME:
+        raise entry.place.error("duration", f"is {entry.duration:g}: {FRAME_WANTED} were expected")
     try:
         waveform = recordings.read(str(entry.audio), entry.channel)
     except AudioError as error:
@@ -32,6 +33,9 @@ def measure(entry: Entry, recordings: LastRecording) -> MeasuredEntry:
     stop = _stop(entry, len(waveform.samples))
     start = round(entry.offset * SAMPLE_RATE)
     samples = waveform.samples[start:stop]
+    if len(samples) < FRAME * SAMPLE_RATE:
+        found = f"has {len(samples) / SAMPLE_RATE:g} seconds of audio for its text"
+        raise entry.place.error(entry.audio_field, f"{found}: {FRAME_WANTED} were expected")
     rate = waveform.native_rate
     return MeasuredEntry(
         entry=entry,
@@ -53,16 +57,16 @@ def _stop(entry: Entry, length: int) -> int:
     if entry.duration is None:
         return length
     end = entry.offset + entry.duration
-    if end > seconds + TOLERANCE:
+    if end > seconds + ROUNDING:
         raise entry.place.error(
             "duration",
             f"is {entry.duration:g}: the audio ends at {seconds:g} seconds"
             + (f", {end - seconds:.2f} before the utterance does" if entry.offset else ""),
         )
     # Stated times are rounded: an end near the recording's is the recording's.
-    if abs(end - seconds) <= TOLERANCE:
+    if abs(end - seconds) <= ROUNDING:
         return length
-    return max(round(end * SAMPLE_RATE), round(entry.offset * SAMPLE_RATE) + 1)
+    return round(end * SAMPLE_RATE)
 
 
 def settle_bandwidths(entries: Sequence[MeasuredEntry]) -> Iterator[MeasuredEntry]:

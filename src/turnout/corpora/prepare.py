@@ -3,7 +3,7 @@
 Knows the order of the work, not the kinds of manifests (`readers`).
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -11,12 +11,14 @@ from typing import TypeVar
 
 from turnout.audio.waveform import LastRecording
 from turnout.config.preparation import PrepareConfig, shares_of
-from turnout.corpora.entry import Entry, EntryStream
+from turnout.corpora.entry import Entry, EntryStream, MeasuredEntry
 from turnout.corpora.manifest import each
 from turnout.corpora.measure import measure, settle_bandwidths
 from turnout.corpora.readers.kinds import reader_of
-from turnout.corpora.splits import by_split, split_by_speaker, with_speakers
+from turnout.corpora.spelling import recording_at
+from turnout.corpora.splits import by_split, shared_between, split_by_speaker, with_speakers
 from turnout.corpora.summary import Summary
+from turnout.corpora.unpacking import unpacking
 from turnout.corpora.writing import write_splits
 from turnout.errors import ManifestError
 from turnout.progress import progress
@@ -33,23 +35,31 @@ def prepare(source: Path, output: Path, config: PrepareConfig | None = None) -> 
     """
     config = config or PrepareConfig()
     ledger = Ledger(config.skip_bad)
-    entries = ledger.good(reader_of(source, config)(source, config))
-    entries = ledger.good(merged(entries))
+    with unpacking(output / "audio") as unpack:
+        measured = _measured(reader_of(source, config, unpack)(source, config), config, ledger)
+        if not measured:
+            bad = ledger.skipped
+            what = f"usable utterance; the first of {len(bad)}: {bad[0]}" if bad else "utterance"
+            raise ManifestError(str(source), None, None, f"holds no {what}")
+        measured = list(settle_bandwidths(measured))
+        if shares := shares_of(config.split):
+            measured = ledger.good(with_speakers(measured))
+            measured = ledger.good(split_by_speaker(measured, shares, config.seed))
+        ledger.remarks.extend(shared_between(measured))
+        splits, remarks = write_splits(by_split(measured), output, source)
+    notes = (*ledger.remarks, *remarks)
+    return Summary(splits=splits, skipped=tuple(ledger.skipped), notes=notes)
+
+
+def _measured(stream: EntryStream, config: PrepareConfig, ledger: "Ledger") -> list[MeasuredEntry]:
+    """What can be used of a source, with the figures of its audio."""
+    entries = ledger.good(merged(list(one_path_each(ledger.good(stream)))))
     entries = ledger.good(map(_checked, entries))
     watched = progress(entries, "measuring", len(entries))
     # Kept by nothing else: the last recording is let go of before the cuts are written.
-    measuring = each(watched, partial(measure, recordings=LastRecording(config.max_duration)))
-    measured = ledger.good(measuring)
-    if not measured:
-        bad = ledger.skipped
-        what = f"usable utterance; the first of {len(bad)}: {bad[0]}" if bad else "utterance"
-        raise ManifestError(str(source), None, None, f"holds no {what}")
-    measured = list(settle_bandwidths(measured))
-    if shares := shares_of(config.split):
-        measured = ledger.good(with_speakers(measured))
-        measured = ledger.good(split_by_speaker(measured, shares, config.seed))
-    splits = write_splits(by_split(measured), output)
-    return Summary(splits=splits, skipped=tuple(ledger.skipped), notes=tuple(ledger.remarks))
+    return ledger.good(
+        each(watched, partial(measure, recordings=LastRecording(config.max_duration)))
+    )
 
 
 @dataclass(frozen=True)
@@ -76,6 +86,14 @@ class Ledger:
         return found
 
 
+def one_path_each(entries: Iterable[Entry]) -> Iterator[Entry]:
+    """The entries, all of one recording with the same path: the one that came first."""
+    paths: dict[Hashable, Path] = {}
+    for entry in entries:
+        path = paths.setdefault(recording_at(entry.audio), entry.audio.absolute())
+        yield replace(entry, audio=path)
+
+
 def merged(entries: Sequence[Entry]) -> EntryStream:
     """One entry for each utterance.
 
@@ -84,7 +102,7 @@ def merged(entries: Sequence[Entry]) -> EntryStream:
     found: dict[tuple[str, float, float, int], Entry] = {}
     for entry in entries:
         key = (
-            str(entry.audio.absolute()),
+            str(entry.audio),
             # Times that differ by less were rounded by whoever wrote them.
             round(entry.offset, 3),
             round(entry.duration or 0.0, 2),
@@ -103,18 +121,21 @@ def merged(entries: Sequence[Entry]) -> EntryStream:
 def _joined(first: Entry, second: Entry) -> Entry:
     """The entry of two lines that name the same audio."""
     said: dict[str, str | None] = {}
+    before = f"line {first.place.line}"
+    if first.place.file != second.place.file:
+        before += f" of {first.place.file}"
     for name in ("text", "language", "speaker", "split"):
         old, new = getattr(first, name), getattr(second, name)
         if None not in (old, new) and old != new:
             raise second.place.error(
-                name, f"is '{new}', and '{old}' in line {first.place.line} for the same audio"
+                name, f"is '{new}', and '{old}' in {before} for the same audio"
             )
         said[name] = new if old is None else old
     for target, text in second.translations.items():
         if first.translations.get(target, text) != text:
             raise second.place.error(
                 "translation",
-                f"into {target} differs from line {first.place.line}'s, which names the same audio",
+                f"into {target} differs from that of {before}, which names the same audio",
             )
     return replace(first, **said, translations={**first.translations, **second.translations})
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Literal
 
 from turnout.corpora.entry import Entry, MeasuredEntry
-from turnout.errors import ManifestError, UsageError
+from turnout.errors import ManifestError, UsageError, shown
 
 ADVICE = {
     "speaker": "name fewer splits, or leave the speakers out: then recordings are dealt",
@@ -32,6 +32,21 @@ def by_split(entries: Sequence[MeasuredEntry]) -> dict[str, list[MeasuredEntry]]
     return splits
 
 
+def shared_between(entries: Sequence[MeasuredEntry]) -> Iterator[str]:
+    """Remarks on recordings and speakers that stand in several splits."""
+    for what, owner in (("recording", lambda e: str(e.audio)), ("speaker", lambda e: e.speaker)):
+        found: defaultdict[str | None, set[str | None]] = defaultdict(set)
+        for measured in entries:
+            found[owner(measured.entry)].add(measured.entry.split)
+        several = [name for name in found if name is not None and len(found[name]) > 1]
+        if several:
+            between = ", ".join(sorted(map(str, found[several[0]])))
+            yield (
+                f"in several splits: {len(several)} {what}{'s' * (len(several) != 1)} (the first: "
+                f"{shown(several[0])} in {between}): scores may be better than for new ones"
+            )
+
+
 def with_speakers(entries: Sequence[MeasuredEntry]) -> Iterator[MeasuredEntry | ManifestError]:
     """The entries that have a speaker; all of them where none has."""
     some = any(measured.entry.speaker is not None for measured in entries)
@@ -53,7 +68,7 @@ def split_by_speaker(
     by_recording = all(measured.entry.speaker is None for measured in entries)
 
     def owner(entry: Entry) -> str:
-        return str(entry.audio.absolute()) if by_recording else str(entry.speaker)
+        return str(entry.audio) if by_recording else str(entry.speaker)
 
     seconds: defaultdict[str, float] = defaultdict(float)
     for measured in entries:

@@ -4,7 +4,9 @@ One supervision a cut: `text`, `language`, `speaker`, and in `custom` the transl
 language, the bandwidth, and the split where there is one.
 """
 
+import json
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from lhotse import CutSet, MonoCut, Recording, SupervisionSegment
@@ -13,26 +15,62 @@ from lhotse.audio import AudioSource
 from turnout.corpora.entry import MeasuredEntry
 from turnout.corpora.summary import SplitSummary
 from turnout.errors import StorageError
-from turnout.files import whole_file
+from turnout.files import sha256_of, whole_file, write_whole
+
+WRITTEN = ".prepared.json"
+"""Which files of a folder are a corpus's, with the digests that they had."""
 
 
 def write_splits(
-    splits: Mapping[str, Sequence[MeasuredEntry]], output: Path
-) -> dict[str, SplitSummary]:
-    """Write a file for each split into `output`, whole or not at all, and count what is in it.
+    splits: Mapping[str, Sequence[MeasuredEntry]], output: Path, source: Path | None = None
+) -> tuple[dict[str, SplitSummary], list[str]]:
+    """Write a file for each split into `output`, all of them or none, and count what is in them.
 
-    Raises StorageError.
+    What an earlier call wrote there and this one does not is deleted, unless it was changed since
+    or is the `source` itself: else a model might be tested on what it was trained on. Gives the
+    counts and remarks on such files. Raises StorageError.
     """
-    summaries: dict[str, SplitSummary] = {}
-    for name, entries in splits.items():
-        path = output / f"{name}.jsonl.gz"
-        try:
-            with whole_file(path) as partial:
+    paths = {name: output / f"{name}.jsonl.gz" for name in splits}
+    writing = output
+    try:
+        with ExitStack() as partials:
+            for name, entries in splits.items():
+                writing = paths[name]
+                partial = partials.enter_context(whole_file(writing))
                 CutSet.from_cuts(map(_cut, entries)).to_file(partial)
-        except OSError as error:
-            raise StorageError(f"{path}: cannot be written ({error.strerror or error})") from error
-        summaries[name] = SplitSummary.of(path, entries)
-    return summaries
+        writing = output / WRITTEN
+        remarks = _removed(output, set(paths.values()), source)
+        record = {path.name: sha256_of(path.read_bytes()) for path in paths.values()}
+    except OSError as error:
+        raise StorageError(f"{writing}: cannot be written ({error.strerror or error})") from error
+    write_whole(output / WRITTEN, json.dumps(record, indent=1).encode())
+    counted = {name: SplitSummary.of(paths[name], entries) for name, entries in splits.items()}
+    return counted, remarks
+
+
+def _removed(output: Path, now: set[Path], source: Path | None) -> list[str]:
+    """Delete what an earlier call wrote and nobody changed; a remark on that, and on the rest."""
+    earlier = _record(output / WRITTEN)
+    others = {path for path in output.glob("*.jsonl.gz") if path not in now}
+    if source is not None and source.exists():
+        others = {path for path in others if not path.samefile(source)}
+    known = {path for path in others if path.name in earlier}
+    own = {path for path in known if earlier[path.name] == sha256_of(path.read_bytes())}
+    for path in own:
+        path.unlink()
+    found = ((own, "deleted, since an earlier run wrote it"), (others - own, "left as it is"))
+    return [
+        f"not of this corpus: {path}: {what}" for paths, what in found for path in sorted(paths)
+    ]
+
+
+def _record(path: Path) -> dict[str, object]:
+    """The digests of what an earlier call wrote, by name; nothing where that cannot be read."""
+    try:
+        record = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return record if isinstance(record, dict) else {}
 
 
 def _cut(measured: MeasuredEntry) -> MonoCut:

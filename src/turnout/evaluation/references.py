@@ -105,4 +105,10 @@ def _read(source: Path, config: PrepareConfig) -> list[Clip]:
         splits = prepare(source, Path(folder), config).splits
         # A corpus with splits of its own is scored on the one that is meant for it.
         chosen = [splits["test"]] if "test" in splits else list(splits.values())
-        return [clip for split in chosen for clip in read_clips(split.path)]
+        clips = [clip for split in chosen for clip in read_clips(split.path)]
+        if any(Path(folder) in Path(clip.path).parents for clip in clips):
+            raise UsageError(
+                f"{source}: holds its audio inside of itself: `turnout prepare` it, which puts "
+                "that into files, and name its cuts"
+            )
+        return clips

@@ -64,7 +64,8 @@ def synthesize(grammar: Path, output: Path, config: SynthesisConfig | None = Non
     ]
     said = len({saying.phrase.text for saying in sayings})
     note = f"{said} of the grammar's {read.size} sentences are spoken"
-    return Summary(splits=write_splits(by_split(spoken), output), notes=(note,))
+    written, remarks = write_splits(by_split(spoken), output)
+    return Summary(splits=written, notes=(note, *remarks))
 
 
 def draw_sayings(grammar: Grammar, config: SynthesisConfig) -> list[Saying]:

@@ -113,6 +113,23 @@ def test_held_out_splits_are_never_trained_on(tmp_path: Path) -> None:
     assert development_clips(test) == test
 
 
+@pytest.mark.parametrize(
+    ("split", "kind"),
+    [
+        ("val", "dev"), ("devel", "dev"), ("Validation", "dev"), ("valid.other", "dev"),
+        ("devset", "dev"), ("Test", "test"), ("eval", "test"), ("clean.test", "test"),
+        ("testset", "test"), ("train", None), ("Training", None), ("cuts", None), (None, None),
+    ],
+)  # fmt: skip
+def test_however_a_held_out_split_is_called_it_is_held_out(
+    tmp_path: Path, split: str | None, kind: str | None
+) -> None:
+    clips = [replace(clip, split=split) for clip in read_clips(write_words(tmp_path))]
+    other = [replace(clip, split="test") for clip in clips]
+    assert training_clips(clips) == ([] if kind else clips)
+    assert development_clips([*clips, *other]) == (clips if kind == "dev" else [*clips, *other])
+
+
 def test_a_segment_of_a_recording_is_read(tmp_path: Path) -> None:
     write_words(tmp_path)
     cut = cut_of(tmp_path / "uno-0-0.wav", "uno", "s", 16_000)

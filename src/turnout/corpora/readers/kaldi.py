@@ -8,7 +8,8 @@ from pathlib import Path
 
 from turnout.config.preparation import PrepareConfig
 from turnout.corpora.entry import Entry, EntryStream
-from turnout.corpora.manifest import LANGUAGE_CODE, Place, beside, each, text_lines
+from turnout.corpora.manifest import LANGUAGE_CODE, Place, each, text_lines
+from turnout.corpora.spelling import beside
 from turnout.errors import ManifestError
 
 OPTIONAL = ("utt2spk", "utt2lang", "segments")
@@ -63,7 +64,7 @@ def _entry(name: str, source: Path, columns: Columns, config: PrepareConfig) -> 
     return Entry(
         id=name,
         audio=_audio(at, location, source),
-        place=at,
+        place=columns["segments"][name][0] if "segments" in columns else at,
         text=text,
         language=language,
         speaker=_of(name, source, columns, "utt2spk"),

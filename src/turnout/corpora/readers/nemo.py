@@ -4,7 +4,8 @@ from pathlib import Path
 
 from turnout.config.preparation import PrepareConfig
 from turnout.corpora.entry import Entry, EntryStream, utterance_id
-from turnout.corpora.manifest import Fields, beside, each, json_lines
+from turnout.corpora.manifest import Fields, each, json_lines
+from turnout.corpora.spelling import beside
 
 TRANSCRIPTION_TASKS = ("asr", "transcribe")
 TRANSLATION_TASKS = ("ast", "translate", "s2t_translation", "st")

@@ -4,14 +4,15 @@ The columns are found by the header's names, in any order. One whose name is nea
 refused, since a misspelled one would be left out; any other unknown one is left out, with a remark.
 """
 
-import csv
-from collections.abc import Iterator
+import re
 from difflib import get_close_matches
 from pathlib import Path
 
 from turnout.config.preparation import PrepareConfig
 from turnout.corpora.entry import Entry, EntryStream, utterance_id
-from turnout.corpora.manifest import Fields, Place, beside, text_lines
+from turnout.corpora.manifest import Fields, Place
+from turnout.corpora.readers.rows import has_tabs, table_rows
+from turnout.corpora.spelling import beside
 from turnout.errors import ManifestError, shown
 
 COLUMNS = (
@@ -25,15 +26,14 @@ OTHER_WORDS = {
     "speaker_id": "speaker", "client_id": "speaker",
 }  # fmt: skip
 """What others call these columns."""
-SEPARATORS = ",;|\t"
-"""What parts the cells of tables; a column's name holds none of them."""
+QUOTED = re.compile('".+"')
 MOST_LISTED = 10
 TARGETS = ("target_language", "target_lang")
 
 
 def read_table(source: Path, config: PrepareConfig) -> EntryStream:
     """Entries of a CSV or TSV file; audio paths are relative to its folder."""
-    checked = False
+    checked, quoted = False, 0
     for fields in table_rows(source):
         if isinstance(fields, ManifestError):
             yield fields
@@ -43,66 +43,19 @@ def read_table(source: Path, config: PrepareConfig) -> EntryStream:
                 unknown = check_header(fields, Place(str(source), 1))
                 checked = True
                 if unknown:
-                    yield f"columns left out: {_listed(unknown)}"
-            yield _entry(fields, source.parent, config)
+                    yield f"columns left out: {listed(unknown)}"
+            entry = _entry(fields, source.parent, config)
+            quoted += bool(QUOTED.fullmatch(entry.text or ""))
+            yield entry
         except ManifestError as error:
             yield error
             if not checked:
                 return  # with a wrong header, every line is wrong in the same way
-
-
-def table_rows(source: Path) -> Iterator[Fields | ManifestError]:
-    """The rows below the header, each cell under its column's name."""
-    delimiter = "\t" if source.name.removesuffix(".gz").endswith(".tsv") else ","
-    errors: list[ManifestError] = []
-    numbers: list[int] = []
-    reader = csv.reader(_plain(source, errors, numbers), delimiter=delimiter, strict=True)
-    header: list[str] | None = None
-    while True:
-        first = len(numbers)
-        try:
-            cells = next(reader, None)
-        except csv.Error as error:
-            yield Place(str(source), numbers[-1] if numbers else 1).error(
-                None, f"is not {'TSV' if delimiter == '	' else 'CSV'} ({error})"
-            )
-            return
-        yield from errors
-        errors.clear()
-        if cells is None:
-            return
-        # a quoted cell may span lines: its row is cited by the first of them
-        place = Place(str(source), numbers[first] if first < len(numbers) else None)
-        if header is None:
-            header = [cell.strip() for cell in cells]
-            if len(set(header)) < len(header):
-                yield place.error(None, "names a column twice")
-                return
-            if len(header) == 1 and set(header[0]) & set(SEPARATORS):
-                yield place.error(
-                    None,
-                    f"has one cell, {shown(header[0])}: cells are parted by commas (by tabs in "
-                    "a .tsv)",
-                )
-                return
-        elif len(cells) != len(header):
-            yield place.error(
-                None,
-                f"has {len(cells)} cells and the header {len(header)}: quote a cell that holds "
-                f"{'a tab' if delimiter == '	' else 'a comma'}",
-            )
-        else:
-            yield Fields(dict(zip(header, cells, strict=True)), place)
-
-
-def _plain(source: Path, errors: list[ManifestError], numbers: list[int]) -> Iterator[str]:
-    """The lines that can be read; the others become errors."""
-    for line in text_lines(source):
-        if isinstance(line, ManifestError):
-            errors.append(line)
-        else:
-            numbers.append(line[0].line or 0)
-            yield line[1] + "\n"
+    if quoted and has_tabs(source):
+        yield (
+            f"{quoted} texts begin and end with a quote mark, which is theirs: in TSV it is a "
+            "letter (a CSV may quote its cells)"
+        )
 
 
 def check_header(fields: Fields, place: Place) -> list[str]:
@@ -125,7 +78,7 @@ def check_header(fields: Fields, place: Place) -> list[str]:
     return unknown
 
 
-def _listed(names: list[str]) -> str:
+def listed(names: list[str]) -> str:
     """Some names, for a message: a hostile table may have very many, or very long ones."""
     some = ", ".join(shown(name).strip("'\"") or "''" for name in names[:MOST_LISTED])
     return some if len(names) <= MOST_LISTED else f"{some} and {len(names) - MOST_LISTED:,} more"
