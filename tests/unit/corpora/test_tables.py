@@ -11,7 +11,7 @@ from turnout.config.preparation import PrepareConfig
 from turnout.corpora.manifest import Fields
 from turnout.corpora.prepare import prepare
 from turnout.corpora.readers.rows import MOST_LINES, table_rows
-from turnout.errors import ManifestError
+from turnout.errors import ManifestError, UsageError
 
 SHARED = Path(__file__).parents[4] / "shared" / "faults"
 
@@ -102,25 +102,32 @@ def test_a_cell_of_very_many_lines_was_not_closed(tmp_path: Path) -> None:
     assert [line for line, cells in found if not isinstance(cells, list)] == [2]
 
 
-@pytest.mark.parametrize("ending", ["csv", "tsv"])
+BAD = {
+    b"b.wav": "has 1 cells and the header 2",
+    b"b.wav,x,y": "has 3 cells and the header 2",
+    b"b.wav,caf\xe9": "is not UTF-8 (byte 10 of the line)",
+    b"b.wav,a\0b": "holds NUL, which is no letter",
+}
+BAD_IN_CSV = {
+    b'b.wav,"Hello" she said': "is not CSV (',' expected after '\"', in line 3)",
+    b"b.wav," + b"x" * 200_000: "has a cell of more than 131,072 letters",
+}
+
+
 @pytest.mark.parametrize(
-    ("bad", "reason"),
+    ("ending", "bad", "reason"),
     [
-        (b"b.wav", "has 1 cells and the header 2"),
-        (b"b.wav,x,y", "has 3 cells and the header 2"),
-        (b"b.wav,caf\xe9", "is not UTF-8 (byte 10 of the line)"),
-        (b"b.wav,a\0b", "holds NUL, which is no letter"),
-        (b'b.wav,"Hello" she said', "is not CSV (',' expected after '\"', in line 3)"),
-        (b"b.wav," + b"x" * 200_000, "has a cell of more than 131,072 letters"),
+        *(("tsv", bad.replace(b",", b"\t"), reason) for bad, reason in BAD.items()),
+        *(("csv", bad, reason) for bad, reason in {**BAD, **BAD_IN_CSV}.items()),
     ],
+    ids=lambda value: str(value)[:30],
 )
 def test_after_a_bad_line_every_later_row_is_read(
     tmp_path: Path, ending: str, bad: bytes, reason: str
 ) -> None:
-    if ending == "tsv" and ("CSV" in reason or "letters" in reason):
-        pytest.skip("is no fault in TSV")
-    table = b"path,text\na.wav,yes\n" + bad + b"\n" + b"c.wav,no\n" * 50
-    table = table.replace(b",", b"\t") if ending == "tsv" else table
+    comma = b"\t" if ending == "tsv" else b","
+    good = comma.join((b"c.wav", b"no\n"))
+    table = comma.join((b"path", b"text\n")) + good + bad + b"\n" + good * 50
     found = rows(tmp_path, table, f"t.{ending}")
     assert len(found) == 52
     assert [line for line, cells in found if not isinstance(cells, list)] == [3]
@@ -214,6 +221,13 @@ def test_common_voice_is_read_as_it_comes(tmp_path: Path) -> None:
     (said,) = cut.supervisions
     assert (said.text, said.speaker, said.language) == ('"Yes, dev', "c1", "sv-SE")
     assert cut.id == "dev"
+
+
+def test_a_folder_of_languages_names_them(tmp_path: Path) -> None:
+    for language in ("sv-SE", "en"):
+        common_voice(tmp_path / language, "train")
+    with pytest.raises(UsageError, match="known, though these folders in it are: en, sv-SE: accep"):
+        prepare(tmp_path, tmp_path / "out")
 
 
 def test_one_table_of_common_voice_is_a_corpus_too(tmp_path: Path) -> None:

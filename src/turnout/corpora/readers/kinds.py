@@ -25,7 +25,7 @@ from turnout.corpora.readers.published import (
     read_fsdd,
     read_librispeech,
 )
-from turnout.corpora.readers.table import read_table
+from turnout.corpora.readers.table import listed, read_table
 from turnout.corpora.unpacking import Unpack
 from turnout.errors import UsageError
 
@@ -42,6 +42,7 @@ READERS: dict[str, Reader] = {
     "librispeech": read_librispeech,
 }
 OF_FILES = {"nemo", "table", "lhotse"}
+MOST_TRIED = 200
 OF_BOTH = {"common_voice", "huggingface"}
 ACCEPTED = (
     "JSON lines (*.jsonl), CSV or TSV, lhotse cuts (*.jsonl.gz), Parquet, or a folder: Kaldi "
@@ -62,13 +63,22 @@ def reader_of(source: Path, config: PrepareConfig, unpack: Unpack) -> Reader:
     if kind == "auto":
         kind = _kind_of_folder(source) if source.is_dir() else _kind_of_file(source)
     if kind is None:
-        raise UsageError(f"{source}: is no corpus that is known: accepted are {ACCEPTED}")
+        raise UsageError(
+            f"{source}: is no corpus that is known{_within(source)}: accepted are {ACCEPTED}"
+        )
     if kind not in OF_BOTH and source.is_dir() == (kind in OF_FILES):
         wanted = "a file" if kind in OF_FILES else "a folder"
         raise UsageError(f"{source}: '{kind}' is read from {wanted}, and this is not one")
     if kind == "huggingface":
         return partial(read_huggingface, unpack=unpack)
     return READERS[kind]
+
+
+def _within(source: Path) -> str:
+    """Which folders in a folder are corpora, such as the languages of Common Voice."""
+    folders = sorted(path for path in source.glob("*") if path.is_dir())[:MOST_TRIED]
+    names = [path.name for path in folders if _kind_of_folder(path)]
+    return f", though these folders in it are: {listed(names)}" if names else ""
 
 
 def _kind_of_file(source: Path) -> str | None:
