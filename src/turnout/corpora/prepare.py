@@ -29,7 +29,8 @@ T = TypeVar("T")
 def prepare(source: Path, output: Path, config: PrepareConfig | None = None) -> Summary:
     """Read the corpus at `source` and write its cuts into the folder `output`.
 
-    Writes `<split>.jsonl.gz` for each split, or `cuts.jsonl.gz` where there are none. Raises
+    Writes `<split>.jsonl.gz` for each split, or `cuts.jsonl.gz` where there are none, and audio
+    that lies inside of the source into the folder `audio`. Raises
     ManifestError at the first line that cannot be used (or leaves it out, with `skip_bad`),
     UsageError for a source that is nothing known, StorageError.
     """
@@ -45,8 +46,9 @@ def prepare(source: Path, output: Path, config: PrepareConfig | None = None) -> 
         if shares := shares_of(config.split):
             measured = ledger.good(with_speakers(measured))
             measured = ledger.good(split_by_speaker(measured, shares, config.seed))
-        ledger.remarks.extend(shared_between(measured))
-        splits, remarks = write_splits(by_split(measured), output, source)
+        dealt = by_split(measured)
+        ledger.remarks.extend(shared_between([one for split in dealt.values() for one in split]))
+        splits, remarks = write_splits(dealt, output, source)
     notes = (*ledger.remarks, *remarks)
     return Summary(splits=splits, skipped=tuple(ledger.skipped), notes=notes)
 

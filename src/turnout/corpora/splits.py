@@ -21,14 +21,20 @@ BY_RECORDING = (
 
 
 def by_split(entries: Sequence[MeasuredEntry]) -> dict[str, list[MeasuredEntry]]:
-    """The entries of each split that they name, or 'cuts' alone."""
+    """The entries of each split that they name, or 'cuts' alone; names that differ in capitals
+    alone, which could not be two files everywhere, are one."""
     stated = [measured.entry.split is not None for measured in entries]
     if any(stated) and not all(stated):
         entry = entries[stated.index(False)].entry
         raise entry.place.error("split", "is missing here, and other lines have one")
     splits: dict[str, list[MeasuredEntry]] = defaultdict(list)
+    names: dict[str, str] = {}
     for measured in entries:
-        splits[measured.entry.split or "cuts"].append(measured)
+        split = measured.entry.split
+        if split is not None:
+            split = names.setdefault(split.casefold(), split)
+        entry = replace(measured.entry, split=split)
+        splits[split or "cuts"].append(replace(measured, entry=entry))
     return splits
 
 

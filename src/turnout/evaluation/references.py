@@ -15,6 +15,7 @@ from turnout.config import ModelConfig, TranscriptionOptions, VocabularyConfig
 from turnout.config.preparation import PrepareConfig
 from turnout.corpora.clips import Clip, read_clips
 from turnout.corpora.prepare import prepare
+from turnout.corpora.spelling import usual_split
 from turnout.errors import GuidanceError, UsageError
 from turnout.guidance import Task
 
@@ -104,7 +105,8 @@ def _read(source: Path, config: PrepareConfig) -> list[Clip]:
     with TemporaryDirectory(prefix="turnout-") as folder:  # clips name the recordings themselves
         splits = prepare(source, Path(folder), config).splits
         # A corpus with splits of its own is scored on the one that is meant for it.
-        chosen = [splits["test"]] if "test" in splits else list(splits.values())
+        test = [split for name, split in splits.items() if usual_split(name) == "test"]
+        chosen = test or list(splits.values())
         clips = [clip for split in chosen for clip in read_clips(split.path)]
         if any(Path(folder) in Path(clip.path).parents for clip in clips):
             raise UsageError(

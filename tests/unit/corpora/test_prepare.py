@@ -165,6 +165,19 @@ def test_split_is_refused_where_the_corpus_has_its_own(tmp_path: Path) -> None:
         prepare(manifest, tmp_path, PrepareConfig(split="train=1"))
 
 
+def test_splits_that_differ_in_capitals_alone_are_one(tmp_path: Path) -> None:
+    for name in "abc":
+        noise(tmp_path / f"{name}.wav")
+    rows = [line("a.wav", split="Fold1"), line("b.wav", split="fold1"), line("c.wav", split="X")]
+    summary = prepare(write_lines(tmp_path / "m.jsonl", *rows), tmp_path / "out")
+    assert {name: split.utterances for name, split in summary.splits.items()} == {
+        "Fold1": 2,
+        "X": 1,
+    }
+    cuts = cuts_of(tmp_path / "out/Fold1.jsonl.gz")
+    assert [cut.supervisions[0].custom["split"] for cut in cuts] == ["Fold1", "Fold1"]
+
+
 @pytest.mark.parametrize("split", ["train", "train=0.5", "train=x", "a=0.5,a=0.5", "a/b=1", "a=2"])
 def test_a_split_that_cannot_be_is_told_before_any_work(split: str) -> None:
     with pytest.raises(ConfigError, match="names and shares that sum to 1, as 'train=0.9,dev=0.1'"):

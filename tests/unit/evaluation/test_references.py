@@ -40,10 +40,18 @@ def test_missing_cuts_are_named():
         clips_of([Path("no.jsonl.gz")])
 
 
-@pytest.mark.parametrize(("splits", "scored"), [(True, ["a-1"]), (False, ["a-0", "a-1"])])
+@pytest.mark.parametrize(
+    ("splits", "scored"),
+    [
+        (("train", "test"), ["a-1"]),
+        (("train-clean", "Test-clean"), ["a-1"]),
+        (("evaluation", "dev"), ["a-0"]),
+        ((), ["a-0", "a-1"]),
+    ],
+)
 def test_a_table_is_prepared_first_and_its_test_split_scored(tmp_path, splits, scored):
     lines = ["path,text,language,speaker" + (",split" if splits else "")]
-    for number, split in enumerate(("train", "test")):
+    for number, split in enumerate(splits or ("", "")):
         soundfile.write(tmp_path / f"a-{number}.wav", np.full(8_000, 0.1), 8_000)
         lines.append(f"a-{number}.wav,word,en,s{number}" + (f",{split}" if splits else ""))
     table = tmp_path / "a.csv"

@@ -93,7 +93,7 @@ def _audio_column(schema: "pa.Schema", file: Path) -> str:
     def holds(name: str) -> bool:
         kind = schema.field(name).type
         if pa.types.is_struct(kind):
-            return {"bytes", "path"} <= {field.name for field in kind}
+            return not {"bytes", "path"}.isdisjoint(field.name for field in kind)
         named = name in AUDIO
         text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
         return named and (text or pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
@@ -103,8 +103,8 @@ def _audio_column(schema: "pa.Schema", file: Path) -> str:
         return names[0]
     raise Place(str(file)).error(
         None,
-        "has no column of audio: structs of 'bytes' and 'path' were expected, or the column "
-        f"'audio' with one of them; its columns are {', '.join(schema.names[:20])}",
+        "has no column of audio: structs of 'bytes' and 'path' were expected, or a column "
+        f"'audio' of one of them; its columns are {', '.join(schema.names[:20])}",
     )
 
 

@@ -3,7 +3,7 @@
 In TSV a quote mark is a letter, and a row a line. In CSV quote marks hold a cell together, over
 several lines as well (RFC 4180); where one opens a cell that is not closed, or that swallows what
 is plainly a row of its own, its line is an error and reading goes on at the next. Cells of CSV are
-parted by commas, or by semicolons where the header has no comma (Excel in much of Europe).
+parted by commas, or by semicolons where the header is (Excel in much of Europe).
 """
 
 import csv
@@ -66,7 +66,7 @@ def _comma_rows(lines: Iterable[Line | ManifestError]) -> Iterator[Row | Manifes
             yield line
             continue
         if header is None:
-            comma = ";" if ";" in line[1] and "," not in line[1] else ","
+            comma = _comma(line[1])
         ahead.appendleft(line)
         taken: list[Line] = []
         try:
@@ -80,6 +80,12 @@ def _comma_rows(lines: Iterable[Line | ManifestError]) -> Iterator[Row | Manifes
             continue
         header = header or [trimmed(cell) for cell in cells]
         yield taken[0][0], cells
+
+
+def _comma(header: str) -> str:
+    """What parts the cells: that which leaves the name of a file's column alone in its cell."""
+    cells = (trimmed(cell).strip('"') for cell in header.split(";"))
+    return ";" if ";" in header and any(cell in PATH_COLUMNS for cell in cells) else ","
 
 
 def _taking(
