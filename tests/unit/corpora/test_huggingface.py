@@ -1,5 +1,6 @@
 """Dataset folders of Hugging Face: splits by their usual words, and audio inside of Parquet."""
 
+import random
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from turnout.audio.waveform import read_audio
 from turnout.cli import main
 from turnout.config.preparation import PrepareConfig
 from turnout.corpora.prepare import prepare
+from turnout.corpora.readers.columnar import columnar_entries
 from turnout.errors import ManifestError, UsageError
 from turnout.evaluation.references import clips_of
 
@@ -87,9 +89,10 @@ def test_unknown_folders_beside_known_ones_are_kept_apart_and_named(
     }  # fmt: skip
 
 
-def test_unknown_folders_alone_are_written_as_one_and_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize("above", ["", "data", "data/en"])
+def test_unknown_folders_alone_are_written_as_one_and_named(tmp_path: Path, above: str) -> None:
     for place in ("anna", "ben"):
-        folder(tmp_path / "source" / place, place)
+        folder(tmp_path / "source" / above / place, place)
     summary = prepare(tmp_path / "source", tmp_path / "out", ENGLISH)
     assert texts(tmp_path / "out") == {"cuts": ["anna", "ben"]}
     assert [note.partition(" is named by ")[2] for note in summary.notes] == [
@@ -273,8 +276,6 @@ def test_few_rows_of_parquet_are_in_memory_at_a_time(tmp_path: Path) -> None:
         most = max(most, pa.total_allocated_bytes() - before)
         return tmp_path / name
 
-    from turnout.corpora.readers.columnar import columnar_entries
-
     assert len(list(columnar_entries(file, ENGLISH, measured))) == 128
     assert 0 < most < 2**24
 
@@ -288,6 +289,32 @@ def test_arrow_as_save_to_disk_writes_it(tmp_path: Path) -> None:
             stream.write_table(table)
     prepare(tmp_path / "source", tmp_path / "out", ENGLISH)
     assert texts(tmp_path / "out") == {"train": ["train"], "test": ["test"]}
+
+
+def nowhere(name: str, data: bytes) -> Path:
+    return Path(name)
+
+
+@pytest.mark.parametrize("ending", ["arrow", "parquet"])
+def test_damage_to_columns_is_told_and_never_followed(tmp_path: Path, ending: str) -> None:
+    """Offsets in these files may lead anywhere in memory, if they are believed."""
+    table = pa.Table.from_pylist([row(b"sound" * 9, f"{n}.wav", speaker=f"s{n}") for n in range(5)])
+    file = tmp_path / f"x.{ending}"
+    if ending == "parquet":
+        parquet.write_table(table, file, compression="none")
+    else:
+        with pa.ipc.new_stream(file, table.schema) as stream:
+            stream.write_table(table)
+    whole, rng, told = file.read_bytes(), random.Random(0), 0
+    for _ in range(400):
+        data = bytearray(whole)
+        for _ in range(rng.randint(1, 3)):
+            place = rng.randrange(len(data))
+            data[place : place + rng.choice((1, 4))] = rng.randbytes(rng.choice((0, 1, 4)))
+        file.write_bytes(data)
+        found = list(columnar_entries(file, ENGLISH, nowhere))
+        told += any(isinstance(one, ManifestError) for one in found)
+    assert told > 100
 
 
 def test_what_is_no_arrow_is_one_line(tmp_path: Path) -> None:

@@ -135,6 +135,7 @@ def _parquet(file: Path) -> Iterator[Batch]:
             try:
                 batches = opened.iter_batches(AT_ONCE, row_groups=[group], columns=columns)
                 for batch in batches:
+                    batch.validate(full=True)
                     yield before, batch
                     before += batch.num_rows
             except (pa.ArrowException, OSError, ValueError) as error:
@@ -152,6 +153,8 @@ def _arrow(file: Path) -> Iterator[Batch]:
         with pa.memory_map(str(file)) as mapped, pa.ipc.open_stream(mapped) as reader:
             columns = _wanted(reader.schema, file)
             for batch in reader:
+                # It lies in memory as it lies in the file, whose offsets may lead anywhere.
+                batch.validate(full=True)
                 for start in range(0, batch.num_rows, AT_ONCE):
                     yield before + start, batch.select(columns).slice(start, AT_ONCE)
                 before += batch.num_rows

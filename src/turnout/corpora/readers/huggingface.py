@@ -113,7 +113,7 @@ def _entry(fields: Fields, file: Path, source: Path, config: PrepareConfig) -> F
         language_field=fields.given(*LANGUAGES),
         target_field=fields.given(*TARGETS),
     )
-    return Found(entry, folder.split("/", 1)[0])
+    return Found(entry, folder)
 
 
 def _of_columns(
@@ -160,8 +160,12 @@ def _with_splits(found: Sequence[Found | ManifestError]) -> EntryStream:
     known = any(entry.split for entry in entries)
     by_name = {usual_split(entry.audio.stem) for entry in entries}
     by_name = by_name if not known and None not in by_name and len(by_name) > 1 else set()
-    folders = {one.folder for one in found if isinstance(one, Found) and one.entry.split is None}
-    unknown = sorted(folders - {""})
+    folders = {one.folder for one in found if isinstance(one, Found)}
+    # Below what all of them lie in, such as 'data', the first folder of each.
+    common = os.path.commonpath(folders or [""])
+    tops = {folder: folder.removeprefix(common).strip("/").split("/")[0] for folder in folders}
+    none = {tops[one.folder] for one in found if isinstance(one, Found) and not one.entry.split}
+    unknown = sorted(none - {""})
     if by_name:
         yield "the names of the recordings tell the splits"
     elif unknown and (known or len(unknown) > 1):
@@ -175,8 +179,8 @@ def _with_splits(found: Sequence[Found | ManifestError]) -> EntryStream:
             yield one
         elif by_name:
             yield replace(one.entry, split=usual_split(one.entry.audio.stem))
-        elif known and one.entry.split is None and one.folder:
-            yield replace(one.entry, split=utterance_id(one.folder + ".")[:60])
+        elif known and one.entry.split is None and tops[one.folder]:
+            yield replace(one.entry, split=utterance_id(tops[one.folder] + ".")[:60])
         else:
             yield one.entry
 
