@@ -52,7 +52,7 @@ class Validation:
                 "cer": row.cer.value if row.error_rate is row.cer else None,
                 "bleu": row.bleu.value if row.task is Task.TRANSLATE else None,
                 "utterances": row.utterances,
-                "words": row.wer.units,
+                "words": None if row.wer.value is None else row.wer.units,
             }
             for row in self.rows
         ]

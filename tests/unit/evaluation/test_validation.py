@@ -66,7 +66,7 @@ def test_texts_without_spaces_are_chosen_by_their_characters() -> None:
     found = Validation.of([chinese])
     (row,) = found.to_plain()
     assert found.score == pytest.approx(100 / 9)
-    assert (row["wer"], row["cer"]) == (None, found.score)
+    assert (row["wer"], row["words"], row["cer"]) == (None, None, found.score)
     assert (rate_name([row]), average_key([row])) == ("CER", "average_cer")
     both = Validation.of([chinese, *TEXTS])
     assert both.score == pytest.approx((100 / 9 + 25 + 0) / 3)

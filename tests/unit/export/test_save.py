@@ -78,15 +78,17 @@ def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:
         load_model(ModelFolder.open(tmp_path / "model"))
 
 
-def test_the_card_has_the_head_that_the_hub_reads(tmp_path: Path) -> None:
-    facts = {"dev_average_wer": 3.14159, "steps": 12, "dev": [{"wer": 3.1}]}
+@pytest.mark.parametrize("metric", ["wer", "cer"])
+def test_the_card_has_the_head_that_the_hub_reads(metric: str, tmp_path: Path) -> None:
+    facts = {f"dev_average_{metric}": 3.14159, "steps": 12, "dev": [{"wer": 3.1}]}
     save_model(tmp_path / "model", build_model(SHAPES["supervised"]), tokenizer(), facts)
     text = (tmp_path / "model" / CARD).read_text()
     _, head, body = text.split("---\n", 2)
     parsed = yaml.safe_load(head)
     assert parsed["language"] == ["ar", "en", "de"]
     assert parsed["library_name"] == "turnout"
-    assert parsed["model-index"][0]["results"][0]["metrics"] == [{"type": "wer", "value": 3.14}]
+    assert parsed["model-index"][0]["results"][0]["metrics"] == [{"type": metric, "value": 3.14}]
+    assert parsed["metrics"] == [metric]
     assert "experts chosen by bandwidth" in body
     assert "- steps: 12" in body
     assert '"wer": 3.1' in body
