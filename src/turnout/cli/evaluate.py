@@ -53,6 +53,8 @@ def evaluate(
         watched=lambda results, total: progress(results, "scoring", total),
     )
     show(report)
+    for line in report.warnings:
+        complain(f"warning: {line}")
     for line in report.failed:
         complain(f"error: {line}")
     if report.left_out:

@@ -87,11 +87,14 @@ def evaluate(
         for texts in passes_of(found)
     ]
     found: dict[ClipPass, list[ScoredText] | str] = {}
+    warnings: dict[str, None] = {}  # each once, whatever the number of clips
     for asked, result in watched(results_of(transcriber, passes, options), len(passes)):
         if isinstance(result, AudioError):
             found[asked] = f"{asked.clip.id}: {result.reason}"
-        else:
-            found[asked] = scored_texts(asked, result)
+            continue
+        found[asked] = scored_texts(asked, result)
+        if isinstance(result, Transcript):
+            warnings |= {f"{asked.clip.path}: {line}": None for line in result.warnings}
     # In the order of the data, not of the decoding; a clip that failed is named once.
     kept = [found[asked] for asked in passes]
     texts = [text for texts in kept if not isinstance(texts, str) for text in texts]
@@ -103,6 +106,7 @@ def evaluate(
         rows=score_rows(texts),
         texts=tuple(texts),
         failed=tuple(failed),
+        warnings=tuple(warnings),
         left_out=sum(not found for found in references),
     )
 
@@ -160,10 +164,11 @@ def _transcribed(
         if isinstance(source, AudioError):
             yield one, source
             continue
-        # Samples are of the one channel already.
-        channel = channel_of(one.clip, options) if isinstance(source, Path) else None
-        target = one.target(vocabulary)
-        wanted = replace(options, task=one.task, target_language=target, channel=channel)
+        wanted = replace(options, task=one.task, target_language=one.target(vocabulary))
+        if isinstance(source, Path):
+            wanted = replace(wanted, channel=channel_of(one.clip, options))
+        else:  # samples are of one track and channel already
+            wanted = replace(wanted, channel=None, track=None)
         groups.setdefault(wanted, []).append((one, source))
     for wanted, group in groups.items():
         answers = transcriber.transcribe_files((source for _, source in group), wanted)

@@ -31,6 +31,8 @@ class Report:
     texts: tuple[ScoredText, ...]
     failed: tuple[str, ...] = ()
     """One line for each utterance that could not be taken; they are in no score."""
+    warnings: tuple[str, ...] = ()
+    """What was amiss with recordings and was taken all the same."""
     left_out: int = 0
     """Utterances without a text that was asked for and that the model could write."""
 
@@ -65,6 +67,7 @@ class Report:
             "intervals": DESCRIPTION,
             "rows": self.rows,
             "failed": self.failed,
+            "warnings": self.warnings,
             "left_out": self.left_out,
             "unserved": self.unserved,
             "utterances": self.texts,

@@ -42,7 +42,9 @@ def sources_of(
         recordings.setdefault((clip.path, channel_of(clip, options)), []).append((number, clip))
     for (path, channel), of_one in recordings.items():
         try:
-            recording = open_recording(path, max_duration=options.max_duration, channel=channel)
+            recording = open_recording(
+                path, max_duration=options.max_duration, channel=channel, track=options.track
+            )
         except AudioError as error:
             yield from ((number, error) for number, _ in of_one)
             continue
@@ -82,20 +84,21 @@ class _Part:
         if last > 0:
             self.pieces.append(block[max(first, 0) : last])
 
-    def source(self, native_rate: int) -> tuple[int, Waveform | AudioError]:
+    def source(self, recording: Recording) -> tuple[int, Waveform | AudioError]:
         """The clip's number and its samples, in memory of their own."""
         samples = np.concatenate((*self.pieces, np.zeros(0, np.float32)))
+        rate = recording.native_rate
         try:
-            return self.number, Waveform(checked(self.clip, native_rate, samples), native_rate)
+            held = Waveform(checked(self.clip, rate, samples), rate, recording.warnings)
         except AudioError as error:
             return self.number, error
+        return self.number, held
 
 
 def _held(clips: Iterable[Numbered], recording: Recording) -> Iterator[tuple[int, ClipSource]]:
     """Each clip as soon as its end is read; what lies behind the last of them is not."""
     waiting = deque(sorted((_Part(*one) for one in clips), key=lambda part: part.clip.start))
     begun: list[_Part] = []
-    rate = recording.native_rate
     position = 0
     try:
         for block in recording.blocks():
@@ -105,11 +108,11 @@ def _held(clips: Iterable[Numbered], recording: Recording) -> Iterator[tuple[int
             for part in begun:
                 part.take(block, position)
             position = end
-            yield from (part.source(rate) for part in begun if part.clip.place.stop <= end)
+            yield from (part.source(recording) for part in begun if part.clip.place.stop <= end)
             begun = [part for part in begun if part.clip.place.stop > end]
             if not begun and not waiting:
                 return
     except AudioError as error:
         yield from ((part.number, error) for part in (*begun, *waiting))
         return
-    yield from (part.source(rate) for part in (*begun, *waiting))
+    yield from (part.source(recording) for part in (*begun, *waiting))

@@ -1,6 +1,7 @@
 """What the transcriber hears of each clip, and how often a recording is decoded for it."""
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -45,9 +46,9 @@ def decoded(monkeypatch):
     """How often each file is."""
     counts = Counter()
 
-    def counted(file, name):
+    def counted(file, name, *options):
         counts[Path(name).name] += 1
-        return open_decoder(file, name)
+        return open_decoder(file, name, *options)
 
     monkeypatch.setattr(waveform, "open_decoder", counted)
     return counts
@@ -223,6 +224,30 @@ def test_what_cannot_be_read_is_named_once_and_the_others_go_on(evaluated, noise
     report = evaluated(clips, Reading((("ar", "en"), ("ar", "de"))))
     assert report.failed == ("gone-0.0: there is no such file: check the path",)
     assert {text.id for text in report.texts} == {"noise-0.0"}
+
+
+def test_what_was_amiss_with_a_recording_is_said_once(evaluated, noise, monkeypatch):
+    told = property(lambda _: ("one of two tracks was heard",))
+    monkeypatch.setattr(waveform.Recording, "warnings", told)
+
+    class Telling(Reading):
+        def transcribe_files(self, sources, options):
+            sources = list(sources)
+            for source, answer in zip(
+                sources, super().transcribe_files(sources, options), strict=True
+            ):
+                yield replace(answer, warnings=source.warnings)
+
+    report = evaluated([clip(noise), clip(noise, 2.0)], Telling())
+    assert report.warnings == (f"{noise}: one of two tracks was heard",)
+
+
+def test_the_track_that_is_asked_for_is_asked_of_the_file_alone(evaluated, noise):
+    transcriber = Reading()
+    assert len(evaluated([clip(noise)], transcriber, track=0).texts) == 2
+    assert [options.track for options, _ in transcriber.asked] == [None]
+    (failed,) = evaluated([clip(noise)], track=1).failed
+    assert "there is no audio track 1" in failed
 
 
 def test_languages_are_spelled_as_the_model_spells_them(evaluated, noise):
