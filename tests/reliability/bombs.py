@@ -12,6 +12,7 @@ from tests.containers import (
     repeat_av,
     with_flac_length,
     with_flac_rate,
+    with_id3,
     with_wav_rate,
 )
 from tests.containers import with_wav_size as with_size
@@ -83,6 +84,15 @@ def _aac_hour() -> bytes:
     return repeat_av(np.zeros(80_000), 8000, HOUR, "ipod", "aac", {"b": "8000"})
 
 
+def _aac_stream(container: str) -> bytes:
+    """An hour of it: of these, one may lie behind the other."""
+    return encode_av(np.zeros(80_000), 8000, container, "aac") * (HOUR // 10)
+
+
+def _tagged(times: int) -> bytes:
+    return with_id3(b"", 2**20) * times + encode(_noise(16_000))
+
+
 def _mp4(container: str = "mp4", codec: str = "aac") -> bytes:
     return encode_av(_noise(16_000), 16_000, container, codec)
 
@@ -101,6 +111,18 @@ BOMBS: dict[str, Bomb] = {
     ),
     "an hour of Opus in frames of 60 ms": Bomb(ending=".opus", make=_opus_hour, outcome="stopped"),
     "an hour of AAC at 8 kHz": Bomb(ending=".m4a", make=_aac_hour, outcome="stopped"),
+    "an hour of AAC frames alone": Bomb(
+        ending=".aac", make=lambda: _aac_stream("adts"), outcome="stopped"
+    ),
+    "an hour of AAC in MPEG-TS": Bomb(
+        ending=".ts", make=lambda: _aac_stream("mpegts"), outcome="stopped"
+    ),
+    "an hour of AMR's frames of silence": Bomb(
+        ending=".amr", make=lambda: b"#!AMR\n" + b"\x44\1\2\3\4\5" * (50 * HOUR), outcome="stopped"
+    ),
+    "a second behind 100 tags of 1 MB": Bomb(
+        ending=".mp3", make=lambda: _tagged(100), outcome="refused"
+    ),
     "m4a whose table claims 50,000,000 samples": Bomb(
         ending=".m4a", make=lambda: with_samples(_mp4(), 50_000_000), outcome="refused"
     ),

@@ -107,10 +107,11 @@ class AvDecoder:
         )
 
     def _frames(self) -> Iterator[Floats]:
-        """Decoded frames as float32 [samples, channels], of one rate and layout throughout."""
+        """Decoded frames as float32 [samples, channels], of one rate and layout throughout; as long
+        a silence for what cannot be decoded, so that times stay right."""
         same = _Same(self._av.AudioResampler, self._stream.layout, self.rate)
         packets = self._container.demux(self._stream)
-        decoded = taken = lost = 0
+        decoded = lost = silent = 0
         why = ""
         while True:
             packet = None
@@ -128,20 +129,33 @@ class AvDecoder:
                 if packet is None or getattr(error, "errno", None) in (EINVAL, ENOMEM):
                     break
                 lost += 1
+                silent += self._samples(packet)
                 continue
-            taken += 1
+            if frames and silent:
+                decoded += silent
+                yield from self._silence(silent)
+                silent = 0
             for frame in frames:
                 decoded += frame.samples
                 yield frame.to_ndarray().T
         if why and not decoded:
             raise not_audio(self._name, why)
-        # As long as those that were taken.
-        missing = self._promised() - decoded * (1 + lost / max(1, taken)) / self.rate
+        yield from self._silence(silent)
         # An encoder's priming and its last frame's filling are no loss.
-        if missing > 0.25 or (why and not lost):
+        if self._promised() - (decoded + silent) / self.rate > 0.25 or (why and not lost):
             self.warnings.append(f"{ENDS_EARLY} (decoder: {why})" if why else ENDS_EARLY)
         elif lost:
-            self.warnings.append(f"{lost} damaged packets were left out (decoder: {why})")
+            self.warnings.append(f"silent where {lost} packets cannot be decoded (decoder: {why})")
+
+    def _samples(self, packet: Any) -> int:
+        """How many a packet would have had, as far as it says so; a second at most."""
+        seconds = float((packet.duration or 0) * (packet.time_base or 0))
+        return round(max(0.0, min(seconds, 1.0)) * self.rate)
+
+    def _silence(self, samples: int) -> Iterator[Floats]:
+        size = block_size(self.rate, self.channels)
+        for start in range(0, samples, size):
+            yield np.zeros((min(size, samples - start), self.channels), np.float32)
 
     def _promised(self) -> float:
         """Seconds, as the header says; 0 where it does not."""

@@ -89,9 +89,9 @@ def test_what_reading_raises_is_raised_to_the_caller(
 
 def test_a_disk_that_fails_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "call.wav"
-    path.write_bytes(encode(NOISE))
+    path.touch()
     for place in (0, 30_000):
-        failing = Failing(path.read_bytes(), place, OSError(5, "Input/output error"))
+        failing = Failing(encode(NOISE), place, OSError(5, "Input/output error"))
         monkeypatch.setattr(Path, "open", lambda _self, _mode, failing=failing: failing)
         with pytest.raises(AudioError, match=r"call\.wav: cannot be read \(Input/output error\)"):
             list(open_recording(path).blocks())
