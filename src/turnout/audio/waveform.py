@@ -274,6 +274,8 @@ def _check(decoder: AudioDecoder, name: str, channel: int | None) -> None:
     if not LOWEST_RATE <= decoder.rate <= HIGHEST_RATE:
         accepted = f"accepted are {LOWEST_RATE} to {HIGHEST_RATE} Hz"
         raise AudioError(name, f"its sampling rate is {decoder.rate} Hz: {accepted}")
+    if decoder.channels < 1:
+        raise AudioError(name, "it says that it has no channels: write the file again")
     if channel is not None and not 0 <= channel < decoder.channels:
         there = f"it has {decoder.channels}, counted from 0"
         raise AudioError(name, f"there is no channel {channel}: {there}")
