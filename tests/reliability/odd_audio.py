@@ -16,14 +16,28 @@ RATES = (8000, 11_025, 12_000, 16_000, 16_001, 22_050, 24_000, 32_000, 44_100, 4
 SUBTYPES = ("PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW")
 CHANNELS = (1, 2, 6)
 
+
+def turned(speech: Floats) -> Floats:
+    """The same with its second half of the other sign."""
+    return np.where(np.arange(len(speech)) < len(speech) // 2, speech, -speech)
+
+
 Layout = Callable[[Floats], Floats]
 LAYOUTS: dict[str, tuple[Layout, int]] = {
     "right channel dead": (lambda speech: np.stack([speech, 0 * speech], axis=1), 0),
     "opposed channels": (lambda speech: np.stack([speech, -speech], axis=1), 0),
     "nearly opposed channels": (lambda speech: np.stack([speech, -0.8 * speech], axis=1), 0),
     "speech in one of six": (lambda speech: np.outer(speech, np.eye(6)[3]), 3),
+    "opposed behind in phase": (lambda speech: np.stack([speech, turned(speech)], axis=1), 0),
 }
 """Mono samples -> [samples, channels], and the channel that is the mono samples."""
+
+PACKED = {
+    ("adts", "aac"): 16_000, ("mpegts", "aac"): 48_000, ("mpegts", "mp2"): 16_000,
+    ("flv", "aac"): 44_100, ("3gp", "aac"): 16_000, ("vob", "mp2"): 48_000,
+    ("avi", "pcm_s16le"): 16_000,
+}  # fmt: skip
+"""What phones and broadcasts write: container and codec, and a rate that they take."""
 
 
 def resampled(samples: Floats, rate: int) -> Floats:

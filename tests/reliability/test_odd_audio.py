@@ -4,18 +4,29 @@ import os
 import threading
 from collections.abc import Sequence
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from tests.containers import CONTAINERS, encode, with_wav_rate, with_wav_size
+from tests.containers import (
+    CONTAINERS,
+    Track,
+    encode,
+    encode_av,
+    encode_tracks,
+    with_id3,
+    with_wav_rate,
+    with_wav_size,
+)
 from tests.reliability.command import SAYS, transcribe
 from tests.reliability.examples import Example, commands, error_rate, examples, heard
 from tests.reliability.odd_audio import (
     CHANNELS,
     LAYOUTS,
+    PACKED,
     RATES,
     SUBTYPES,
     Layout,
@@ -100,6 +111,7 @@ SPOILT: dict[str, Layout] = {
     "opposed channels": lambda channels: channels.mean(axis=1),
     "nearly opposed channels": lambda channels: channels @ np.array([0.8, 1.0], np.float32),
     "speech in one of six": lambda channels: channels[:, 0],
+    "opposed behind in phase": lambda channels: channels.mean(axis=1),
 }
 """What a worse mixer would make of them."""
 
@@ -135,6 +147,35 @@ def test_flac_and_wav_give_the_same_text(tally: Tally) -> None:
             assert text == heard(flac).text
     one, other = (encode(example.samples, container="FLAC") for example in examples()[:2])
     tally.controlled(heard(one).text != heard(other).text)
+
+
+@pytest.mark.skipif(find_spec("av") is None, reason="PyAV writes them")
+@pytest.mark.counts("T11", "containers")
+def test_containers_give_the_text_of_the_wav(tally: Tally) -> None:
+    chosen = tally.random().sample(examples(), tally.size(1, len(examples())))
+    for (container, codec), rate in PACKED.items():
+        with tally.trial(f"{container} {codec}"):
+            files = [
+                encode_av(resampled(one.samples, rate), rate, container, codec) for one in chosen
+            ]
+            for one, file in zip(chosen, files, strict=True):
+                seconds = heard(file).duration_seconds - len(one.samples) / 16_000
+                assert -0.01 < seconds < 2 * 1152 / rate, f"{seconds:.3f} s too long"
+                assert heard(with_id3(file, 999)).text == heard(file).text
+            changed = change(chosen, [heard(file).text for file in files])
+            assert abs(changed) <= MOST_CHANGE, f"WER changed by {changed:.2f}"
+    for one in chosen:
+        silence = Track(samples=0 * one.samples, default=True)
+        file = encode_tracks([silence, Track(samples=one.samples)], 16_000, "matroska", "aac")
+        with tally.trial(f"second track of {one.path.name}"):
+            said = heard(file)
+            assert said.text == ""
+            assert said.warnings[0].startswith("of its 2 audio tracks 0 was heard, and not 1")
+            assert heard(file, track=1).text == original(one)
+        with tally.trial(f"{one.path.name} behind a tag"):
+            wav = with_id3(in_form(one.samples, 16_000, "PCM_16"), 1677)
+            assert heard(wav).text == original(one)
+    tally.controlled(change(chosen, [""] * len(chosen)) > MOST_CHANGE)
 
 
 @pytest.mark.counts("T11", "pipes")
