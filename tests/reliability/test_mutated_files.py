@@ -78,7 +78,7 @@ def test_damaged_files_are_read_or_refused(tally: Tally, family: str, tmp_path: 
 def crash_and_leak_are_seen(reader: Reader, folder: Path) -> bool:
     """The negative control: the faults, planted in the process."""
     before = reader.resident_mb()
-    reader.read(folder / "good.wav", fault="leak", leaked_mb=12)
+    reader.read(folder / "good.wav", fault="leak", leaked_mb=24)
     kept = reader.resident_mb() - before
     crash = reader.read(folder / "good.wav", fault="crash")
     reader.restart()

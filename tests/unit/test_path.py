@@ -22,6 +22,7 @@ FILES = [
     "transcription/recordings.py",  # recordings in, segments out, transcripts at the end
     "audio/waveform.py",  # a file -> mono samples at 16 kHz
     "audio/decoders.py",  # by soundfile or PyAV
+    "audio/recognition.py",  # whichever reads its container
     "transcription/segments.py",  # samples -> segments
     "audio/bandwidth.py",  # narrowband or wideband
     "audio/features.py",  # segments -> log-mel frames

@@ -14,6 +14,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from turnout.audio.containers import place_of_unknown_size, reading_unknown_size
+from turnout.audio.recognition import HEAD_BYTES, av_container, behind_tags
 from turnout.errors import AudioError
 
 Floats = NDArray[np.float32]
@@ -22,9 +23,6 @@ BLOCK_SECONDS = 2
 BLOCK_VALUES = 2**20
 """Most values of a block over all channels: 1,024 channels take no more memory than one."""
 
-HEAD_BYTES = 16_500
-"""Two of the longest frames of AAC: what tells containers apart that have no magic number."""
-MOST_TAGS = 16
 FARTHEST = 2**62
 """Bytes: what libsndfile takes for a place."""
 
@@ -32,20 +30,6 @@ FORMATS = frozenset(
     ("WAV", "WAVEX", "RF64", "W64", "FLAC", "OGG", "MP3", "AIFF", "NIST", "AU", "CAF")
 )
 """Of libsndfile's formats, those of real recordings; the others have headers too weak to trust."""
-
-SOUNDFILE_MAGICS = (b"RIFF", b"RIFX", b"RF64", b"riff", b"fLaC", b"OggS", b"FORM", b"caff",
-                    b".snd", b"NIST_1A", b"\xff")  # fmt: skip
-"""WAV, FLAC, Ogg, AIFF, CAF, AU, NIST and MP3."""
-AV_MAGICS = (
-    *((4, kind, "mov") for kind in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"styp")),
-    (0, b"\x1a\x45\xdf\xa3", "matroska"),
-    (0, b"#!AMR", "amr"),
-    (0, bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c"), "asf"),
-    (0, b"FLV\1", "flv"),
-    (0, b"\0\0\1\xba", "mpeg"),
-    (8, b"AVI LIST", "avi"),
-)
-"""Where a container's mark stands, and FFmpeg's name of it."""
 
 PLACEHOLDER_BYTES = 0x7FFF_0000
 """A size field this large was written by a program that did not know the size yet."""
@@ -93,65 +77,10 @@ def open_decoder(file: BinaryIO, name: str, track: int | None = None) -> AudioDe
     return SoundFileDecoder(file, name)
 
 
-def behind_tags(file: BinaryIO) -> BinaryIO:
-    """What lies behind ID3 tags, which some programs write before any container; the file itself
-    where nothing does that is known."""
-    start = 0
-    for _ in range(MOST_TAGS):
-        file.seek(start)
-        head = file.read(10)
-        if len(head) < 10 or head[:3] != b"ID3":
-            break
-        # Seven bits of each byte; a footer is as long as the header, and not in the size.
-        size = sum(
-            (byte & 0x7F) << shift for byte, shift in zip(head[6:], (21, 14, 7, 0), strict=True)
-        )
-        start += 10 + size + 10 * bool(head[5] & 0x10)
-    behind = cast(BinaryIO, _Behind(file, start))
-    behind.seek(0)
-    head = behind.read(HEAD_BYTES)
-    known = head.startswith(SOUNDFILE_MAGICS) or av_container(head) is not None
-    found = behind if start and known else file
-    found.seek(0)
-    return found
-
-
 def check_single(name: str, track: int | None) -> None:
     """Raise AudioError where another track is asked for than the only one."""
     if track:
         raise AudioError(name, f"there is no audio track {track}: it has 1, counted from 0")
-
-
-def av_container(head: bytes) -> str | None:
-    """FFmpeg's name of the container that begins so, where it is read by PyAV."""
-    for place, magic, container in AV_MAGICS:
-        if head[place : place + len(magic)] == magic:
-            return container
-    if is_adts(head):
-        return "aac"
-    return "mpegts" if is_transport_stream(head) else None
-
-
-def is_adts(head: bytes) -> bool:
-    """Whether two frames of AAC begin where they must, or the only one."""
-    place, found = 0, 0
-    while len(head) - place >= 7 and found < 2:
-        # 12 bits of 1, layer 0, a rate that there is, and a length with the header's in it.
-        length = int.from_bytes(head[place + 3 : place + 6], "big") >> 5 & 0x1FFF
-        if head[place] != 0xFF or head[place + 1] & 0xF6 != 0xF0 or length < 7:
-            return False
-        if head[place + 2] >> 2 & 0xF > 12:
-            return False
-        place, found = place + length, found + 1
-    return found > 0
-
-
-def is_transport_stream(head: bytes) -> bool:
-    """Whether packets of 188 bytes follow each other, with four bytes before or 16 behind each."""
-    return any(
-        len(head) > start + size and set(head[start::size]) == {0x47}
-        for start, size in ((0, 188), (4, 192), (0, 204))
-    )
 
 
 def block_size(rate: int, channels: int) -> int:
@@ -304,26 +233,6 @@ class VirtualFile:
         """Raise what was met while reading."""
         if self._error is not None:
             raise self._error
-
-
-class _Behind:
-    """A file from a place on, as a file of its own."""
-
-    def __init__(self, file: BinaryIO, start: int) -> None:
-        self._file, self._start = file, start
-        self.read = file.read
-
-    def tell(self) -> int:
-        """From its own beginning."""
-        return self._file.tell() - self._start
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Raises OSError or ValueError before its beginning."""
-        if whence == os.SEEK_SET:
-            if offset < 0:
-                raise ValueError(f"negative seek value {offset}")
-            offset += self._start
-        return self._file.seek(offset, whence) - self._start
 
 
 def not_audio(name: str, why: str) -> AudioError:

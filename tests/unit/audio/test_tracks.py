@@ -66,6 +66,9 @@ AV = [
     ("flv", "aac", 44_100),
     ("avi", "pcm_s16le", 16_000),
     ("vob", "mp2", 48_000),
+    ("wav", "adpcm_g726", 8000),
+    ("wav", "mp2", 16_000),
+    ("caf", "amr_nb", 8000),
 ]
 
 
@@ -162,6 +165,17 @@ def test_one_of_several_tracks_is_heard_and_the_others_are_told(container: str, 
         assert pitch(wave) == pytest.approx(hz, abs=1)
         assert wave.duration == pytest.approx(seconds, abs=0.2)
         assert wave.warnings == ()
+
+
+def test_streams_beside_each_other_in_ogg_are_tracks() -> None:
+    tracks = [Track(samples=tone(2.0, 48_000)), Track(samples=tone(1.5, 48_000, 880.0))]
+    data = encode_tracks(tracks, 48_000, "ogg", "libopus")
+    (warning,) = read_audio(data).warnings
+    assert warning == "of its 2 audio tracks 0 was heard, and not 1: choose one with track"
+    for number, (hz, seconds) in enumerate([(440, 2.0), (880, 1.5)]):
+        wave = read_audio(data, track=number)
+        assert pitch(wave) == pytest.approx(hz, abs=1)
+        assert wave.duration == pytest.approx(seconds, abs=0.05)
 
 
 @pytest.mark.parametrize("container", ["mp4", "matroska"])
