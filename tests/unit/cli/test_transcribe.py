@@ -73,11 +73,11 @@ def test_both_tasks_print_two_lines(model, capsys):
 
 def test_options_reach_the_model(model):
     words = "--language ar --target_language en --bandwidth narrowband --beam-size 4 --channel 1"
-    words += " --batch_size 2 --word_timestamps --max-duration 60 --task both"
+    words += " --track 2 --batch_size 2 --word_timestamps --max-duration 60 --task both"
     main(["transcribe", "a.wav", *words.split(), "--model", "m", "--threads", "2"])
     assert model.options == TranscriptionOptions(
         task="both", language="ar", target_language="en", bandwidth="narrowband", beam_size=4,
-        batch_size=2, word_timestamps=True, max_duration=60.0, channel=1,
+        batch_size=2, word_timestamps=True, max_duration=60.0, channel=1, track=2,
     )  # fmt: skip
     assert model.loaded == {"model": "m", "backend": "auto", "device": "auto", "threads": 2}
 
