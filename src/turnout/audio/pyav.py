@@ -24,6 +24,8 @@ LONGEST_FRAME = 2**18
 """Samples that a decoder may give at once; codecs' largest frames are about a second."""
 MOST_TRACKS = 8
 """That are told."""
+BETTER = {"amrnb": "libopencore_amrnb"}
+"""Of two decoders, the one that knows pauses, in which a phone sends next to nothing."""
 TELL_LENGTH = ("mov", "matroska", "asf", "avi", "flv")
 """Of the others FFmpeg takes the length from their size, or from how they begin and end."""
 
@@ -51,7 +53,8 @@ class AvDecoder:
         except AudioError:
             self._container.close()
             raise
-        self._stream.codec_context.options = {"max_samples": str(LONGEST_FRAME)}
+        self._codec = self._codec_of(self._stream)
+        self._codec.options = {"max_samples": str(LONGEST_FRAME)}
         self.rate = int(self._stream.rate or 0)
         self.channels = int(self._stream.channels or 0)
 
@@ -106,6 +109,16 @@ class AvDecoder:
             f"audio track {number} {wrong}: it has {len(tracks)}, counted from 0: {there}",
         )
 
+    def _codec_of(self, stream: Any) -> Any:
+        """The track's own decoder, or one that knows more."""
+        own = stream.codec_context
+        name = BETTER.get(own.codec.name)
+        if name not in self._av.codecs_available:
+            return own
+        better = self._av.CodecContext.create(name, "r")
+        better.sample_rate, better.layout = own.sample_rate, own.layout
+        return better
+
     def _frames(self) -> Iterator[Floats]:
         """Decoded frames as float32 [samples, channels], of one rate and layout throughout; as long
         a silence for what cannot be decoded, so that times stay right."""
@@ -119,7 +132,9 @@ class AvDecoder:
                 packet = next(packets, None)  # there are none behind an error of the container
                 if packet is None:
                     break
-                frames = [found for frame in packet.decode() for found in same.made_so(frame)]
+                frames = [
+                    found for frame in self._codec.decode(packet) for found in same.made_so(frame)
+                ]
             except IndexError:
                 break  # PyAV's way of ending where a track appeared that the header had not told of
             except (self._av.FFmpegError, ValueError, OSError) as error:

@@ -234,8 +234,10 @@ def test_pauses_that_were_not_sent_are_silence() -> None:
     pause = b"\x44\1\2\3\4\5" + b"\x7c" * 7
     wave = read_audio(call + pause * 25 + call[6:])
     assert wave.duration == pytest.approx(6.0, abs=0.05)
+    assert wave.warnings == ()
     assert np.abs(wave.samples[3 * 16_000 : 4 * 16_000]).max() < 0.01
     assert wave.samples[-12_000:-4000].std() > 0.1
+    assert read_audio(call[:6] + pause * 25).duration == pytest.approx(4.0)
 
 
 @pytest.mark.skipif(not FAULTS.is_dir(), reason="no ../shared/faults")
