@@ -194,9 +194,9 @@ class SoundFileDecoder:
 
 
 class VirtualFile:
-    """A file as libsndfile reads it: by callbacks that must not raise, since that would be printed
-    and forgotten; and without its name, from whose ending soundfile would take '.raw' for
-    headerless.
+    """A file as libsndfile and FFmpeg read it: by callbacks that must not raise, since that would
+    be printed and forgotten; and without its name, from whose ending soundfile would take '.raw'
+    for headerless.
 
     A header may send it anywhere, also before its beginning: nothing is read there.
     """
@@ -207,10 +207,11 @@ class VirtualFile:
         self._position = 0
         self._error: BaseException | None = None
 
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> None:
-        """Go there, as far as 64 bits can say."""
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Go there, as far as 64 bits can say; below 0 is no place, and an error to FFmpeg."""
         place = (0, self._position, self._size)[whence] + offset
         self._position = max(-FARTHEST, min(place, FARTHEST))
+        return self._position
 
     def tell(self) -> int:
         """Where it is."""

@@ -15,13 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from turnout.audio.containers import absurdity
-from turnout.audio.decoders import ENDS_EARLY, block_size, not_audio, reason
+from turnout.audio.decoders import ENDS_EARLY, VirtualFile, block_size, not_audio, reason
 from turnout.errors import AudioError, MissingExtra, shown
 
 Floats = NDArray[np.float32]
 
 LONGEST_FRAME = 2**18
 """Samples that a decoder may give at once; codecs' largest frames are about a second."""
+ALONE = {"protocol_whitelist": "none"}
+"""Whatever a file says, no other file or connection is opened for it."""
 MOST_TRACKS = 8
 """That are told."""
 BETTER = {"amrnb": "libopencore_amrnb"}
@@ -44,9 +46,13 @@ class AvDecoder:
         absurd = absurdity(file) if container == "mov" else None
         if absurd is not None:
             raise not_audio(name, absurd)
+        self._virtual = VirtualFile(file, file.read)
         try:
-            self._container = self._av.open(file, mode="r", format=container)
+            self._container = self._av.open(
+                self._virtual, mode="r", format=container, options=ALONE
+            )
         except (self._av.FFmpegError, ValueError, OSError) as error:
+            self._virtual.check()
             raise not_audio(name, reason(error)) from error
         try:
             self._stream = self._track(track)
@@ -153,6 +159,7 @@ class AvDecoder:
             for frame in frames:
                 decoded += frame.samples
                 yield frame.to_ndarray().T
+        self._virtual.check()
         if why and not decoded:
             raise not_audio(self._name, why)
         yield from self._silence(silent)

@@ -105,12 +105,9 @@ class Behind:
         return self._file.tell() - self._start
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Raises OSError or ValueError before its beginning."""
-        if whence == os.SEEK_SET:
-            if offset < 0:
-                raise ValueError(f"negative seek value {offset}")
-            offset += self._start
-        return self._file.seek(offset, whence) - self._start
+        """As of any file; not before its beginning."""
+        place = offset + self._start if whence == os.SEEK_SET else offset
+        return self._file.seek(place, whence) - self._start
 
 
 def is_wav_of_another_codec(head: bytes) -> bool:

@@ -7,13 +7,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.containers import encode
+from tests.containers import encode, encode_av
 from turnout.audio.decoders import SoundFileDecoder, VirtualFile
+from turnout.audio.pyav import AvDecoder
 from turnout.audio.waveform import open_recording, read_audio
 from turnout.errors import AudioError
 
 FAULTS = Path(__file__).parents[4] / "shared" / "faults"
 NOISE = 0.1 * np.random.default_rng(0).standard_normal(40_000)
+
+
+FFMPEG = {"mp4": ("mov", "aac", 16_000), "adts": ("aac", "aac", 16_000),
+          "amr": ("amr", "amr_nb", 8000)}  # fmt: skip
+"""A container's name when it is read, its codec and rate."""
 
 
 class Failing(BytesIO):
@@ -84,6 +90,37 @@ def test_what_reading_raises_is_raised_to_the_caller(
         with pytest.raises(type(error)):
             for _ in SoundFileDecoder(Failing(data, place, error), "call.wav").blocks():
                 pass
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("place", [0, 3000])
+@pytest.mark.parametrize(
+    ("container", "codec"), [("mp4", "aac"), ("adts", "aac"), ("amr", "amr_nb")]
+)
+def test_so_is_what_ffmpeg_meets(
+    place: int, container: str, codec: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = encode_av(np.tile(NOISE, 3), 8000 if codec == "amr_nb" else 16_000, container, codec)
+    for error in (OSError(5, "Input/output error"), KeyboardInterrupt()):
+        with pytest.raises(type(error)):
+            for _ in AvDecoder(
+                Failing(data, place, error), "call", NAMES[container], None
+            ).blocks():
+                pass
+    assert capsys.readouterr().err == ""
+
+
+def test_a_place_before_the_beginning_is_said_to_ffmpeg_once(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """PyAV prints what it cannot keep: a second error before the first is taken."""
+    data = encode_av(NOISE, 8000, "caf", "amr_nb")
+    place = data.index(b"data") + 4
+    for size in (2**64 - 200, 2**64 - 9000, 2**63, 2**63 - 1):
+        try:
+            read_audio(data[:place] + size.to_bytes(8, "big") + data[place + 8 :])
+        except AudioError as error:
+            assert "\n" not in str(error)
     assert capsys.readouterr().err == ""
 
 
