@@ -94,18 +94,15 @@ def test_what_reading_raises_is_raised_to_the_caller(
 
 
 @pytest.mark.parametrize("place", [0, 3000])
-@pytest.mark.parametrize(
-    ("container", "codec"), [("mp4", "aac"), ("adts", "aac"), ("amr", "amr_nb")]
-)
+@pytest.mark.parametrize("container", FFMPEG)
 def test_so_is_what_ffmpeg_meets(
-    place: int, container: str, codec: str, capsys: pytest.CaptureFixture[str]
+    place: int, container: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    data = encode_av(np.tile(NOISE, 3), 8000 if codec == "amr_nb" else 16_000, container, codec)
+    name, codec, rate = FFMPEG[container]
+    data = encode_av(np.tile(NOISE, 12), rate, container, codec)
     for error in (OSError(5, "Input/output error"), KeyboardInterrupt()):
         with pytest.raises(type(error)):
-            for _ in AvDecoder(
-                Failing(data, place, error), "call", NAMES[container], None
-            ).blocks():
+            for _ in AvDecoder(Failing(data, place, error), "call", name, None).blocks():
                 pass
     assert capsys.readouterr().err == ""
 
