@@ -4,10 +4,11 @@ Names are imported on first use, so that `import turnout` is quick and needs not
 workshop; those of the workshop need `pip install 'turnout[train]'`.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
+# Importing `typing` for it would take most of the time in which a command cannot be interrupted.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     __version__: str
     from turnout.audio.waveform import Waveform
     from turnout.config.transcription import TranscriptionOptions
@@ -78,13 +79,15 @@ _HOMES = {
 _WORKSHOP = ("export_folder", "train")
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> "Any":
     if name == "__version__":
         from importlib.metadata import version  # noqa: PLC0415 - slow to import
 
         return version("turnout")
     if name not in __all__:
         raise AttributeError(f"module 'turnout' has no attribute '{name}'")
+    from importlib import import_module  # noqa: PLC0415
+
     home = _HOMES.get(name, "errors")
     try:
         return getattr(import_module(f"turnout.{home}"), name)

@@ -165,6 +165,45 @@ sys.exit(main())
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
 
 
+SIGNALLED = """
+import os, signal, sys
+class Signals:
+    def find_spec(self, name, path=None, target=None):
+        if name == "cyclopts":
+            try:
+                os.kill(os.getpid(), signal.SIGINT)
+                for _ in range(1000): pass
+            except BaseException:
+                raise ImportError("initialization failed") from None
+sys.meta_path.insert(0, Signals())
+sys.argv = ["turnout", "--help"]
+from turnout.__main__ import main
+sys.exit(main())
+"""
+
+
+@pytest.mark.parametrize("ignored", [False, True])
+def test_ctrl_c_while_importing_ends_at_once_unless_it_is_ignored(ignored, tmp_path):
+    """As it is by what a shell starts in the background."""
+    program = 'exec "$0" -c "$1"'
+    program = f"trap '' INT; {program}" if ignored else program
+    done = subprocess.run(
+        ["sh", "-c", program, sys.executable, SIGNALLED], capture_output=True, text=True,
+        check=False, cwd=tmp_path, timeout=60,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0 if ignored else 130, "")
+    assert bool(done.stdout) == ignored
+
+
+def test_little_is_imported_before_an_interruption_is_heeded():
+    program = "import sys, turnout.__main__; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", program], capture_output=True, text=True, check=True,
+        timeout=60, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )  # fmt: skip
+    assert not {"typing", "importlib.util", "enum", "signal"} & set(done.stdout.split())
+
+
 def test_an_interruption_that_a_module_turned_into_another_error_is_one(monkeypatch):
     from turnout.__main__ import main as command
 
