@@ -1,5 +1,6 @@
 """A SpeechModel as a Backend: for runs in training and for GPUs. The one door to the workshop."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -32,11 +33,15 @@ class TorchRows:
 
 
 class TorchBackend:
-    """Runs the model where its weights lie, in evaluation mode, without gradients."""
+    """Runs the model where its weights lie, in evaluation mode, without gradients.
+
+    In a process that was forked from the one that made it, PyTorch goes on with one thread.
+    """
 
     def __init__(self, model: SpeechModel, device: torch.device | str = "cpu") -> None:
         self.device = torch.device(device)
         self.model = model.to(self.device).eval()
+        self._process = os.getpid()
         self._encoder_experts = model.config.expert_map(model.config.encoder.routing)
         self._decoder_experts = model.config.expert_map(model.config.decoder.routing)
 
@@ -52,7 +57,8 @@ class TorchBackend:
         frame_mask: NDArray[np.bool_],
         guidance: Sequence[Guidance],
     ) -> Encoded:
-        """See `Backend.encode`."""
+        """See `Backend.encode`; raises UsageError for a GPU's model in a forked process."""
+        self._own_threads()
         token = self.config.bandwidth_token
         encoded = self.model.encode(
             self._tensor(log_mel),
@@ -95,6 +101,7 @@ class TorchBackend:
         query: StepQuery,
     ) -> tuple[StepOutput, DecoderState]:
         """See `Backend.step`."""
+        self._own_threads()
         held: TorchRows = state.cache
         best, log_probs, scored, cache = self.model.next_tokens(
             self._tensor(tokens),
@@ -121,6 +128,18 @@ class TorchBackend:
         memory = held.memory if same else Memory(*select_rows(held.memory, index))
         cache = DecoderCache(*select_rows(held.cache, index))
         return DecoderState(entries, TorchRows(held.guide.index_select(0, index), memory, cache))
+
+    def _own_threads(self) -> None:
+        """PyTorch's threads do not come along with a fork, and it would wait for them for ever."""
+        if os.getpid() == self._process:
+            return
+        if self.device.type != "cpu":
+            raise UsageError(
+                f"this model was loaded on '{self.device}' before the process was forked, which no "
+                "GPU survives: load it in the process that uses it, or start that with 'spawn'"
+            )
+        torch.set_num_threads(1)
+        self._process = os.getpid()
 
     def _tensor(self, array: NDArray[np.generic]) -> Tensor:
         # Queries are broadcast, and so read-only: PyTorch takes only what may be written.

@@ -203,7 +203,8 @@ def load(
     """A model by its folder or by the name of one that ships; the default one for None.
 
     `backend="auto"` takes ONNX Runtime, and PyTorch where the folder has no graphs or `device` is
-    not the CPU. Raises ModelFolderError, UsageError and MissingExtra.
+    not the CPU. In a process that is forked afterwards, ONNX Runtime works on; PyTorch has one
+    thread there, and no GPU. Raises ModelFolderError, UsageError and MissingExtra.
     """
     if not isinstance(name_or_folder, str | PathLike | None):
         raise UsageError(f"model is {shown(name_or_folder)}: it must be a name, a folder or None")

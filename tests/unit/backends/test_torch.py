@@ -1,7 +1,12 @@
+import os
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from tests.doubles import whole_step
 from tests.models import saved
@@ -121,3 +126,35 @@ def test_devices_that_are_not_there() -> None:
     with pytest.raises(UsageError, match="no device 'tpu': this machine has auto"):
         open_backend(folder, "tpu")
     assert open_backend(folder, "cpu").device.type == "cpu"
+
+
+FORKED = """
+import os, signal, sys, warnings
+import turnout
+warnings.simplefilter("ignore")  # newer Pythons warn of a fork beside threads
+model = turnout.load(backend=sys.argv[1], threads=2)
+before = model.transcribe(sys.argv[2]).text
+child = os.fork()
+if child == 0:
+    signal.alarm(20)  # a hang ends so
+    os._exit(0 if model.transcribe(sys.argv[2]).text == before else 1)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+@pytest.mark.parametrize("backend", ["torch", "onnx"])
+def test_a_model_that_was_loaded_before_a_fork_works_after_it(backend: str) -> None:
+    examples = Path(__file__).resolve().parents[3] / "examples"
+    sound = next(path for path in sorted(examples.iterdir()) if path.suffix == ".wav")
+    environment = {**os.environ, "OMP_NUM_THREADS": "2"}
+    words = [sys.executable, "-c", FORKED, backend, str(sound)]
+    done = subprocess.run(words, env=environment, check=False, timeout=120)
+    assert done.returncode == 0
+
+
+def test_a_gpu_is_not_asked_after_a_fork(monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = TorchBackend(load_model(ModelFolder.open(saved("supervised"))))
+    backend.device = torch.device("cuda")
+    monkeypatch.setattr(os, "getpid", lambda: -1)
+    with pytest.raises(UsageError, match="loaded on 'cuda' before the process was forked"):
+        backend.encode(np.zeros((1, 9, 80), np.float32), np.ones((1, 9), np.bool_), [])
