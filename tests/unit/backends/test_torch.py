@@ -136,7 +136,7 @@ model = turnout.load(backend=sys.argv[1], threads=2)
 before = model.transcribe(sys.argv[2]).text
 child = os.fork()
 if child == 0:
-    signal.alarm(20)  # a hang ends so
+    signal.alarm(60)  # a hang ends so
     os._exit(0 if model.transcribe(sys.argv[2]).text == before else 1)
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
