@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from turnout.experts.bank import ExpertBank
 from turnout.experts.feed_forward import FeedForward
@@ -71,12 +72,93 @@ def test_fast_dispatch_is_the_slow_loop_gradients_included(
         torch.testing.assert_close(fast, slow.expand_as(fast), rtol=1e-4, atol=1e-5)
 
 
-def test_padding_reaches_no_expert() -> None:
+@pytest.mark.parametrize("experts", [1, 2])
+def test_padding_reaches_no_expert(experts: int) -> None:
     hidden, mask = batch(5)
     hidden = hidden.masked_fill(~mask.unsqueeze(-1), float("nan"))
-    output = bank(2)(hidden, torch.zeros_like(mask, dtype=torch.int64), mask)
+    some = bank(experts)
+    output = some(hidden, torch.zeros_like(mask, dtype=torch.int64), mask)
     assert torch.isfinite(output).all()
     assert (output[~mask] == 0).all()
+    output.square().sum().backward()
+    assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in some.parameters())
+
+
+@pytest.mark.parametrize("gated", [False, True])
+@pytest.mark.parametrize("padded", [False, True])
+def test_plain_is_the_dispatch_to_one_expert(padded: bool, gated: bool) -> None:
+    """To the last bit where nothing is padded; the dispatch then sees the same rows."""
+    three = bank(3)
+    hidden, mask = batch(11)
+    mask = mask if padded else torch.ones_like(mask)
+    index = torch.full(mask.shape, 2)
+    results = []
+    for plain in (True, False):
+        leaf = hidden.clone().requires_grad_()
+        gate = torch.rand(mask.shape, generator=torch.Generator().manual_seed(1)).requires_grad_()
+        given = gate if gated else None
+        output = (
+            three.plain(leaf, mask, 2, given)
+            if plain
+            else three.dispatched(leaf, index, mask, given)
+        )
+        wanted = [leaf, *three.experts[2].parameters()] + ([gate] if gated else [])
+        results.append((output, *torch.autograd.grad(output.square().sum(), wanted)))
+    for one, other in zip(*results, strict=True):
+        if padded:
+            torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
+        else:
+            assert torch.equal(one, other)
+
+
+class Called(TorchDispatchMode):
+    """The names of the operations that PyTorch is asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.names.add(func.name().removeprefix("aten::").partition(".")[0])
+        return func(*args, **(kwargs or {}))
+
+
+SEEKING = {"nonzero", "index_select", "index_add", "index_add_", "index", "index_put_"}
+
+
+@pytest.mark.parametrize(
+    ("experts", "rule", "guide", "seeks"),
+    [
+        (1, None, [0, 0, 0], False),
+        (1, Learned(), [0, 0, 0], False),
+        (3, Supervised(3), [2, 2, 2], False),
+        (3, Supervised(3), [2, 0, 2], True),
+    ],
+)
+def test_one_expert_for_all_seeks_no_rows(
+    experts: int, rule: Supervised | Learned | None, guide: list[int], seeks: bool
+) -> None:
+    hidden, mask = batch(4)
+    layer = FeedForward(bank(experts), rule).eval()
+    with Called() as called:
+        layer(hidden, mask, Route(torch.tensor(guide), Router(D_MODEL, experts)))
+    assert bool(called.names & SEEKING) is seeks, called.names & SEEKING
+
+
+def test_under_one_guide_a_batch_is_that_of_the_dense_model() -> None:
+    hidden, mask = batch(12)
+    layer = FeedForward(bank(3), Supervised(3))
+    guide = torch.tensor([1, 1, 1])
+    dense = FeedForward(bank(1))
+    dense.bank.experts[0].load_state_dict(layer.bank.experts[1].state_dict())
+    expected, _ = dense(hidden, mask, Route(guide * 0))
+    found, _ = layer.eval()(hidden, mask, Route(guide))
+    assert torch.equal(found, expected)
+    # In training every expert has a gradient, as each rank's optimizer expects.
+    trained, _ = layer.train()(hidden, mask, Route(guide))
+    torch.testing.assert_close(trained, expected, rtol=1e-5, atol=1e-6)
+    trained.sum().backward()
+    assert all(parameter.grad is not None for parameter in layer.bank.parameters())
 
 
 def test_an_expert_without_frames_has_a_gradient_of_zeros() -> None:

@@ -75,10 +75,19 @@ class ExpertBank(nn.Module):
         frame_mask: Bool[Tensor, "batch frames"],
         gate: Float[Tensor, "batch frames"] | None = None,
     ) -> Float[Tensor, "batch frames d_model"]:
-        """gate * expert(hidden) of each valid frame, zero elsewhere.
+        """gate * expert(hidden) of each valid frame, zero elsewhere."""
+        if len(self.experts) == 1:
+            return self.plain(hidden, frame_mask, gate=gate)
+        return self.dispatched(hidden, expert_index, frame_mask, gate)
 
-        A static loop over the experts with no branch on the data, which is what exports.
-        """
+    def dispatched(
+        self,
+        hidden: Float[Tensor, "batch frames d_model"],
+        expert_index: Int[Tensor, "batch frames"],
+        frame_mask: Bool[Tensor, "batch frames"],
+        gate: Float[Tensor, "batch frames"] | None = None,
+    ) -> Float[Tensor, "batch frames d_model"]:
+        """The same by a static loop over the experts, with no branch on the data: what exports."""
         frames = hidden.reshape(-1, hidden.shape[-1])
         # -1 is no expert: padding reaches none, and adds to no gradient.
         chosen = torch.where(frame_mask, expert_index, -1).reshape(-1)
@@ -92,3 +101,24 @@ class ExpertBank(nn.Module):
             # Under autocast experts answer in bfloat16; the stream keeps its own precision.
             mixed = mixed.index_add(0, rows, output.to(mixed.dtype))
         return mixed.reshape(hidden.shape)
+
+    def plain(
+        self,
+        hidden: Float[Tensor, "batch frames d_model"],
+        frame_mask: Bool[Tensor, "batch frames"],
+        expert: int = 0,
+        gate: Float[Tensor, "batch frames"] | None = None,
+    ) -> Float[Tensor, "batch frames d_model"]:
+        """The same where one expert takes every frame: nothing is sought, gathered or put back.
+
+        Padding is computed as zeros and left out of what comes of it. Where there is none, the
+        result is that of `dispatched` to the last bit.
+        """
+        # A graph cannot ask, and masks whatever comes.
+        whole = not torch.compiler.is_compiling() and bool(frame_mask.all())
+        padding = ~frame_mask.unsqueeze(-1)
+        frames = (hidden if whole else hidden.masked_fill(padding, 0)).reshape(-1, hidden.shape[-1])
+        output = self.experts[expert](frames).to(hidden.dtype).reshape(hidden.shape)
+        if gate is not None:
+            output = output * gate.unsqueeze(-1)
+        return output if whole else output.masked_fill(padding, 0)

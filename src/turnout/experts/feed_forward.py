@@ -24,10 +24,23 @@ class FeedForward(nn.Module):
     ) -> tuple[Float[Tensor, "batch frames d_model"], Routing | None]:
         """The mixed frames, zero where the mask is False, and the decisions (None when dense)."""
         if self.rule is None:
-            # Through the bank as well: dense and routed then see the same rows, padding left out,
-            # so that one expert equals dense to the last bit.
-            index = torch.zeros_like(frame_mask, dtype=torch.int64)
-            return self.bank(hidden, index, frame_mask), None
+            return self.bank.plain(hidden, frame_mask), None
         routing = self.rule(hidden, frame_mask, route)
-        gate = routing.gate if isinstance(self.rule, Learned) else None
-        return self.bank(hidden, routing.expert_index, frame_mask, gate), routing
+        if isinstance(self.rule, Learned):
+            return self.bank(hidden, routing.expert_index, frame_mask, routing.gate), routing
+        expert = self._only_expert(route)
+        if expert is not None:
+            return self.bank.plain(hidden, frame_mask, expert), routing
+        return self.bank(hidden, routing.expert_index, frame_mask), routing
+
+    def _only_expert(self, route: Route) -> int | None:
+        """The expert of every utterance where it is the same: such a batch equals that of the
+        dense model of this path to the last bit.
+
+        Not in training, where each expert is to have a gradient and dropout draws for the frames
+        of one expert after the other; nor in a graph, which takes whatever batch comes.
+        """
+        guide = route.guide
+        if self.training or torch.compiler.is_compiling() or not len(guide):
+            return None
+        return int(guide[0]) if bool((guide == guide[0]).all()) else None

@@ -9,6 +9,9 @@ from torch import Tensor, nn
 
 from turnout.backends.sessions import open_sessions, weight_names
 from turnout.errors import ExportError
+from turnout.experts.bank import ExpertBank
+from turnout.experts.feed_forward import FeedForward
+from turnout.experts.routing import Route
 from turnout.export.graphs import Plan
 from turnout.export.tracing import graph_bytes
 
@@ -78,3 +81,23 @@ def test_what_cannot_be_traced_is_an_error() -> None:
 
     with pytest.raises(ExportError, match="PyTorch cannot trace the model: "):
         graph_bytes(plan(Branching()))
+
+
+def test_a_dense_layer_is_a_plain_feed_forward_in_a_graph() -> None:
+    class Dense(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = FeedForward(ExpertBank(1, 8, 12, "silu"))
+
+        def forward(self, hidden: Tensor, mask: Tensor) -> tuple[Tensor]:
+            return (self.model(hidden, mask, Route(torch.zeros(hidden.shape[0]).long()))[0],)
+
+    inputs = {"hidden": torch.randn(2, 5, 8), "mask": torch.ones(2, 5, dtype=torch.bool)}
+    sizes = {0: torch.export.Dim("rows"), 1: torch.export.Dim("frames")}
+    data = graph_bytes(Plan(Dense(), inputs, {"hidden": sizes, "mask": sizes}, ("output",)))
+    graph = onnx.ModelProto.FromString(data)
+    names = {
+        node.op_type for node in [*graph.graph.node, *(n for f in graph.functions for n in f.node)]
+    }
+    assert {"MatMul", "Gemm"} & names
+    assert not {"NonZero", "Gather", "GatherND", "ScatterND", "ScatterElements"} & names
