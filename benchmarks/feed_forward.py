@@ -3,9 +3,9 @@
     python benchmarks/feed_forward.py [--runs 100] [--seconds 4] [--utterances 8]
 
 Both ways over the same batch with the shipped widths, in turns; of each the fastest run, since
-other work of the machine only ever adds. Forward alone, and a step of training (forward and backward);
-without padding, and with a twentieth of the frames padded. Writes results/feed_forward.json beside this
-file.
+other work of the machine only ever adds. Forward alone, and a step of training (forward and
+backward); without padding, and with a twentieth of the frames padded. Writes
+results/feed_forward.json beside this file.
 """
 
 import argparse

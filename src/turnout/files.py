@@ -1,14 +1,17 @@
 """Files and folders written whole or not at all, their digests, and locks: the one place for it.
 
-Until it is complete, what is written lies beside its place as `.partial-*`; what gives way to it
-lies there as `.replaced-*` for that moment. Nothing here knows what the files hold.
+Until it is complete, what is written lies beside its place as `.partial-*`. A folder changes places
+with the one that gives way to it in one step; where a system has none such, that lies there as
+`.replaced-*` for a moment. Nothing here knows what the files hold.
 """
 
+import ctypes
 import errno
 import hashlib
 import os
 import shutil
 import stat
+import sys
 from collections.abc import Container, Iterator
 from contextlib import contextmanager, suppress
 from io import BufferedReader
@@ -92,14 +95,65 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def whole_folder(place: Path, gone: Container[str] | None = None) -> Iterator[Path]:
-    """A new folder that takes the place of another when the context ends; see `put_in_place`."""
+    """A new folder that takes the place of another when the context ends; see `put_in_place`.
+
+    What killed processes left of an attempt at the same is deleted.
+    """
     partial = partial_of(place)
     try:
         partial.mkdir(parents=True)
-        yield partial
-        put_in_place(partial, place, gone)
+        with marked(partial):
+            _forget_abandoned(partial)
+            yield partial
+            put_in_place(partial, place, gone)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _forget_abandoned(partial: Path) -> None:
+    """Delete what killed processes left of folders for the same place as `partial`."""
+    begin = len(PARTIAL) + 8
+    for path in partial.parent.glob(f"{PARTIAL}*"):
+        same = path.name[begin:] == partial.name[begin:] and path != partial
+        if same and is_abandoned(path):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+@contextmanager
+def marked(folder: Path) -> Iterator[None]:
+    """Let `is_abandoned` know that this process writes a folder, as long as it does."""
+    handle = _flocked(folder)
+    try:
+        yield
+    finally:
+        if handle is not None:
+            os.close(handle)
+
+
+def is_abandoned(folder: Path) -> bool:
+    """Whether no process has `marked` the folder; False where a system cannot tell."""
+    handle = _flocked(folder)
+    if handle is not None:
+        os.close(handle)
+    return handle is not None
+
+
+def _flocked(folder: Path) -> int | None:
+    """A handle that keeps a folder's lock; None where another has it, or there are none."""
+    if os.name != "posix":
+        return None
+    from fcntl import LOCK_EX, LOCK_NB, flock  # noqa: PLC0415 - Windows has none, and reads models
+
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return None
+    try:
+        flock(handle, LOCK_EX | LOCK_NB)
+    except OSError:
+        os.close(handle)
+        return None
+    return handle
 
 
 def partial_of(path: Path) -> Path:
@@ -110,33 +164,66 @@ def partial_of(path: Path) -> Path:
 
 def put_in_place(partial: Path, place: Path, gone: Container[str] | None = None) -> None:
     """Move a complete folder `.partial-*` to its place. Of a folder that was there the entries in
-    `gone` are deleted, all of them where it is None; the others move along.
+    `gone` are deleted, all of them where it is None; the others stay.
 
-    Raises OSError, and leaves what was there.
+    Whoever looks finds the old folder or the new one, and never none, where the system can exchange
+    two. Raises OSError, and leaves what was there.
     """
     for path in partial.iterdir():
         sync(path)
-    replaced = partial.with_name(partial.name.replace(PARTIAL, REPLACED, 1))
-    shutil.rmtree(replaced, ignore_errors=True)
     old = [] if gone is None else [entry for entry in place.glob("*") if entry.name not in gone]
-    staying = [entry for entry in old if not (partial / entry.name).exists()]
-    try:
-        for entry in staying:
-            entry.rename(partial / entry.name)
-        sync(partial)
-        if place.exists():
-            place.rename(replaced)
+    for entry in old:
+        if not (partial / entry.name).exists():
+            _keep(entry, partial / entry.name)
+    sync(partial)
+    if not place.exists():
         partial.rename(place)
-    except BaseException:  # Ctrl-C as well: who wrote `partial` deletes it, and all that is in it
-        if replaced.exists() and not place.exists():
-            replaced.rename(place)
-        for entry in staying:
-            with suppress(OSError):
-                (partial / entry.name).rename(entry)
-        raise
+    elif not exchange(partial, place):
+        _in_two_steps(partial, place)
     with suppress(OSError):  # it is in its place, whatever is said of the folder
         sync(place.parent)
+    shutil.rmtree(partial, ignore_errors=True)  # what was there
+
+
+def exchange(one: Path, other: Path) -> bool:
+    """Let two paths change places at once; False, and nothing done, where that cannot be."""
+    library = ctypes.CDLL(None, use_errno=True) if os.name == "posix" else None
+    here, there, swap = os.fsencode(one), os.fsencode(other), 2
+    if sys.platform == "linux" and hasattr(library, "renameat2"):
+        at = -100  # relative paths begin at the working folder
+        return library.renameat2(at, here, at, there, swap) == 0
+    if sys.platform == "darwin" and hasattr(library, "renamex_np"):
+        return library.renamex_np(here, there, swap) == 0
+    return False
+
+
+def _in_two_steps(partial: Path, place: Path) -> None:
+    """Exchange two folders where the system cannot: for a moment there is none at `place`."""
+    replaced = partial.with_name(partial.name.replace(PARTIAL, REPLACED, 1))
     shutil.rmtree(replaced, ignore_errors=True)
+    try:
+        place.rename(replaced)
+        partial.rename(place)
+    except BaseException:  # Ctrl-C as well
+        if replaced.exists() and not place.exists():
+            replaced.rename(place)
+        raise
+    shutil.rmtree(replaced, ignore_errors=True)
+
+
+def _keep(entry: Path, copy: Path) -> None:
+    """The same file or folder at a second place: whoever is killed loses neither."""
+    if entry.is_dir() and not entry.is_symlink():
+        shutil.copytree(entry, copy, symlinks=True, copy_function=_link)
+    else:
+        _link(entry, copy)
+
+
+def _link(file: str | Path, copy: str | Path) -> None:
+    try:
+        os.link(file, copy, follow_symlinks=False)
+    except OSError:  # not every file system has links
+        shutil.copy2(file, copy, follow_symlinks=False)
 
 
 def remove_leftovers(folder: Path, ending: str = "") -> None:

@@ -39,6 +39,8 @@ TOKENIZERS: dict[str, Callable[[bytes, VocabularyConfig], Tokenizer]] = {
     "sentencepiece": SentencePieceTokenizer.from_bytes
 }
 """What reads the tokenizer's file, by its name in config.json."""
+MOST_REPLACED = 3
+"""How often a folder may give way to another while it is opened."""
 SHIPPED = Path(__file__).parent / "models"
 DEFAULT_MODEL = "commands"
 
@@ -55,6 +57,18 @@ class ModelFolder:
     def open(cls, path: str | Path) -> "ModelFolder":
         """Check that nothing is missing or damaged; raises ModelFolderError, naming the file."""
         path = Path(path)
+        for _ in range(MOST_REPLACED):
+            before = _identity(path)
+            try:
+                return cls._checked(path)
+            except ModelFolderError:
+                # Read half of the old files and half of the new where it was replaced meanwhile.
+                if _identity(path) == before:
+                    raise
+        return cls._checked(path)
+
+    @classmethod
+    def _checked(cls, path: Path) -> "ModelFolder":
         if not path.is_dir():
             what = "is a file" if path.exists() else "does not exist"
             raise ModelFolderError(f"model folder {path}: {what}: a folder with {CONFIG} is needed")
@@ -144,6 +158,15 @@ class ModelFolder:
         if (self.path / CARD).is_file():
             files[CARD] = read_bytes(self.path, CARD)
         return files
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """What tells a folder from the one that takes its place; None where there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def resolve(name: str | Path | None = None) -> Path:

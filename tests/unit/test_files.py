@@ -150,17 +150,29 @@ def test_once_in_its_place_a_file_or_folder_stays_there(
     assert names(tmp_path / "folder") == ["notes", "text"]
 
 
-@pytest.mark.parametrize("failing", [2, 3, 4])
-@pytest.mark.parametrize("error", [OSError(errno.EIO, "broken"), KeyboardInterrupt()])
-def test_a_folder_that_cannot_be_moved_leaves_what_was_there(
-    failing: int, error: BaseException, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Two entries that stay are moved, then the old folder, then the new one."""
-    place = tmp_path / "folder"
+@pytest.fixture
+def two_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A system that cannot exchange two folders."""
+    monkeypatch.setattr(files, "exchange", lambda *_: False)
+
+
+def old_folder(place: Path) -> dict[str, bytes]:
     place.mkdir()
     before = dict.fromkeys(("text", "notes", "old", "more"), b"old")
     for name, data in before.items():
         (place / name).write_bytes(data)
+    return before
+
+
+@pytest.mark.usefixtures("two_steps")
+@pytest.mark.parametrize("failing", [1, 2])
+@pytest.mark.parametrize("error", [OSError(errno.EIO, "broken"), KeyboardInterrupt()])
+def test_a_folder_that_cannot_be_moved_leaves_what_was_there(
+    failing: int, error: BaseException, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The old folder is moved, then the new one."""
+    place = tmp_path / "folder"
+    before = old_folder(place)
     rename, moved = Path.rename, []
 
     def fail(path: Path, target: Path) -> Path:
@@ -174,6 +186,46 @@ def test_a_folder_that_cannot_be_moved_leaves_what_was_there(
         (partial / "text").write_bytes(b"new")
     assert {path.name: path.read_bytes() for path in place.iterdir()} == before
     assert names(tmp_path) == ["folder"]
+
+
+@pytest.mark.parametrize("linked", [True, False])
+def test_what_stays_is_never_away(
+    linked: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until the new folder is there, the old one has all that it had: kill -9 loses nothing."""
+    place = tmp_path / "folder"
+    before = old_folder(place)
+    (place / "deep").mkdir()
+    (place / "deep" / "link").symlink_to("nowhere")
+    exchange, seen = files.exchange, []
+
+    def look(partial: Path, there: Path) -> bool:
+        seen.append({path.name: path.read_bytes() for path in there.iterdir() if path.is_file()})
+        return exchange(partial, there)
+
+    def no_links(*_: object, **__: object) -> None:
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(files, "exchange", look)
+    if not linked:
+        monkeypatch.setattr(os, "link", no_links)
+    with files.whole_folder(place, {"text", "old"}) as partial:
+        (partial / "text").write_bytes(b"new")
+    assert seen == [before]
+    assert names(place) == ["deep", "more", "notes", "text"]
+    assert (place / "text").read_bytes() == b"new"
+    assert (place / "notes").read_bytes() == b"old"
+    assert (place / "deep" / "link").readlink() == Path("nowhere")
+    assert names(tmp_path) == ["folder"]
+
+
+def test_leftovers_of_the_same_folder_go_unless_somebody_writes_them(tmp_path: Path) -> None:
+    for name in (".partial-0123abcd-folder", ".partial-0123abcd-other", ".partial-1-folder"):
+        (tmp_path / name).mkdir()
+    with files.whole_folder(tmp_path / "folder"), files.whole_folder(tmp_path / "folder"):
+        writing = [name for name in names(tmp_path) if name.endswith("-folder")]
+        assert len(writing) == 3  # two that are written, and a name that is not ours
+    assert names(tmp_path) == [".partial-0123abcd-other", ".partial-1-folder", "folder"]
 
 
 def test_what_killed_writers_left_goes_and_nothing_else(tmp_path: Path) -> None:

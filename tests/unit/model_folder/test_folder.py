@@ -145,6 +145,7 @@ def test_a_failed_exchange_brings_the_old_model_back(
         return rename(self, target)
 
     monkeypatch.setattr(Path, "rename", refuse)
+    monkeypatch.setattr("turnout.files.exchange", lambda *_: False)
     with pytest.raises(StorageError, match="permission denied"):
         write_folder(tmp_path / "model", files(b"new"))
     assert ModelFolder.open(tmp_path / "model").read(WEIGHTS) == b"old"
