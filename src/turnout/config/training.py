@@ -75,6 +75,9 @@ class TrainConfig:
     """How."""
     init_from: str | None = None
     """Model folder whose weights are the start; what did not fit is listed."""
+    init_tokenizer: Literal["keep", "new"] | None = None
+    """'keep': that of init_from. 'new': trained on the texts of the run; pieces that both have keep
+    what was learned of them. By default a new one where that of init_from lacks a language."""
     tie_experts_until: int = 0
     """The experts of a layer train as one for this many steps, then apart."""
     max_steps: int | None = 10_000

@@ -92,6 +92,11 @@ class SentencePieceTokenizer:
         return self._processor.GetPieceSize()
 
     @property
+    def pieces(self) -> tuple[str, ...]:
+        """What each id stands for, as a name that no other id has."""
+        return tuple(self._processor.IdToPiece(i) for i in range(self.size))
+
+    @property
     def blank(self) -> int:
         """CTC's blank, and padding."""
         return self._processor.pad_id()

@@ -26,6 +26,11 @@ class Tokenizer(Protocol):
         ...
 
     @property
+    def pieces(self) -> tuple[str, ...]:
+        """What each id stands for, as a name that no other id has."""
+        ...
+
+    @property
     def blank(self) -> int:
         """CTC's blank, and padding."""
         ...

@@ -22,6 +22,8 @@ from turnout.files import remove_leftovers, sha256_of, write_whole
 from turnout.model.build import build_model
 from turnout.model.convert import fit_state
 from turnout.model.speech_model import SpeechModel
+from turnout.model.successor import symbol as language_symbol
+from turnout.model.successor import with_experts, with_rows
 from turnout.model_folder import TOKENIZERS, ModelFolder, resolve
 from turnout.text.sentencepieces import SentencePieceTokenizer
 from turnout.text.tokenizer import Tokenizer
@@ -85,7 +87,7 @@ def run(config: TrainConfig, ranks: Ranks, say: Callable[[str], None]) -> Path:
     clips = read_corpora((*config.data.train, *config.data.dev))
     tokenizer = run_tokenizer(config, clips, folder, ranks)
     trainer = build_trainer(config, clips, tokenizer, ranks, say)
-    lengths = begin_or_resume(trainer, say)
+    lengths = begin_or_resume(trainer, say, tokenizer)
     with trainer.stop, open_log(trainer, lengths) as run_log:
         with death_noticed(), closing(trainer.loader):
             trainer.run(run_log)
@@ -133,8 +135,11 @@ def build_trainer(
     return Trainer(config, Stepper(config, model, ranks), loader, scores, StopSignals())
 
 
-def begin_or_resume(trainer: Trainer, say: Callable[[str], None]) -> dict[str, int]:
-    """Put the trainer at its newest whole checkpoint, or at step 0; the lengths of the logs."""
+def begin_or_resume(
+    trainer: Trainer, say: Callable[[str], None], tokenizer: Tokenizer | None = None
+) -> dict[str, int]:
+    """Put the trainer at its newest whole checkpoint, or at step 0; the lengths of the logs.
+    `tokenizer` is needed where it is not that of `init_from`."""
     if trainer.ranks.first:
         for place in ("", CHECKPOINTS, VALIDATED):
             remove_leftovers(trainer.folder / place)
@@ -142,7 +147,7 @@ def begin_or_resume(trainer: Trainer, say: Callable[[str], None]) -> dict[str, i
     checkpoint = trainer.checkpoints.newest(lambda text: say(f"warning: {text}"))
     if checkpoint is None:
         if trainer.config.init_from is not None:
-            start_from(trainer.config.init_from, trainer.model, say)
+            start_from(trainer.config.init_from, trainer.model, say, tokenizer)
         if trainer.config.tie_experts_until:
             trainer.stepper.gradients.make_equal()
         return {}
@@ -166,9 +171,26 @@ def open_log(trainer: Trainer, lengths: dict[str, int]) -> AbstractContextManage
     return RunLog(trainer.folder, trainer.state, lengths)
 
 
-def start_from(name: str, model: SpeechModel, say: Callable[[str], None]) -> None:
-    """Copy a folder's weights in, and list what did not fit."""
-    fitted = fit_state(model, stored_tensors(ModelFolder.open(resolve(name))))
+def start_from(
+    name: str, model: SpeechModel, say: Callable[[str], None], tokenizer: Tokenizer | None = None
+) -> None:
+    """Copy a folder's weights in, those of words and languages that `tokenizer` has as well, and
+    list what did not fit."""
+    folder = ModelFolder.open(resolve(name))
+    state, lines = with_experts(stored_tensors(folder), folder.config, model.config)
+    before = folder.tokenizer.pieces
+    now = before if tokenizer is None else tokenizer.pieces
+    if now != before:
+        languages = tuple(folder.tokenizer.language_ids)
+        state = with_rows(state, model.state_dict(), (before, now), languages)
+        kept = len(set(before) & set(now))
+        lines.append(f"a new tokenizer: kept {kept} of {len(now)} rows of the vocabulary")
+        new = [code for code in model.config.vocabulary.all_languages if code not in languages]
+        if new:
+            lines.append(f"{', '.join(new)}: begins as the mean of {', '.join(languages)}")
+    for line in lines:
+        say(f"init_from {name}: {line}")
+    fitted = fit_state(model, state)
     for what, names in (
         ("not in the model folder, left random", fitted.missing),
         ("in the model folder, but not in the model", fitted.unexpected),
@@ -179,7 +201,8 @@ def start_from(name: str, model: SpeechModel, say: Callable[[str], None]) -> Non
 
 
 def run_tokenizer(config: TrainConfig, clips: Clips, folder: Path, ranks: Ranks) -> Tokenizer:
-    """The run's tokenizer, trained once from its texts; that of `init_from` where there is one.
+    """The run's tokenizer, trained once from its texts; that of `init_from` where there is one and
+    it is kept.
 
     Raises ConfigError where it is not the one that the run began with: other pieces would be
     learned from then on.
@@ -205,9 +228,8 @@ def keep_tokenizer(config: TrainConfig, clips: Clips, folder: Path) -> None:
     path, run = folder / TOKENIZER, read_run(folder / RUN)
     if "tokenizer" in run and path.exists():
         return
-    if config.init_from is not None:
-        tokenizer: Tokenizer = ModelFolder.open(resolve(config.init_from)).tokenizer
-    else:
+    tokenizer = kept_tokenizer(config)
+    if tokenizer is None:
         texts = training_texts(config.data.train, clips)
         tokenizer = SentencePieceTokenizer.train(texts, config.model.vocabulary)
     data = path.read_bytes() if path.exists() else tokenizer.to_bytes()
@@ -216,6 +238,25 @@ def keep_tokenizer(config: TrainConfig, clips: Clips, folder: Path) -> None:
         write_run(folder / RUN, {**run, **noted})
     if not path.exists():
         write_whole(path, data)
+
+
+def kept_tokenizer(config: TrainConfig) -> Tokenizer | None:
+    """That of `init_from`; None where a new one is to be trained.
+
+    Raises ConfigError where it is to be kept, and has no id for a language of the run.
+    """
+    if config.init_from is None or config.init_tokenizer == "new":
+        return None
+    tokenizer = ModelFolder.open(resolve(config.init_from)).tokenizer
+    needed = config.model.vocabulary.all_languages
+    missing = [code for code in needed if language_symbol(code) not in tokenizer.pieces]
+    if missing and config.init_tokenizer == "keep":
+        raise ConfigError(
+            f"init_tokenizer is 'keep', and the tokenizer of {config.init_from} has no id for "
+            f"{', '.join(missing)}: leave it out, and one is trained that keeps what fits, or "
+            "change model.vocabulary"
+        )
+    return None if missing else tokenizer
 
 
 def training_texts(corpora: Sequence[CorpusConfig], clips: Clips) -> Iterator[str]:

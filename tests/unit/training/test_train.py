@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -14,7 +15,9 @@ import torch
 from lhotse import MonoCut, Recording, SupervisionSegment
 from lhotse.cut import CutSet
 
+from tests.reliability.runs import write_config
 from tests.unit.training.toy import toy_config, toy_model
+from turnout.cli import main
 from turnout.config import (
     AugmentConfig,
     CorpusConfig,
@@ -23,10 +26,12 @@ from turnout.config import (
     OptimizerConfig,
     RoutingConfig,
     TrainConfig,
+    VocabularyConfig,
 )
 from turnout.corpora import clips
 from turnout.corpora.cuts import read_cuts
 from turnout.errors import ConfigError, ModelFolderError, StorageError, TurnoutError
+from turnout.guidance import Guide
 from turnout.model_folder import DIGESTS, ModelFolder
 from turnout.training.distributed import Ranks, open_fabric
 from turnout.training.run_folder import RUN, changed_fields, locked_run
@@ -242,6 +247,86 @@ def test_init_from_lists_what_did_not_fit(
     said = capsys.readouterr().err
     assert "tensors not in the model folder, left random: encoder" in said
     assert "router" in said
+
+
+def in_another_language(cuts: Path, folder: Path) -> Path:
+    """The same sounds, called otherwise in a language that no model has heard of."""
+    folder.mkdir()
+    words = {"low": ("grave", "basso"), "high": ("aigu grave", "alto")}
+    kept = []
+    for cut in CutSet.from_file(cuts):
+        said = cut.supervisions[0]
+        text, translation = words[str(said.text)]
+        custom = {"translations": {"it": translation}}
+        other = dataclasses.replace(said, text=text, language="fr", custom=custom)
+        kept.append(dataclasses.replace(cut, supervisions=[other]))
+    CutSet.from_cuts(kept).to_file(folder / "cuts.jsonl.gz")
+    return folder / "cuts.jsonl.gz"
+
+
+def losses(output: str) -> list[float]:
+    lines = (Path(output) / "log.jsonl").read_text().splitlines()
+    return [entry["loss"] for entry in map(json.loads, lines) if "loss" in entry]
+
+
+def test_a_model_goes_on_to_another_language(cuts: Path, tmp_path: Path, capsys) -> None:
+    routing = RoutingConfig(kind="supervised", guided_by=(Guide.LANGUAGE,))
+    model = toy_model(encoder=routing, dropout=0.0)
+    vocabulary = VocabularyConfig(size=400, languages=("en",), translations=(("en", "de"),))
+    first = config_of(
+        cuts,
+        tmp_path / "en",
+        model=dataclasses.replace(model, vocabulary=vocabulary),
+        optimizer=OptimizerConfig(warmup_steps=5, learning_rate=1e-2),
+        max_steps=60,
+        validate_every=60,
+        checkpoint_every=60,
+    )
+    train(first)
+    capsys.readouterr()
+    both = VocabularyConfig(
+        size=400, languages=("fr", "en"), translations=(("fr", "it"), ("en", "de"))
+    )
+    french = config_of(
+        in_another_language(cuts, tmp_path / "fr"),
+        tmp_path / "scratch",
+        model=dataclasses.replace(model, vocabulary=both),
+        max_steps=12,
+        log_every=4,
+        validate_every=12,
+    )
+    train(french)
+    tuned = dataclasses.replace(
+        french, output=str(tmp_path / "tuned"), init_from=str(tmp_path / "en" / "model")
+    )
+    path = write_config(tuned, tmp_path)
+    assert main(["train", "--config", str(path)]) == 0
+    said = capsys.readouterr().err
+    assert re.search(r"a new tokenizer: kept \d\d\d of \d\d\d rows of the vocabulary", said), said
+    assert "fr, it: begins as the mean of en, de" in said
+    assert "the encoder's experts of fr begin as those of en" in said
+    assert "left random" not in said
+    for before, after in zip(losses(french.output), losses(tuned.output), strict=True):
+        assert after < 0.9 * before
+    # Gone on with, it is the same run.
+    assert main(["train", "--config", str(path)]) == 0
+    folder = ModelFolder.open(tmp_path / "tuned" / "model")
+    assert tuple(folder.tokenizer.language_ids) == ("fr", "en", "it", "de")
+
+
+def test_a_tokenizer_that_lacks_a_language_cannot_be_kept(
+    trained: TrainConfig, cuts: Path, tmp_path: Path
+) -> None:
+    vocabulary = dataclasses.replace(trained.model.vocabulary, languages=("en", "fr"))
+    config = config_of(
+        cuts,
+        tmp_path / "e",
+        model=dataclasses.replace(trained.model, vocabulary=vocabulary),
+        init_from=str(Path(trained.output) / "model"),
+        init_tokenizer="keep",
+    )
+    with pytest.raises(ConfigError, match="has no id for fr: leave it out, and one is trained"):
+        train(config)
 
 
 def test_init_from_a_folder_that_is_not_there(cuts: Path, tmp_path: Path) -> None:
