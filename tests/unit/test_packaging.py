@@ -7,6 +7,8 @@ import subprocess
 import sys
 import tomllib
 import zipfile
+from collections.abc import Iterator
+from email.parser import Parser
 from pathlib import Path
 
 import pytest
@@ -106,15 +108,20 @@ def test_no_room_imports_the_root_package() -> None:
             assert not found, f"{path.relative_to(ROOT)} takes {found} from the root package"
 
 
-@pytest.mark.skipif(
-    importlib.util.find_spec("hatchling") is None, reason="hatchling is not installed"
-)
-def test_the_wheel_holds_the_package_and_nothing_else(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[zipfile.ZipFile]:
+    if importlib.util.find_spec("hatchling") is None:
+        pytest.skip("hatchling is not installed")
+    folder = tmp_path_factory.mktemp("dist")
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
-    (wheel,) = tmp_path.glob("turnout-*.whl")
-    with zipfile.ZipFile(wheel) as archive:
-        names = {name for name in archive.namelist() if ".dist-info/" not in name}
+    (path,) = folder.glob("turnout-*.whl")
+    with zipfile.ZipFile(path) as archive:
+        yield archive
+
+
+def test_the_wheel_holds_the_package_and_nothing_else(wheel: zipfile.ZipFile) -> None:
+    names = {name for name in wheel.namelist() if ".dist-info/" not in name}
     shipped = {
         path.relative_to(PACKAGE.parent).as_posix()
         for path in PACKAGE.rglob("*")
@@ -122,3 +129,20 @@ def test_the_wheel_holds_the_package_and_nothing_else(tmp_path: Path) -> None:
     }
     assert "turnout/py.typed" in names
     assert names == shipped
+
+
+def test_the_wheel_states_the_licences_of_code_and_models(wheel: zipfile.ZipFile) -> None:
+    """A card says its model's; the metadata, and the files that lie beside it, say all."""
+    (name,) = (name for name in wheel.namelist() if name.endswith(".dist-info/METADATA"))
+    metadata = Parser().parsestr(wheel.read(name).decode())
+    stated = set(metadata["License-Expression"].split(" AND "))
+    cards = sorted((PACKAGE / "models").glob("*/README.md"))
+    of_models = [re.search(r"^license: (\S+)$", c.read_text("utf-8"), re.M) for c in cards]
+    assert cards and all(of_models)
+    assert {licence.lower() for licence in stated} == {
+        "apache-2.0", *(found[1] for found in of_models if found),
+    }  # fmt: skip
+    folder = name.removesuffix("METADATA") + "licenses/"
+    enclosed = {entry.removeprefix(folder) for entry in wheel.namelist() if folder in entry}
+    assert enclosed == {"LICENSE", *(card.relative_to(ROOT).as_posix() for card in cards)}
+    assert set(metadata.get_all("License-File", [])) == enclosed
