@@ -207,14 +207,30 @@ def test_hybrid_stays_inside_the_group() -> None:
 
 
 @pytest.mark.parametrize("gate", ["probability", "straight_through"])
-def test_the_router_learns_from_the_task(gate: str) -> None:
+@pytest.mark.parametrize("groups", [1, 2])
+def test_the_router_learns_from_the_task(gate: str, groups: int) -> None:
+    """By hand: y = g E(x) with dg = dp, so that dL/dz_k = (dL/dy . E(x)) p (1[k chosen] - p_k)."""
     hidden, mask = batch(3)
-    router = Router(D_MODEL, 4)
-    layer = FeedForward(bank(4), Learned(gate))  # type: ignore[arg-type]
-    output, _ = layer(hidden, mask, Route(torch.zeros(3, dtype=torch.int64), router))
-    output.square().sum().backward()
+    router = Router(D_MODEL, 4 // groups, groups)
+    guide = torch.tensor([0, 1, 0]) % groups
+    experts = bank(4)
+    layer = FeedForward(experts, Learned(gate))  # type: ignore[arg-type]
+    output, routing = layer(hidden, mask, Route(guide, router))
+    wanted = torch.randn(output.shape, generator=torch.Generator().manual_seed(9))
+    (output * wanted).sum().backward()
+    assert routing is not None
+    by_hand = torch.zeros_like(router.linear.weight)
+    with torch.no_grad():
+        for place, frame in mask.nonzero().tolist():
+            chosen = int(routing.expert_index[place, frame])
+            p = routing.probabilities[place, frame]
+            answer = experts.experts[chosen](hidden[place, frame].unsqueeze(0)).squeeze(0)
+            pull = float(wanted[place, frame] @ answer) * p[chosen]
+            slope = pull * (torch.nn.functional.one_hot(torch.tensor(chosen), 4) - p)
+            by_hand += torch.outer(slope, hidden[place, frame])
     assert router.linear.weight.grad is not None
-    assert router.linear.weight.grad.abs().max() > 1e-6
+    torch.testing.assert_close(router.linear.weight.grad, by_hand, rtol=1e-4, atol=1e-5)
+    assert by_hand.abs().max() > 0.01
 
 
 def test_straight_through_keeps_the_function_of_equal_experts() -> None:
