@@ -1,7 +1,10 @@
-"""Each routing learns 16 real utterances by heart: wideband and narrowband, both tasks."""
+"""Each routing learns 16 real utterances by heart: wideband and narrowband, both tasks; and what it
+learns lies in the experts that frames are sent to."""
 
 import json
 import tarfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -28,6 +31,7 @@ from turnout.config import (
 from turnout.data.batch import Collator, Example, text_guidance
 from turnout.decoding.decode import decode
 from turnout.decoding.requests import Request, Utterance
+from turnout.experts.bank import ExpertBank
 from turnout.guidance import Bandwidth, Guide, Task
 from turnout.model.build import build_model
 from turnout.text.sentencepieces import SentencePieceTokenizer
@@ -120,6 +124,18 @@ def recited(
     return [(*(h.text for h in item.hypotheses), item.language) for item in found]  # type: ignore[misc]
 
 
+@contextmanager
+def silenced(bank: ExpertBank, expert: int) -> Iterator[None]:
+    """One expert of a layer answers nothing."""
+    down = bank.experts[expert].down
+    before = {name: tensor.clone() for name, tensor in down.state_dict().items()}
+    with torch.no_grad():
+        for tensor in down.parameters():
+            tensor.zero_()
+    yield
+    down.load_state_dict(before)
+
+
 @pytest.mark.parametrize("kind", ROUTINGS)
 def test_sixteen_utterances_are_learned_by_heart(kind: str) -> None:
     texts = [text for example in examples() for text in example.texts.values()]
@@ -137,3 +153,97 @@ def test_sixteen_utterances_are_learned_by_heart(kind: str) -> None:
             if written == wanted:
                 break
     assert written == wanted
+
+
+GUIDED = {
+    "dense": RoutingConfig(),
+    "supervised": RoutingConfig(kind="supervised", guided_by=(Guide.BANDWIDTH,)),
+    "hybrid": RoutingConfig(kind="hybrid", num_experts=2, guided_by=(Guide.BANDWIDTH,)),
+}
+
+
+def double_meanings() -> list[Example]:
+    """Eight recordings twice over: as narrowband they say their words, as wideband those of the
+    next one. Not one bit of the features tells which."""
+    made: list[Example] = []
+    some = [example for example in examples() if example.language == "en"]
+    for number, example in enumerate(some):
+        for bandwidth, said in ((Bandwidth.NARROWBAND, number), (Bandwidth.WIDEBAND, number + 1)):
+            text = some[said % len(some)].transcript
+            made.append(
+                replace(
+                    example,
+                    id=f"{number}-{bandwidth}",
+                    bandwidth=bandwidth,
+                    transcript=text,
+                    texts={text_guidance(bandwidth, "en", None): text},
+                )
+            )
+    return made
+
+
+@pytest.mark.parametrize("kind", list(GUIDED))
+def test_guidance_that_reaches_only_the_experts_decides_what_is_heard(kind: str) -> None:
+    """Where it reaches none, no model can be right more than half of the time."""
+    pairs = double_meanings()
+    tokenizer = SentencePieceTokenizer.train(
+        [example.transcript for example in pairs], VocabularyConfig(size=512)
+    )
+    config = configuration("dense", tokenizer.size)
+    shape = replace(
+        config.model,
+        bandwidth_token=False,
+        encoder=replace(config.model.encoder, routing=GUIDED[kind]),
+        decoder=replace(config.model.decoder, num_layers=0),
+    )
+    config = replace(config, model=shape)
+    torch.manual_seed(0)
+    stepper = Stepper(config, build_model(shape), Ranks(open_fabric(config)))
+    batch = Collator(shape, tokenizer).batch(pairs)
+    right = [False]
+    # What it cannot learn, it cannot learn in as many steps as the others need.
+    most = MOST_STEPS if GUIDED[kind].guided else MOST_STEPS // 2
+    for step in range(most):
+        stepper([batch], RunState(step=step, updates=step), step / most)
+        if step % 25 == 24:
+            right = understood(stepper, tokenizer, pairs)
+            if all(right):
+                break
+    if kind == "dense":
+        # Of each recording it is right in one meaning at most.
+        assert not any(
+            narrow and wide for narrow, wide in zip(right[::2], right[1::2], strict=True)
+        )
+        return
+    assert all(right)
+    if kind == "supervised":
+        check_each_expert_has_its_part(stepper, tokenizer, pairs)
+
+
+def check_each_expert_has_its_part(
+    stepper: Stepper, tokenizer: SentencePieceTokenizer, pairs: list[Example]
+) -> None:
+    """Without an expert, of what is guided to it some is lost, and of nothing else."""
+    banks = [m for m in stepper.model.encoder.modules() if isinstance(m, ExpertBank)]
+    for expert in (0, 1):
+        with ExitStack() as silence:
+            for bank in banks:
+                silence.enter_context(silenced(bank, expert))
+            right = understood(stepper, tokenizer, pairs)
+        own, other = right[expert::2], right[1 - expert :: 2]
+        assert all(other)
+        assert not all(own), f"expert {expert} is not needed"
+
+
+def understood(
+    stepper: Stepper, tokenizer: SentencePieceTokenizer, pairs: list[Example]
+) -> list[bool]:
+    """Whether a model with CTC alone writes what each means."""
+    utterances = [
+        Utterance(log_mel=e.log_mel, request=Request(bandwidth=e.bandwidth, language="en"))
+        for e in pairs
+    ]
+    stepper.model.eval()
+    found = decode(TorchBackend(stepper.model, "cpu"), tokenizer, utterances)
+    texts = [item.hypotheses[0].text for item in found]
+    return [text == example.transcript for text, example in zip(texts, pairs, strict=True)]
