@@ -7,7 +7,7 @@ best whole text cannot be beaten by what its live hypotheses still promise.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,6 +86,7 @@ def beam_search(
     entries = np.array([row.entry for row in rows])
     state = batch.backend.start(batch.encoded, entries, [row.guidance for row in rows])
     new, best = batch.prompts(rows), [Best() for _ in rows]
+    looping = np.full(len(rows), -np.inf)
     live = first_hypotheses(batch.scorer, entries, weights, limits)
     most = max(FEWEST_CANDIDATES, CANDIDATES_PER_BEAM * beam_size)
     most = min(most, int(np.count_nonzero(batch.text_mask)))
@@ -100,13 +101,18 @@ def beam_search(
         found, state = batch.backend.step(state, new, counts, likeliest(batch, new, most))
         choices = weigh(batch, live, found, weights)
         offer(best, live, choices.end_joint, choices.end_log_probs, weights)
+        offer_unended(best, live, choices, limits, weights)
         parents, places = best_continuations(live.rows, choices.joint, beam_size)
         grown = grow(batch.scorer, live, choices, (parents, places), weights)
+        note_loops(looping, grown, choices.joint[parents, places], weights)
         going = unbeaten(best, grown, limits, weights)
         state = batch.backend.select(state, parents[going])
         live = keep(grown, going, weights)
         new = live.tokens[:, -1:]
-    return [found.written for found in best]
+    return [
+        replace(found.written, cut=True) if loop > found.score else found.written
+        for found, loop in zip(best, looping, strict=True)
+    ]
 
 
 def ctc_weights(batch: EncodedBatch, rows: Sequence[DecoderRow]) -> Floats:
@@ -186,13 +192,30 @@ def grow(
     return Live(live.rows[parents], tokens, log_probs, joint, loops, prefixes)
 
 
+def offer_unended(
+    best: list[Best], live: Live, choices: Choices, limits: Limits, weights: Floats
+) -> None:
+    """Offer the hypotheses of rows at their limit as they stand, but for those whose likeliest next
+    token is the end: as a greedy row is stopped."""
+    full = limits.tokens[live.rows] <= live.tokens.shape[1]
+    stopped = full & (choices.joint.max(axis=1) > choices.end_joint)
+    if stopped.any():
+        joint = np.where(stopped, live.joint, -np.inf)
+        offer(best, live, joint, np.zeros(len(joint)), weights, ended=False)
+
+
+def note_loops(looping: Floats, grown: Live, joint: Floats, weights: Floats) -> None:
+    """Raise the score in `looping` [rows] to that of the best hypothesis that was stopped because
+    it repeats itself; `joint` is what it would have had."""
+    lengths = np.full(len(weights), grown.tokens.shape[1])
+    stopped = np.isneginf(grown.joint) & np.isfinite(joint)
+    ranked = joint / penalty(lengths, weights)[grown.rows]
+    np.maximum.at(looping, grown.rows[stopped], ranked[stopped])
+
+
 def unbeaten(best: list[Best], grown: Live, limits: Limits, weights: Floats) -> Index:
-    """The hypotheses of the rows that go on. A row at its limit takes its best hypothesis as it
-    stands."""
-    full = limits.tokens[grown.rows] <= grown.tokens.shape[1]
-    at_limit = full & np.isfinite(grown.joint)
-    joint = np.where(at_limit, grown.joint, -np.inf)
-    offer(best, grown, joint, np.zeros(len(joint)), weights)
+    """The hypotheses of the rows that go on: none of a row beyond its limit."""
+    full = limits.tokens[grown.rows] < grown.tokens.shape[1]
     # The least that lies ahead: no loss at all, and the longest text.
     promise = grown.joint / penalty(limits.tokens, weights)[grown.rows]
     beaten = promise <= np.array([found.score for found in best])[grown.rows]
@@ -218,16 +241,24 @@ def keep(live: Live, chosen: Index, weights: Floats) -> Live:
     )
 
 
-def offer(best: list[Best], live: Live, joint: Floats, end: Floats, weights: Floats) -> None:
+def offer(
+    best: list[Best],
+    live: Live,
+    joint: Floats,
+    end: Floats,
+    weights: Floats,
+    ended: bool = True,
+) -> None:
     """Offer each hypothesis as a whole text to its row; `joint` is its score, `end` the decoder's
-    log-probability of what ends it."""
+    log-probability of what ends it, where it is not stopped."""
     lengths = np.full(len(weights), live.tokens.shape[1])
     ranked = joint / penalty(lengths, weights)[live.rows]
     totals = live.attention + end
     for i, row in enumerate(live.rows.tolist()):
         if ranked[i] > best[row].score:
             tokens, log_probs = live.tokens[i].tolist(), live.log_probs[i].tolist()
-            text = RowResult(tuple(tokens), float(totals[i]), tuple(log_probs))
+            total = float(totals[i])
+            text = RowResult(tuple(tokens), total, tuple(log_probs), ended, cut=not ended)
             best[row] = Best(float(ranked[i]), text)
 
 

@@ -4,15 +4,15 @@ every utterance decoded together, each utterance as it was asked for.
 Robust on short and noisy utterances by four rules. CTC alone decides that nothing was said where
 it is sure of it. A transcript is the better, under both heads joined, of what the decoder's search
 found and CTC's best path. Rows are bounded by the length of the audio, in tokens and in characters,
-and stop at an n-gram that repeats itself more often than CTC hears. A translation of an empty
-transcript is empty.
+and stop at an n-gram that repeats itself more often than CTC hears; a text that was cut says so. A
+translation of an empty transcript is empty.
 
 Training's validation, the command line and the server all decode through `decode`.
 """
 
 from collections.abc import Sequence
 from dataclasses import replace
-from math import log
+from math import ceil, log
 
 import numpy as np
 
@@ -190,7 +190,7 @@ def silence(batch: EncodedBatch, row: DecoderRow) -> RowResult | None:
         return None
     path = batch.paths[row.entry]
     silent = not path.spikes.tokens and path.log_prob_empty >= SURELY_SILENT
-    return RowResult((), path.log_prob_empty) if silent else None
+    return RowResult((), path.log_prob_empty, ended=False) if silent else None
 
 
 def search(batch: EncodedBatch, rows: Sequence[DecoderRow], beam_size: int) -> list[RowResult]:
@@ -213,7 +213,7 @@ def by_ctc_alone(
     if beam_size > 1:
         blank, mask = batch.tokenizer.blank, batch.text_mask
         return [
-            RowResult(*prefix_beam(batch.emissions(row.entry), mask, blank, beam_size))
+            RowResult(*prefix_beam(batch.emissions(row.entry), mask, blank, beam_size), ended=False)
             if batch.wanted([row]).all()
             else NOTHING_SAID
             for row in rows
@@ -225,15 +225,18 @@ def limits_of(batch: EncodedBatch, rows: Sequence[DecoderRow]) -> Limits:
     """Bounds by the length of the audio and by what CTC hears repeated."""
     prompt = batch.prompts(rows[:1]).shape[1]
     most = batch.config.decoder.max_tokens - prompt
-    utterances = [batch.utterances[row.utterance] for row in rows]
-    per_second = np.array([utterance.options.max_tokens_per_second for utterance in utterances])
-    frames = np.array([utterance.frames for utterance in utterances])
-    share = np.ceil(frames * FRAME_SECONDS * per_second)
+    tokens = np.array([most_tokens(batch.utterances[row.utterance]) for row in rows])
     repeats = np.full(len(rows), REPEATS)
     if batch.paths is not None:
         heard = [most_repeats(batch.paths[row.entry].spikes.tokens) for row in rows]
         repeats = np.maximum(repeats, heard)
-    return Limits(np.minimum(share.astype(np.int64) + SPARE_TOKENS, most), repeats)
+    return Limits(np.minimum(tokens, most), repeats)
+
+
+def most_tokens(utterance: Utterance) -> int:
+    """The most that a text of this utterance may have, whatever writes it."""
+    seconds = utterance.frames * FRAME_SECONDS
+    return ceil(seconds * utterance.options.max_tokens_per_second) + SPARE_TOKENS
 
 
 def joined(
@@ -252,6 +255,7 @@ def joined(
         and is_rival(batch, paths[row.entry].spikes, written[i], int(limits.tokens[i]))
     ]
     disputed = [i for i in disputed if batch.wanted([rows[i]]).all()]
+    written = [confirmed(batch, row, text) for row, text in zip(rows, written, strict=True)]
     if not disputed:
         return written
     both = [rows[i] for i in disputed] * 2
@@ -275,6 +279,14 @@ def is_rival(batch: EncodedBatch, path: Spikes, written: RowResult, most_tokens:
     return batch.tokenizer.decode(path.tokens) != batch.tokenizer.decode(written.tokens)
 
 
+def confirmed(batch: EncodedBatch, row: DecoderRow, written: RowResult) -> RowResult:
+    """What was written, with nothing cut off it where it is all that CTC hears."""
+    if batch.paths is None or row.guidance.task is not Task.TRANSCRIBE:
+        return written
+    heard = batch.paths[row.entry].spikes.tokens
+    return replace(written, cut=written.cut and heard != written.tokens)
+
+
 def capped(
     batch: EncodedBatch, rows: Sequence[DecoderRow], written: list[RowResult]
 ) -> list[RowResult]:
@@ -282,15 +294,17 @@ def capped(
     anew."""
     texts = []
     for row, text in zip(rows, written, strict=True):
-        seconds = batch.utterances[row.utterance].frames * FRAME_SECONDS
-        texts.append(shortened(batch.tokenizer, text.tokens, most_characters(seconds) - SEAM))
+        utterance = batch.utterances[row.utterance]
+        room = most_characters(utterance.frames * FRAME_SECONDS) - SEAM
+        tokens = text.tokens[: most_tokens(utterance)]
+        texts.append(shortened(batch.tokenizer, tokens, room))
     cut = [i for i, text in enumerate(texts) if len(text) < len(written[i].tokens)]
     if not cut:
         return written
     result = list(written)
     scored = score_again(batch, [rows[i] for i in cut], [texts[i] for i in cut])
     for i, text in zip(cut, scored, strict=True):
-        result[i] = text
+        result[i] = replace(text, cut=True)
     return result
 
 
@@ -315,7 +329,10 @@ def score_again(
         return score_texts(batch, rows, texts)
     assert batch.scorer is not None
     found = batch.scorer.score(np.array([row.entry for row in rows]), texts)
-    return [RowResult(text, float(log_prob)) for text, log_prob in zip(texts, found, strict=True)]
+    return [
+        RowResult(text, float(log_prob), ended=False)
+        for text, log_prob in zip(texts, found, strict=True)
+    ]
 
 
 def hypothesis(guidance: Guidance, text: str, written: RowResult) -> Hypothesis:
@@ -327,6 +344,8 @@ def hypothesis(guidance: Guidance, text: str, written: RowResult) -> Hypothesis:
         tokens=written.tokens,
         text=text,
         log_prob=written.log_prob,
+        ended=written.ended,
+        cut=written.cut,
     )
 
 

@@ -194,6 +194,10 @@ class RowResult:
     """Of the tokens, and of the end where the row ended by itself."""
     token_log_probs: tuple[float, ...] = ()
     """Of each token; none where CTC alone wrote them, which has no such thing."""
+    ended: bool = True
+    """Whether `log_prob` is also of the end."""
+    cut: bool = False
+    """Whether the row was stopped before its end."""
 
 
 @dataclass(frozen=True)

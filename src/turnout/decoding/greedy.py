@@ -54,7 +54,9 @@ def greedy(batch: EncodedBatch, rows: Sequence[DecoderRow], limits: Limits) -> l
         tokens[alive, length], log_probs[alive, length] = choice, found.log_probs[:, 0, 0]
         loops, surplus = loops.extend(tokens[alive, : length + 1])
         ended, full = choice == end, limits.tokens[alive] <= length
-        kept[alive] = np.where(full & ~ended, length, length + 1 - surplus)
+        kept[alive] = np.minimum(
+            length + 1 - surplus, np.where(ended, length + 1, limits.tokens[alive])
+        )
         going = np.flatnonzero(~(ended | full | (surplus > 0)))
         new = choice[:, None]
     return [
@@ -79,10 +81,11 @@ def likeliest(batch: EncodedBatch, new: NDArray[np.int64], best: int = 1) -> Ste
 
 
 def written(tokens: NDArray[np.int64], log_probs: NDArray[np.float64], end: int) -> RowResult:
-    """The row without its end, whose probability counts."""
-    length = len(tokens) - int(len(tokens) > 0 and tokens[-1] == end)
+    """The row without its end, whose probability counts; without an end, it was stopped."""
+    ended = len(tokens) > 0 and bool(tokens[-1] == end)
+    length = len(tokens) - ended
     text, parts = tokens[:length].tolist(), log_probs[:length].tolist()
-    return RowResult(tuple(text), float(log_probs.sum()), tuple(parts))
+    return RowResult(tuple(text), float(log_probs.sum()), tuple(parts), ended, cut=not ended)
 
 
 def score_texts(

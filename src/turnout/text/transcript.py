@@ -26,13 +26,17 @@ class Segment:
     text: str
     words: tuple[Word, ...] = ()
     avg_logprob: float | None = None
-    """Mean natural logarithm of the probabilities of the tokens and of the end behind them."""
+    """Mean natural logarithm of the probabilities of the tokens, and of the end behind them where
+    the model has one and the text was not cut."""
     tokens: tuple[int, ...] = ()
     """Ids of the text."""
     task: Task = Task.TRANSCRIBE
     """Whether the text is what was said, or its translation."""
     language: str | None = None
     """Of the text."""
+    cut: bool = False
+    """Whether the text stops early: it was longer than its audio has room for, or repeated itself.
+    The transcript's warnings say so too."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +52,7 @@ class Transcript:
     segments: tuple[Segment, ...] = ()
     translation: "Transcript | None" = None
     warnings: tuple[str, ...] = ()
+    """What a listener should know: of the file, and of texts that were cut; a line each."""
 
     def __repr__(self) -> str:
         """One line: language, length, text, and the translation behind an arrow."""

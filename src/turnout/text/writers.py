@@ -64,6 +64,8 @@ def as_json(transcript: Transcript) -> str:
     content = document(transcript)
     if transcript.translation is not None:
         content["translation"] = document(transcript.translation)
+    if transcript.warnings:
+        content["warnings"] = list(transcript.warnings)
     return json.dumps(content, ensure_ascii=False, allow_nan=False) + "\n"
 
 
@@ -95,6 +97,8 @@ def entry(segment: Segment) -> dict[str, Any]:
     }
     if segment.avg_logprob is not None:
         content["avg_logprob"] = segment.avg_logprob
+    if segment.cut:
+        content["cut"] = True
     if segment.words:
         space = " " if spaced(segment.language) else ""
         content["words"] = [word_entry(word, space) for word in segment.words]

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from turnout.audio.waveform import Recording, Source, open_recording
 from turnout.config import ModelConfig, TranscriptionOptions
 from turnout.decoding.requests import (
+    CHARACTERS_PER_SECOND,
     Decoded,
     DecodingOptions,
     Hypothesis,
@@ -24,6 +25,9 @@ from turnout.text.spacing import joined_text, spaced
 from turnout.text.transcript import Segment, Transcript
 from turnout.transcription.segments import AudioSegment, AudioSegments, IsCancelled
 
+MOST_PLACES = 3
+"""Named where texts were cut."""
+
 
 class TranscriptBuilder:
     """The third step: what was decoded of a recording's segments -> its text, as far as it is
@@ -32,6 +36,7 @@ class TranscriptBuilder:
     def __init__(self, options: TranscriptionOptions) -> None:
         self._options = options
         self._segments: dict[Task, list[Segment]] = {task: [] for task in options.tasks}
+        self._cut: dict[Task, list[float]] = {task: [] for task in options.tasks}
 
     def add(self, audio: AudioSegment, decoded: Decoded) -> list[Segment]:
         """The segments of text that this one of sound adds, in the order of the tasks; segments
@@ -39,6 +44,8 @@ class TranscriptBuilder:
         added = []
         for hypothesis in decoded.hypotheses:
             before = self._segments[hypothesis.task]
+            if hypothesis.cut:  # perhaps to nothing, which leaves no segment to say so
+                self._cut[hypothesis.task].append(audio.start)
             if hypothesis.text.strip():
                 added.append(segment_of(len(before), audio, hypothesis))
                 before.append(added[-1])
@@ -49,7 +56,12 @@ class TranscriptBuilder:
 
         `language` is what is spoken, where it is known, and `audio` was read to its end.
         """
-        first, *rest = (self._of_task(task, audio, language) for task in self._segments)
+        texts = {task: self._of_task(task, audio, language) for task in self._segments}
+        warnings = list(audio.recording.warnings)
+        for task, text in texts.items():
+            left_out = len(self._segments[task]) - len(text.segments)
+            warnings += said_of_cuts(task, self._cut[task], left_out)
+        first, *rest = (replace(text, warnings=tuple(warnings)) for text in texts.values())
         return replace(first, translation=rest[0]) if rest else first
 
     def _of_task(self, task: Task, audio: AudioSegments, language: str | None) -> Transcript:
@@ -64,15 +76,14 @@ class TranscriptBuilder:
             duration_seconds=audio.duration_seconds,
             bandwidth=audio.bandwidth,
             segments=tuple(segments),
-            warnings=audio.recording.warnings,
         )
 
 
 def fitting(segments: Sequence[Segment], most: int, language: str | None) -> list[Segment]:
     """Those whose texts, joined as their language is, have at most so many characters.
 
-    Decoding holds every segment to its share; only one of less than a second may exceed it, and is
-    left out where the others leave nothing of theirs.
+    Decoding holds every segment to its share; only one of less than half a second may exceed it,
+    and is left out where the others leave nothing of theirs.
     """
     found: list[Segment] = []
     used, seam = 0, int(spaced(language))
@@ -97,10 +108,11 @@ def segment_of(number: int, audio: AudioSegment, hypothesis: Hypothesis) -> Segm
         end=audio.end if hypothesis.end is None else min(begin + hypothesis.end, audio.end),
         text=hypothesis.text.strip(),
         words=tuple(words),
-        avg_logprob=hypothesis.log_prob / (len(hypothesis.tokens) + 1),
+        avg_logprob=hypothesis.avg_log_prob,
         tokens=hypothesis.tokens,
         task=hypothesis.task,
         language=hypothesis.language,
+        cut=hypothesis.cut,
     )
 
 
@@ -109,6 +121,19 @@ def opened(source: Source, options: TranscriptionOptions) -> Recording:
     return open_recording(
         source, max_duration=options.max_duration, channel=options.channel, track=options.track
     )
+
+
+def said_of_cuts(task: Task, places: Sequence[float], left_out: int) -> Iterator[str]:
+    """A line where texts of this task were cut, from these seconds on, and one where segments were
+    left out."""
+    what = "text" if task is Task.TRANSCRIBE else "translation"
+    why = f"longer than {CHARACTERS_PER_SECOND} characters a second of audio"
+    if places:
+        named = ", ".join(f"{place:.1f}" for place in places[:MOST_PLACES])
+        more = f" and {len(places) - MOST_PLACES} more" if len(places) > MOST_PLACES else ""
+        yield f"the {what} was cut in the segments from {named}{more} s on: {why}, or in a loop"
+    if left_out:
+        yield f"short segments left out of the {what}: {left_out}; with the others it is {why}"
 
 
 class OpenRecording:

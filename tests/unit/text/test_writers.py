@@ -161,3 +161,10 @@ def test_marks_that_letters_need_stay() -> None:
 def test_a_text_of_control_characters_alone_is_no_cue(kind: Format) -> None:
     written = render(transcript((Segment(id=0, start=0.0, end=1.0, text="\x00\x1b"),)), kind)
     assert "-->" not in written
+
+
+def test_json_says_what_was_cut() -> None:
+    cut = Segment(id=0, start=0.0, end=1.0, text="yes", cut=True)
+    content = json.loads(render(transcript((cut, SEGMENTS[0]), warnings=("it was cut",)), "json"))
+    assert content["warnings"] == ["it was cut"]
+    assert [segment.get("cut") for segment in content["segments"]] == [True, None]

@@ -1,5 +1,6 @@
 """The text of a whole recording is held to the length of its audio."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -67,6 +68,42 @@ def test_segments_are_joined_as_their_language_is_written(language: str, text: s
     assert transcript.text == transcript.translation.text == text
     full = compose([0.0, 1.0, 2.0], ["好" * 25, "好" * 25], language)
     assert len(full.text) == (49 if " " in text else 50) or len(full.segments) == 1
+
+
+def test_a_segment_that_is_left_out_is_told_of() -> None:
+    full = ["a" * 99, "b" * 74]
+    transcript = compose([0.0, 4.0, 7.0, 7.2], [*full, "c" * 11])
+    assert transcript.warnings == (
+        "short segments left out of the text: 1; with the others it is longer than 25 "
+        "characters a second of audio",
+        "short segments left out of the translation: 1; with the others it is longer than 25 "
+        "characters a second of audio",
+    )
+
+
+def test_texts_that_were_cut_are_told_of() -> None:
+    draft = TranscriptBuilder(TranscriptionOptions(task="both"))
+    for number, text in enumerate(["", "one", "two", "three", "four"]):
+        cut = Hypothesis(
+            task=Task.TRANSCRIBE, language="en", tokens=(400,), text=text, log_prob=-1.0,
+            ended=False, cut=True,
+        )  # fmt: skip
+        whole = replace(cut, task=Task.TRANSLATE, ended=True, cut=False)
+        decoded = Decoded(language="en", hypotheses=(cut, whole))
+        draft.add(AudioSegment(6.0 * number, 6.0 * number + 6, None, 600), decoded)
+    recording = open_recording(Waveform(np.zeros(16_000 * 30, np.float32), 16_000))
+    audio = AudioSegments(recording, model_config(), Bandwidth.WIDEBAND)
+    assert len(list(audio)) == 1
+    transcript = draft.transcript(audio, "en")
+    assert transcript.warnings == (
+        "the text was cut in the segments from 0.0, 6.0, 12.0 and 2 more s on: longer than 25 "
+        "characters a second of audio, or in a loop",
+    )
+    assert [segment.cut for segment in transcript.segments] == [True] * 4
+    assert [segment.avg_logprob for segment in transcript.segments] == [-1.0] * 4
+    assert transcript.translation is not None
+    assert [segment.cut for segment in transcript.translation.segments] == [False] * 4
+    assert [segment.avg_logprob for segment in transcript.translation.segments] == [-0.5] * 4
 
 
 def test_no_word_ends_behind_its_segment() -> None:
