@@ -12,7 +12,7 @@ Training's validation, the command line and the server all decode through `decod
 
 from collections.abc import Sequence
 from dataclasses import replace
-from math import ceil, log
+from math import log
 
 import numpy as np
 
@@ -29,6 +29,7 @@ from turnout.decoding.encoded_batch import (
     RowResult,
     encode,
     most_repeats,
+    shortened,
 )
 from turnout.decoding.greedy import find_languages, greedy, score_texts
 from turnout.decoding.requests import (
@@ -39,6 +40,7 @@ from turnout.decoding.requests import (
     check_request,
     known_language,
     most_characters,
+    most_tokens,
     row_guidance,
 )
 from turnout.decoding.words import words_of
@@ -47,8 +49,6 @@ from turnout.guidance import Guidance, Task
 from turnout.text.spacing import spaced
 from turnout.text.tokenizer import Tokenizer
 
-SPARE_TOKENS = 8
-"""Allowed to every row beyond its share by length, so that a short word can be spelled."""
 REPEATS = 4
 """How often an n-gram may stand in succession, unless CTC hears it more often."""
 SURELY_SILENT = log(0.9)
@@ -233,12 +233,6 @@ def limits_of(batch: EncodedBatch, rows: Sequence[DecoderRow]) -> Limits:
     return Limits(np.minimum(tokens, most), repeats)
 
 
-def most_tokens(utterance: Utterance) -> int:
-    """The most that a text of this utterance may have, whatever writes it."""
-    seconds = utterance.frames * FRAME_SECONDS
-    return ceil(seconds * utterance.options.max_tokens_per_second) + SPARE_TOKENS
-
-
 def joined(
     batch: EncodedBatch, rows: Sequence[DecoderRow], limits: Limits, written: list[RowResult]
 ) -> list[RowResult]:
@@ -306,19 +300,6 @@ def capped(
     for i, text in zip(cut, scored, strict=True):
         result[i] = replace(text, cut=True)
     return result
-
-
-def shortened(tokenizer: Tokenizer, tokens: tuple[int, ...], most: int) -> tuple[int, ...]:
-    """The longest beginning of the tokens that has at most so many characters, none of them cut in
-    two."""
-    text = tokenizer.decode(tokens)
-    if len(text) <= most:
-        return tokens
-    for length in range(len(tokens) - 1, 0, -1):
-        beginning = tokenizer.decode(tokens[:length])
-        if len(beginning) <= most and text.startswith(beginning):
-            return tokens[:length]
-    return ()
 
 
 def score_again(

@@ -242,3 +242,16 @@ def most_repeats(tokens: Sequence[int]) -> int:
         breaks = np.flatnonzero(np.concatenate([[True], ~same, [True]]))
         most = max(most, 1 + int(np.diff(breaks).max() - 1) // width)
     return most
+
+
+def shortened(tokenizer: Tokenizer, tokens: tuple[int, ...], most: int) -> tuple[int, ...]:
+    """The longest beginning of the tokens that has at most so many characters, none of them cut in
+    two."""
+    text = tokenizer.decode(tokens)
+    if len(text) <= most:
+        return tokens
+    for length in range(len(tokens) - 1, 0, -1):
+        beginning = tokenizer.decode(tokens[:length])
+        if len(beginning) <= most and text.startswith(beginning):
+            return tokens[:length]
+    return ()

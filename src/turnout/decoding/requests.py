@@ -4,10 +4,12 @@ wish is refused here, with the choices named. No backend and no file here.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from math import ceil
 
 import numpy as np
 from numpy.typing import NDArray
 
+from turnout.audio.features import FRAME_SECONDS
 from turnout.config import ModelConfig, RoutingConfig, TranscriptionOptions
 from turnout.config.bounds import above_zero, at_least, share
 from turnout.config.transcription import AUTO
@@ -22,6 +24,9 @@ are as many characters, Spanish's and Japanese's 8 about 20 letters (Pellegrino 
 FEWEST_SECONDS = 0.5
 """As which shorter audio counts: a word may be said in a tenth of it, and the word that translates
 it may be longer."""
+
+SPARE_TOKENS = 8
+"""Allowed to every row beyond its share by length, so that a short word can be spelled."""
 
 
 def most_characters(seconds: float) -> int:
@@ -89,6 +94,12 @@ class Utterance:
     def frames(self) -> int:
         """Frames of sound."""
         return len(self.log_mel) if self.num_frames is None else self.num_frames
+
+
+def most_tokens(utterance: Utterance) -> int:
+    """The most that a text of this utterance may have, whatever writes it."""
+    seconds = utterance.frames * FRAME_SECONDS
+    return ceil(seconds * utterance.options.max_tokens_per_second) + SPARE_TOKENS
 
 
 @dataclass(frozen=True, kw_only=True)

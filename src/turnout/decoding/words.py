@@ -2,9 +2,9 @@
 begins and ends.
 
 A token's spike is a frame or two near the end of its sound, or in the silence behind it. So a word
-is parted from the next one near the end of its last spike, where it is quiet, and takes what is
-loud in its part; that the quietest frame between two spikes may be the closure inside a stop is why
-nearness counts. Everything here sees one utterance without padding: `log_mel` is [frames, mels].
+is parted from the next one where it is quiet, but near the end of its last spike (the quietest frame
+between two spikes may be the closure inside a stop), and takes what is loud in its part. Everything
+here sees one utterance without padding: `log_mel` is [frames, mels].
 """
 
 from collections.abc import Sequence
@@ -24,12 +24,15 @@ SMOOTHING = 3
 """Frames over which loudness is averaged."""
 QUIET_PERCENTILE, LOUD_PERCENTILE = 5, 95
 """Of an utterance's frames by loudness: what counts as silence, and as full loudness."""
-LOUD = 0.15
+LOUD = 0.12
 """Of the way from silence to full loudness: where a word's sound begins."""
 HUSH = 0.25
 """Of the same way: what is softer is all the same to where words are parted."""
-BEHIND_SPIKE_SECONDS = 0.06
-"""From the end of a word's last spike to where the next word begins, where nothing is between."""
+BEHIND_SPIKE_SECONDS = 0.1
+"""From the end of a word's last spike to its own, where it goes on at full loudness; where silence
+follows the spike, it is over."""
+LISTENED_SECONDS = 0.08
+"""Behind a spike, for whether its word goes on."""
 STRAY_SECONDS = 0.13
 """So far from there, a silence is worth no more than full loudness at that place."""
 FARTHEST = 0.6
@@ -171,17 +174,35 @@ def loudness_of(log_mel: NDArray[np.float32]) -> Floats:
 def cuts_between(loudness: Floats, first: Index, last: Index) -> Index:
     """[words - 1]: the frame where each word is parted from the next: quiet, and near the end of
     its spike."""
-    noise = np.maximum(loudness, HUSH)
+    sound = np.maximum(loudness, HUSH)
     stray = STRAY_SECONDS / FRAME_SECONDS
+    expected = last + behind_spikes(loudness, last)
     cuts: list[int] = []
-    for end, following in zip(last[:-1], first[1:], strict=True):
+    for end, following in zip(expected[:-1], first[1:], strict=True):
         low = cuts[-1] + 1 if cuts else 1
         frames = np.arange(low, max(following, low) + 1)
         frames = np.minimum(frames, len(loudness) - 1)
-        away = (frames - end - BEHIND_SPIKE_SECONDS / FRAME_SECONDS) / stray
+        away = (frames - end) / stray
         distance = np.where(away > 0, np.minimum(away**2, FARTHEST), away**2)
-        cuts.append(int(frames[(noise[frames] + distance).argmin()]))
+        best = int(frames[(sound[frames] + distance).argmin()])
+        cuts.append(silence_beside(loudness, best, low))
     return np.array(cuts, dtype=np.int64)
+
+
+def silence_beside(loudness: Floats, frame: int, low: int) -> int:
+    """The nearest silent frame, or this one where none is as near as smoothing spreads a sound:
+    what a word fades out with is no part of the next."""
+    first = max(low, frame - SMOOTHING + 1)
+    silent = first + np.flatnonzero(loudness[first : frame + SMOOTHING] <= LOUD)
+    return int(silent[np.abs(silent - frame).argmin()]) if len(silent) else frame
+
+
+def behind_spikes(loudness: Floats, last: Index) -> Floats:
+    """[words]: how many frames each word goes on behind its spike, as far as loudness tells."""
+    listened = round(LISTENED_SECONDS / FRAME_SECONDS)
+    starts = np.minimum(last, len(loudness) - 1)
+    heard = [loudness[start : start + listened].mean() for start in starts]
+    return np.array(heard) * BEHIND_SPIKE_SECONDS / FRAME_SECONDS
 
 
 def seconds(frame: int) -> float:
