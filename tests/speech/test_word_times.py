@@ -4,11 +4,13 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from benchmarks.word_times import MEDIAN_SECONDS, MOST_SHARE, PAUSES, measured, summary
 
 import turnout
 from turnout.transcription.transcriber import Transcriber
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+DATA = EXAMPLES.parents[1] / "shared" / "data"
 RECORDINGS = sorted(path for path in EXAMPLES.iterdir() if path.suffix != ".json")
 
 
@@ -33,3 +35,16 @@ def test_the_words_of_a_recording_are_where_they_are_heard(model: Transcriber) -
     heard = {"six": (0.14, 0.62), "one": (0.80, 1.21), "eight": (1.49, 1.85)}
     for word in segment.words:
         assert (word.start, word.end) == pytest.approx(heard[word.word], abs=0.06)
+
+
+def test_words_that_were_joined_are_parted_where_they_were_joined(model: Transcriber) -> None:
+    """Of the dev speakers, without any pause and with short ones: `benchmarks/word_times.py`."""
+    if not (DATA / "arabic_commands.tar").is_file() or not (DATA / "fsdd.tar").is_file():
+        pytest.skip("real recordings are needed: arabic_commands.tar, fsdd.tar in ../shared/data")
+    rows = list(measured(model, DATA, "dev", 24))
+    for pauses in PAUSES:
+        errors = [error for row in rows if row["pauses"] == pauses for error in row["errors"]]
+        found = summary(errors)
+        assert found["boundaries"] > 120
+        assert found["median"] <= MEDIAN_SECONDS
+        assert found["within"] >= MOST_SHARE

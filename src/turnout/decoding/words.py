@@ -2,7 +2,7 @@
 begins and ends.
 
 A token's spike is a frame or two near the end of its sound, or in the silence behind it. So a word
-is parted from the next one where it is quiet, but near the end of its last spike (the quietest frame
+is parted from the next where it is quiet, but near the end of its last spike (the quietest frame
 between two spikes may be the closure inside a stop), and takes what is loud in its part. Everything
 here sees one utterance without padding: `log_mel` is [frames, mels].
 """
