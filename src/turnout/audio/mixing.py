@@ -116,7 +116,7 @@ class Mixer:
             self._heard = int(np.where(cancelled, powers, -1.0).argmax())
         shared = centred[:, self._heard] @ centred
         kept = shared >= OPPOSED * np.sqrt(powers * powers[self._heard])
-        return (kept / kept.sum()).astype(np.float32)
+        return None if kept.all() else (kept / kept.sum()).astype(np.float32)
 
     def _note(self, length: int) -> None:
         """The mix is left in the frame that begins here."""
