@@ -120,9 +120,7 @@ BOMBS: dict[str, Bomb] = {
     "an hour of AMR's frames of silence": Bomb(
         ending=".amr", make=lambda: b"#!AMR\n" + b"\x44\1\2\3\4\5" * (50 * HOUR), outcome="stopped"
     ),
-    "a second behind 100 tags": Bomb(
-        ending=".mp3", make=lambda: _tagged(100), outcome="refused"
-    ),
+    "a second behind 100 tags": Bomb(ending=".mp3", make=lambda: _tagged(100), outcome="refused"),
     "m4a whose table claims 50,000,000 samples": Bomb(
         ending=".m4a", make=lambda: with_samples(_mp4(), 50_000_000), outcome="refused"
     ),
