@@ -176,7 +176,8 @@ def of_common_characters(words: Counter[str], room: int) -> Counter[str]:
             counts[character] += count
     written = sum(counts.values())
     chinese = sum(n for letter, n in counts.items() if re.match(f"[{CHINESE}]", letter))
-    most = max(room * 9 // 10, 1) if 2 * chinese > written else room // 2
+    # Where letters are syllables, what a rare one parts is no piece; words are few without theirs.
+    most, gap = (max(room * 9 // 10, 1), " ") if 2 * chinese > written else (room // 2, "")
     if len(counts) <= most:
         return words
     kept = {character for character, _ in counts.most_common(most)}
@@ -190,8 +191,9 @@ def of_common_characters(words: Counter[str], room: int) -> Counter[str]:
         )  # fmt: skip
     reduced: Counter[str] = Counter()
     for word, count in words.items():
-        reduced["".join(c for c in word if c in kept)] += count
-    return Counter({word: count for word, count in reduced.items() if word})
+        for part in "".join(c if c in kept else gap for c in word).split():
+            reduced[part] += count
+    return reduced
 
 
 def repeated(words: Counter[str], times: int) -> Iterable[str]:

@@ -76,3 +76,11 @@ def test_rare_characters_of_chinese_have_most_of_the_room() -> None:
     known = learned(texts, size=460)  # room for 140
     assert known.size == 320 + 121
     assert len(known.encode(texts[0])) == 121
+
+
+def test_rare_characters_part_what_is_learned() -> None:
+    rare = [chr(0x4E00 + i) for i in range(300)]
+    texts = [f"{a}天{one}气{b}" for one in rare for a, b in ("新坏", "坏好", "好新")]
+    known = learned(texts, size=345)  # room for 25
+    pieces = {known.decode([i]) for i in range(known.size)}
+    assert {"天", "气"} <= pieces and "天气" not in pieces
