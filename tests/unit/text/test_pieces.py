@@ -5,7 +5,13 @@ import logging
 import pytest
 
 from turnout.config import VocabularyConfig
-from turnout.text.pieces import LONGEST_WORD, train_pieces, words_of
+from turnout.text.pieces import (
+    LONGEST_WORD,
+    candidates,
+    of_common_characters,
+    train_pieces,
+    words_of,
+)
 from turnout.text.sentencepieces import SentencePieceTokenizer
 
 ONE = "今天天气很好所以我们决定带着孩子一起去公园散步顺便买一些新鲜水果"
@@ -81,6 +87,5 @@ def test_rare_characters_of_chinese_have_most_of_the_room() -> None:
 def test_rare_characters_part_what_is_learned() -> None:
     rare = [chr(0x4E00 + i) for i in range(300)]
     texts = [f"{a}天{one}气{b}" for one in rare for a, b in ("新坏", "坏好", "好新")]
-    known = learned(texts, size=345)  # room for 25
-    pieces = {known.decode([i]) for i in range(known.size)}
-    assert {"天", "气"} <= pieces and "天气" not in pieces
+    pieces = dict(candidates(of_common_characters(words_of(texts), 25)))
+    assert "新天" in pieces and "天气" not in pieces
