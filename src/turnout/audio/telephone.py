@@ -37,9 +37,7 @@ class TelephoneChannel:
 
     def apply(self, samples: Floats, rng: np.random.Generator) -> Floats:
         """The same number of samples at 16 kHz, after the channel."""
-        line = self.at_8khz(samples, rng)
-        back = soxr.resample(line, TELEPHONE_RATE, SAMPLE_RATE).astype(np.float32, copy=False)
-        return np.pad(back, (0, max(0, len(samples) - len(back))))[: len(samples)]
+        return back_at_16khz(self.at_8khz(samples, rng), len(samples))
 
     def at_8khz(self, samples: Floats, rng: np.random.Generator) -> Floats:
         """Samples at 16 kHz -> what the far end hears, at 8 kHz."""
@@ -62,6 +60,12 @@ def random_channel(rng: np.random.Generator) -> TelephoneChannel:
         bandpass=bool(rng.random() < 0.6),
         noise_snr_db=float(rng.uniform(15.0, 40.0)) if rng.random() < 0.5 else None,
     )
+
+
+def back_at_16khz(line: Floats, length: int) -> Floats:
+    """Samples at 8 kHz -> so many at 16 kHz."""
+    back = soxr.resample(line, TELEPHONE_RATE, SAMPLE_RATE).astype(np.float32, copy=False)
+    return np.pad(back, (0, max(0, length - len(back))))[:length]
 
 
 def add_noise(samples: Floats, snr_db: float, rng: np.random.Generator) -> Floats:

@@ -59,10 +59,10 @@ def _check_keys(
         inner = _dataclass_in(hints[name])
         if inner is None or value is None:
             continue
-        if is_dataclass(hints[name]):
+        if not isinstance(value, list):
             _check_keys(value, inner, file, f"{prefix}{key}")
             continue
-        for position, item in enumerate(value if isinstance(value, list) else [value]):
+        for position, item in enumerate(value):
             _check_keys(item, inner, file, f"{prefix}{key}[{position}]")
 
 

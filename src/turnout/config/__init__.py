@@ -1,6 +1,6 @@
 """The configuration of runs, and the presets of models; no torch, so that `--help` needs none."""
 
-from turnout.config.data import AugmentConfig, CorpusConfig, DataConfig, JoinConfig
+from turnout.config.data import AugmentConfig, ChannelConfig, CorpusConfig, DataConfig, JoinConfig
 from turnout.config.model import (
     DecoderConfig,
     EncoderConfig,
@@ -16,6 +16,7 @@ from turnout.config.transcription import TranscriptionOptions
 __all__ = [
     "PRESETS",
     "AugmentConfig",
+    "ChannelConfig",
     "CorpusConfig",
     "DataConfig",
     "DecoderConfig",

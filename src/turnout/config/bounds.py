@@ -33,3 +33,14 @@ def share(config: object, section: str, *names: str) -> None:
     for name in names:
         value = getattr(config, name)
         require(0 <= value <= 1, f"{section}{name} is {value}: it must lie between 0 and 1")
+
+
+def within(least: float, most: float, config: object, section: str, *names: str) -> None:
+    """Raise ConfigError where one of these fields is no (low, high) between the bounds."""
+    for name in names:
+        low, high = getattr(config, name)
+        require(
+            least <= low <= high <= most,
+            f"{section}{name} is {(low, high)}: (low, high) with {least:g} <= low <= high <= "
+            f"{most:g} is needed",
+        )

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from turnout.config.bounds import above_zero, at_least, require, share
+from turnout.config.bounds import above_zero, at_least, require, share, within
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +53,58 @@ class JoinConfig:
         )
 
 
+CodecName = Literal["none", "mulaw", "alaw", "gsm", "g726", "g723_1", "amr_nb", "opus"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChannelConfig:
+    """What speech goes through before it is recorded: a room, noise, a telephone line. Each share
+    is that of the versions made of a clip (`telephone_variants`, `wideband_variants`)."""
+
+    codecs: tuple[CodecName, ...] = (
+        "none", "mulaw", "alaw", "gsm", "g726", "g723_1", "amr_nb", "opus",
+    )  # fmt: skip
+    """Of telephone lines, each as likely as the others (named twice, twice as likely), at any of
+    its bit rates. All but none, mulaw, alaw and gsm need the extra 'av'."""
+    packet_loss: float = 0.3
+    """Share of telephone calls that lose packets of 20 ms; what came before is repeated, fading."""
+    packet_loss_rate: tuple[float, float] = (0.01, 0.15)
+    """Range of the share of a call's packets that are lost."""
+    packet_loss_burst: tuple[float, float] = (1.0, 4.0)
+    """Range of the mean number of packets lost in a row."""
+    rooms: str | None = None
+    """Folder of impulse responses; where it has a manifest.jsonl with `kind` and `split`, only
+    those it calls impulse responses, and none of dev and test."""
+    room: float = 0.3
+    """Share that is heard in one of the rooms."""
+    noises: str | None = None
+    """Folder of recorded noises, read like that of the rooms; both may be one folder."""
+    noise: float = 0.5
+    """Share that has one of the noises behind it."""
+    noise_snr_db: tuple[float, float] = (5.0, 30.0)
+    """Range of its signal-to-noise ratio, in decibels of the clip's mean power."""
+    level: float = 0.5
+    """Share that is louder or quieter than it was recorded."""
+    level_db: tuple[float, float] = (-30.0, 6.0)
+    """Range of that gain, in decibels; what goes beyond full scale is cut off."""
+    clipping: float = 0.1
+    """Share whose microphone was overdriven."""
+    clipped: tuple[float, float] = (0.001, 0.02)
+    """Range of the share of such a clip's samples that are cut off."""
+    wideband_variants: int = 2
+    """Versions with room, noise, level and clipping made of each wideband clip and drawn from; 0
+    leaves wideband as it was recorded."""
+
+    def __post_init__(self) -> None:
+        name = "augment.channel."
+        require(len(self.codecs) > 0, f"{name}codecs is empty: name at least one, such as 'none'")
+        share(self, name, "packet_loss", "room", "noise", "level", "clipping")
+        at_least(0, self, name, "wideband_variants")
+        within(0, 0.9, self, name, "packet_loss_rate", "clipped")
+        within(1, 50, self, name, "packet_loss_burst")
+        within(-60, 100, self, name, "noise_snr_db", "level_db")
+
+
 @dataclass(frozen=True, kw_only=True)
 class AugmentConfig:
     """Changes made anew for each utterance and epoch, from (seed, epoch, utterance id)."""
@@ -61,6 +113,9 @@ class AugmentConfig:
     """Share of wideband utterances sent through the telephone channel."""
     telephone_variants: int = 2
     """Telephone channels (codec, filter, line noise) made of each clip and drawn from."""
+    channel: ChannelConfig | None = None
+    """What these channels have besides, and wideband too: more codecs, lost packets, rooms, noises,
+    level, clipping. Any of its options turns it on; without them a line has G.711 or no codec."""
     speed: tuple[float, float] = (0.85, 1.18)
     """Range of the tempo, drawn uniformly; (1, 1) is off."""
     warp: tuple[float, float] = (0.87, 1.15)

@@ -46,7 +46,8 @@ class Clip:
     """Which channel is read; None is the mean of all."""
     text: str
     language: str
-    speaker: str
+    speaker: str | None
+    """Who speaks, where that is known."""
     bandwidth: Bandwidth
     translations: Mapping[str, str]
     """Text by target language."""
@@ -57,6 +58,14 @@ class Clip:
     """Whether it is all of the recording, as far as its cut knows."""
     recording_duration: float = 0.0
     """Seconds, as its cut says; 0 where that says nothing."""
+
+    @property
+    def voice(self) -> str:
+        """Who may be taken for one person: the speaker, or whoever is heard in one channel of one
+        recording where no speaker is stated."""
+        if self.speaker is not None:
+            return self.speaker
+        return f"{self.path}#{self.channel or 0}"
 
     @property
     def place(self) -> slice:
@@ -174,7 +183,7 @@ def _clip(cut: Cut | ManifestError, file: Path) -> Clip:
         raise cut.place.error(None, f"{reason} (cut '{cut.id}')")
     (supervision,) = cut.supervisions
     cut.span(supervision)  # which raises where its text cannot be heard
-    text, language, speaker = map(supervision.fields.text, ("text", "language", "speaker"))
+    text, language = map(supervision.fields.text, ("text", "language"))
     rate = cut.sampling_rate
     for name, value in (("text", text), ("language", language), ("recording.sampling_rate", rate)):
         if value is None:
@@ -191,7 +200,7 @@ def _clip(cut: Cut | ManifestError, file: Path) -> Clip:
         channel=cut.channel,
         text=plain_text(text),
         language=language,
-        speaker=plain_text(speaker or "") or "unknown",
+        speaker=plain_text(supervision.fields.word("speaker") or "") or None,
         # Of such a native rate it is narrowband, whatever else is said of it.
         bandwidth=Bandwidth.NARROWBAND if rate <= TELEPHONE_RATE else stated,
         translations={to: plain_text(said) for to, said in custom.translations().items()},

@@ -52,7 +52,7 @@ def speakers_of(clips: Sequence[Clip]) -> list[Speaker]:
     """The clips that may be joined with each other: one speaker, language, bandwidth and split."""
     groups: dict[tuple[str, ...], dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
     for index, clip in enumerate(clips):
-        key = (clip.split or "", clip.speaker, clip.language, clip.bandwidth)
+        key = (clip.split or "", clip.voice, clip.language, clip.bandwidth)
         groups[key][clip.text].append(index)
     return [tuple(map(tuple, words.values())) for words in groups.values()]
 

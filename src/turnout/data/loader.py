@@ -13,6 +13,7 @@ from turnout.config import CorpusConfig, DataConfig, ModelConfig
 from turnout.corpora.clips import Clip, check_languages, training_clips
 from turnout.data.augment import Augmenter
 from turnout.data.batch import Batch, Collator, Example, text_guidance
+from turnout.data.channel import open_channel
 from turnout.data.common_clips import Gather, alone, with_common_clips
 from turnout.data.epoch import EpochPlan, epoch_sizes, pack, rank_share, words_at
 from turnout.data.joining import joined_text, joined_translations
@@ -53,6 +54,9 @@ class Loader:
     def __post_init__(self) -> None:
         self._context = new_processes(self.config.worker_start)
         self._padded = self.model.features.padding == "window"
+        channel = self.config.augment.channel
+        # Before anything is made: what it names must be there.
+        self._channel = None if channel is None else open_channel(channel)
         self._stores = [self._open(corpus) for corpus in self.config.train]
         self._planners = [
             CorpusPlanner(number, store.clips, store.counts, self.config, self.model)
@@ -118,6 +122,7 @@ class Loader:
             narrowband=self.config.augment.narrowband > 0,
             trim=corpus.join,
             window_seconds=self.model.window_seconds if padded else None,
+            channel=self._channel,
         )
         cache = Path(self.config.cache) if self.config.cache else self.cache_dir
         store = open_store(

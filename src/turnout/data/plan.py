@@ -215,16 +215,19 @@ class CorpusPlanner:
             if text not in config.exclude:
                 return joining
         raise TrainingError(
-            f"data.join.exclude leaves nothing to say for speaker {clips[0].speaker}: "
+            f"data.join.exclude leaves nothing to say for speaker {clips[0].voice}: "
             f"{MOST_DRAWS} draws in a row were excluded; shorten the list"
         )
 
     def _variant(self, native: bool, narrow: bool, rng: np.random.Generator) -> int:
         """One version for all words: narrowband clips have all of theirs to draw from, wideband
-        ones all but the first."""
-        if not narrow:
-            return 0
-        return int(rng.integers(0 if native else 1, self.config.augment.telephone_variants + 1))
+        ones by telephone those of it, and else those of the channel where there are any."""
+        augment = self.config.augment
+        first = augment.telephone_variants + 1
+        if narrow:
+            return int(rng.integers(0 if native else 1, first))
+        wide = augment.channel.wideband_variants if augment.channel else 0
+        return int(rng.integers(first, first + wide)) if wide else 0
 
     def _target(self, joining: Joining, rng: np.random.Generator) -> int:
         clip = self.clips[joining.clips[0]]

@@ -46,7 +46,7 @@ class FeatureStore:
     floors: NDArray[np.float16]
     """[clips, most variants, mels]"""
     offsets: NDArray[np.int64]
-    """[clips, most variants]: first frame; -1 where a clip has no such variant."""
+    """[clips, most variants]: first frame; -1 where a clip has no variant of that number."""
     counts: NDArray[np.int64]
     """[clips]: frames, the same for each variant."""
     left_out: tuple[str, ...]
@@ -144,8 +144,9 @@ def digest_of(clips: Sequence[Clip], config: VariantConfig) -> str:
     settings = {**asdict(config), "format": STORE_FORMAT}
     # Mel power comes before any normalisation: runs that differ in that alone share a store.
     settings["features"] = {k: settings["features"][k] for k in ("kind", "num_mels")}
-    if config.window_seconds is None:
-        del settings["window_seconds"]
+    for name in ("window_seconds", "channel"):
+        if settings[name] is None:  # stores are older than these settings
+            del settings[name]
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     sizes: dict[str, int] = {}
     for clip in clips:
@@ -197,7 +198,7 @@ def _build(
 ) -> None:
     """Write the store whole or not at all; `variants` are those of each clip, in order."""
     remove_leftovers(folder.parent, folder.name)
-    most = max((config.count(clip) for clip in clips), default=1)
+    most = max((config.numbers(clip)[-1] + 1 for clip in clips), default=1)
     offsets = np.full((len(clips), most), -1, np.int64)
     floors = np.zeros((len(clips), most, config.features.num_mels), np.float16)
     counts = np.zeros(len(clips), np.int64)
@@ -211,7 +212,7 @@ def _build(
                     left_out[index] = result
                     continue
                 counts[index] = len(result[0].log_power)
-                for number, variant in enumerate(result):
+                for number, variant in zip(config.numbers(clips[index]), result, strict=True):
                     file.write(variant.log_power.tobytes())
                     offsets[index, number] = written
                     floors[index, number] = variant.floor

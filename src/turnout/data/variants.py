@@ -4,6 +4,7 @@ Natural logarithms in float16: half the size, and finer than any augmentation.
 """
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,8 +14,11 @@ from turnout.audio.features import SAMPLE_RATE, WINDOW_SAMPLES, mel_power
 from turnout.audio.telephone import random_channel
 from turnout.config import FeatureConfig
 from turnout.corpora.clips import Clip
+from turnout.data.channel import Channel, Draws
 from turnout.data.joining import background_power, word_span
 from turnout.guidance import Bandwidth
+
+Floats = NDArray[np.float32]
 
 LOWEST_LOG = -30.0
 """Natural logarithm that stands for no power at all (float16 has no room for less)."""
@@ -34,10 +38,17 @@ class VariantConfig:
     window_seconds: float | None = None
     """Up to which length silence follows the clip, where the model's features are padded."""
 
-    def count(self, clip: Clip) -> int:
-        """How many there are of a clip."""
-        wanted = self.narrowband or clip.bandwidth is Bandwidth.NARROWBAND
-        return 1 + (self.telephone_variants if wanted else 0)
+    channel: Channel | None = None
+    """What the telephone variants go through, and wideband variants too; None is a channel of
+    G.711 or no codec, and as recorded."""
+
+    def numbers(self, clip: Clip) -> list[int]:
+        """Of a clip's variants: as it is, by telephone, in wideband through the channel."""
+        first = 1 + self.telephone_variants
+        narrow = clip.bandwidth is Bandwidth.NARROWBAND
+        telephone = range(1, first) if self.narrowband or narrow else ()
+        wide = self.channel.config.wideband_variants if self.channel and not narrow else 0
+        return [0, *telephone, *range(first, first + wide)]
 
 
 @dataclass(frozen=True)
@@ -50,16 +61,42 @@ class Variant:
     """[mels]: the same of the quietest frames of the whole clip, silence around a word included."""
 
 
-def variants_of(clip: Clip, samples: NDArray[np.float32], config: VariantConfig) -> list[Variant]:
-    """All variants of one clip, each with the same number of frames.
+def variants_of(clip: Clip, samples: Floats, config: VariantConfig) -> list[Variant]:
+    """The clip's variants in the order of their numbers, each with the same number of frames.
 
     A speaker's clips share their telephone channels, variant by variant: words that are joined
-    came over one line.
+    came over one line, and out of one room.
     """
     first, last = word_span(samples) if config.trim else (0, len(samples))
-    line, noise = _generator(clip.speaker), _generator(clip.id)
-    calls = (random_channel(line).apply(samples, noise) for _ in range(config.count(clip) - 1))
-    return [_variant(version, first, last, config) for version in (samples, *calls)]
+    versions = (
+        _calls(clip, samples, config)
+        if config.channel is None
+        else (
+            _version(config.channel, clip, samples, number, config)
+            for number in config.numbers(clip)[1:]
+        )
+    )
+    return [_variant(version, first, last, config) for version in (samples, *versions)]
+
+
+def _calls(clip: Clip, samples: Floats, config: VariantConfig) -> Iterator[Floats]:
+    """One generator for all: the shipped model was trained on these."""
+    line, noise = _generator(clip.voice), _generator(clip.id)
+    for _ in config.numbers(clip)[1:]:
+        yield random_channel(line).apply(samples, noise)
+
+
+def _version(
+    channel: Channel, clip: Clip, samples: Floats, number: int, config: VariantConfig
+) -> Floats:
+    # Whole utterances are recorded wherever they are; words that are joined, in one place.
+    place = clip.voice if config.trim else clip.id
+    draws = Draws(
+        line=_generator(f"line/{clip.voice}/{number}"),
+        place=_generator(f"place/{place}/{number}"),
+        moment=_generator(f"moment/{clip.id}/{number}"),
+    )
+    return channel.version(samples, draws, telephone=number <= config.telephone_variants)
 
 
 def _generator(name: str) -> np.random.Generator:
@@ -68,7 +105,7 @@ def _generator(name: str) -> np.random.Generator:
     return np.random.default_rng(int.from_bytes(digest[:8], "big"))
 
 
-def _variant(samples: NDArray[np.float32], first: int, last: int, config: VariantConfig) -> Variant:
+def _variant(samples: Floats, first: int, last: int, config: VariantConfig) -> Variant:
     floor = background_power(mel_power(samples, config.features))
     kept = samples[first:last]
     if config.window_seconds is not None:
@@ -79,6 +116,6 @@ def _variant(samples: NDArray[np.float32], first: int, last: int, config: Varian
     return Variant(_log16(mel_power(kept, config.features)), _log16(floor))
 
 
-def _log16(power: NDArray[np.float32]) -> NDArray[np.float16]:
+def _log16(power: Floats) -> NDArray[np.float16]:
     lowest = np.float32(np.exp(LOWEST_LOG))
     return np.log(np.maximum(power, lowest)).astype(np.float16)

@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from turnout.audio.features import SAMPLE_RATE, model_features, num_frames
-from turnout.audio.telephone import random_channel
 from turnout.config import DataConfig, ModelConfig
 from turnout.corpora.clips import (
     MOST_MISSING_SECONDS,
@@ -23,6 +22,7 @@ from turnout.corpora.clips import (
     check_languages,
     development_clips,
 )
+from turnout.data.channel import telephone_of
 from turnout.data.common_clips import Gather
 from turnout.data.joining import (
     draw_joining,
@@ -66,13 +66,14 @@ def dev_utterances(
     `clips` are those of each file of cuts, by its path.
     """
     found: list[DevUtterance] = []
+    by_telephone = telephone_of(data.augment.channel)
     for number, corpus in enumerate(data.dev):
         spoken = _spoken(clips[corpus.cuts], data, number, model)
         for index, (clip, samples) in enumerate(spoken):
             found += _passes(clip, samples, model)
             if clip.bandwidth is Bandwidth.WIDEBAND:
                 rng = generator(Stream.DEV, DEV_SEED, number, index, 1)
-                changed = random_channel(rng).apply(samples, rng)
+                changed = by_telephone(samples, rng)
                 found += _passes(replace(clip, bandwidth=Bandwidth.NARROWBAND), changed, model)
     return found
 
