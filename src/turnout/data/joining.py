@@ -49,12 +49,20 @@ Speaker = tuple[tuple[int, ...], ...]
 
 
 def speakers_of(clips: Sequence[Clip]) -> list[Speaker]:
-    """The clips that may be joined with each other: one speaker, language, bandwidth and split."""
+    """The clips that may be joined with each other: one speaker (where none is stated, one
+    recording), language, bandwidth and split."""
     groups: dict[tuple[str, ...], dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
     for index, clip in enumerate(clips):
         key = (clip.split or "", clip.voice, clip.language, clip.bandwidth)
         groups[key][clip.text].append(index)
     return [tuple(map(tuple, words.values())) for words in groups.values()]
+
+
+def most_joined(speaker: Speaker, clips: Sequence[Clip], most: int) -> int:
+    """Most words of an utterance: where nobody is named, a recording's own, each once. One word
+    over and over is no sentence, and most recordings of words hold one."""
+    known = clips[speaker[0][0]].speaker is not None
+    return most if known else min(most, sum(map(len, speaker)))
 
 
 def draw_joining(

@@ -3,6 +3,7 @@
 What a batch holds never depends on the process that makes it, nor on what was made before it.
 """
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from functools import partial
@@ -16,6 +17,7 @@ from turnout.data.batch import Batch, Collator, Example, text_guidance
 from turnout.data.channel import open_channel
 from turnout.data.common_clips import Gather, alone, with_common_clips
 from turnout.data.epoch import EpochPlan, epoch_sizes, pack, rank_share, words_at
+from turnout.data.fitting import Fitting
 from turnout.data.joining import joined_text, joined_translations
 from turnout.data.plan import FRAMES_PER_SECOND, CorpusPlanner, PlannedUtterance, Stream, generator
 from turnout.data.store import FeatureStore, open_store
@@ -24,6 +26,8 @@ from turnout.data.workers import Workers, new_processes
 from turnout.errors import TrainingError
 from turnout.guidance import Bandwidth, Guidance
 from turnout.text.tokenizer import Tokenizer
+
+logger = logging.getLogger(__name__)
 
 Asked = tuple[int, Sequence[PlannedUtterance]]
 """An epoch, and what one of its batches shall hold."""
@@ -62,8 +66,14 @@ class Loader:
             CorpusPlanner(number, store.clips, store.counts, self.config, self.model)
             for number, store in enumerate(self._stores)
         ]
-        if not any(p.corpus.weight > 0 and len(p.usable) for p in self._planners):
-            raise TrainingError("data.train holds nothing to learn from: name at least one corpus")
+        if not any(p.corpus.weight > 0 and p.clips for p in self._planners):
+            left_out = self.left_out
+            raise TrainingError(
+                f"data.train holds nothing to learn from: {len(left_out)} clips are left out, such "
+                f"as {left_out[0]}"
+                if left_out
+                else "data.train holds nothing to learn from: name at least one corpus"
+            )
         self._examples = ExampleMaker(self.config, self.model, self.seed, self._stores)
         self._collator = Collator(self.model, self.tokenizer)
         self._planned: tuple[tuple[int, int], EpochPlan] | None = None
@@ -85,7 +95,7 @@ class Loader:
 
     @property
     def left_out(self) -> tuple[str, ...]:
-        """One line for each clip that could not be read."""
+        """One line for each clip that could not be read, or that the model cannot learn from."""
         return tuple(line for store in self._stores for line in store.left_out)
 
     def plan(self, epoch: int, progress: float = 1.0) -> EpochPlan:
@@ -128,7 +138,10 @@ class Loader:
         store = open_store(
             clips, settings, cache, workers=self.config.workers, context=self._context
         )
-        return with_common_clips(store, self.gather)
+        common = with_common_clips(store, self.gather)
+        if corpus.join:
+            tell_of_strangers(common.clips, corpus.cuts)
+        return Fitting(self.model, self.tokenizer, corpus.join).of(common)
 
     def _plan(self, epoch: int, most_words: int) -> EpochPlan:
         sizes = epoch_sizes(self._planners, self.config.epoch_hours, most_words)
@@ -207,6 +220,17 @@ class ExampleMaker:
             drawn = list(texts.items())[min(planned.target, len(targets))]
             texts = dict([drawn])
         return dict.fromkeys(texts, "") if planned.empty else texts
+
+
+def tell_of_strangers(clips: Sequence[Clip], cuts: str) -> None:
+    """Warn of words that are to be joined though nobody says whose they are."""
+    unknown = [clip for clip in clips if clip.speaker is None]
+    if unknown:
+        logger.warning(
+            "%s: no speaker is stated of %d of %d words: these are joined with words of the same "
+            "recording alone (%d recordings), each once at most",
+            cuts, len(unknown), len(clips), len({clip.voice for clip in unknown}),
+        )  # fmt: skip
 
 
 def _batch(asked: Asked, examples: ExampleMaker, collator: Collator) -> Batch:

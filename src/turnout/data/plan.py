@@ -4,6 +4,7 @@ Made from the clips and their lengths alone and from (seed, epoch): every rank c
 and resuming is an index into it.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum
@@ -22,6 +23,7 @@ from turnout.data.joining import (
     draw_joining,
     joined_text,
     joining_of,
+    most_joined,
     speakers_of,
 )
 from turnout.errors import TrainingError
@@ -103,7 +105,7 @@ def generator(stream: Stream, seed: int, *place: int) -> np.random.Generator:
 
 @dataclass(frozen=True, eq=False)
 class CorpusPlanner:
-    """Draws the utterances of `config.train[number]`."""
+    """Draws the utterances of `config.train[number]`, of which all clips fit into the window."""
 
     number: int
     clips: Sequence[Clip]
@@ -127,27 +129,28 @@ class CorpusPlanner:
         """Who speaks the words that are joined."""
         return speakers_of(self.clips)
 
-    @cached_property
-    def usable(self) -> NDArray[np.int64]:
-        """Clips that fit into the window; of words that are joined, all are drawn from."""
-        return np.flatnonzero(self.counts <= self.longest_frames)
-
     def natural_size(self, most_words: int) -> float:
         """Utterances of one pass through the clips, weight considered."""
         if not self.corpus.join:
-            return len(self.usable) * self.corpus.weight
-        least = min(self.config.join.min_words, most_words)
-        return len(self.usable) * self.corpus.weight * 2 / (least + most_words)
+            return len(self.clips) * self.corpus.weight
+        clips: Counter[int] = Counter()
+        for speaker in self.speakers:
+            clips[most_joined(speaker, self.clips, most_words)] += sum(map(len, speaker))
+        return sum(
+            count * self.corpus.weight * 2 / (min(self.config.join.min_words, most) + most)
+            for most, count in clips.items()
+        )
 
     def mean_frames(self, most_words: int) -> float:
         """Frames of a mean utterance, about."""
-        if len(self.usable) == 0:
+        utterances = self.natural_size(most_words)
+        if utterances == 0:
             return 1.0
-        clip = float(self.counts[self.usable].mean())
+        clip = float(self.counts.mean())
         if not self.corpus.join:
             return clip
         join = self.config.join
-        words = (min(join.min_words, most_words) + most_words) / 2
+        words = len(self.clips) * self.corpus.weight / utterances
         # Two edges, each of half the longest on average.
         pauses = (join.min_pause + join.max_pause) / 2 * (words - 1) + LONGEST_EDGE
         return clip * words + pauses * FRAMES_PER_SECOND
@@ -156,7 +159,7 @@ class CorpusPlanner:
         self, seed: int, epoch: int, count: int, most_words: int
     ) -> list[PlannedUtterance]:
         """The utterances of one epoch."""
-        if count == 0 or len(self.usable) == 0:
+        if count == 0 or not self.clips:
             return []
         rng = generator(Stream.ORDER, seed, epoch, self.number)
         if self.corpus.join:
@@ -165,8 +168,8 @@ class CorpusPlanner:
             picks = rng.choice(len(self.speakers), count, p=sizes / sizes.sum())
         else:
             # Each clip comes once before any comes twice.
-            passes = -(-count // len(self.usable))
-            picks = np.concatenate([rng.permutation(self.usable) for _ in range(passes)])[:count]
+            passes, clips = -(-count // len(self.clips)), np.arange(len(self.clips))
+            picks = np.concatenate([rng.permutation(clips) for _ in range(passes)])[:count]
         # A generator for each: an utterance is the same however many there are before it.
         return [
             self._utterance(index, int(pick), most_words, generator(
@@ -203,12 +206,11 @@ class CorpusPlanner:
 
     def _drawn(self, speaker: int, most_words: int, rng: np.random.Generator) -> Joining:
         """Words of one speaker whose text is not among the excluded ones."""
-        config = self.config.join
+        config, words = self.config.join, self.speakers[speaker]
+        most_words = most_joined(words, self.clips, most_words)
         clips: list[Clip] = []
         for _ in range(MOST_DRAWS):
-            joining = self._fitting(
-                draw_joining(self.speakers[speaker], config, rng, most=most_words)
-            )
+            joining = self._fitting(draw_joining(words, config, rng, most=most_words))
             clips = [self.clips[clip] for clip in joining.clips]
             text = joined_text([clip.text for clip in clips], clips[0].language)
             # After it was cut to the window: what is left must not be excluded either.

@@ -29,6 +29,7 @@ from turnout.data.joining import (
     join_waveforms,
     joined_text,
     joined_translations,
+    most_joined,
     speakers_of,
 )
 from turnout.data.plan import Stream, generator
@@ -161,7 +162,9 @@ def _joined(clips: Sequence[Clip], data: DataConfig, number: int) -> list[Planne
     # As many again, in place of those that cannot be read or are too long.
     for index in range(2 * data.dev_utterances):
         rng = generator(Stream.DEV, DEV_SEED, number, index)
-        joining = draw_joining(speakers[index % len(speakers)], data.join, rng, fewest=fewest)
+        speaker = speakers[index % len(speakers)]
+        most = most_joined(speaker, clips, data.join.max_words)
+        joining = draw_joining(speaker, data.join, rng, fewest=fewest, most=most)
         words = [clips[clip] for clip in joining.clips]
         clip = replace(
             words[0],

@@ -181,3 +181,12 @@ def test_unknown_languages_are_named(tmp_path: Path) -> None:
         ConfigError, match="spoken in es, and model.vocabulary.languages has ar, en"
     ):
         check_languages(clips, "cuts", ("ar", "en"))
+
+
+def test_nobody_is_nobody(tmp_path: Path) -> None:
+    cuts = [cut_of(tmp_path / f"{n}.wav", "uno", speaker, 16_000)
+            for n, speaker in enumerate(("anna", "", "  ", None))]  # fmt: skip
+    CutSet.from_cuts(cuts).to_file(tmp_path / "cuts.jsonl.gz")
+    clips = read_clips(tmp_path / "cuts.jsonl.gz")
+    assert [clip.speaker for clip in clips] == ["anna", None, None, None]
+    assert len({clip.voice for clip in clips}) == 4

@@ -1,6 +1,6 @@
 import multiprocessing
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from itertools import islice
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -9,15 +9,23 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.unit.data.words import TEXTS, data_of, small_model, small_tokenizer, write_words
-from turnout.config import AugmentConfig, CorpusConfig, ModelConfig, VocabularyConfig
+from tests.unit.data.words import TEXTS, data_of, small_model, small_tokenizer, word, write_words
+from turnout.config import (
+    AugmentConfig,
+    CorpusConfig,
+    FeatureConfig,
+    ModelConfig,
+    VocabularyConfig,
+)
 from turnout.corpora.clips import read_clips, read_corpora
 from turnout.data.batch import Batch
 from turnout.data.loader import Loader
+from turnout.data.variants import VariantConfig, _calls
 from turnout.errors import ConfigError, TrainingError
 from turnout.guidance import Task
 
 TOKENIZER = small_tokenizer()
+SETTINGS = VariantConfig(features=FeatureConfig(), telephone_variants=1, narrowband=True, trim=True)
 
 
 @pytest.fixture(scope="module")
@@ -200,3 +208,24 @@ def test_the_fingerprint_follows_the_texts(cuts: str, tmp_path: Path) -> None:
     other = write_words(tmp_path, takes=2)
     assert loader(cuts).fingerprint == loader(cuts, seed=9).fingerprint
     assert loader(cuts).fingerprint != loader(other).fingerprint
+
+
+def test_strangers_are_told_of_and_have_lines_of_their_own(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    cuts = write_words(tmp_path / "audio", takes=1, rate=8000)
+    data = data_of(cuts)
+    clips = [replace(clip, speaker=None) for clip in read_clips(cuts)]
+    Loader(
+        data, small_model(), TOKENIZER, {cuts: clips}, seed=0, rank=0, world_size=1,
+        cache_dir=tmp_path,
+    )  # fmt: skip
+    assert "no speaker is stated of 8 of 8 words" in caplog.text
+    assert "(8 recordings)" in caplog.text
+    lines = [
+        next(_calls(replace(clips[0], path=f"{n}.wav"), word("uno", 120.0), SETTINGS)).tobytes()
+        for n in [*range(20), 0]
+    ]
+    assert len(set(lines)) > 5
+    # Segments of one recording came over one line.
+    assert lines[0] == lines[-1]

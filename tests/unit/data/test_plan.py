@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -77,12 +78,42 @@ def test_nothing_outgrows_the_window(cuts: str) -> None:
     assert len({len(utterance.joining.clips) for utterance in utterances}) > 1
 
 
-def test_clips_longer_than_the_window_are_left_out(cuts: str) -> None:
+def test_a_clip_as_long_as_the_window_is_never_longer(cuts: str) -> None:
     whole = (CorpusConfig(cuts=cuts),)
-    assert len(planner(cuts, train=whole, longest=100).usable) == 24
-    assert len(planner(cuts, train=whole, longest=99).usable) == 0
     utterances = planner(cuts, train=whole, longest=101).utterances(0, 0, 24, 6)
     assert max(utterance.shape.num_frames for utterance in utterances) <= 101
+
+
+def nobody(cuts: str, **changes: object) -> CorpusPlanner:
+    """The same corpus, its speakers unknown."""
+    made = planner(cuts, **changes)
+    return replace(made, clips=[replace(clip, speaker=None) for clip in made.clips])
+
+
+def test_strangers_are_not_joined(cuts: str) -> None:
+    made = nobody(cuts)
+    for utterance in made.utterances(0, 0, 100, 6):
+        assert len(utterance.joining.clips) == 1
+    # Each clip about once an epoch, as of known speakers.
+    assert made.natural_size(6) == 24
+    assert planner(cuts).natural_size(6) == 24 * 2 / 7
+    assert made.mean_frames(6) < planner(cuts).mean_frames(6)
+
+
+def test_a_recording_of_a_stranger_is_joined_with_itself(cuts: str) -> None:
+    made = nobody(cuts)
+    paths = [clip.path for clip in made.clips]
+    shared = [
+        replace(clip, path=paths[0 if n < 3 else n], channel=int(n == 2))
+        for n, clip in enumerate(made.clips)
+    ]
+    utterances = replace(made, clips=shared).utterances(0, 0, 400, 6)
+    joined = {
+        utterance.joining.clips for utterance in utterances if len(utterance.joining.clips) > 1
+    }
+    # Two segments of one channel; the third is another channel, and so another person.
+    assert joined == {(0, 0), (0, 1), (1, 0), (1, 1)}
+    assert (2,) in {utterance.joining.clips for utterance in utterances}
 
 
 def test_an_epoch_of_whole_utterances_holds_each_once(cuts: str) -> None:

@@ -1,0 +1,72 @@
+"""Which clips a model can learn from, and why the others cannot be: none is left out silently."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+from turnout.config import ModelConfig
+from turnout.corpora.clips import Clip
+from turnout.data.joining import LONGEST_EDGE
+from turnout.data.plan import FRAMES_PER_SECOND
+from turnout.data.store import FeatureStore
+from turnout.decoding.requests import CHARACTERS_PER_SECOND, most_characters
+from turnout.text.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True)
+class Fitting:
+    """What a model takes of a corpus."""
+
+    model: ModelConfig
+    tokenizer: Tokenizer
+    join: bool
+    """Whether the clips are words that get silence around them."""
+
+    def of(self, store: FeatureStore) -> FeatureStore:
+        """The store without the clips that do not fit, each with its reason in `left_out`."""
+        reasons = dict(self._reasons(store))
+        if not reasons:
+            return store
+        kept = store.subset([clip for clip in range(len(store.clips)) if clip not in reasons])
+        return replace(kept, left_out=(*store.left_out, *reasons.values()))
+
+    def _reasons(self, store: FeatureStore) -> Iterator[tuple[int, str]]:
+        for number, frames in enumerate(store.counts.tolist()):
+            clip = store.clips[number]
+            reason = self._too_long(frames) or self._too_much(clip, frames)
+            if reason is not None:
+                yield number, f"{clip.id}: {reason}"
+
+    def _too_long(self, frames: int) -> str | None:
+        window = self.model.window_seconds
+        if frames <= round(window * FRAMES_PER_SECOND):
+            return None
+        return (
+            f"is {frames / FRAMES_PER_SECOND:.1f} s long, and the model's window {window:g} s: cut "
+            "it into shorter segments, or raise model.window_seconds"
+        )
+
+    def _too_much(self, clip: Clip, frames: int) -> str | None:
+        """Of text for the audio: CTC cannot align it, and the loss would be infinite."""
+        if len(clip.text) > most_characters(clip.duration):
+            return (
+                f"has {len(clip.text)} characters in {clip.duration:.2f} s, and nobody says more "
+                f"than {CHARACTERS_PER_SECOND} a second: is it the text of another recording?"
+            )
+        needed, there = frames_needed(self.tokenizer.encode(clip.text)), self._heard(frames)
+        if not self.model.ctc or needed <= there:
+            return None
+        return (
+            f"its text needs {needed} frames of the encoder, and {clip.duration:.2f} s of audio "
+            f"have {there}: is it the text of another recording?"
+        )
+
+    def _heard(self, frames: int) -> int:
+        """Frames that CTC has for a clip, at most, at the tempo of its recording."""
+        silence = round(2 * LONGEST_EDGE * FRAMES_PER_SECOND) if self.join else 0
+        return -(-(frames + silence) // self.model.encoder.subsampling_factor)
+
+
+def frames_needed(tokens: list[int]) -> int:
+    """One a token, and a blank between equal neighbours."""
+    return len(tokens) + sum(a == b for a, b in pairwise(tokens))
