@@ -12,6 +12,7 @@ from typing import TypeVar
 from turnout.audio.waveform import LastRecording
 from turnout.config.preparation import PrepareConfig, shares_of
 from turnout.corpora.entry import Entry, EntryStream, MeasuredEntry
+from turnout.corpora.limits import remarks_on
 from turnout.corpora.manifest import each
 from turnout.corpora.measure import measure, settle_bandwidths
 from turnout.corpora.readers.kinds import reader_of
@@ -43,6 +44,7 @@ def prepare(source: Path, output: Path, config: PrepareConfig | None = None) -> 
             what = f"usable utterance; the first of {len(bad)}: {bad[0]}" if bad else "utterance"
             raise ManifestError(str(source), None, None, f"holds no {what}")
         measured = list(settle_bandwidths(measured))
+        ledger.remarks.extend(remarks_on(measured))
         if shares := shares_of(config.split):
             measured = ledger.good(with_speakers(measured))
             measured = ledger.good(split_by_speaker(measured, shares, config.seed))

@@ -118,7 +118,7 @@ def _spoken(
     corpus = data.dev[number]
     clips = development_clips(clips)
     check_languages(clips, corpus.cuts, model.vocabulary.languages)
-    planned = _joined(clips, data, number) if corpus.join else _whole(clips, number, model)
+    planned = _joined(clips, data, number) if corpus.join else _whole(clips, data, number, model)
     first = planned[: data.dev_utterances]
     reader = _Reader(clips, [index for _, indices, _ in first for index in indices])
     count = 0
@@ -145,12 +145,21 @@ Planned = tuple[Clip, Sequence[int], Callable[[list[Floats]], Floats]]
 """A dev utterance to be, which clips it is made of, and how their samples become its own."""
 
 
-def _whole(clips: Sequence[Clip], number: int, model: ModelConfig) -> list[Planned]:
+def _whole(
+    clips: Sequence[Clip], data: DataConfig, number: int, model: ModelConfig
+) -> list[Planned]:
     """The clips as they are, in a fixed random order, without those that are too long."""
     order = generator(Stream.DEV, DEV_SEED, number).permutation(len(clips)).tolist()
     # A recording may lack that much of a clip's end: the clip might fit after all.
     longest = model.window_seconds + MOST_MISSING_SECONDS
     fitting = [index for index in order if clips[index].duration <= longest]
+    if too_long := [clip.id for clip in clips if clip.duration > longest]:
+        logger.warning(
+            "%d of %d dev utterances of %s are longer than the model's window of %g s and are left "
+            "out: %s%s",
+            len(too_long), len(clips), data.dev[number].cuts, model.window_seconds,
+            ", ".join(too_long[:5]), ", ..." if len(too_long) > 5 else "",
+        )  # fmt: skip
     return [(clips[index], [index], lambda parts: parts[0]) for index in fitting]
 
 

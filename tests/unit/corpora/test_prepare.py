@@ -245,3 +245,31 @@ def test_the_summary_reads_well(tmp_path: Path) -> None:
         console.print(summary)
     printed = " ".join(captured.get().split())
     assert "cuts 2 (1 empty) 0.00 1 en 1, fr 1 wideband transcribe, translate en>de 1" in printed
+
+
+def test_what_training_would_leave_out_is_told(tmp_path: Path) -> None:
+    noise(tmp_path / "long.wav", seconds=30.5)
+    noise(tmp_path / "whole.wav", seconds=30.0)
+    noise(tmp_path / "short.wav", seconds=0.5)
+    manifest = write_lines(
+        tmp_path / "manifest.jsonl",
+        line("long.wav"),
+        line("whole.wav"),
+        line("short.wav", text="a" * 26),
+        line("long.wav", offset=2.0, duration=2.0, text="a" * 50),
+        line("long.wav", offset=4.0, duration=2.0, text="a" * 51),
+    )
+    summary = prepare(manifest, tmp_path / "out")
+    assert summary.splits["cuts"].utterances == 5
+    window, hasty = summary.notes
+    assert window.startswith("1 utterance (long) is longer than 30 s, the window of a model")
+    assert hasty.startswith("2 utterances (short, long-00004000) are too short for the text")
+
+
+def test_a_remark_names_a_few(tmp_path: Path) -> None:
+    noise(tmp_path / "a.wav", seconds=4.0)
+    rows = [line("a.wav", offset=n / 2, duration=0.5, text="a" * 40) for n in range(8)]
+    (remark,) = prepare(write_lines(tmp_path / "m.jsonl", *rows), tmp_path / "out").notes
+    assert remark.startswith(
+        "8 utterances (a, a-00000500, a-00001000, a-00001500, a-00002000, ...)"
+    )
