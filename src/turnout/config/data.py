@@ -123,7 +123,7 @@ class AugmentConfig:
     equalizer_db: float = 6.0
     """Largest gain of a random smooth colouring of the spectrum, in decibels."""
     noise: float = 0.6
-    """Share of utterances that get noise."""
+    """Share of utterances that get noise; half of it is recorded where channel.noises has any."""
     noise_snr_db: tuple[float, float] = (8.0, 40.0)
     """Range of its signal-to-noise ratio, in decibels."""
     empty: float = 0.02

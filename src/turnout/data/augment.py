@@ -14,7 +14,15 @@ from numpy.typing import NDArray
 
 from turnout.audio.features import HOP_SAMPLES, SAMPLE_RATE, log_mel_of, mel_power, num_frames
 from turnout.config import AugmentConfig, ModelConfig
-from turnout.data.noise import TELEPHONE_HZ, NoiseBank, draw_sound, envelope, noise_bank
+from turnout.data.channel import Sound
+from turnout.data.noise import (
+    TELEPHONE_HZ,
+    NoiseBank,
+    draw_sound,
+    envelope,
+    noise_bank,
+    recorded,
+)
 from turnout.data.plan import WORD_WARP_JITTER, PlannedUtterance
 from turnout.data.variants import Variant
 
@@ -30,6 +38,8 @@ cut abruptly, or a poor resampler, left."""
 WARP_CUTOFF_HZ = 6800.0
 """Up to here frequencies are scaled; from here on they run straight to the highest band."""
 EQUALIZER_POINTS = 6
+RECORDED = 0.5
+"""Share of noises that are recorded ones where a recipe has them, of empty utterances too."""
 SPARE_FRAMES = 3
 """A window reaches beyond its frame."""
 LONGEST_MASK_SHARE = 0.1
@@ -42,6 +52,8 @@ class Augmenter:
 
     config: AugmentConfig
     model: ModelConfig
+    noises: tuple[Sound, ...] = ()
+    """Recorded; where there are any, they are RECORDED of the noise."""
 
     @cached_property
     def bank(self) -> NoiseBank:
@@ -123,7 +135,10 @@ class Augmenter:
         return (gains * (rng.random() * NATS_PER_DB)).astype(np.float32)
 
     def _noise(self, frames: int, babble: Floats, narrow: bool, rng: np.random.Generator) -> Floats:
-        noise = self.bank.draw(frames, babble, rng)
+        if self.noises and rng.random() < RECORDED:
+            noise = recorded(self.noises, frames, self.model.features, rng)
+        else:
+            noise = self.bank.draw(frames, babble, rng)
         return noise * self.inside_telephone if narrow else noise
 
     def _finished(self, power: Floats, rng: np.random.Generator) -> Floats:

@@ -2,7 +2,8 @@
 
 What is a speaker's: codec, filter, line noise, level. What is the place's: room, noise and its
 ratio, an overdriven microphone. What is the moment's: where the noise begins, which packets are
-lost. Everything needs the waveform, so that versions of clips are made once and drawn from.
+lost. All this needs the waveform, so that versions of clips are made once and drawn from in each
+epoch; the noises are also added in each epoch anew (`augment`).
 """
 
 from collections.abc import Callable, Iterator
@@ -103,9 +104,9 @@ class Channel:
         snr_db, cut = place.uniform(*config.noise_snr_db), place.uniform(*config.clipped)
         start = draws.moment.random()
         if self.rooms and shares[0] < config.room:
-            samples = in_room(samples, _samples(self.rooms[int(which[0] * len(self.rooms))].path))
+            samples = in_room(samples, samples_of(self.rooms[int(which[0] * len(self.rooms))]))
         if self.noises and shares[1] < config.noise:
-            noise = _samples(self.noises[int(which[1] * len(self.noises))].path)
+            noise = samples_of(self.noises[int(which[1] * len(self.noises))])
             samples = with_noise(samples, noise, snr_db, int(start * len(noise)))
         return clipped(samples, cut) if shares[2] < config.clipping else samples
 
@@ -121,8 +122,8 @@ def open_channel(config: ChannelConfig) -> Channel:
             check_codec(codec)
     return Channel(
         config=config,
-        noises=_sounds("noises", config.noises) if config.noise else (),
-        rooms=_sounds("rooms", config.rooms) if config.room else (),
+        noises=_sounds("noises", config.noises),
+        rooms=_sounds("rooms", config.rooms),
     )
 
 
@@ -198,9 +199,9 @@ def _try(name: str, file: Path) -> None:
 
 
 @lru_cache(maxsize=32)
-def _samples(path: str) -> Floats:
-    """A recording's first channel at 16 kHz: the mean of several would blur a room."""
+def samples_of(sound: Sound) -> Floats:
+    """Its first channel at 16 kHz: the mean of several would blur a room."""
     try:
-        return LastRecording().read(path, 0).samples
+        return LastRecording().read(sound.path, 0).samples
     except AudioError as error:  # it could be read when the run began
         raise ConfigError(f"augment.channel: {error}") from error

@@ -74,7 +74,9 @@ class Loader:
                 if left_out
                 else "data.train holds nothing to learn from: name at least one corpus"
             )
-        self._examples = ExampleMaker(self.config, self.model, self.seed, self._stores)
+        noises = self._channel.noises if self._channel else ()
+        augmenter = Augmenter(self.config.augment, self.model, noises)
+        self._examples = ExampleMaker(self.config.tasks, augmenter, self.seed, self._stores)
         self._collator = Collator(self.model, self.tokenizer)
         self._planned: tuple[tuple[int, int], EpochPlan] | None = None
         make = partial(_batch, examples=self._examples, collator=self._collator)
@@ -173,13 +175,12 @@ class ExampleMaker:
     """A planned utterance -> Example: its stored words augmented, its texts written down."""
 
     def __init__(
-        self, config: DataConfig, model: ModelConfig, seed: int, stores: Sequence[FeatureStore]
+        self, tasks: str, augmenter: Augmenter, seed: int, stores: Sequence[FeatureStore]
     ) -> None:
         self._stores = stores
-        self._tasks = config.tasks
-        self._model = model
+        self._tasks = tasks
         self._seed = seed
-        self._augmenter = Augmenter(config.augment, model)
+        self._augmenter = augmenter
 
     def example(self, planned: PlannedUtterance, epoch: int) -> Example:
         """The utterance as it was planned: a function of the plan, the seed and the epoch."""
@@ -213,7 +214,7 @@ class ExampleMaker:
         """The text of each decoder row, the transcript first; all empty where nothing is said."""
         language = clips[0].language
         spoken = joined_translations(clips)
-        targets = [t for t in self._model.vocabulary.targets_of(language) if t in spoken]
+        targets = [t for t in self._augmenter.model.vocabulary.targets_of(language) if t in spoken]
         texts = {text_guidance(bandwidth, language, None): transcript}
         texts |= {text_guidance(bandwidth, language, t): spoken[t] for t in targets}
         if self._tasks == "draw":

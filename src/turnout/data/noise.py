@@ -6,7 +6,7 @@ the bank costs less than drawing them. Sounds are for utterances without words: 
 met clicks, beeps and the mains takes them for speech.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from turnout.audio.features import HOP_SAMPLES, SAMPLE_RATE, filterbank, mel_power
 from turnout.config import FeatureConfig
+from turnout.data.channel import Sound, samples_of
 
 Floats = NDArray[np.float32]
 Wave = NDArray[np.float64]
@@ -92,6 +93,23 @@ def noise_bank(config: FeatureConfig) -> NoiseBank:
         hum=np.stack([spectrum / spectrum.mean() for spectrum in hum]),
         band_hz=((hz @ weights) / np.maximum(weights.sum(axis=0), 1e-20)).astype(np.float32),
     )
+
+
+@lru_cache(maxsize=32)
+def recorded_power(sound: Sound, config: FeatureConfig) -> Floats:
+    """Mel power of a recorded noise, [frames, mels], its mean over both 1."""
+    power = mel_power(samples_of(sound), config)
+    return power / np.float32(max(float(power.mean()), 1e-20))
+
+
+def recorded(
+    noises: Sequence[Sound], frames: int, config: FeatureConfig, rng: np.random.Generator
+) -> Floats:
+    """One of the noises from a random place on, again from its beginning where it ends: [frames,
+    mels]."""
+    power = recorded_power(noises[int(rng.integers(len(noises)))], config)
+    first = int(rng.integers(len(power)))
+    return power[np.arange(first, first + frames) % len(power)]
 
 
 def envelope(frames: int, step: int, range_db: float, rng: np.random.Generator) -> Floats:

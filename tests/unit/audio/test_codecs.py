@@ -1,5 +1,6 @@
 """The codecs: in step with what went in, intelligible after, and clear where one cannot be had."""
 
+import subprocess
 import sys
 
 import numpy as np
@@ -98,6 +99,16 @@ def test_what_a_codec_cannot_have_is_one_line() -> None:
         recode(voice(), "gsm", 9000)
     with pytest.raises(ConfigError, match="at 8000 Hz"):
         recode(voice(), "mulaw", 64_000, rate=16_000)
+
+
+def test_pyav_is_imported_where_it_is_needed() -> None:
+    code = (
+        "import sys, numpy, turnout.audio.codecs as c\n"
+        "for name in ('mulaw', 'alaw', 'gsm'): c.recode(numpy.zeros(400, numpy.float32), name)\n"
+        "print('av' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
 
 
 def test_without_pyav_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,15 +1,18 @@
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 
 from tests.unit.data.words import PLAIN, planned, write_words
 from turnout.audio.features import log_mel
 from turnout.config import AugmentConfig, ModelConfig
 from turnout.corpora.clips import ClipReader, read_clips
 from turnout.data.augment import Augmenter, masked, stretched, warp_matrix
+from turnout.data.channel import Sound
 from turnout.data.joining import Joining, join_waveforms
-from turnout.data.noise import noise_bank
+from turnout.data.noise import noise_bank, recorded
 from turnout.data.plan import draw_shape
 from turnout.data.variants import Variant, VariantConfig, variants_of
 
@@ -147,3 +150,25 @@ def test_masks_hide_at_most_what_is_allowed() -> None:
     short = masked(rng.uniform(0.1, 1.0, (30, 80)).astype(np.float32), config, rng)
     assert (short == short.min()).all(axis=1).sum() <= 6
     assert masked(np.ones((1, 80), np.float32), config, rng).shape == (1, 80)
+
+
+def test_recorded_noise_is_heard_anew_in_each_epoch(tmp_path: Path) -> None:
+    time = np.arange(64_000) / 16_000
+    beep = 0.1 * np.sin(2 * np.pi * 2000 * time) * (time < 2)
+    soundfile.write(tmp_path / "beep.wav", beep, 16_000)
+    noises = (Sound(str(tmp_path / "beep.wav"), 0),)
+    frames = 300
+    heard = [recorded(noises, frames, FEATURES, np.random.default_rng(n)) for n in range(4)]
+    # About a mean of 1 wherever it begins, and none like the other.
+    assert all(0.3 < power.mean() < 2.0 for power in heard)
+    assert len({power.tobytes() for power in heard}) == 4
+    peak = int(heard[0].mean(axis=0).argmax())
+    made = Augmenter(replace(PLAIN, noise=1.0, noise_snr_db=(10.0, 10.0)), MODEL, noises)
+    word = Variant(np.full((frames, 80), 3.0, np.float16), np.full(80, -30.0, np.float16))
+    utterance = planned(counts=[frames], gaps=[0, 0])
+    tonal = 0
+    for epoch in range(40):
+        log_mel = made.speech([word], utterance, np.random.default_rng(epoch))
+        bands = log_mel.mean(axis=0)
+        tonal += bool(bands[peak] > np.median(bands) + 0.05)
+    assert 10 <= tonal <= 30

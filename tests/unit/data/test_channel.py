@@ -78,7 +78,7 @@ def test_the_same_seeds_give_the_same_samples(sounds: Path, telephone: bool) -> 
     )
     made, samples = open_channel(config), word("tres", 120.0)
     versions = [made.version(samples, draws(seed), telephone=telephone) for seed in range(20)]
-    channel_module._samples.cache_clear()
+    channel_module.samples_of.cache_clear()
     for seed, version in enumerate(versions):
         assert version.shape == samples.shape
         assert version.dtype == np.float32

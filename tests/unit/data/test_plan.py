@@ -7,7 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.data.words import PLAIN, data_of, small_model, write_words
-from turnout.config import AugmentConfig, CorpusConfig, FeatureConfig, JoinConfig
+from turnout.config import (
+    AugmentConfig,
+    ChannelConfig,
+    CorpusConfig,
+    FeatureConfig,
+    JoinConfig,
+)
 from turnout.corpora.clips import read_clips
 from turnout.data.epoch import epoch_sizes, pack, rank_share, words_at
 from turnout.data.plan import CorpusPlanner
@@ -62,6 +68,22 @@ def test_narrowband_shares_and_variants(cuts: str) -> None:
     assert 0.4 < np.mean([utterance.narrow for utterance in utterances]) < 0.6
     for utterance in utterances:
         assert utterance.variant in ({1, 2} if utterance.narrow else {0})
+
+
+def test_wideband_draws_from_the_channels_versions(cuts: str) -> None:
+    channel = ChannelConfig(wideband_variants=3)
+    augment = AugmentConfig(narrowband=0.5, channel=channel)
+    made = planner(cuts, augment=augment, train=(CorpusConfig(cuts=cuts),))
+    versions: dict[int, set[int]] = {}
+    for epoch in range(8):
+        for utterance in made.utterances(0, epoch, 24, 6):
+            assert utterance.variant in ({1, 2} if utterance.narrow else {3, 4, 5})
+            versions.setdefault(utterance.joining.clips[0], set()).add(utterance.variant)
+    # Another room, noise and line in other epochs.
+    assert min(map(len, versions.values())) >= 3
+    off = replace(augment, channel=replace(channel, wideband_variants=0))
+    wide = [u for u in planner(cuts, augment=off).utterances(0, 0, 50, 6) if not u.narrow]
+    assert {utterance.variant for utterance in wide} == {0}
 
 
 def test_native_narrowband_draws_from_all_variants(tmp_path: Path) -> None:
