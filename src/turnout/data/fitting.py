@@ -1,16 +1,20 @@
 """Which clips a model can learn from, and why the others cannot be: none is left out silently."""
 
-from collections.abc import Iterator
+import logging
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from turnout.config import ModelConfig
+from turnout.config import ModelConfig, VocabularyConfig
 from turnout.corpora.clips import Clip
 from turnout.data.joining import LONGEST_EDGE
 from turnout.data.plan import FRAMES_PER_SECOND
 from turnout.data.store import FeatureStore
 from turnout.decoding.requests import CHARACTERS_PER_SECOND, most_characters
 from turnout.text.tokenizer import Tokenizer
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -70,3 +74,36 @@ class Fitting:
 def frames_needed(tokens: list[int]) -> int:
     """One a token, and a blank between equal neighbours."""
     return len(tokens) + sum(a == b for a, b in pairwise(tokens))
+
+
+def tell_of_unused(
+    clips: Sequence[Clip], trained: Sequence[Clip], cuts: str, vocabulary: VocabularyConfig
+) -> None:
+    """Warn of clips of other splits in one file, and of translations that the model is not for."""
+    if trained and len(trained) < len(clips):
+        logger.warning(
+            "%s: %d of %d clips are of dev or test splits and are not trained on",
+            cuts, len(clips) - len(trained), len(clips),
+        )  # fmt: skip
+    unused = Counter(
+        f"{clip.language} to {target}"
+        for clip in trained
+        for target in clip.translations
+        if target not in vocabulary.targets_of(clip.language)
+    )
+    for pair, count in sorted(unused.items()):
+        logger.warning(
+            "%s: %d translations from %s are not trained on: model.vocabulary.translations does "
+            "not have that pair", cuts, count, pair,
+        )  # fmt: skip
+
+
+def tell_of_strangers(clips: Sequence[Clip], cuts: str) -> None:
+    """Warn of words that are to be joined though nobody says whose they are."""
+    unknown = [clip for clip in clips if clip.speaker is None]
+    if unknown:
+        logger.warning(
+            "%s: no speaker is stated of %d of %d words: these are joined with words of the same "
+            "recording alone (%d recordings), each once at most",
+            cuts, len(unknown), len(clips), len({clip.voice for clip in unknown}),
+        )  # fmt: skip

@@ -3,7 +3,6 @@
 What a batch holds never depends on the process that makes it, nor on what was made before it.
 """
 
-import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from functools import partial
@@ -17,7 +16,7 @@ from turnout.data.batch import Batch, Collator, Example, text_guidance
 from turnout.data.channel import open_channel
 from turnout.data.common_clips import Gather, alone, with_common_clips
 from turnout.data.epoch import EpochPlan, epoch_sizes, pack, rank_share, words_at
-from turnout.data.fitting import Fitting
+from turnout.data.fitting import Fitting, tell_of_strangers, tell_of_unused
 from turnout.data.joining import joined_text, joined_translations
 from turnout.data.plan import FRAMES_PER_SECOND, CorpusPlanner, PlannedUtterance, Stream, generator
 from turnout.data.store import FeatureStore, open_store
@@ -26,8 +25,6 @@ from turnout.data.workers import Workers, new_processes
 from turnout.errors import TrainingError
 from turnout.guidance import Bandwidth, Guidance
 from turnout.text.tokenizer import Tokenizer
-
-logger = logging.getLogger(__name__)
 
 Asked = tuple[int, Sequence[PlannedUtterance]]
 """An epoch, and what one of its batches shall hold."""
@@ -126,6 +123,7 @@ class Loader:
         """What all ranks can read of a corpus, as mel power."""
         clips = training_clips(self.clips[corpus.cuts])
         check_languages(clips, corpus.cuts, self.model.vocabulary.languages)
+        tell_of_unused(self.clips[corpus.cuts], clips, corpus.cuts, self.model.vocabulary)
         # Joined words are followed by a gap, as a whole clip is by its features' padding.
         padded = self._padded and not corpus.join
         settings = VariantConfig(
@@ -221,17 +219,6 @@ class ExampleMaker:
             drawn = list(texts.items())[min(planned.target, len(targets))]
             texts = dict([drawn])
         return dict.fromkeys(texts, "") if planned.empty else texts
-
-
-def tell_of_strangers(clips: Sequence[Clip], cuts: str) -> None:
-    """Warn of words that are to be joined though nobody says whose they are."""
-    unknown = [clip for clip in clips if clip.speaker is None]
-    if unknown:
-        logger.warning(
-            "%s: no speaker is stated of %d of %d words: these are joined with words of the same "
-            "recording alone (%d recordings), each once at most",
-            cuts, len(unknown), len(clips), len({clip.voice for clip in unknown}),
-        )  # fmt: skip
 
 
 def _batch(asked: Asked, examples: ExampleMaker, collator: Collator) -> Batch:

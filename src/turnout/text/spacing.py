@@ -30,5 +30,6 @@ def spaced(language: str | None) -> bool:
 
 
 def joined_text(texts: Iterable[str], language: str | None) -> str:
-    """The texts as one, with a space between them where the language has spaces."""
-    return (" " if spaced(language) else "").join(texts)
+    """The texts as one, with a space between them where the language has spaces; where one is
+    empty, nothing."""
+    return (" " if spaced(language) else "").join(filter(None, texts))

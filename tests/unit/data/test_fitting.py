@@ -114,3 +114,15 @@ def test_a_run_lists_what_it_leaves_out_and_trains_on_the_rest(
 def test_where_nothing_is_left_the_reason_is_told(clips: list[Clip], tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"8 clips are left out, such as .* is 1.0 s long"):
         loader(clips, tmp_path, small_model(window_seconds=0.5))
+
+
+def test_what_a_file_has_besides_is_told(
+    clips: list[Clip], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    loader(clips, tmp_path, small_model())
+    assert not caplog.text
+    clips[0] = replace(clips[0], split="test")
+    clips[1] = replace(clips[1], translations={"de": "zwei", "en": "two"})
+    loader(clips, tmp_path, small_model())
+    assert "cuts: 1 of 8 clips are of dev or test splits and are not trained on" in caplog.text
+    assert "cuts: 1 translations from es to de are not trained on" in caplog.text

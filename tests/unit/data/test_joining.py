@@ -151,3 +151,7 @@ def test_the_quietest_frames_are_the_background() -> None:
     power = np.full((40, 3), 100.0, np.float32)
     power[:8] = [1.0, 2.0, 3.0]
     np.testing.assert_array_equal(background_power(power), [1.0, 2.0, 3.0])
+
+
+def test_a_clip_without_words_adds_no_space() -> None:
+    assert joined_text(["", "uno", "", "dos", ""], "es") == "uno dos"
