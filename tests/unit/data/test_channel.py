@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import yaml
 
 from tests.unit.data.words import word, write_words
 from turnout.audio import telephone
@@ -21,6 +22,7 @@ from turnout.data.variants import VariantConfig, _generator, variants_of
 from turnout.errors import ConfigError
 from turnout.guidance import Bandwidth
 
+RECIPES = Path(__file__).parents[3] / "recipes"
 QUIET = ChannelConfig(
     codecs=("none",), packet_loss=0.0, room=0.0, noise=0.0, level=0.0, clipping=0.0
 )
@@ -207,6 +209,13 @@ def test_the_old_channel_and_its_stores_stay(tmp_path: Path) -> None:
     rng = np.random.default_rng(4)
     expected = telephone.random_channel(rng).apply(word("dos", 120.0), rng)
     np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("name", ["commands", "commands_sounds", "telephone"])
+def test_the_shipped_recipes_keep_the_old_channel(name: str) -> None:
+    recipe = yaml.safe_load((RECIPES / f"{name}.yaml").read_text("utf-8"))
+    augment = from_plain(AugmentConfig, recipe["data"]["augment"])
+    assert (augment.channel is None) is name.startswith("commands")
 
 
 def test_the_digest_follows_the_channel(sounds: Path, tmp_path: Path) -> None:
