@@ -80,7 +80,7 @@ class Summary:
                 name,
                 f"{split.utterances:,}{empty}",
                 f"{split.seconds / 3600:.2f}",
-                str(split.speakers),
+                str(split.speakers or "not stated"),
                 _counts(split.languages, split.utterances),
                 _counts(split.bandwidths, split.utterances),
                 f"transcribe, translate {pairs}" if pairs else "transcribe",

@@ -273,3 +273,11 @@ def test_a_remark_names_a_few(tmp_path: Path) -> None:
     assert remark.startswith(
         "8 utterances (a, a-00000500, a-00001000, a-00001500, a-00002000, ...)"
     )
+
+
+def test_speakers_that_are_not_stated_are_not_counted_as_none(tmp_path: Path) -> None:
+    noise(tmp_path / "a.wav")
+    manifest = write_lines(tmp_path / "m.jsonl", line("a.wav", speaker=None))
+    console = Console(file=StringIO(), width=120)
+    console.print(prepare(manifest, tmp_path / "out"))
+    assert "not stated" in console.file.getvalue()  # type: ignore[attr-defined]
