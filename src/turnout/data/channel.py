@@ -31,7 +31,7 @@ Generator = np.random.Generator
 
 ENDINGS = (
     ".wav", ".flac", ".ogg", ".opus", ".mp3", ".aif", ".aiff", ".sph", ".au", ".caf", ".w64",
-    ".rf64", ".m4a", ".mp4", ".webm", ".mka",
+    ".rf64", ".m4a", ".mp4", ".webm", ".mka", ".aac", ".amr", ".ts",
 )  # fmt: skip
 """Of the files of a folder without a manifest that are taken for recordings."""
 MANIFEST = "manifest.jsonl"

@@ -15,9 +15,6 @@ from turnout.evaluation.references import Reference
 from turnout.guidance import Bandwidth, Task
 from turnout.text.spacing import spaced
 
-UNKNOWN_SPEAKER = "unknown"
-"""What a clip has where its cut states none."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class ScoredText:
@@ -65,7 +62,7 @@ class ScoredText:
             reference=reference.text,
             hypothesis=hypothesis or "",
             seconds=clip.duration,
-            speaker=None if clip.speaker == UNKNOWN_SPEAKER else clip.speaker,
+            speaker=clip.speaker,
             recording=clip.path,
             found_language=found_language,
             found_bandwidth=found_bandwidth,

@@ -210,7 +210,7 @@ def test_an_interval_of_few_speakers_says_so_beside_it(score):
 
 def test_recordings_stand_in_for_speakers_that_are_not_stated(score):
     names = ("a", "b", "c", "d", "e", "f")
-    clips = [clip(name, speaker="unknown", path=f"{name[0]}.wav") for name in (*names, "a2")]
+    clips = [clip(name, speaker=None, path=f"{name[0]}.wav") for name in (*names, "a2")]
     (first, *_) = score(clips).rows
     assert (first.speakers, first.unstated, first.few_speakers) == (0, 6, False)
     clips[0] = clip("a", speaker="s")
