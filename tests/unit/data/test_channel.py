@@ -187,15 +187,6 @@ def top(store: FeatureStore, number: int) -> float:
     return float(store.variant(0, number).log_power[:, 66:].astype(np.float32).mean())
 
 
-def test_workers_change_nothing(sounds: Path, tmp_path: Path) -> None:
-    settings = ChannelConfig(codecs=("mulaw", "gsm"), noises=str(sounds), rooms=str(sounds))
-    config = replace(PLAIN, channel=open_channel(settings))
-    clips = clips_of(tmp_path / "w")
-    alone = open_store(clips, config, tmp_path / "a")
-    together = open_store(clips, config, tmp_path / "b", workers=2)
-    np.testing.assert_array_equal(alone.frames, together.frames)
-
-
 def test_the_old_channel_and_its_stores_stay(tmp_path: Path) -> None:
     clips = [replace(clip, path=f"/no/such/{clip.id}.wav") for clip in clips_of(tmp_path / "w")]
     # Of the commit before there was another channel: stores that were made are found again.
