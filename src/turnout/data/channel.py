@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from turnout.audio.codecs import CODECS, check_codec, recode
 from turnout.audio.decoders import open_decoder
+from turnout.audio.features import SAMPLE_RATE
 from turnout.audio.packets import PACKET_SAMPLES, concealed, lost_packets
 from turnout.audio.surroundings import at_level, clipped, in_room, with_noise
 from turnout.audio.telephone import TelephoneChannel, back_at_16khz, random_channel
@@ -35,6 +36,8 @@ ENDINGS = (
 )  # fmt: skip
 """Of the files of a folder without a manifest that are taken for recordings."""
 MANIFEST = "manifest.jsonl"
+LONGEST_RESPONSE = 20
+"""Seconds: a cathedral's is ten."""
 KINDS = {"noises": ("noise",), "rooms": ("impulse response", "room", "rir")}
 """What a manifest calls them."""
 
@@ -120,6 +123,12 @@ def open_channel(config: ChannelConfig) -> Channel:
     for codec in config.codecs:
         if codec != "none":
             check_codec(codec)
+    folder = config.noises
+    if folder is not None and folder == config.rooms and not (Path(folder) / MANIFEST).is_file():
+        raise ConfigError(
+            f"augment.channel.noises and rooms are both {folder}, which has no {MANIFEST} to tell "
+            "them apart: name two folders"
+        )
     return Channel(
         config=config,
         noises=_sounds("noises", config.noises),
@@ -170,7 +179,14 @@ def _sounds(option: str, folder: str | None) -> tuple[Sound, ...]:
         )
     for file in files:
         _try(name, file)
-    return tuple(Sound(str(file), file.stat().st_size) for file in files)
+    sounds = tuple(Sound(str(file), file.stat().st_size) for file in files)
+    for sound in sounds if option == "rooms" else ():
+        if len(samples_of(sound)) > LONGEST_RESPONSE * SAMPLE_RATE:
+            raise ConfigError(
+                f"{name}: {sound.path}: is longer than {LONGEST_RESPONSE} s, and so no impulse "
+                "response of a room"
+            )
+    return sounds
 
 
 def _files(option: str, folder: Path) -> Iterator[Path]:

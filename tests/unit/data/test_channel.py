@@ -1,6 +1,7 @@
 """The channel of a recipe: what it draws, for whom, and what it says where it cannot be had."""
 
 import json
+import tarfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from turnout.errors import ConfigError
 from turnout.guidance import Bandwidth
 
 RECIPES = Path(__file__).parents[3] / "recipes"
+NOISE_ROOMS = RECIPES.parents[1] / "shared/data/noise_rooms.tar"
 QUIET = ChannelConfig(
     codecs=("none",), packet_loss=0.0, room=0.0, noise=0.0, level=0.0, clipping=0.0
 )
@@ -244,6 +246,27 @@ def test_a_folder_that_cannot_be_used_is_one_line(tmp_path: Path, option: str) -
     (empty / "manifest.jsonl").write_text("{no json")
     with pytest.raises(ConfigError, match=rf"{option}: .*manifest.jsonl:1: is not JSON"):
         opened(empty)
+
+
+def test_noises_are_not_taken_for_rooms(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "rain.wav", np.full(21 * 8000, 0.1), 8000)
+    config = ChannelConfig(codecs=("none",), rooms=str(tmp_path))
+    with pytest.raises(ConfigError, match=r"rain.wav: is longer than 20 s, and so no impulse"):
+        open_channel(config)
+    with pytest.raises(ConfigError, match=r"both .* no manifest.jsonl to tell them apart"):
+        open_channel(replace(config, noises=str(tmp_path)))
+
+
+@pytest.mark.skipif(not NOISE_ROOMS.is_file(), reason="../shared/data/noise_rooms.tar is missing")
+def test_real_noises_and_rooms(tmp_path: Path) -> None:
+    with tarfile.open(NOISE_ROOMS) as tar:
+        tar.extractall(tmp_path, filter="data")
+    folder = str(tmp_path / "noise_rooms")
+    made = open_channel(ChannelConfig(codecs=("none",), noises=folder, rooms=folder))
+    names = {Path(sound.path).stem for sound in (*made.noises, *made.rooms)}
+    assert len(made.noises) == len(made.rooms) == 7
+    assert {"rain", "room-backslap1"} < names
+    assert names.isdisjoint({"birds", "coffee-shop", "room-omni-35-10", "room-echo-chamber"})
 
 
 @pytest.mark.parametrize(
