@@ -6,6 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
+import numpy as np
+from numpy.typing import NDArray
+
 from turnout.config import ModelConfig, VocabularyConfig
 from turnout.corpora.clips import Clip
 from turnout.data.joining import LONGEST_EDGE
@@ -33,6 +36,16 @@ class Fitting:
             return store
         kept = store.subset([clip for clip in range(len(store.clips)) if clip not in reasons])
         return replace(kept, left_out=(*store.left_out, *reasons.values()))
+
+    def fewest(self, store: FeatureStore) -> NDArray[np.int64] | None:
+        """Frames that each clip of the store, all of which fit, must keep at any tempo for CTC;
+        None of words, which get silence besides."""
+        if self.join or not self.model.ctc:
+            return None
+        needed = [frames_needed(self.tokenizer.encode(clip.text)) for clip in store.clips]
+        frames = np.array(needed, np.int64) * self.model.encoder.subsampling_factor
+        # The last frame of the encoder may stand for fewer than the others do.
+        return np.minimum(frames, store.counts)
 
     def _reasons(self, store: FeatureStore) -> Iterator[tuple[int, str]]:
         for number, frames in enumerate(store.counts.tolist()):

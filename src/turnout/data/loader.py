@@ -60,7 +60,14 @@ class Loader:
         self._channel = None if channel is None else open_channel(channel)
         self._stores = [self._open(corpus) for corpus in self.config.train]
         self._planners = [
-            CorpusPlanner(number, store.clips, store.counts, self.config, self.model)
+            CorpusPlanner(
+                number,
+                store.clips,
+                store.counts,
+                self.config,
+                self.model,
+                self._fitting(self.config.train[number]).fewest(store),
+            )
             for number, store in enumerate(self._stores)
         ]
         if not any(p.corpus.weight > 0 and p.clips for p in self._planners):
@@ -141,7 +148,10 @@ class Loader:
         common = with_common_clips(store, self.gather)
         if corpus.join:
             tell_of_strangers(common.clips, corpus.cuts)
-        return Fitting(self.model, self.tokenizer, corpus.join).of(common)
+        return self._fitting(corpus).of(common)
+
+    def _fitting(self, corpus: CorpusConfig) -> Fitting:
+        return Fitting(self.model, self.tokenizer, corpus.join)
 
     def _plan(self, epoch: int, most_words: int) -> EpochPlan:
         sizes = epoch_sizes(self._planners, self.config.epoch_hours, most_words)

@@ -113,6 +113,9 @@ class CorpusPlanner:
     """Frames of each clip."""
     config: DataConfig
     model: ModelConfig
+    fewest: NDArray[np.int64] | None = None
+    """Frames that each clip must keep, however fast, so that CTC can align its text; of words that
+    are joined, None."""
 
     @property
     def corpus(self) -> CorpusConfig:
@@ -193,6 +196,9 @@ class CorpusPlanner:
         )
         counts = [int(self.counts[clip]) for clip in joining.clips]
         shape = self._within_window(draw_shape(counts, joining, augment, rng))
+        if self.fewest is not None:
+            fewest = int(self.fewest[joining.clips[0]])
+            shape = replace(shape, counts=(max(shape.counts[0], fewest),))
         return PlannedUtterance(
             corpus=self.number,
             index=index,

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests.unit.data.words import data_of, small_model, small_tokenizer, write_words
-from turnout.config import CorpusConfig, DecoderConfig, FeatureConfig, ModelConfig
+from turnout.config import AugmentConfig, CorpusConfig, DecoderConfig, FeatureConfig, ModelConfig
 from turnout.corpora.clips import Clip, read_clips
 from turnout.data.fitting import Fitting, frames_needed
 from turnout.data.loader import Loader
@@ -83,6 +83,22 @@ def test_a_text_that_ctc_cannot_align_is_named(clips: list[Clip], tmp_path: Path
     assert not fitted(clips, tmp_path, without).left_out
 
 
+def test_no_tempo_makes_a_text_too_long(clips: list[Clip], tmp_path: Path) -> None:
+    clips[0] = replace(clips[0], text="uno dos tres ж ж ж")
+    needed = frames_needed(TOKENIZER.encode(clips[0].text))
+    assert 9 < needed <= 25
+    made = loader(clips, tmp_path, small_model(), augment=AugmentConfig(speed=(3.0, 3.0)))
+    assert not made.left_out
+    seen = []
+    for epoch in range(3):
+        for utterance in (one for batch in made.plan(epoch) for one in batch):
+            frames = -(-utterance.shape.counts[0] // 4)
+            clip = utterance.joining.clips[0]
+            assert frames >= frames_needed(TOKENIZER.encode(clips[clip].text))
+            seen.append(frames)
+    assert min(seen) < 10
+
+
 def test_equal_neighbours_need_a_blank_between() -> None:
     assert [frames_needed(ids) for ids in ([], [4], [4, 4], [4, 5, 4], [4, 4, 4])] == [
         0,
@@ -93,8 +109,8 @@ def test_equal_neighbours_need_a_blank_between() -> None:
     ]
 
 
-def loader(clips: list[Clip], folder: Path, model: ModelConfig) -> Loader:
-    data = data_of("cuts", train=(CorpusConfig(cuts="cuts"),))
+def loader(clips: list[Clip], folder: Path, model: ModelConfig, **changes: object) -> Loader:
+    data = data_of("cuts", train=(CorpusConfig(cuts="cuts"),), **changes)
     return Loader(
         data, model, TOKENIZER, {"cuts": clips}, seed=0, rank=0, world_size=1, cache_dir=folder
     )
