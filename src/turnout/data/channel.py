@@ -24,7 +24,8 @@ from turnout.audio.telephone import TelephoneChannel, back_at_16khz, random_chan
 from turnout.audio.waveform import LastRecording
 from turnout.config import ChannelConfig
 from turnout.corpora.clips import HELD_OUT
-from turnout.corpora.manifest import beside, json_lines
+from turnout.corpora.manifest import json_lines
+from turnout.corpora.spelling import beside
 from turnout.errors import AudioError, ConfigError, ManifestError, MissingExtra
 
 Floats = NDArray[np.float32]
