@@ -10,6 +10,7 @@ here sees one utterance without padding: `log_mel` is [frames, mels].
 from collections.abc import Sequence
 from itertools import pairwise
 from math import exp
+from typing import Any
 from unicodedata import category
 
 import numpy as np
@@ -38,6 +39,10 @@ STRAY_SECONDS = 0.13
 FARTHEST = 0.6
 """Of full loudness: what distance behind that place costs at most, so that a pause is found
 however far it lies, where it is loud all around the spike."""
+UNEVEN = 0.6
+"""Of full loudness: what it costs where one of two neighbours is 2.7 times as long as the other."""
+SHORTEST_SECONDS = 0.05
+"""As long as which shorter words count in that."""
 REACH_SECONDS = 1.0
 """Farthest from its spikes, or from the last sound before them, that a word begins and ends; so
 far behind their sounds lie the spikes of a model that waits for silence."""
@@ -172,21 +177,31 @@ def loudness_of(log_mel: NDArray[np.float32]) -> Floats:
 
 
 def cuts_between(loudness: Floats, first: Index, last: Index) -> Index:
-    """[words - 1]: the frame where each word is parted from the next: quiet, and near the end of
-    its spike."""
+    """[words - 1]: the frame where each word is parted from the next: quiet, near the end of its
+    spike, and so that neither is much longer than the other."""
     sound = np.maximum(loudness, HUSH)
-    stray = STRAY_SECONDS / FRAME_SECONDS
+    heard = np.flatnonzero(loudness > LOUD)
+    # Without a sound, no length is known.
+    start, stop, weight = (heard[0], heard[-1], UNEVEN) if len(heard) else (0, 0, 0.0)
     expected = last + behind_spikes(loudness, last)
+    ends = np.append(expected[1:-1], stop)[: len(last) - 1]
     cuts: list[int] = []
-    for end, following in zip(expected[:-1], first[1:], strict=True):
+    for end, following, next_end in zip(expected[:-1], first[1:], ends, strict=True):
         low = cuts[-1] + 1 if cuts else 1
         frames = np.arange(low, max(following, low) + 1)
         frames = np.minimum(frames, len(loudness) - 1)
-        away = (frames - end) / stray
+        away = (frames - end) * FRAME_SECONDS / STRAY_SECONDS
         distance = np.where(away > 0, np.minimum(away**2, FARTHEST), away**2)
-        best = int(frames[(sound[frames] + distance).argmin()])
+        uneven = length_ratio(frames - max(low - 1, start), next_end - frames) ** 2
+        best = int(frames[(sound[frames] + distance + weight * uneven).argmin()])
         cuts.append(silence_beside(loudness, best, low))
     return np.array(cuts, dtype=np.int64)
+
+
+def length_ratio(one: NDArray[Any], other: NDArray[Any]) -> Floats:
+    """The logarithm of the ratio of these numbers of frames."""
+    shortest = SHORTEST_SECONDS / FRAME_SECONDS
+    return np.log(np.maximum(one, shortest) / np.maximum(other, shortest))
 
 
 def silence_beside(loudness: Floats, frame: int, low: int) -> int:
