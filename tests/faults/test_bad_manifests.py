@@ -151,7 +151,7 @@ STRANGE_CUTS: list[tuple[dict[str, object], str]] = [
     ({"duration": float("nan")}, "field 'start': or 'duration' is no time"),
     ({"start": -2}, "field 'start': or 'duration' is no time"),
     ({"supervisions": [{"start": 0.5, "duration": 10**400}]}, "is no cut as lhotse writes it"),
-    ({"duration": "9" * 500 + "x"}, "is no cut as lhotse writes it .{,90}$"),
+    ({"duration": "9" * 500 + "x"}, "is no cut as lhotse writes it .{,90} \\(1 line"),
 ]
 
 

@@ -32,8 +32,8 @@ def prepare(source: Path, output: Path, config: PrepareConfig | None = None) -> 
 
     Writes `<split>.jsonl.gz` for each split, or `cuts.jsonl.gz` where there are none, and audio
     that lies inside of the source into the folder `audio`. Raises
-    ManifestError at the first line that cannot be used (or leaves it out, with `skip_bad`),
-    UsageError for a source that is nothing known, StorageError.
+    ManifestError where lines cannot be used, citing the first (or leaves them out, with
+    `skip_bad`), UsageError for a source that is nothing known, StorageError.
     """
     config = config or PrepareConfig()
     ledger = Ledger(config.skip_bad)
@@ -75,19 +75,28 @@ class Ledger:
     remarks: list[str] = field(default_factory=list)
 
     def good(self, items: Iterable[T | ManifestError | str]) -> list[T]:
-        """The items that are neither errors nor remarks; the first error is raised, or else all
-        are listed."""
+        """The items that are neither errors nor remarks; the first error is raised, with the
+        number of all, or else they are listed."""
         found: list[T] = []
+        bad: list[ManifestError] = []
         for item in items:
             if isinstance(item, str):
                 self.remarks.append(item)
-            elif not isinstance(item, ManifestError):
-                found.append(item)
-            elif self.skip_bad:
-                self.skipped.append(str(item))
+            elif isinstance(item, ManifestError):
+                bad.append(item)
             else:
-                raise item
+                found.append(item)
+        if bad and not self.skip_bad:
+            raise counted(bad)
+        self.skipped.extend(str(error) for error in bad)
         return found
+
+
+def counted(bad: Sequence[ManifestError]) -> ManifestError:
+    """The first of several errors, and how to go on."""
+    first, left = bad[0], "1 line cannot" if len(bad) == 1 else f"{len(bad)} lines cannot"
+    reason = f"{first.reason} ({left} be used: mend that, or leave it out by --skip-bad)"
+    return ManifestError(first.file, first.line, first.field, reason)
 
 
 def one_path_each(entries: Iterable[Entry]) -> Iterator[Entry]:

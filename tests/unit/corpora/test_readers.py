@@ -119,7 +119,7 @@ def test_a_language_that_is_missing_is_asked_for_by_the_sources_own_name(
 ) -> None:
     source = table(tmp_path, text, name)
     source = tmp_path if name.startswith("metadata") else source
-    with pytest.raises(ManifestError, match=rf"field '{field}': is missing: .* --language en$"):
+    with pytest.raises(ManifestError, match=rf"field '{field}': is missing: .* --language en \("):
         prepare(source, tmp_path / "out")
 
 
