@@ -18,18 +18,18 @@ Floats = NDArray[np.float32]
 
 NARROWBAND_RATE = 11_000
 """Hz; a rate below it holds no more than a telephone's band and the slopes of filters."""
-MEASURED_SECONDS = 120.0
-"""Of sound, from the beginning on, without digital silence: the cost of hours is that of minutes,
-and a recording can be judged before the rest of it is read."""
 SURE_SECONDS = 1.0
 """Of clips so long, whatever their codec, fewer than 1 in 50 are misjudged; of those of 0.2 s,
 1 in 20."""
 
 FFT_SAMPLES = 512
 FFT_HOP_SAMPLES = 256
-MOST_FRAMES = round(MEASURED_SECONDS * SAMPLE_RATE) // FFT_HOP_SAMPLES
+OVERLAP_SAMPLES = FFT_SAMPLES - FFT_HOP_SAMPLES
 BLOCK_SAMPLES = 2048 * FFT_HOP_SAMPLES
-"""Framed at once: a third of a minute."""
+"""Half a minute, counted from the recording's beginning."""
+MOST_BLOCKS = 4
+"""Two minutes in which there is any sound: the cost of hours is that of minutes, and a recording is
+judged before the rest of it is read."""
 BAND_BINS = 8
 BANDS = FFT_SAMPLES // 2 // BAND_BINS
 BAND_HZ = SAMPLE_RATE / 2 / BANDS
@@ -85,27 +85,28 @@ class BandwidthMeter:
     def __init__(self, native_rate: float) -> None:
         self._native_rate = native_rate
         self._known = bandwidth_by_rate(native_rate)
-        self._rest = np.zeros(0, np.float32)
-        """Samples of frames that are not complete yet."""
         self._powers: list[Floats] = []
-        self._frames = 0
+        """Of each block in which there is any sound."""
+        self._rest = np.zeros(0, np.float32)
+        """The samples of a block that is not complete yet."""
 
     @property
     def enough(self) -> bool:
         """Whether nothing that follows can change the verdict."""
-        return self._known is not None or self._frames >= MOST_FRAMES
+        return self._known is not None or len(self._powers) >= MOST_BLOCKS
 
     def add(self, samples: Floats) -> None:
         """Hear what follows, mono at 16 kHz."""
         for start in range(0, len(samples), BLOCK_SAMPLES):
+            part = samples[start : start + BLOCK_SAMPLES]
+            self._rest = np.concatenate((self._rest, part))
+            while not self.enough and len(self._rest) >= BLOCK_SAMPLES + OVERLAP_SAMPLES:
+                powers = band_powers(self._rest[: BLOCK_SAMPLES + OVERLAP_SAMPLES])
+                # A copy: a view would keep what was before it in memory.
+                self._rest = self._rest[BLOCK_SAMPLES:].copy()
+                self._powers += [powers] if len(powers) else []
             if self.enough:
                 return
-            block = np.concatenate((self._rest, samples[start : start + BLOCK_SAMPLES]))
-            count = max(0, 1 + (len(block) - FFT_SAMPLES) // FFT_HOP_SAMPLES)
-            # A copy: a view would keep all of the block in memory.
-            self._rest = block[count * FFT_HOP_SAMPLES :].copy()
-            if count:
-                self._keep(band_powers(block))
 
     @property
     def bandwidth(self) -> Bandwidth:
@@ -119,14 +120,10 @@ class BandwidthMeter:
     def statistics(self) -> tuple[float, float]:
         """Those that decide, of what was heard so far (see `statistics`)."""
         powers = self._powers
-        if not powers:  # less than a frame
-            missing = FFT_SAMPLES - len(self._rest)
-            powers = [band_powers(np.pad(self._rest, (0, missing)))]
+        if not self.enough:
+            missing = max(0, FFT_SAMPLES - len(self._rest))
+            powers = [*powers, band_powers(np.pad(self._rest, (0, missing)))]
         return statistics(np.concatenate(powers), self._native_rate)
-
-    def _keep(self, powers: Floats) -> None:
-        self._powers.append(powers[: MOST_FRAMES - self._frames])
-        self._frames += len(self._powers[-1])
 
 
 def band_powers(samples: Floats) -> Floats:
@@ -153,9 +150,9 @@ def statistics(powers: Floats, native_rate: float) -> tuple[float, float]:
     bright = np.quantile(_ratio(high, low)[heard], BRIGHT) if heard.any() else NOTHING_DB
     total = _mean(powers, SPEECH_HZ)
     active = powers[total >= ACTIVE * np.sort(total)[-LOUDEST_FRAMES:].mean()]
-    above = np.quantile(_mean(active, (ABOVE_CLIFF_HZ[0], min(end, ABOVE_CLIFF_HZ[1]))), LOUD)
-    below = np.quantile(_mean(active, BELOW_CLIFF_HZ), LOUD)
-    return float(bright), float(_ratio(above, below))
+    edges = ((ABOVE_CLIFF_HZ[0], min(end, ABOVE_CLIFF_HZ[1])), BELOW_CLIFF_HZ)
+    above, below = (np.quantile(_mean(active, edge), LOUD, keepdims=True) for edge in edges)
+    return float(bright), float(_ratio(above, below)[0])
 
 
 def _ratio(above: Floats, below: Floats) -> Floats:

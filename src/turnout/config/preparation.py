@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from turnout.config.bounds import require
-from turnout.config.transcription import MAX_DURATION_SECONDS
+from turnout.config.transcription import AUTO, MAX_DURATION_SECONDS
+from turnout.guidance import Bandwidth
 
 ManifestKind = Literal[
     "auto", "nemo", "kaldi", "table", "huggingface", "common_voice", "lhotse",
@@ -25,6 +26,9 @@ class PrepareConfig:
     """The spoken language, where the source does not state one."""
     target_language: str | None = None
     """The language of translations, where the source does not state one."""
+    bandwidth: Literal["auto", "narrowband", "wideband"] = AUTO
+    """The bandwidth, where the source does not state one; 'auto' measures it, utterance by
+    utterance, as a transcription does. A file below 11 kHz is narrowband in any case."""
     split: str | None = None
     """Shares such as 'train=0.8,dev=0.1,test=0.1': speakers (recordings, where no speaker is
     stated) are dealt out to these splits."""
@@ -38,6 +42,11 @@ class PrepareConfig:
     def __post_init__(self) -> None:
         require(self.max_duration > 0, "max_duration must be above 0 seconds")
         shares_of(self.split)  # a wrong one is told before any work
+
+    @property
+    def stated_bandwidth(self) -> Bandwidth | None:
+        """None where it is to be measured."""
+        return None if self.bandwidth == AUTO else Bandwidth(self.bandwidth)
 
 
 def shares_of(text: str | None) -> dict[str, float]:

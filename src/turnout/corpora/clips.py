@@ -3,16 +3,17 @@
 This file knows nothing of features, batches or epochs.
 """
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from turnout.audio.bandwidth import bandwidth_by_rate, measure_bandwidth
 from turnout.audio.features import SAMPLE_RATE
-from turnout.audio.telephone import TELEPHONE_RATE
 from turnout.audio.waveform import LastRecording, Waveform
 from turnout.config import CorpusConfig
 from turnout.config.transcription import MAX_DURATION_SECONDS
@@ -21,6 +22,9 @@ from turnout.corpora.manifest import Fields
 from turnout.corpora.spelling import plain_text, usual_split
 from turnout.errors import AudioError, AudioTooLong, ConfigError, ManifestError, MissingManifest
 from turnout.guidance import Bandwidth
+from turnout.progress import progress
+
+logger = logging.getLogger(__name__)
 
 MOST_MISSING_SECONDS = 0.1
 """A recording that ends earlier before its cut does lacks some of the text."""
@@ -75,7 +79,8 @@ class Clip:
 
 
 def read_clips(cuts: str | Path) -> list[Clip]:
-    """The clips of a `*.jsonl.gz` of cuts, in its order.
+    """The clips of a `*.jsonl.gz` of cuts, in its order; where no bandwidth is stated, it is
+    measured.
 
     Raises ManifestError, naming file and cut, where one cannot be used.
     """
@@ -85,7 +90,7 @@ def read_clips(cuts: str | Path) -> list[Clip]:
     clips = [_clip(cut, path) for cut in read_cuts(path)]
     if not clips:
         raise ManifestError(str(path), None, None, "holds no cut")
-    return clips
+    return _with_bandwidths(clips, path)
 
 
 def read_corpora(corpora: Iterable[CorpusConfig]) -> dict[str, list[Clip]]:
@@ -171,7 +176,34 @@ def check_length(clip: Clip, seconds: float) -> None:
         raise AudioError(clip.path, f"it is cut short: its last {missing:.2f} s are missing")
 
 
-def _clip(cut: Cut | ManifestError, file: Path) -> Clip:
+def _with_bandwidths(clips: Sequence[tuple[Clip, bool]], file: Path) -> list[Clip]:
+    """The clips, those whose bandwidth is not known with the one that is measured."""
+    unknown = sum(not known for _, known in clips)
+    if not unknown:
+        return [clip for clip, _ in clips]
+    logger.info(
+        "%s: the bandwidth of %d of %d cuts is measured now, since they state none ('turnout "
+        "prepare' would do so once for all)",
+        file, unknown, len(clips),
+    )  # fmt: skip
+    reader = ClipReader()
+    watched = progress(clips, "measuring bandwidths", len(clips))
+    return [clip if known else _heard(clip, reader) for clip, known in watched]
+
+
+def _heard(clip: Clip, reader: ClipReader) -> Clip:
+    """The clip with the bandwidth of its samples; as it is, where it cannot be read: nothing is
+    learned or scored of it then, and whoever reads it says why."""
+    try:
+        samples = reader.read(clip)
+    except AudioError:
+        return clip
+    measured = measure_bandwidth(samples, reader.recording(clip).native_rate)
+    return replace(clip, bandwidth=measured)
+
+
+def _clip(cut: Cut | ManifestError, file: Path) -> tuple[Clip, bool]:
+    """The clip of a cut, and whether its bandwidth is known."""
     if isinstance(cut, ManifestError):
         if cut.field is not None:
             raise cut
@@ -191,8 +223,10 @@ def _clip(cut: Cut | ManifestError, file: Path) -> Clip:
     assert text is not None and language is not None and rate is not None
     # Where the supervision says nothing, what its cut says.
     custom = Fields({**cut.custom, **supervision.custom.values}, cut.place)
-    stated = custom.bandwidth() or Bandwidth.WIDEBAND
-    return Clip(
+    # Transforms, such as resampling, are of what was read, not of the file.
+    native_rate = None if cut.transformed else rate
+    bandwidth = (bandwidth_by_rate(native_rate) if native_rate else None) or custom.bandwidth()
+    clip = Clip(
         id=cut.id,
         path=str(cut.audio),
         start=cut.start,
@@ -201,13 +235,12 @@ def _clip(cut: Cut | ManifestError, file: Path) -> Clip:
         text=plain_text(text),
         language=language,
         speaker=plain_text(supervision.fields.word("speaker") or "") or None,
-        # Of such a native rate it is narrowband, whatever else is said of it.
-        bandwidth=Bandwidth.NARROWBAND if rate <= TELEPHONE_RATE else stated,
+        bandwidth=bandwidth or Bandwidth.WIDEBAND,
         translations={to: plain_text(said) for to, said in custom.translations().items()},
         split=custom.text("split"),
-        # Transforms, such as resampling, are of what was read, not of the file.
-        native_rate=None if cut.transformed else rate,
+        native_rate=native_rate,
         # Both comparisons are false of a duration that is no number; `max` would pass over it.
         recording_duration=cut.recording_duration if cut.recording_duration < inf else 0.0,
         whole=cut.start < WHOLE_SECONDS and cut.recording_duration - cut.duration < WHOLE_SECONDS,
     )
+    return clip, bandwidth is not None

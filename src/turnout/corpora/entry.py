@@ -59,7 +59,7 @@ class MeasuredEntry:
     duration: float
     """Seconds."""
     bandwidth: Bandwidth
-    """As stated, or else measured."""
+    """By the file's rate, as stated, or else measured."""
 
 
 EntryStream = Iterator[Entry | ManifestError | str]

@@ -3,22 +3,15 @@
 Everything is decoded to its end: a header's length is never believed.
 """
 
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 
-from turnout.audio.bandwidth import measure_bandwidth
+from turnout.audio.bandwidth import SURE_SECONDS, bandwidth_by_rate, measure_bandwidth
 from turnout.audio.features import SAMPLE_RATE
 from turnout.audio.waveform import LastRecording
 from turnout.corpora.cuts import FRAME, FRAME_WANTED, ROUNDING
 from turnout.corpora.entry import Entry, MeasuredEntry
 from turnout.errors import AudioError
-from turnout.guidance import Bandwidth
-
-SHORT = 2.0
-"""Seconds below which one clip alone may mislead about its bandwidth."""
-CLEAR = 0.8
-"""Share of a speaker's audio that must have one bandwidth for short clips to follow it."""
 
 
 def measure(entry: Entry, recordings: LastRecording) -> MeasuredEntry:
@@ -43,7 +36,7 @@ def measure(entry: Entry, recordings: LastRecording) -> MeasuredEntry:
         num_samples=max(1, round(len(waveform.samples) * rate / SAMPLE_RATE)),
         start=start / SAMPLE_RATE,
         duration=len(samples) / SAMPLE_RATE,
-        bandwidth=entry.bandwidth or measure_bandwidth(samples, rate),
+        bandwidth=bandwidth_by_rate(rate) or entry.bandwidth or measure_bandwidth(samples, rate),
     )
 
 
@@ -69,30 +62,17 @@ def _stop(entry: Entry, length: int) -> int:
     return round(end * SAMPLE_RATE)
 
 
-def settle_bandwidths(entries: Sequence[MeasuredEntry]) -> Iterator[MeasuredEntry]:
-    """Short clips take the bandwidth that nearly all of their speaker's audio has.
-
-    One word of a wideband voice may have no sound above 4 kHz. What a manifest states stays.
-    """
-    usual = _usual_bandwidths(entries)
-    for measured in entries:
-        found = usual.get((measured.entry.speaker, measured.native_rate))
-        if measured.entry.bandwidth is None and measured.duration < SHORT and found is not None:
-            yield replace(measured, bandwidth=found)
-        else:
-            yield measured
-
-
-def _usual_bandwidths(entries: Sequence[MeasuredEntry]) -> dict[tuple[str | None, int], Bandwidth]:
-    """The bandwidth of most audio of each speaker and native rate, where it is clear."""
-    # Of each rate apart: the telephone calls of a speaker tell nothing of a studio's recordings.
-    seconds: defaultdict[tuple[str | None, int], defaultdict[Bandwidth, float]] = defaultdict(
-        lambda: defaultdict(float)
+def unsure(entries: Sequence[MeasuredEntry]) -> Iterator[str]:
+    """A remark where short clips, whose bandwidth is measured less surely, differ in it."""
+    measured = (
+        one
+        for one in entries
+        if one.entry.bandwidth is None and bandwidth_by_rate(one.native_rate) is None
     )
-    for measured in entries:
-        if measured.entry.speaker is not None:
-            heard = seconds[measured.entry.speaker, measured.native_rate]
-            heard[measured.bandwidth] += measured.duration
-    most = {key: max(heard, key=heard.__getitem__) for key, heard in seconds.items()}
-    clear = (key for key in most if seconds[key][most[key]] >= CLEAR * sum(seconds[key].values()))
-    return {key: most[key] for key in clear}
+    found = Counter(one.bandwidth for one in measured if one.duration < SURE_SECONDS)
+    if len(found) > 1:
+        counts = " and ".join(f"{count} {name}" for name, count in sorted(found.items()))
+        yield (
+            f"of the utterances shorter than {SURE_SECONDS:g} s, {counts} were measured, which is "
+            "less sure than of longer ones: if all are the same, state it (--bandwidth wideband)"
+        )

@@ -14,7 +14,7 @@ from turnout.config.preparation import PrepareConfig, shares_of
 from turnout.corpora.entry import Entry, EntryStream, MeasuredEntry
 from turnout.corpora.limits import remarks_on
 from turnout.corpora.manifest import each
-from turnout.corpora.measure import measure, settle_bandwidths
+from turnout.corpora.measure import measure, unsure
 from turnout.corpora.readers.kinds import reader_of
 from turnout.corpora.spelling import recording_at
 from turnout.corpora.splits import by_split, shared_between, split_by_speaker, with_speakers
@@ -43,8 +43,7 @@ def prepare(source: Path, output: Path, config: PrepareConfig | None = None) -> 
             bad = ledger.skipped
             what = f"usable utterance; the first of {len(bad)}: {bad[0]}" if bad else "utterance"
             raise ManifestError(str(source), None, None, f"holds no {what}")
-        measured = list(settle_bandwidths(measured))
-        ledger.remarks.extend(remarks_on(measured))
+        ledger.remarks.extend((*unsure(measured), *remarks_on(measured)))
         if shares := shares_of(config.split):
             measured = ledger.good(with_speakers(measured))
             measured = ledger.good(split_by_speaker(measured, shares, config.seed))
@@ -59,6 +58,8 @@ def _measured(stream: EntryStream, config: PrepareConfig, ledger: "Ledger") -> l
     """What can be used of a source, with the figures of its audio."""
     entries = ledger.good(merged(list(one_path_each(ledger.good(stream)))))
     entries = ledger.good(map(_checked, entries))
+    stated = config.stated_bandwidth
+    entries = [replace(entry, bandwidth=entry.bandwidth or stated) for entry in entries]
     watched = progress(entries, "measuring", len(entries))
     # Kept by nothing else: the last recording is let go of before the cuts are written.
     return ledger.good(

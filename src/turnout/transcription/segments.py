@@ -13,7 +13,7 @@ from itertools import chain
 import numpy as np
 from numpy.typing import NDArray
 
-from turnout.audio.bandwidth import measure_bandwidth
+from turnout.audio.bandwidth import BandwidthMeter
 from turnout.audio.features import HOP_SAMPLES, SAMPLE_RATE, model_features, num_frames
 from turnout.audio.waveform import Recording
 from turnout.config import ModelConfig
@@ -27,8 +27,6 @@ SMOOTHING_FRAMES = 20
 """Quiet means quiet for 0.2 s: a pause between words, not the closure inside a stop consonant."""
 SILENCE = 1.0 / 32768
 """Peak to peak; half a step of 16-bit samples each way, beyond which nothing can be heard."""
-MEASURED_SECONDS = 120.0
-"""Of sound, from the beginning on: the bandwidth is measured on it."""
 
 
 @dataclass(frozen=True)
@@ -93,18 +91,17 @@ class AudioSegments:
 
     def _measured(self, parts: Iterator[Floats]) -> Iterator[Floats]:
         """The first parts, until there is sound enough to measure the bandwidth on."""
-        heard: list[Floats] = []
+        meter = BandwidthMeter(self.recording.native_rate)
         for samples in parts:
+            meter.add(samples)
             if is_silent(samples):
                 # A copy of the one value: a view would keep the whole buffer, for hours of silence.
                 yield np.broadcast_to(samples[:1].copy(), samples.shape)
-                continue
-            yield samples
-            heard.append(samples)
-            if sum(map(len, heard)) >= MEASURED_SECONDS * SAMPLE_RATE:
+            else:
+                yield samples
+            if meter.enough:
                 break
-        samples = np.concatenate(heard) if heard else np.zeros(1, dtype=np.float32)
-        self._bandwidth = measure_bandwidth(samples, self.recording.native_rate)
+        self._bandwidth = meter.bandwidth
 
     def close(self) -> None:
         """Stop reading."""

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from tests.unit.corpora.recordings import cuts_of, noise, write_lines
 from turnout.config.preparation import PrepareConfig
+from turnout.corpora.clips import read_clips
 from turnout.corpora.prepare import prepare
 from turnout.errors import ConfigError, ManifestError, StorageError, UsageError
 
@@ -210,19 +211,33 @@ def test_an_output_that_cannot_be_written_is_one_clear_error(tmp_path: Path) -> 
         prepare(manifest, tmp_path / "out")
 
 
-def test_short_clips_take_their_speakers_bandwidth(tmp_path: Path) -> None:
-    rows = []
+def low_word(path: Path) -> None:
+    """One low sound, which does not show how wide the voice's band is."""
+    noise(path, seconds=0.4, rate=8000)
+    samples, _ = soundfile.read(path)
+    soundfile.write(path, soxr.resample(samples, 8000, 16000), 16000)
+
+
+def test_a_clip_is_measured_by_itself_unless_the_bandwidth_is_stated(tmp_path: Path) -> None:
     for number in range(5):
-        noise(tmp_path / f"{number}.wav", seconds=1.0)
-        rows.append(line(f"{number}.wav"))
-    # one low sound does not show how wide the voice's band is
-    noise(tmp_path / "low.wav", seconds=0.4, rate=8000)
-    samples, _ = soundfile.read(tmp_path / "low.wav")
-    soundfile.write(tmp_path / "low.wav", soxr.resample(samples, 8000, 16000), 16000)
-    manifest = write_lines(tmp_path / "m.jsonl", *rows, line("low.wav"))
-    assert prepare(manifest, tmp_path).splits["cuts"].bandwidths == {"wideband": 6}
-    write_lines(manifest, *rows, line("low.wav", speaker=None))
-    assert prepare(manifest, tmp_path).splits["cuts"].bandwidths == {"wideband": 5, "narrowband": 1}
+        noise(tmp_path / f"{number}.wav", seconds=0.9)
+    low_word(tmp_path / "low.wav")
+    lines = [line(f"{number}.wav") for number in range(5)]
+    manifest = write_lines(tmp_path / "m.jsonl", *lines, line("low.wav"))
+    summary = prepare(manifest, tmp_path)
+    assert summary.splits["cuts"].bandwidths == {"wideband": 5, "narrowband": 1}
+    assert any("1 narrowband and 5 wideband were measured" in note for note in summary.notes)
+    stated = prepare(manifest, tmp_path, PrepareConfig(bandwidth="wideband"))
+    assert stated.splits["cuts"].bandwidths == {"wideband": 6} and not stated.notes
+
+
+def test_below_11_khz_a_file_is_narrowband_whatever_is_said(tmp_path: Path) -> None:
+    noise(tmp_path / "a.wav", rate=10_999)
+    noise(tmp_path / "b.wav", rate=11_000)
+    said = [line(name, bandwidth="wideband") for name in ("a.wav", "b.wav")]
+    prepare(write_lines(tmp_path / "m.jsonl", *said), tmp_path)
+    clips = read_clips(tmp_path / "cuts.jsonl.gz")
+    assert [clip.bandwidth for clip in clips] == ["narrowband", "wideband"]
 
 
 def test_a_channel_can_be_picked_and_else_all_are_mixed(tmp_path: Path) -> None:

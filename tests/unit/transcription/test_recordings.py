@@ -5,6 +5,7 @@ import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,8 +17,8 @@ from turnout.decoding.requests import Decoded, Hypothesis, Request, Utterance
 from turnout.errors import AudioError, AudioTooLong, Cancelled, GuidanceError, TurnoutError
 from turnout.guidance import Bandwidth, Task
 from turnout.text.transcript import Transcript, Word
-from turnout.transcription import segments as segments_room
 from turnout.transcription.recordings import OpenRecording, OpenRecordings
+from turnout.transcription.segments import AudioSegments
 from turnout.transcription.transcriber import Transcriber
 
 CONFIG = model_config(window_seconds=2.0)
@@ -180,18 +181,18 @@ def test_the_bandwidth_is_measured_once_and_forced() -> None:
     assert one(wav(tone(1.0, rate=8_000), 8_000), Decoder()).bandwidth is Bandwidth.NARROWBAND
 
 
-def test_measuring_stops_after_its_share(monkeypatch: pytest.MonkeyPatch) -> None:
-    lengths: list[int] = []
+def test_measuring_stops_after_its_share() -> None:
+    read: list[float] = []
 
-    def measure(samples: np.ndarray, native_rate: int) -> Bandwidth:
-        lengths.append(len(samples))
-        return Bandwidth.WIDEBAND
+    def blocks() -> Iterator[np.ndarray]:
+        for seconds in range(0, 400, 5):
+            read.append(seconds)
+            silent = seconds < 100  # three blocks of the measurement
+            yield np.zeros(80_000, np.float32) if silent else tone(5.0)
 
-    monkeypatch.setattr(segments_room, "measure_bandwidth", measure)
-    monkeypatch.setattr(segments_room, "MEASURED_SECONDS", 3.0)
-    one(wav(np.concatenate((np.zeros(16_000 * 8), tone(9.0)))), Decoder())
-    assert len(lengths) == 1
-    assert 3 <= lengths[0] / 16_000 <= 5
+    recording = SimpleNamespace(native_rate=16_000, blocks=blocks)
+    next(iter(AudioSegments(recording, CONFIG)))  # type: ignore[arg-type]
+    assert 98 + 4 * 32.768 <= read[-1] + 5 <= 98 + 4 * 32.768 + 10
 
 
 def test_recordings_share_batches_and_come_in_order(tmp_path: Path) -> None:
