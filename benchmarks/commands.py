@@ -96,7 +96,9 @@ def write_set(folder: Path, spoken: list[Spoken], form: str) -> Path:
             samples = soxr.resample(samples, SAMPLE_RATE, TELEPHONE_RATE)
         name = f"{index:04d}.flac"
         soundfile.write(audio / name, np.clip(samples, -1, 1), rate)
-        lines.append(json.dumps(line(name, utterance), ensure_ascii=False))
+        bandwidth = "wideband" if form == "wideband" else "narrowband"
+        row = {**line(name, utterance), "bandwidth": bandwidth}
+        lines.append(json.dumps(row, ensure_ascii=False))
     manifest = folder / "manifest.jsonl"
     manifest.write_text("\n".join(lines) + "\n", encoding="utf-8")
     prepare(manifest, folder / "cuts", PrepareConfig(kind="nemo"))
