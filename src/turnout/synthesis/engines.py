@@ -13,10 +13,7 @@ from subprocess import SubprocessError, run
 from tempfile import TemporaryDirectory
 from typing import Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
-from turnout.audio.waveform import read_audio
+from turnout.audio.waveform import Waveform, read_audio
 from turnout.errors import AudioError, UsageError
 
 TIMEOUT_SECONDS = 60
@@ -79,8 +76,8 @@ class Engine:
                     f"'{program} {self.listing}{'=variant' * (kind == 'variant')}' lists them"
                 )
 
-    def speak(self, text: str, voice: Voice) -> NDArray[np.float32]:
-        """The spoken text, mono at 16 kHz; raises UsageError where there is no sound."""
+    def speak(self, text: str, voice: Voice) -> Waveform:
+        """The spoken text, and the rate that the voice has; raises UsageError where there is no sound."""
         with TemporaryDirectory() as folder:
             path = Path(folder) / "spoken.wav"
             try:
@@ -93,7 +90,7 @@ class Engine:
                     check=True,
                     timeout=TIMEOUT_SECONDS,
                 )
-                return read_audio(path).samples
+                return read_audio(path)
             except (SubprocessError, AudioError) as error:
                 raise UsageError(
                     f"{Path(self.program).name} did not speak '{text}' with voice "

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
+from turnout.audio.bandwidth import bandwidth_by_rate
 from turnout.audio.features import SAMPLE_RATE
 from turnout.config.preparation import SynthesisConfig, shares_of
 from turnout.corpora.entry import Entry, MeasuredEntry
@@ -108,7 +109,8 @@ def _spoken(
     saying: Saying, grammar: Grammar, engine: Engine, output: Path, split: str | None
 ) -> MeasuredEntry:
     """Speak one sentence into its file, and describe it."""
-    samples = engine.speak(saying.phrase.spoken, saying.voice)
+    spoken = engine.speak(saying.phrase.spoken, saying.voice)
+    samples = spoken.samples
     peak = float(np.abs(samples).max(initial=0.0))
     if peak > LOUDEST:
         samples = samples * np.float32(LOUDEST / peak)
@@ -134,6 +136,6 @@ def _spoken(
         num_samples=len(samples),
         start=0.0,
         duration=len(samples) / SAMPLE_RATE,
-        # both synthesise at 16 kHz or more: the band is known, whatever one short word shows of it
-        bandwidth=Bandwidth.WIDEBAND,
+        # The voice's rate tells the band, whatever one short word shows of it.
+        bandwidth=bandwidth_by_rate(spoken.native_rate) or Bandwidth.WIDEBAND,
     )

@@ -66,6 +66,15 @@ def test_flite_is_given_the_text_and_the_voice(tmp_path: Path, fake_flite: Path)
         assert call.endswith(f"< {saying.phrase.text}")
 
 
+@pytest.mark.parametrize(("rate", "bandwidth"), [(8000, "narrowband"), (16_000, "wideband")])
+def test_the_rate_of_a_voice_is_its_bandwidth(
+    tmp_path: Path, fake_flite: Path, rate: int, bandwidth: str
+) -> None:
+    noise(fake_flite / "noise.wav", 0.5, rate=rate)  # flite's kal speaks at 8 kHz
+    summary = synthesize(write(tmp_path), tmp_path / "out")
+    assert set(summary.splits["cuts"].bandwidths) == {bandwidth}
+
+
 def test_pitches_run_over_what_people_have(fake_flite: Path, tmp_path: Path) -> None:
     synthesize(write(tmp_path, TWO_WORDS.replace("[0, 99]", "[0, 1]")), tmp_path / "out")
     synthesize(write(tmp_path, TWO_WORDS.replace("[0, 99]", "[98, 99]")), tmp_path / "out2")
