@@ -77,7 +77,7 @@ class Engine:
                 )
 
     def speak(self, text: str, voice: Voice) -> Waveform:
-        """The spoken text, and the rate that the voice has; raises UsageError where there is no sound."""
+        """The spoken text, with the voice's rate; raises UsageError where there is no sound."""
         with TemporaryDirectory() as folder:
             path = Path(folder) / "spoken.wav"
             try:
