@@ -16,9 +16,10 @@ from tests.doubles import model_config
 from tests.unit.data.words import cut_of
 from turnout.audio.bandwidth import BandwidthMeter, measure_bandwidth
 from turnout.audio.waveform import Source, open_recording, read_audio
-from turnout.corpora.clips import ClipReader, read_clips
+from turnout.config import TranscriptionOptions
+from turnout.corpora.clips import read_clips
 from turnout.corpora.prepare import prepare
-from turnout.evaluation.evaluate import source_of
+from turnout.evaluation.sources import sources_of
 from turnout.transcription.segments import AudioSegments
 
 RATE = 16_000
@@ -86,9 +87,9 @@ def test_a_segment_is_judged_by_its_own_samples_everywhere(tmp_path: Path) -> No
     prepare(manifest, tmp_path)
     clips = read_clips(tmp_path / "cuts.jsonl.gz")
     assert [clip.bandwidth for clip in clips] == ["narrowband", "wideband"]
-    reader = ClipReader()
-    for clip in clips:
-        assert heard(source_of(clip, reader)) is clip.bandwidth
+    scored = dict(sources_of(clips, TranscriptionOptions()))
+    for number, clip in enumerate(clips):
+        assert heard(scored[number]) is clip.bandwidth  # type: ignore[arg-type]
 
 
 def test_a_cut_without_a_bandwidth_is_measured(tmp_path: Path) -> None:
