@@ -37,7 +37,7 @@ SOUNDS = {
     "wide": wide(3.0),
     "narrow": narrow(3.0),
     "short": wide(0.2),
-    "shorter than a frame": narrow(0.02),
+    "shorter than a frame": narrow(0.03),
     "silent": np.zeros(RATE),
     # More silence than is measured of sound, and then what counts.
     "late": np.concatenate((np.zeros(RATE * 150), wide(2.0))),
