@@ -7,9 +7,9 @@ from functools import cache
 from math import ceil
 from pathlib import Path
 from random import Random
-from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -227,10 +227,10 @@ def router_gaps(backend: TorchBackend) -> Iterator[list[float]]:
             handle.remove()
 
 
-def limited_dispatch(factor: float) -> Any:
-    """`ExpertBank.forward` as others dispatch: an expert takes `factor` times its even share of the
-    batch's frames, in their order, and drops the others."""
-    dropless = ExpertBank.forward
+def limit_dispatch(patch: pytest.MonkeyPatch, factor: float) -> None:
+    """Let banks dispatch as others do: an expert takes `factor` times its even share of the batch's
+    frames, in their order, and drops the others; where all frames are one expert's as well."""
+    dropless, plain = ExpertBank.forward, ExpertBank.plain
 
     def forward(
         bank: ExpertBank,
@@ -246,4 +246,17 @@ def limited_dispatch(factor: float) -> Any:
             kept |= mine & (mine.flatten().cumsum(0).view_as(mine) <= room)
         return dropless(bank, hidden, expert_index, kept, gate)
 
-    return forward
+    def of_one(
+        bank: ExpertBank,
+        hidden: Tensor,
+        frame_mask: Tensor,
+        expert: int = 0,
+        gate: Tensor | None = None,
+    ) -> Tensor:
+        if len(bank.experts) == 1:
+            return plain(bank, hidden, frame_mask, expert, gate)
+        index = torch.full_like(frame_mask, expert, dtype=torch.int64)
+        return forward(bank, hidden, index, frame_mask, gate)
+
+    patch.setattr(ExpertBank, "forward", forward)
+    patch.setattr(ExpertBank, "plain", of_one)

@@ -29,7 +29,7 @@ from tests.reliability.mates import (
     Padded,
     answer,
     banks,
-    limited_dispatch,
+    limit_dispatch,
     mate,
     needles,
     put_among,
@@ -44,7 +44,6 @@ from turnout.config import ModelConfig, TranscriptionOptions
 from turnout.decoding.backend import Backend
 from turnout.decoding.requests import DecodingOptions, Request, Utterance
 from turnout.errors import ModelFolderError
-from turnout.experts.bank import ExpertBank
 from turnout.guidance import Bandwidth, Guide, Task
 from turnout.model_folder import CONFIG, ModelFolder, write_folder
 from turnout.text.tokenizer import Tokenizer
@@ -142,7 +141,7 @@ def control(stack: Haystack, tally: Tally, batches: int) -> None:
     changed, dense = 0, not any(len(bank.experts) > 1 for bank in banks(stack.twin))
     backend = Leaking(stack.twin) if dense else stack.twin
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ExpertBank, "forward", limited_dispatch(CAPACITY))
+        limit_dispatch(patch, CAPACITY)
         for batch in range(batches):
             number = batch % len(stack.needles)
             alone = stack.alone(number, backend)
