@@ -10,10 +10,10 @@ here sees one utterance without padding: `log_mel` is [frames, mels].
 from collections.abc import Sequence
 from itertools import pairwise
 from math import exp
-from typing import Any
 from unicodedata import category
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from turnout.audio.features import FRAME_SECONDS
@@ -29,20 +29,33 @@ LOUD = 0.12
 """Of the way from silence to full loudness: where a word's sound begins."""
 HUSH = 0.25
 """Of the same way: what is softer is all the same to where words are parted."""
-BEHIND_SPIKE_SECONDS = 0.1
-"""From the end of a word's last spike to its own, where it goes on at full loudness; where silence
-follows the spike, it is over."""
+COMPARED = 4
+"""Frames before and behind a place, for how much the sound changes there."""
+CHANGE = 1.7
+"""Of full loudness: what it is worth where all mel bands change from silence to that."""
+MOST_CHANGE = 0.3
+"""Of that change: more counts as this, for the closure and the burst of a stop inside a word are
+larger changes than those from one word to the next."""
+BEHIND_SPIKE_SECONDS, BEFORE_SPIKE_SECONDS = 0.12, 0.02
+"""From the end of a word's last spike to its own: behind it, where it goes on at full loudness;
+before it, where silence follows."""
 LISTENED_SECONDS = 0.08
 """Behind a spike, for whether its word goes on."""
-STRAY_SECONDS = 0.13
-"""So far from there, a silence is worth no more than full loudness at that place."""
-FARTHEST = 0.6
+STRAY_SECONDS = 0.11
+"""So far from there costs as much as full loudness."""
+FARTHEST = 1.4
 """Of full loudness: what distance behind that place costs at most, so that a pause is found
 however far it lies, where it is loud all around the spike."""
-UNEVEN = 0.6
-"""Of full loudness: what it costs where one of two neighbours is 2.7 times as long as the other."""
+EARLIEST_SECONDS = 0.4
+"""Before a spike's end, for where its word may end."""
+UNUSUAL = 4.3
+"""Of full loudness: what it costs where a word is 2.7 times as long, or as short, as expected."""
+PACE = 0.7
+"""How much of what is expected is the utterance's usual word, the rest the word's own spikes."""
 SHORTEST_SECONDS = 0.05
 """As long as which shorter words count in that."""
+NO_WORD = 1e6
+"""Of full loudness: what it costs where nothing is left of a word."""
 REACH_SECONDS = 1.0
 """Farthest from its spikes, or from the last sound before them, that a word begins and ends; so
 far behind their sounds lie the spikes of a model that waits for silence."""
@@ -144,10 +157,10 @@ def spans(log_mel: NDArray[np.float32], first: Index, last: Index) -> tuple[Inde
     """First feature frame and the one behind the last of each of some neighbouring words, whose
     spikes lie from `first` to below `last`."""
     frames = len(log_mel)
-    loudness = loudness_of(log_mel)
+    loudness, change = loudness_and_change(log_mel)
     loud = loudness > LOUD
     begins, ends = np.clip(first, 0, frames - 1), np.clip(last, 1, frames)
-    cuts = cuts_between(loudness, begins, ends)
+    cuts = cuts_between(loudness, change, begins, ends)
     reach = round(REACH_SECONDS / FRAME_SECONDS)
     left = np.maximum(np.append(0, cuts), last_sounds(loud, begins) - reach)
     right = np.minimum(np.append(cuts, frames), last_sounds(loud, ends - 1) + 1 + reach)
@@ -168,48 +181,88 @@ def last_sounds(loud: NDArray[np.bool_], frames: Index) -> Index:
     return np.where(frames - before <= REACH_SECONDS / FRAME_SECONDS, before, frames)
 
 
-def loudness_of(log_mel: NDArray[np.float32]) -> Floats:
-    """[frames]: 0 in the utterance's silence, 1 where it is loud."""
+def loudness_and_change(log_mel: NDArray[np.float32]) -> tuple[Floats, Floats]:
+    """[frames] each: 0 in the utterance's silence, 1 where it is loud; and by how much of this way
+    the mel bands differ between just before a frame and from it on."""
     level = np.pad(log_mel.mean(axis=1, dtype=np.float64), SMOOTHING // 2, mode="edge")
     loudness = np.convolve(level, np.ones(SMOOTHING) / SMOOTHING, mode="valid")
     quiet, loud = np.percentile(loudness, [QUIET_PERCENTILE, LOUD_PERCENTILE])
-    return (loudness - quiet) / max(loud - quiet, 1e-6)
+    way = max(loud - quiet, 1e-6)
+    padded = np.pad(log_mel, ((COMPARED, COMPARED - 1), (0, 0)), mode="edge")
+    means = sliding_window_view(padded, COMPARED, axis=0).mean(axis=-1, dtype=np.float64)
+    change = np.abs(means[COMPARED:] - means[:-COMPARED]).mean(axis=1)
+    return (loudness - quiet) / way, np.minimum(change / way, MOST_CHANGE)
 
 
-def cuts_between(loudness: Floats, first: Index, last: Index) -> Index:
-    """[words - 1]: the frame where each word is parted from the next: quiet, near the end of its
-    spike, and so that neither is much longer than the other."""
-    sound = np.maximum(loudness, HUSH)
+def cuts_between(loudness: Floats, change: Floats, first: Index, last: Index) -> Index:
+    """[words - 1]: the frame where each word is parted from the next: of all ways to part them the
+    best (dynamic programming), where it is quiet and the sound changes, near the ends of the
+    spikes, and so that no word's length is unusual."""
+    frames, words = len(loudness), len(last)
+    sound, lengths = np.maximum(loudness, HUSH) - CHANGE * change, lengths_until(loudness)
+    ends = last + behind_spikes(loudness, last)
+    costs = costs_of_lengths(lengths, ends)
+    choices = [np.zeros(1, np.int64), *choices_between(frames, first, last), np.array([frames])]
+    cost, moves = np.zeros(1), []
+    for word, (before, after) in enumerate(pairwise(choices)):
+        total = cost[:, None] + costs[word][lengths[after] - lengths[before][:, None]]
+        total[before[:, None] >= after] = NO_WORD
+        moves.append(total.argmin(axis=0))
+        cost = total.min(axis=0)
+        if word < words - 1:
+            cost = cost + sound[after] + strayed(after - ends[word])
+    place, cuts = 0, np.zeros(words - 1, dtype=np.int64)
+    for word in range(words - 1, 0, -1):
+        place = moves[word][place]
+        cuts[word - 1] = choices[word][place]
+    return beside_sounds(loudness, cuts)
+
+
+def choices_between(frames: int, first: Index, last: Index) -> list[Index]:
+    """The frames where each word but the last may be parted from the next."""
+    earliest, low, choices = round(EARLIEST_SECONDS / FRAME_SECONDS), 1, []
+    for end, following in zip(last[:-1], first[1:], strict=True):
+        low = max(low, min(end - earliest, following))
+        choices.append(np.minimum(np.arange(low, max(following, low) + 1), frames - 1))
+        low = int(choices[-1][0]) + 1
+    return choices
+
+
+def strayed(frames: Floats) -> Floats:
+    """What it costs to part words so many frames behind the end that the spike lets expect."""
+    cost = (frames * FRAME_SECONDS / STRAY_SECONDS) ** 2
+    return np.where(frames > 0, np.minimum(cost, FARTHEST), cost)
+
+
+def lengths_until(loudness: Floats) -> Index:
+    """[1 + frames]: frames from the first sound until each, and none behind the last sound."""
     heard = np.flatnonzero(loudness > LOUD)
-    # Without a sound, no length is known.
-    start, stop, weight = (heard[0], heard[-1], UNEVEN) if len(heard) else (0, 0, 0.0)
-    expected = last + behind_spikes(loudness, last)
-    ends = np.append(expected[1:-1], stop)[: len(last) - 1]
-    cuts: list[int] = []
-    for end, following, next_end in zip(expected[:-1], first[1:], ends, strict=True):
-        low = cuts[-1] + 1 if cuts else 1
-        frames = np.arange(low, max(following, low) + 1)
-        frames = np.minimum(frames, len(loudness) - 1)
-        away = (frames - end) * FRAME_SECONDS / STRAY_SECONDS
-        distance = np.where(away > 0, np.minimum(away**2, FARTHEST), away**2)
-        uneven = length_ratio(frames - max(low - 1, start), next_end - frames) ** 2
-        best = int(frames[(sound[frames] + distance + weight * uneven).argmin()])
-        cuts.append(silence_beside(loudness, best, low))
-    return np.array(cuts, dtype=np.int64)
+    if not len(heard):
+        return np.zeros(len(loudness) + 1, dtype=np.int64)
+    return np.clip(np.arange(len(loudness) + 1), heard[0], heard[-1] + 1) - heard[0]
 
 
-def length_ratio(one: NDArray[Any], other: NDArray[Any]) -> Floats:
-    """The logarithm of the ratio of these numbers of frames."""
-    shortest = SHORTEST_SECONDS / FRAME_SECONDS
-    return np.log(np.maximum(one, shortest) / np.maximum(other, shortest))
+def costs_of_lengths(lengths: Index, ends: Floats) -> Floats:
+    """[words, 1 + frames]: what it costs where a word is so many frames long, by where the spikes
+    let the words end and by what is usual in the utterance."""
+    logs = np.log(np.maximum(np.arange(len(lengths)), SHORTEST_SECONDS / FRAME_SECONDS))
+    cuts = np.clip(np.round(ends[:-1]).astype(np.int64), 0, len(lengths) - 1)
+    own = logs[np.maximum(np.diff(lengths[[0, *cuts, -1]]), 0)]
+    usual = own + PACE * (own.mean() - own)
+    return UNUSUAL * (logs - usual[:, None]) ** 2
 
 
-def silence_beside(loudness: Floats, frame: int, low: int) -> int:
-    """The nearest silent frame, or this one where none is as near as smoothing spreads a sound:
-    what a word fades out with is no part of the next."""
-    first = max(low, frame - SMOOTHING + 1)
-    silent = first + np.flatnonzero(loudness[first : frame + SMOOTHING] <= LOUD)
-    return int(silent[np.abs(silent - frame).argmin()]) if len(silent) else frame
+def beside_sounds(loudness: Floats, cuts: Index) -> Index:
+    """Each cut in the nearest silent frame, or where it is if none is as near as smoothing spreads
+    a sound: what a word fades out with is no part of the next."""
+    moved: list[int] = []
+    for cut in cuts:
+        low = moved[-1] + 1 if moved else 1
+        begin = max(low, cut - SMOOTHING + 1)
+        silent = begin + np.flatnonzero(loudness[begin : cut + SMOOTHING] <= LOUD)
+        nearest = silent[np.abs(silent - cut).argmin()] if len(silent) else max(cut, low)
+        moved.append(min(int(nearest), len(loudness) - 1))
+    return np.array(moved, dtype=np.int64)
 
 
 def behind_spikes(loudness: Floats, last: Index) -> Floats:
@@ -217,7 +270,8 @@ def behind_spikes(loudness: Floats, last: Index) -> Floats:
     listened = round(LISTENED_SECONDS / FRAME_SECONDS)
     starts = np.minimum(last, len(loudness) - 1)
     heard = [loudness[start : start + listened].mean() for start in starts]
-    return np.array(heard) * BEHIND_SPIKE_SECONDS / FRAME_SECONDS
+    span = BEHIND_SPIKE_SECONDS + BEFORE_SPIKE_SECONDS
+    return (np.array(heard) * span - BEFORE_SPIKE_SECONDS) / FRAME_SECONDS
 
 
 def seconds(frame: int) -> float:
