@@ -7,7 +7,7 @@ Free Spoken Digit Dataset (8 kHz), each trimmed to its speech, are joined 2 to 6
 any pause and with pauses of 50 to 300 ms: the truth is where they were joined. Counted are the
 begin of every word but the first and the end of every word but the last, of utterances whose text
 came out right. Writes results/word_times-SPLIT.json beside this file. Constants of the alignment
-were chosen on train and dev speakers; test was run for two states of them and chose none.
+were chosen on train and dev speakers; test was run for three states of them and chose none.
 
 This file needs NumPy, soundfile, soxr and the public interface alone.
 """
