@@ -169,7 +169,9 @@ def spans(log_mel: NDArray[np.float32], first: Index, last: Index) -> tuple[Inde
         if len(inside):
             begins[i], ends[i] = inside[0], inside[-1] + 1
         elif low < high:
-            begins[i], ends[i] = np.clip(begins[i], low, high - 1), np.clip(ends[i], low + 1, high)
+            # The silence behind the cut is as much this word's.
+            stop = high + int(np.append(loud[high : ends[i]], True).argmax())
+            begins[i], ends[i] = np.clip(begins[i], low, stop - 1), np.clip(ends[i], low + 1, stop)
     begins[1:] = np.minimum(np.maximum(begins[1:], ends[:-1]), frames - 1)
     return begins, np.maximum(ends, begins + 1)
 

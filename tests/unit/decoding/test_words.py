@@ -133,6 +133,21 @@ def test_a_pause_parts_words_however_far_it_is_behind_the_spike() -> None:
     assert words[1].start == pytest.approx(1.4, abs=0.04)
 
 
+def test_words_without_a_pause_are_parted_where_the_sound_changes() -> None:
+    log_mel = loud((0.5, 1.5))
+    log_mel[102:150, :40] += 1
+    log_mel[102:150, 40:] -= 1
+    words = words_of(log_mel, spikes("one two", 0.8, 1.4), FACTOR, tokenizer())
+    assert words[0].end == words[1].start == pytest.approx(1.02, abs=0.02)
+
+
+def test_a_spike_that_comes_early_makes_no_short_word() -> None:
+    """Three words of half a second: the second's spike is 0.2 s earlier in it than the others'."""
+    words = words_of(loud((0.5, 2.0)), spikes("one two no", 0.9, 1.2, 1.9), FACTOR, tokenizer())
+    assert words[0].end == pytest.approx(1.0, abs=0.06)
+    assert words[1].end == pytest.approx(1.5, abs=0.12)
+
+
 def pieces(text: str) -> list[str]:
     tokens = tuple(tokenizer().encode(text))
     frames = np.arange(len(tokens))
