@@ -142,8 +142,8 @@ def test_a_gzip_that_unpacks_to_one_endless_line(corpus: Path) -> None:
 
 
 STRANGE_CUTS: list[tuple[dict[str, object], str]] = [
-    ({"duration": 10**400}, "is no cut as lhotse writes it"),
-    ({"start": 10**400}, "is no cut as lhotse writes it"),
+    ({"duration": 10**400}, "field 'start': or 'duration' is no time"),
+    ({"start": 10**400}, "field 'start': or 'duration' is no time"),
     ({"start": 1e308}, "field 'start': or 'duration' is no time"),
     ({"duration": 1e308}, "field 'start': or 'duration' is no time"),
     ({"duration": 0}, "field 'start': or 'duration' is no time"),
@@ -151,7 +151,7 @@ STRANGE_CUTS: list[tuple[dict[str, object], str]] = [
     ({"duration": float("nan")}, "field 'start': or 'duration' is no time"),
     ({"start": -2}, "field 'start': or 'duration' is no time"),
     ({"supervisions": [{"start": 0.5, "duration": 10**400}]}, "is no cut as lhotse writes it"),
-    ({"duration": "9" * 500 + "x"}, "is no cut as lhotse writes it .{,90} \\(1 line"),
+    ({"duration": "9" * 500 + "x"}, "field 'start': or 'duration' is no time"),
 ]
 
 

@@ -6,7 +6,7 @@ lhotse's own reader would make of a recording what its sources say, such as a co
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from math import inf, isfinite
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +34,10 @@ class Supervision:
     """What is said in one segment of a cut."""
 
     id: str
-    start: float
-    """Seconds into the cut; where it began before the cut does, below 0."""
-    duration: float
+    start: Any
+    """Seconds into the cut, below 0 where it began before the cut does; as it is written: whether
+    that is a time is asked where it is used, so that a wrong one loses no other supervision."""
+    duration: Any
     channels: tuple[int, ...]
     """Of the recording; none where it does not say."""
     fields: Fields
@@ -72,14 +73,16 @@ class Cut:
     def span(self, supervision: Supervision) -> tuple[float, float]:
         """Seconds into the cut from which, and to which, a supervision is heard in it.
 
-        Raises ManifestError where that is less than a frame, or in another channel.
+        Raises ManifestError where that is no time, less than a frame, or in another channel.
         """
+        if not (_is_time(supervision.start) and _is_time(supervision.duration)):
+            raise self.place.error("supervisions.start", NO_TIME)
         start, end = supervision.start, supervision.start + supervision.duration
         about = f"of supervision '{supervision.id}' is {{}}: "
-        if supervision.duration < FRAME:
+        if is_less_than_a_frame(supervision.duration):
             reason = about.format(f"{supervision.duration:g}") + f"{FRAME_WANTED} were expected"
             raise self.place.error("supervisions.duration", reason)
-        if min(end, self.duration) - max(start, 0.0) < FRAME:
+        if is_less_than_a_frame(min(end, self.duration) - max(start, 0.0)):
             reason = about.format(f"{start:g}") + (
                 f"it ends at {end:g}, outside of its cut, which has {self.duration:g} seconds"
             )
@@ -94,6 +97,12 @@ class Cut:
         """Whether a supervision begins before the cut, or ends behind it, by more than rounding."""
         end = supervision.start + supervision.duration
         return supervision.start < -ROUNDING or end > self.duration + ROUNDING
+
+
+def is_less_than_a_frame(seconds: float) -> bool:
+    """Whether so long a part of a recording holds no frame of features."""
+    # In samples: a difference of two times, such as 1.025 - 1, may fall short of what was meant.
+    return round(seconds * SAMPLE_RATE) < WINDOW_SAMPLES
 
 
 def read_cuts(path: Path) -> Iterator[Cut | ManifestError]:
@@ -148,22 +157,22 @@ def _cut(cut: Json, place: Place, folder: Path) -> Cut:
 
 
 def _supervision(said: Json, place: Place) -> Supervision:
-    if not (_is_time(said["start"]) and _is_time(said["duration"])):
-        raise place.error("supervisions.start", NO_TIME)
     channel = said.get("channel")
     listed = isinstance(channel, list)
     return Supervision(
         id=str(said["id"]),
-        start=said["start"],
-        duration=said["duration"],
+        start=said.get("start"),
+        duration=said.get("duration"),
         channels=() if channel is None else tuple(channel if listed else [channel]),
         fields=Fields(said, place),
         custom=Fields({**(said.get("custom") or {})}, place),
     )
 
 
-def _is_time(value: float) -> bool:
-    return isfinite(value) and abs(value) <= MOST_SECONDS
+def _is_time(value: object) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return abs(value) <= MOST_SECONDS  # which NaN is not
 
 
 def _source(recording: Json, channel: int, place: Place) -> tuple[str, int | None]:

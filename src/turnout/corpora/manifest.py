@@ -88,6 +88,9 @@ class Fields:
         """As `text` in its plain spelling, an empty one taken as absent; numbers become strings."""
         for name in names:
             value = self.values.get(name)
+            # A column of numbers with gaps is one of fractions, as pandas has it: 7 is 7.0 there.
+            if isinstance(value, float) and value.is_integer():
+                value = int(value)
             if isinstance(value, int) and not isinstance(value, bool):
                 return str(value)
         return plain_text(self.text(*names) or "") or None
@@ -161,7 +164,8 @@ def text_lines(source: Path) -> Iterator[tuple[Place, str] | ManifestError]:
     """
     number = 0
     try:
-        with gzip.open(source, "rb") if source.suffix == ".gz" else source.open("rb") as file:
+        packed = source.suffix.lower() == ".gz"
+        with gzip.open(source, "rb") if packed else source.open("rb") as file:
             lines = _decoding(cast(BinaryIO, file))
             while line := lines.readline(LONGEST_LINE):
                 number += 1

@@ -9,15 +9,13 @@ from collections.abc import Iterator, Sequence
 from turnout.audio.bandwidth import SURE_SECONDS, bandwidth_by_rate, measure_bandwidth
 from turnout.audio.features import SAMPLE_RATE
 from turnout.audio.waveform import LastRecording
-from turnout.corpora.cuts import FRAME, FRAME_WANTED, ROUNDING
+from turnout.corpora.cuts import FRAME_WANTED, ROUNDING, is_less_than_a_frame
 from turnout.corpora.entry import Entry, MeasuredEntry
 from turnout.errors import AudioError
 
 
 def measure(entry: Entry, recordings: LastRecording) -> MeasuredEntry:
     """The figures of one entry; raises ManifestError, citing its line."""
-    if entry.duration is not None and entry.duration < FRAME:
-        raise entry.place.error("duration", f"is {entry.duration:g}: {FRAME_WANTED} were expected")
     try:
         waveform = recordings.read(str(entry.audio), entry.channel)
     except AudioError as error:
@@ -26,7 +24,7 @@ def measure(entry: Entry, recordings: LastRecording) -> MeasuredEntry:
     stop = _stop(entry, len(waveform.samples))
     start = round(entry.offset * SAMPLE_RATE)
     samples = waveform.samples[start:stop]
-    if len(samples) < FRAME * SAMPLE_RATE:
+    if is_less_than_a_frame(len(samples) / SAMPLE_RATE):
         found = f"has {len(samples) / SAMPLE_RATE:g} seconds of audio for its text"
         raise entry.place.error(entry.audio_field, f"{found}: {FRAME_WANTED} were expected")
     rate = waveform.native_rate

@@ -11,13 +11,14 @@ from typing import TypeVar
 
 from turnout.audio.waveform import LastRecording
 from turnout.config.preparation import PrepareConfig, shares_of
+from turnout.corpora.cuts import FRAME_WANTED, is_less_than_a_frame
 from turnout.corpora.entry import Entry, EntryStream, MeasuredEntry
 from turnout.corpora.limits import remarks_on
 from turnout.corpora.manifest import each
 from turnout.corpora.measure import measure, unsure
 from turnout.corpora.readers.kinds import reader_of
 from turnout.corpora.spelling import recording_at
-from turnout.corpora.splits import by_split, shared_between, split_by_speaker, with_speakers
+from turnout.corpora.splits import by_split, shared_between, split_by_speaker, stated_by_all
 from turnout.corpora.summary import Summary
 from turnout.corpora.unpacking import unpacking
 from turnout.corpora.writing import write_splits
@@ -45,9 +46,9 @@ def prepare(source: Path, output: Path, config: PrepareConfig | None = None) -> 
             raise ManifestError(str(source), None, None, f"holds no {what}")
         ledger.remarks.extend((*unsure(measured), *remarks_on(measured)))
         if shares := shares_of(config.split):
-            measured = ledger.good(with_speakers(measured))
+            measured = ledger.good(stated_by_all(measured, "speaker"))
             measured = ledger.good(split_by_speaker(measured, shares, config.seed))
-        dealt = by_split(measured)
+        dealt = by_split(ledger.good(stated_by_all(measured, "split")))
         ledger.remarks.extend(shared_between([one for split in dealt.values() for one in split]))
         splits, remarks = write_splits(dealt, output, source)
     notes = (*ledger.remarks, *remarks)
@@ -56,7 +57,9 @@ def prepare(source: Path, output: Path, config: PrepareConfig | None = None) -> 
 
 def _measured(stream: EntryStream, config: PrepareConfig, ledger: "Ledger") -> list[MeasuredEntry]:
     """What can be used of a source, with the figures of its audio."""
-    entries = ledger.good(merged(list(one_path_each(ledger.good(stream)))))
+    # Before lines are put together: a time that is none must not become another line's.
+    timed = ledger.good(map(_timed, ledger.good(stream)))
+    entries = ledger.good(merged(list(one_path_each(timed))))
     entries = ledger.good(map(_checked, entries))
     stated = config.stated_bandwidth
     entries = [replace(entry, bandwidth=entry.bandwidth or stated) for entry in entries]
@@ -113,13 +116,13 @@ def merged(entries: Sequence[Entry]) -> EntryStream:
 
     Several lines may name the same audio, each with another translation; ids become unique.
     """
-    found: dict[tuple[str, float, float, int], Entry] = {}
+    found: dict[tuple[str, float, float | None, int], Entry] = {}
     for entry in entries:
         key = (
             str(entry.audio),
             # Times that differ by less were rounded by whoever wrote them.
             round(entry.offset, 3),
-            round(entry.duration or 0.0, 2),
+            entry.duration and round(entry.duration, 2),
             entry.channel or 0,
         )
         try:
@@ -164,6 +167,14 @@ def _unique(entries: Iterable[Entry]) -> Iterator[Entry]:
             name = f"{entry.id}-{number}"
         seen.add(name)
         yield replace(entry, id=name)
+
+
+def _timed(entry: Entry) -> Entry | ManifestError:
+    """The entry, if something can be heard in the time that it states."""
+    if entry.duration is not None and is_less_than_a_frame(entry.duration):
+        reason = f"is {entry.duration:g}: {FRAME_WANTED} were expected"
+        return entry.place.error("duration", reason)
+    return entry
 
 
 def _checked(entry: Entry) -> Entry | ManifestError:

@@ -12,7 +12,7 @@ from pathlib import Path
 # Marks without a width, and controls. Not the joiners U+200C and U+200D, which are letters of
 # Persian and of the scripts of India; nor tabs and line ends, which are white space.
 UNSEEN = (
-    "\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff"
+    "\u00ad\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
     "\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f"
 )
 UNSEEN_MARKS = re.compile(f"[{UNSEEN}]")

@@ -14,6 +14,10 @@ ADVICE = {
     "speaker": "name fewer splits, or leave the speakers out: then recordings are dealt",
     "recording": "name fewer splits",
 }
+NEEDED_BY_ALL = {
+    "speaker": ": --split deals out by speaker",
+    "split": ": state it in all lines or in none",
+}
 BY_RECORDING = (
     "no line has a speaker: the splits are dealt by recording, so a speaker may be in several of "
     "them, and scores may be better than for new speakers"
@@ -23,10 +27,6 @@ BY_RECORDING = (
 def by_split(entries: Sequence[MeasuredEntry]) -> dict[str, list[MeasuredEntry]]:
     """The entries of each split that they name, or 'cuts' alone; names that differ in capitals
     alone, which could not be two files everywhere, are one."""
-    stated = [measured.entry.split is not None for measured in entries]
-    if any(stated) and not all(stated):
-        entry = entries[stated.index(False)].entry
-        raise entry.place.error("split", "is missing here, and other lines have one")
     splits: dict[str, list[MeasuredEntry]] = defaultdict(list)
     names: dict[str, str] = {}
     for measured in entries:
@@ -53,14 +53,15 @@ def shared_between(entries: Sequence[MeasuredEntry]) -> Iterator[str]:
             )
 
 
-def with_speakers(entries: Sequence[MeasuredEntry]) -> Iterator[MeasuredEntry | ManifestError]:
-    """The entries that have a speaker; all of them where none has."""
-    some = any(measured.entry.speaker is not None for measured in entries)
+def stated_by_all(
+    entries: Sequence[MeasuredEntry], field: Literal["speaker", "split"]
+) -> Iterator[MeasuredEntry | ManifestError]:
+    """The entries that state a field; all of them where none does."""
+    some = any(getattr(measured.entry, field) is not None for measured in entries)
     for measured in entries:
-        if some and measured.entry.speaker is None:
-            yield measured.entry.place.error(
-                "speaker", "is missing here, and other lines have one: --split deals out by speaker"
-            )
+        if some and getattr(measured.entry, field) is None:
+            reason = f"is missing here, and other lines have one{NEEDED_BY_ALL[field]}"
+            yield measured.entry.place.error(field, reason)
         else:
             yield measured
 

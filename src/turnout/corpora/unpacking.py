@@ -21,10 +21,13 @@ def unpacking(folder: Path) -> Iterator[Unpack]:
     same audio is one file. What is called raises StorageError.
     """
     made: list[Path] = []
+    paths: dict[str, Path] = {}
     new = not folder.parent.exists()
 
     def put(name: str, data: bytes) -> Path:
-        path = folder / _file_name(name, data)
+        digest = sha256_of(data)
+        # Under whichever name it came first: one recording under two could be in two splits.
+        path = paths.setdefault(digest, folder / _file_name(name, digest))
         if not path.is_file() or path.read_bytes() != data:
             write_whole(path, data)
             made.append(path)
@@ -43,9 +46,9 @@ def unpacking(folder: Path) -> Iterator[Unpack]:
         raise
 
 
-def _file_name(name: str, data: bytes) -> str:
+def _file_name(name: str, digest: str) -> str:
     """Of letters that no file system minds: the name may hold anything."""
     given = PureWindowsPath(name)  # which knows both kinds of slashes
     stem = re.sub(r"[^\w-]+", "-", given.stem)[:LONGEST_STEM].strip("-") or "audio"
     ending = given.suffix if ENDING.fullmatch(given.suffix) else ""
-    return f"{stem}-{sha256_of(data)[:12]}{ending}"
+    return f"{stem}-{digest[:12]}{ending}"

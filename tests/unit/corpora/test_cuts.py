@@ -122,7 +122,9 @@ def test_recordings_are_found_beside_the_cuts_or_from_where_we_are(
         ({"type": "MixedCut"}, "cuts.jsonl:2: field 'type': is MixedCut: MonoCut was expected"),
         ({"supervisions": []}, "cuts.jsonl:2: each cut must be a MonoCut .*(cut 'a')"),
         ({"recording": None}, "cuts.jsonl:2: field 'recording': is missing"),
-        ({"start": None}, r"cuts.jsonl: not a lhotse manifest of cuts \(line 2 is no cut"),
+        ({"start": None}, "cuts.jsonl:2: field 'start': or 'duration' is no time"),
+        ({"start": "0"}, "cuts.jsonl:2: field 'start': or 'duration' is no time"),
+        ({"duration": True}, "cuts.jsonl:2: field 'start': or 'duration' is no time"),
         ({"supervisions": 7}, r"cuts.jsonl: not a lhotse manifest of cuts \(line 2 is no cut"),
     ],
 )

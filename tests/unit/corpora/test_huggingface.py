@@ -45,6 +45,8 @@ def texts(output: Path) -> dict[str, list[str | None]]:
         ("train-clean", "dev_1", "eval.v2"),
         ("data/train", "data/val", "data/evaluation"),
         ("en/train/x", "en/devel/x", "en/my-test/x"),
+        ("speech test/train", "speech test/dev", "speech test/test"),
+        ("Train/my-test-words", "dev/train-station", "test/train_of_words"),
     ],
 )
 def test_splits_are_known_by_their_words(tmp_path: Path, train: str, dev: str, test: str) -> None:

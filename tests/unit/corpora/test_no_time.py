@@ -65,6 +65,41 @@ def test_a_kaldi_segment_is_cited_where_it_stands(tmp_path: Path) -> None:
         prepare(tmp_path, tmp_path / "out", ENGLISH)
 
 
+def test_a_frame_between_two_times_is_taken(tmp_path: Path) -> None:
+    assert 1.025 - 1 < 0.025
+    noise(tmp_path / "a.wav", seconds=1.5)
+    (tmp_path / "wav.scp").write_text("r a.wav\n")
+    (tmp_path / "text").write_text("u1 yes\n")
+    (tmp_path / "segments").write_text("u1 r 1 1.025\n")
+    summary = prepare(tmp_path, tmp_path / "out", ENGLISH)
+    assert summary.splits["cuts"].seconds == 0.025
+
+
+@pytest.mark.parametrize("end", ["inf", "nan", "1e400", "1_0", "0", "-2"])
+def test_a_kaldi_segment_ends_at_a_time_behind_its_start(tmp_path: Path, end: str) -> None:
+    noise(tmp_path / "a.wav", seconds=1.5)
+    (tmp_path / "wav.scp").write_text("r a.wav\n")
+    (tmp_path / "text").write_text("u1 yes\n")
+    (tmp_path / "segments").write_text(f"u1 r 0 {end}\n")
+    with pytest.raises(ManifestError, match=rf"segments:1: is 'u1 r 0 {end}': '<name> <record"):
+        prepare(tmp_path, tmp_path / "out", ENGLISH)
+
+
+@pytest.mark.parametrize("duration", [0, 1e-5, 0.004])
+def test_a_line_of_no_time_is_not_put_together_with_one_of_all(
+    tmp_path: Path, duration: float
+) -> None:
+    noise(tmp_path / "a.wav", seconds=1.5)
+    rows = [{"audio_filepath": "a.wav", "text": "yes"} for _ in range(2)]
+    source = write_lines(tmp_path / "m.jsonl", {**rows[0], "duration": duration}, rows[1])
+    summary = prepare(source, tmp_path / "out", SKIPPING)
+    assert summary.splits["cuts"].seconds == 1.5
+    assert [text.partition("m.jsonl:")[2][:19] for text in summary.skipped] == [
+        "1: field 'duration'"
+    ]
+    assert summary.notes == ()
+
+
 @pytest.mark.parametrize("value", ["true", '"1_0"', '"nan"', "-1", '"one"'])
 def test_what_python_takes_for_a_number_is_none(tmp_path: Path, value: str) -> None:
     noise(tmp_path / "a.wav", seconds=1.5)
@@ -76,7 +111,7 @@ def test_what_python_takes_for_a_number_is_none(tmp_path: Path, value: str) -> N
         prepare(source, tmp_path / "out", ENGLISH)
 
 
-def supervision(name: str, start: float = 0, duration: float = 1, **fields: Any) -> dict[str, Any]:
+def supervision(name: str, start: Any = 0, duration: Any = 1, **fields: Any) -> dict[str, Any]:
     return {
         "id": name, "start": start, "duration": duration, "text": name, "language": "en", **fields
     }  # fmt: skip
@@ -100,6 +135,8 @@ WRONG = [
     (supervision("s", -0.5, 0.5), "'supervisions.start': of .* is -0.5: it ends at 0,"),
     (supervision("s", 0.2, 0), "'supervisions.duration': of .* is 0: at least 0.025 s"),
     (supervision("s", 0.5, -0.3), "'supervisions.duration': of .* is -0.3: at least 0."),
+    (supervision("s", "0", "0.5"), "'supervisions.start': or 'duration' is no time"),
+    (supervision("s", True, True), "'supervisions.start': or 'duration' is no time"),
     (supervision("s", 0.5, 1e-5), "'supervisions.duration': of .* is 1e-05: at least"),
     (supervision("s", channel=1), "'supervisions.channel': of .* is 1: its cut's, 0,"),
     (supervision("s", channel=[1, 2]), "'supervisions.channel': of .* is 1, 2: its cu"),

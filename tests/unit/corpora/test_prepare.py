@@ -159,6 +159,19 @@ def test_speakers_that_cannot_be_dealt(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_line_without_a_split_among_others_can_be_left_out(tmp_path: Path) -> None:
+    for name in "ab":
+        noise(tmp_path / f"{name}.wav", seconds=0.2)
+    rows = [line("a.wav", split="train"), line("b.wav")]
+    manifest = write_lines(tmp_path / "m.jsonl", *rows)
+    message = r"m.jsonl:2: field 'split': is missing here, .*: state it in all lines or in none \(1"
+    with pytest.raises(ManifestError, match=message):
+        prepare(manifest, tmp_path / "out")
+    summary = prepare(manifest, tmp_path / "out", PrepareConfig(skip_bad=True))
+    assert {name: split.utterances for name, split in summary.splits.items()} == {"train": 1}
+    assert len(summary.skipped) == 1
+
+
 def test_split_is_refused_where_the_corpus_has_its_own(tmp_path: Path) -> None:
     noise(tmp_path / "a.wav")
     manifest = write_lines(tmp_path / "m.jsonl", line("a.wav", split="train"))

@@ -28,6 +28,7 @@ NFC = unicodedata.normalize("NFC", "José")
         ("six\u00a0one\u3000eight", "six one eight"),
         ("  six \t one\r\neight\u2028 ", "six one eight"),
         ("\ufeffsix o\u200bne\u2060 ei\u00adght\u200e", "six one eight"),
+        ("\u061csix\u061c o\u206ane \ufff9ei\u180eght\u2063", "six one eight"),
         ("six\x1b one\x00\x85eight", "six one eight"),
         (f"{NFD} x", f"{NFC} x"),
         ("می\u200cخواهم", "می\u200cخواهم"),  # Persian parts syllables with U+200C

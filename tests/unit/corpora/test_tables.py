@@ -1,6 +1,7 @@
 """Tables with faults in them: a bad line loses none but itself, and is named."""
 
 import codecs
+import gzip
 from pathlib import Path
 
 import pytest
@@ -103,7 +104,7 @@ def test_a_cell_of_very_many_lines_was_not_closed(tmp_path: Path) -> None:
 
 
 BAD = {
-    b"b.wav": "has 1 cells and the header 2",
+    b"b.wav": "has 1 cell and the header 2: an empty cell is to be",
     b"b.wav,x,y": "has 3 cells and the header 2",
     b"b.wav,caf\xe9": "is not UTF-8 (byte 10 of the line)",
     b"b.wav,a\0b": "holds NUL, which is no letter",
@@ -176,7 +177,7 @@ def test_what_is_not_read_is_listed_and_counted(
     table.write_text('path,text\na.wav,yes\nb.wav\na.wav,"x" y\na.wav,yes\n')
     words = ["prepare", str(table), "-o", str(tmp_path / "out"), "--language", "en"]
     assert main(words) == 1
-    assert f"{table}:3: has 1 cells" in capsys.readouterr().err
+    assert f"{table}:3: has 1 cell and" in capsys.readouterr().err
     assert main([*words, "--skip-bad"]) == 1
     said = capsys.readouterr()
     assert [line.partition("t.csv:")[2][:2] for line in said.err.splitlines()[-3:-1]] == [
@@ -236,6 +237,27 @@ def test_one_table_of_common_voice_is_a_corpus_too(tmp_path: Path) -> None:
     source = common_voice(tmp_path, "validated") / "validated.tsv"
     prepare(source, tmp_path / "out")
     assert texts(tmp_path / "out/cuts.jsonl.gz") == ['"Yes, validated']
+
+
+def test_common_voice_is_known_by_its_header_whatever_its_rows_hold(tmp_path: Path) -> None:
+    source = common_voice(tmp_path, "train")
+    rows = (tmp_path / "train.tsv").read_text().splitlines(keepends=True)
+    (tmp_path / "train.tsv").write_text(rows[0] + "c0\ttoo few\n" + rows[1])
+    skipping = PrepareConfig(skip_bad=True)
+    for there in (source, source / "train.tsv"):
+        summary = prepare(there, tmp_path / "out", skipping)
+        assert [text.partition("train.tsv:")[2][:9] for text in summary.skipped] == ["2: has 2 "]
+        (cuts,) = (split.path for split in summary.splits.values())
+        assert texts(cuts) == ['"Yes, train']
+
+
+@pytest.mark.parametrize("name", ["T.TSV", "t.Tsv", "T.TSV.GZ"])
+def test_endings_are_known_in_any_letters(tmp_path: Path, name: str) -> None:
+    noise(tmp_path / "a.wav")
+    table = b'path\ttext\na.wav\t"yes, no\n'
+    (tmp_path / name).write_bytes(gzip.compress(table) if name.endswith("GZ") else table)
+    prepare(tmp_path / name, tmp_path / "out", PrepareConfig(language="en"))
+    assert texts(tmp_path / "out/cuts.jsonl.gz") == ['"yes, no']
 
 
 def test_the_first_releases_of_common_voice_left_endings_and_languages_out(tmp_path: Path) -> None:

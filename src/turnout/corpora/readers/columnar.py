@@ -4,14 +4,15 @@ The audio is a column of structs of `bytes` and `path`, as the library `datasets
 bytes, or of paths. Rows are counted from 1, as lines are.
 """
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
 from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
 from turnout.config.preparation import PrepareConfig
 from turnout.corpora.entry import Entry, utterance_id
 from turnout.corpora.manifest import Fields, Place, each
-from turnout.corpora.readers.table import TARGETS, translation
+from turnout.corpora.readers.table import TARGETS, listed, translation
 from turnout.corpora.spelling import beside
 from turnout.corpora.unpacking import Unpack
 from turnout.errors import ManifestError
@@ -32,6 +33,7 @@ OTHERS = ("id", "split", "bandwidth", "translation", *TARGETS)
 AT_ONCE = 16
 """Rows of audio in memory."""
 
+Row = dict[str, Any]
 Batch = tuple[int, "pa.RecordBatch | ManifestError"]
 """Some rows, and how many there were before them."""
 
@@ -40,21 +42,23 @@ def columnar_entries(
     file: Path, config: PrepareConfig, unpack: Unpack
 ) -> Iterator[Entry | ManifestError]:
     """Entries of the rows of one file."""
-    batches = _parquet(file) if file.suffix == ".parquet" else _arrow(file)
+    batches = _parquet(file) if file.suffix.lower() == ".parquet" else _arrow(file)
     for before, batch in batches:
         if isinstance(batch, ManifestError):
             yield batch
             continue
+        name = _audio_column(batch.schema, file)
         try:
-            name = _audio_column(batch.schema, file)
-        except ManifestError as error:
-            yield error
-            return
-        rows = (
-            (fields.pop(name), Fields(fields, Place(str(file), before + number)))
-            for number, fields in enumerate(batch.to_pylist(), start=1)
+            rows = _named(batch.to_pylist(), class_names(batch.schema.metadata))
+        except (ValueError, OverflowError) as error:  # such as nanoseconds, which Python has not
+            found = f"rows {before + 1} to {before + batch.num_rows}"
+            yield Place(str(file)).error(None, f"{found} cannot be read ({_first_line(error)})")
+            continue
+        lines = (
+            (row.pop(name), Fields(row, Place(str(file), before + number)))
+            for number, row in enumerate(rows, start=1)
         )
-        yield from each(rows, lambda row: _entry(*row, name, config, unpack))  # noqa: B023
+        yield from each(lines, lambda line: _entry(*line, name, config, unpack))  # noqa: B023
 
 
 def _entry(audio: Any, fields: Fields, column: str, config: PrepareConfig, unpack: Unpack) -> Entry:
@@ -86,6 +90,29 @@ def _entry(audio: Any, fields: Fields, column: str, config: PrepareConfig, unpac
     )
 
 
+def class_names(metadata: Mapping[bytes, bytes] | None) -> dict[str, list[str]]:
+    """By column, the names of its classes, whose numbers alone are in the rows: so the library
+    `datasets` writes languages, for one."""
+    try:
+        features = json.loads((metadata or {})[b"huggingface"])["info"]["features"]
+        return {
+            column: [str(name) for name in feature["names"]]
+            for column, feature in features.items()
+            if isinstance(feature, dict) and isinstance(feature.get("names"), list)
+        }
+    except (LookupError, TypeError, ValueError, AttributeError, RecursionError):
+        return {}  # it says nothing of classes that could be understood
+
+
+def _named(rows: list[Row], names: Mapping[str, list[str]]) -> list[Row]:
+    """The rows with the names of classes in place of their numbers."""
+    for row in rows:
+        for column in names.keys() & row.keys():
+            if isinstance(row[column], int) and 0 <= row[column] < len(names[column]):
+                row[column] = names[column][row[column]]
+    return rows
+
+
 def _audio_column(schema: "pa.Schema", file: Path) -> str:
     """The column that holds the audio; raises ManifestError."""
     import pyarrow as pa  # noqa: PLC0415 - slow to import
@@ -94,22 +121,32 @@ def _audio_column(schema: "pa.Schema", file: Path) -> str:
         kind = schema.field(name).type
         if pa.types.is_struct(kind):
             return not {"bytes", "path"}.isdisjoint(field.name for field in kind)
-        named = name in AUDIO
-        text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
-        return named and (text or pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+        kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+        return name in AUDIO and any(is_kind(kind) for is_kind in path_or_bytes)
 
+    path_or_bytes = (
+        pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view,
+        pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view,
+    )  # fmt: skip
     names = [name for name in (*AUDIO, *schema.names) if name in schema.names and holds(name)]
     if names:
         return names[0]
     raise Place(str(file)).error(
         None,
         "has no column of audio: structs of 'bytes' and 'path' were expected, or a column "
-        f"'audio' of one of them; its columns are {', '.join(schema.names[:20])}",
+        f"'audio' of one of them; its columns are {listed(schema.names)}",
     )
 
 
 def _wanted(schema: "pa.Schema", file: Path) -> list[str]:
-    """The columns that are read: others, such as arrays, may be large."""
+    """The columns that are read: others, such as arrays, may be large. Raises ManifestError."""
+    place = Place(str(file))
+    if len(set(schema.names)) < len(schema.names):
+        raise place.error(None, f"names a column twice: its columns are {listed(schema.names)}")
+    if not set(TEXTS).intersection(schema.names):
+        wanted = f"one of {', '.join(TEXTS)} was expected"
+        found = f"its columns are {listed(schema.names)}"
+        raise place.error(None, f"has no column of texts: {wanted}; {found}")
     known = {*TEXTS, *SPEAKERS, *LANGUAGES, *OTHERS, _audio_column(schema, file)}
     return [name for name in schema.names if name in known]
 

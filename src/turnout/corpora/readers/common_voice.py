@@ -10,7 +10,7 @@ from pathlib import Path, PurePath
 from turnout.config.preparation import PrepareConfig
 from turnout.corpora.entry import Entry, EntryStream, utterance_id
 from turnout.corpora.manifest import Fields, each
-from turnout.corpora.readers.rows import has_tabs, table_rows
+from turnout.corpora.readers.rows import columns_of, has_tabs, table_rows
 from turnout.corpora.readers.table import listed
 from turnout.corpora.spelling import beside
 
@@ -27,8 +27,7 @@ def is_common_voice(source: Path) -> bool:
         return (source / "clips").is_dir() and any(map(is_common_voice, tables))
     if not source.is_file() or not has_tabs(source):
         return False
-    first = next(table_rows(source), None)
-    return isinstance(first, Fields) and set(first.values) >= COLUMNS
+    return COLUMNS.issubset(columns_of(source))
 
 
 def read_common_voice(source: Path, config: PrepareConfig) -> EntryStream:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from turnout.config.preparation import PrepareConfig
 from turnout.corpora.entry import Entry, EntryStream, utterance_id
@@ -51,7 +51,7 @@ def metadata_files(source: Path) -> list[Path]:
 def columnar_files(source: Path) -> list[Path]:
     """The Parquet files of a folder, else its Arrow files; the file itself where it is one."""
     if source.is_file():
-        return [source] if source.suffix in ENDINGS else []
+        return [source] if source.suffix.lower() in ENDINGS else []
     kinds = (_files(source, f"*{ending}") for ending in ENDINGS)
     return next((files for files in kinds if files), [])
 
@@ -107,7 +107,7 @@ def _entry(fields: Fields, file: Path, source: Path, config: PrepareConfig) -> F
         language=fields.language(*LANGUAGES, default=config.language),
         speaker=fields.word(*SPEAKERS),
         translations=translation(fields, config),
-        split=fields.split() or usual_split(folder),
+        split=fields.split() or _split_of(PurePath(folder).parts),
         bandwidth=fields.bandwidth(),
         audio_field="file_name",
         language_field=fields.given(*LANGUAGES),
@@ -145,13 +145,20 @@ def _parts(file: Path, source: Path) -> tuple[str, str | None, str]:
     own = usual_split(stem)
     if shards and stem and stem != "data":  # as the library names them: by the split alone
         own = SPLIT_NAMES.get(stem.lower(), stem)
-    of_folders = [folder for folder in folders if usual_split(folder)]
-    rest = [folder for folder in folders if folder not in (*of_folders, "data")]
-    split = own or (usual_split(of_folders[-1]) if of_folders else None)
+    rest = [folder for folder in folders if folder != "data" and usual_split(folder) is None]
+    split = own or _split_of(folders)
     named = stem
     if split is None and NUMBERED.fullmatch(stem):
         named = rest.pop() if rest else ""
     return "/".join(rest), split, named
+
+
+def _split_of(folders: Sequence[str]) -> str | None:
+    """The split that folders within each other name: an inner one knows better than an outer one,
+    and one that is called so alone better than one that has more words."""
+    inner = folders[::-1]
+    exact = (SPLIT_NAMES.get(folder.lower()) for folder in inner)
+    return next(filter(None, (*exact, *map(usual_split, inner))), None)
 
 
 def _with_splits(found: Sequence[Found | ManifestError]) -> EntryStream:

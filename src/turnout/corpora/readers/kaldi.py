@@ -8,7 +8,7 @@ from pathlib import Path
 
 from turnout.config.preparation import PrepareConfig
 from turnout.corpora.entry import Entry, EntryStream
-from turnout.corpora.manifest import LANGUAGE_CODE, Place, each, text_lines
+from turnout.corpora.manifest import LANGUAGE_CODE, MOST_SECONDS, Place, each, text_lines
 from turnout.corpora.spelling import beside
 from turnout.errors import ManifestError
 
@@ -109,6 +109,7 @@ def _segment(name: str, source: Path, columns: Columns) -> tuple[str, float, flo
     except (IndexError, ValueError):
         start, end = 0.0, 0.0
     # Kaldi writes -1 for the recording's end
-    if len(words) != 3 or not 0 <= start < float("inf") or not (start < end or end == -1):
+    known = 0 <= start <= MOST_SECONDS and (start < end <= MOST_SECONDS or end == -1)
+    if len(words) != 3 or not known or "_" in "".join(words[1:]):
         raise at.error(None, f"is '{name} {line}': '<name> <recording> <start> <end>' was expected")
     return words[0], start, None if end == -1 else end - start

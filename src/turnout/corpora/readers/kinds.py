@@ -82,7 +82,7 @@ def _within(source: Path) -> str:
 
 
 def _kind_of_file(source: Path) -> str | None:
-    name = source.name.removesuffix(".gz")
+    name = source.name.lower().removesuffix(".gz")
     if columnar_files(source):
         return "huggingface"
     if is_common_voice(source):

@@ -27,16 +27,14 @@ MOST_LINES = 100
 
 def has_tabs(source: Path) -> bool:
     """Whether a table is TSV, by its name."""
-    return source.name.removesuffix(".gz").endswith(".tsv")
+    return source.name.lower().removesuffix(".gz").endswith(".tsv")
 
 
 def table_rows(source: Path) -> Iterator[Fields | ManifestError]:
     """The rows below the header; nothing more where that is wrong, since all of them would be."""
     tabs = has_tabs(source)
-    lines = text_lines(source)
-    rows = each(lines, _tab_row) if tabs else _comma_rows(lines)
     header: list[str] | None = None
-    for row in rows:
+    for row in _rows(source):
         if isinstance(row, ManifestError):
             yield row
             if header is None:
@@ -48,7 +46,18 @@ def table_rows(source: Path) -> Iterator[Fields | ManifestError]:
                 yield error
                 return
         else:
-            yield _fields(*row, header, "tab" if tabs else "comma")
+            yield _fields(*row, header, tabs)
+
+
+def columns_of(source: Path) -> list[str]:
+    """What the header names; nothing where it cannot be read."""
+    header = next(_rows(source), None)
+    return [trimmed(cell) for cell in header[1]] if isinstance(header, tuple) else []
+
+
+def _rows(source: Path) -> Iterator[Row | ManifestError]:
+    lines = text_lines(source)
+    return each(lines, _tab_row) if has_tabs(source) else _comma_rows(lines)
 
 
 def _tab_row(line: Line) -> Row:
@@ -161,12 +170,12 @@ def _wrong_header(place: Place, header: list[str]) -> ManifestError | None:
 
 
 def _fields(
-    place: Place, cells: list[str], header: list[str], parted_by: str
+    place: Place, cells: list[str], header: list[str], tabs: bool
 ) -> Fields | ManifestError:
     if len(cells) != len(header):
-        advice = "in TSV, no cell may hold a tab"
-        if parted_by == "comma":
-            advice = "quote a cell that holds a comma"
-        reason = f"has {len(cells)} cells and the header {len(header)}: {advice}"
-        return place.error(None, reason)
+        advice = "an empty cell is to be parted from its neighbours as well"
+        if len(cells) > len(header):
+            advice = "in TSV, no cell may hold a tab" if tabs else "quote a cell that holds a comma"
+        count = f"{len(cells)} cell{'s' * (len(cells) != 1)}"
+        return place.error(None, f"has {count} and the header {len(header)}: {advice}")
     return Fields(dict(zip(header, cells, strict=True)), place)
