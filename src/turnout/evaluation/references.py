@@ -5,6 +5,7 @@ Cuts are read as they are; anything else goes through `turnout prepare` first, i
 is gone afterwards.
 """
 
+import logging
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from turnout.errors import GuidanceError, UsageError
 from turnout.guidance import Task
 
 DEFAULTS = TranscriptionOptions()
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,15 +101,27 @@ def require_some(
     )
 
 
+def _scored(splits: Iterable[str], source: Path) -> list[str]:
+    """Which splits of a corpus are scored: those that are meant for it, else all."""
+    names = list(splits)
+    tests = [name for name in names if usual_split(name) == "test"]
+    others = [name for name in names if name not in tests]
+    if tests and others:
+        logger.warning("%s: scored: %s; not: %s", source, ", ".join(tests), ", ".join(others))
+    elif len(others) > 1:
+        logger.warning(
+            "%s: has no test split: all of %s are scored, though a model may know some of them",
+            source, ", ".join(others),
+        )  # fmt: skip
+    return tests or others
+
+
 def _read(source: Path, config: PrepareConfig) -> list[Clip]:
     if source.name.endswith(".jsonl.gz") or not source.exists():
         return read_clips(source)
     with TemporaryDirectory(prefix="turnout-") as folder:  # clips name the recordings themselves
         splits = prepare(source, Path(folder), config).splits
-        # A corpus with splits of its own is scored on the one that is meant for it.
-        test = [split for name, split in splits.items() if usual_split(name) == "test"]
-        chosen = test or list(splits.values())
-        clips = [clip for split in chosen for clip in read_clips(split.path)]
+        clips = [clip for name in _scored(splits, source) for clip in read_clips(splits[name].path)]
         if any(Path(folder) in Path(clip.path).parents for clip in clips):
             raise UsageError(
                 f"{source}: holds its audio inside of itself: `turnout prepare` it, which puts "

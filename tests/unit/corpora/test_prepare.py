@@ -314,6 +314,6 @@ def test_speakers_that_are_not_stated_are_not_counted_as_none(tmp_path: Path) ->
 def test_the_first_bad_line_is_cited_and_all_are_counted(tmp_path: Path) -> None:
     noise(tmp_path / "a.wav")
     manifest = write_lines(tmp_path / "m.jsonl", line("a.wav"), "{broken", line("a.wav", text=1))
-    counted = r"m\.jsonl:2: .*\(2 lines cannot be used: .* --skip-bad\)$"
+    counted = r"m\.jsonl:2: .*\(2 lines cannot be used: .* `turnout prepare --skip-bad`\)$"
     with pytest.raises(ManifestError, match=counted):
         prepare(manifest, tmp_path / "out")

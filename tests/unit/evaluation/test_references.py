@@ -41,15 +41,19 @@ def test_missing_cuts_are_named():
 
 
 @pytest.mark.parametrize(
-    ("splits", "scored"),
+    ("splits", "scored", "told"),
     [
-        (("train", "test"), ["a-1"]),
-        (("train-clean", "Test-clean"), ["a-1"]),
-        (("evaluation", "dev"), ["a-0"]),
-        ((), ["a-0", "a-1"]),
+        (("train", "test"), ["a-1"], ": scored: test; not: train"),
+        (("train-clean", "Test-clean"), ["a-1"], ": scored: Test-clean; not: train-clean"),
+        (("evaluation", "dev"), ["a-0"], ": scored: test; not: dev"),
+        (("train", "dev"), ["a-0", "a-1"], ": has no test split: all of train, dev are scored"),
+        (("test", "test"), ["a-0", "a-1"], ""),
+        ((), ["a-0", "a-1"], ""),
     ],
 )
-def test_a_table_is_prepared_first_and_its_test_split_scored(tmp_path, splits, scored):
+def test_a_table_is_prepared_first_and_its_test_split_scored(
+    tmp_path, caplog, splits, scored, told
+):
     lines = ["path,text,language,speaker" + (",split" if splits else "")]
     for number, split in enumerate(splits or ("", "")):
         soundfile.write(tmp_path / f"a-{number}.wav", np.full(8_000, 0.1), 8_000)
@@ -57,6 +61,9 @@ def test_a_table_is_prepared_first_and_its_test_split_scored(tmp_path, splits, s
     table = tmp_path / "a.csv"
     table.write_text("\n".join(lines) + "\n")
     assert [Path(clip.path).stem for clip in clips_of([table])] == scored
+    assert [message.partition("a.csv")[2][: len(told)] for message in caplog.messages] == (
+        [told] if told else []
+    )
     assert sorted(path.suffix for path in tmp_path.iterdir()) == [".csv", ".wav", ".wav"]
 
 
