@@ -99,7 +99,8 @@ class Ledger:
 def counted(bad: Sequence[ManifestError]) -> ManifestError:
     """The first of several errors, and how to go on."""
     first, left = bad[0], "1 line cannot" if len(bad) == 1 else f"{len(bad)} lines cannot"
-    reason = f"{first.reason} ({left} be used: mend that, or leave it out by `turnout prepare --skip-bad`)"
+    advice = "mend that, or leave it out by `turnout prepare --skip-bad`"
+    reason = f"{first.reason} ({left} be used: {advice})"
     return ManifestError(first.file, first.line, first.field, reason)
 
 

@@ -31,6 +31,7 @@ def write_splits(
     counts and remarks on such files. Raises StorageError.
     """
     paths = {name: output / f"{name}.jsonl.gz" for name in splits}
+    record: Record = {}
     writing = output
     try:
         with ExitStack() as partials:
@@ -38,24 +39,27 @@ def write_splits(
                 writing = paths[name]
                 partial = partials.enter_context(whole_file(writing))
                 CutSet.from_cuts(map(_cut, entries)).to_file(partial)
+                record[writing.name] = [sha256_of(partial.read_bytes())]
+            # Before they are there, and with what was: whenever this is killed, all are known.
+            _write_record(output, _merged(_record(output), record))
         writing = output / WRITTEN
         remarks = _removed(output, set(paths.values()), source)
-        record = {path.name: sha256_of(path.read_bytes()) for path in paths.values()}
     except OSError as error:
         raise StorageError(f"{writing}: cannot be written ({error.strerror or error})") from error
-    write_whole(output / WRITTEN, json.dumps(record, indent=1).encode())
+    _write_record(output, record)
     counted = {name: SplitSummary.of(paths[name], entries) for name, entries in splits.items()}
     return counted, remarks
 
 
 def _removed(output: Path, now: set[Path], source: Path | None) -> list[str]:
     """Delete what an earlier call wrote and nobody changed; a remark on that, and on the rest."""
-    earlier = _record(output / WRITTEN)
-    others = {path for path in output.glob("*.jsonl.gz") if path not in now}
+    earlier = _record(output)
+    # Hidden ones are nobody's splits: what was half written when a run was killed.
+    others = {path for path in output.glob("[!.]*.jsonl.gz") if path not in now}
     if source is not None and source.exists():
         others = {path for path in others if not path.samefile(source)}
     known = {path for path in others if path.name in earlier}
-    own = {path for path in known if earlier[path.name] == sha256_of(path.read_bytes())}
+    own = {path for path in known if sha256_of(path.read_bytes()) in earlier[path.name]}
     for path in own:
         path.unlink()
     found = ((own, "deleted, since an earlier run wrote it"), (others - own, "left as it is"))
@@ -64,13 +68,26 @@ def _removed(output: Path, now: set[Path], source: Path | None) -> list[str]:
     ]
 
 
-def _record(path: Path) -> dict[str, object]:
-    """The digests of what an earlier call wrote, by name; nothing where that cannot be read."""
+Record = dict[str, list[str]]
+"""Digests by the name of a file: of several, one that was killed did not come to the second."""
+
+
+def _record(output: Path) -> Record:
+    """What earlier calls wrote; nothing of what cannot be read."""
     try:
-        record = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+        record = json.loads((output / WRITTEN).read_bytes())
+    except (OSError, ValueError, RecursionError):
         return {}
-    return record if isinstance(record, dict) else {}
+    found = record.items() if isinstance(record, dict) else ()
+    return {name: digests for name, digests in found if isinstance(digests, list)}
+
+
+def _merged(first: Record, second: Record) -> Record:
+    return {name: [*first.get(name, ()), *second.get(name, ())] for name in {**first, **second}}
+
+
+def _write_record(output: Path, record: Record) -> None:
+    write_whole(output / WRITTEN, json.dumps(record, indent=1).encode())
 
 
 def _cut(measured: MeasuredEntry) -> MonoCut:

@@ -1,7 +1,10 @@
 """A folder of cuts holds one corpus: its splits are written together, and older ones go."""
 
 import gzip
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from lhotse import CutSet
@@ -100,3 +103,38 @@ def test_all_splits_are_written_or_none(
     with pytest.raises(StorageError, match=r"test.jsonl.gz: cannot be written \(No space left"):
         prepare(manifest, out, split("train=0.6,dev=0.1,test=0.3"))
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+
+
+class Killed(BaseException):
+    """No `except Exception` sees it, as none sees kill -9."""
+
+
+def killed_at(operation: int, patch: pytest.MonkeyPatch) -> None:
+    """Let the one of the moves and deletions that has this number, and all behind it, not be."""
+    left = iter(range(1, operation))
+
+    def counting(real: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*given: Any, **named: Any) -> Any:
+            if next(left, None) is None:
+                raise Killed
+            return real(*given, **named)
+
+        return call
+
+    for name in ("replace", "unlink"):
+        patch.setattr(Path, name, counting(getattr(Path, name)))
+
+
+@pytest.mark.parametrize("operation", range(1, 13))
+def test_whenever_a_run_is_killed_the_next_one_knows_its_files(
+    manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, operation: int
+) -> None:
+    out = tmp_path / "out"
+    prepare(manifest, out, split("train=0.5,dev=0.2,test=0.3"))
+    with monkeypatch.context() as patch:
+        killed_at(operation, patch)
+        with suppress(Killed):  # it was done before
+            prepare(manifest, out, split("train=0.7,other=0.3"))
+    summary = prepare(manifest, out, split("train=1"))
+    assert [name for name in names(out) if not name.startswith(".")] == ["train"]
+    assert not any("left as it is" in note for note in summary.notes)
