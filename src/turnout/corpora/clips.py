@@ -100,16 +100,16 @@ def read_corpora(corpora: Iterable[CorpusConfig]) -> dict[str, list[Clip]]:
 
 def training_clips(clips: Sequence[Clip]) -> list[Clip]:
     """Those that a run may learn from: the ones of dev and test splits are left out."""
-    return [clip for clip in clips if _held_out(clip.split or "") is None]
+    return [clip for clip in clips if held_out(clip.split or "") is None]
 
 
 def development_clips(clips: Sequence[Clip]) -> list[Clip]:
     """The dev split where the cuts have one, else all of them."""
-    dev = [clip for clip in clips if _held_out(clip.split or "") == "dev"]
+    dev = [clip for clip in clips if held_out(clip.split or "") == "dev"]
     return dev or list(clips)
 
 
-def _held_out(split: str) -> str | None:
+def held_out(split: str) -> str | None:
     """'dev' or 'test' where a split is one of these, however it is called."""
     usual = usual_split(split)
     if usual is None and split.lower().startswith(HELD_OUT):

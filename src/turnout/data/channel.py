@@ -23,7 +23,7 @@ from turnout.audio.surroundings import at_level, clipped, in_room, with_noise
 from turnout.audio.telephone import TelephoneChannel, back_at_16khz, random_channel
 from turnout.audio.waveform import LastRecording
 from turnout.config import ChannelConfig
-from turnout.corpora.clips import HELD_OUT
+from turnout.corpora.clips import held_out
 from turnout.corpora.manifest import json_lines
 from turnout.corpora.spelling import beside
 from turnout.errors import AudioError, ConfigError, ManifestError, MissingExtra
@@ -198,7 +198,7 @@ def _files(option: str, folder: Path) -> Iterator[Path]:
         if isinstance(line, ManifestError):
             raise ConfigError(f"augment.channel.{option}: {line}")
         kind, split = line.text("kind") or KINDS[option][0], line.split() or "train"
-        if kind.lower() in KINDS[option] and not split.lower().startswith(HELD_OUT):
+        if kind.lower() in KINDS[option] and held_out(split) is None:
             yield beside(folder, line.needed("audio_filepath"))
 
 

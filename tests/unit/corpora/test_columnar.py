@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from tests.unit.corpora.recordings import cuts_of, noise
+from tests.unit.corpora.recordings import cuts_of, noise, write_lines
 from turnout.config.preparation import PrepareConfig
 from turnout.corpora.prepare import prepare
 from turnout.corpora.readers.columnar import class_names
@@ -111,3 +111,21 @@ def test_the_same_audio_under_two_names_is_one_recording(tmp_path: Path) -> None
     message = r"train.parquet:1: field 'text': is 'train.wav', and 'test.wav' in line 1 of .*test"
     with pytest.raises(ManifestError, match=message):
         prepare(tmp_path / "source", tmp_path / "out", ENGLISH)
+
+
+@pytest.mark.parametrize("name", ["a.parquet", "a.arrow", "metadata.jsonl"])
+def test_columns_that_are_not_read_are_named_once(tmp_path: Path, name: str) -> None:
+    if name == "metadata.jsonl":
+        for split in ("train", "test"):
+            noise(tmp_path / split / "a.wav")
+            row = {"file_name": "a.wav", "text": "a", "Speaker": "s", "age": 7}
+            write_lines(tmp_path / split / name, row)
+    else:
+        for number, split in enumerate(("train", "test")):
+            found = table(tmp_path, *"ab"[: number + 1]).slice(number)
+            columns = {"Speaker": pa.array(["s"]), "age": pa.array([7])}
+            for column, values in columns.items():
+                found = found.append_column(column, values)
+            written(tmp_path / split / name, found)
+    summary = prepare(tmp_path, tmp_path / "out", ENGLISH)
+    assert summary.notes == ("columns left out: Speaker, age",)

@@ -53,6 +53,16 @@ def draws(seed: int) -> Draws:
     return Draws(line=line, place=place, moment=moment)
 
 
+@pytest.mark.parametrize("split", ["Evaluation", "val-noises", "my_test", "testset"])
+def test_noises_of_a_held_out_split_are_kept_out_however_it_is_called(
+    sounds: Path, split: str
+) -> None:
+    manifest = sounds / "manifest.jsonl"
+    manifest.write_text(manifest.read_text().replace('"test"', f'"{split}"'))
+    channel = open_channel(ChannelConfig(noises=str(sounds), rooms=str(sounds)))
+    assert (len(channel.noises), len(channel.rooms)) == (2, 2)
+
+
 def test_a_manifest_tells_noises_from_rooms_and_keeps_the_test_out(sounds: Path) -> None:
     made = open_channel(ChannelConfig(codecs=("none",), noises=str(sounds), rooms=str(sounds)))
     assert [Path(sound.path).name for sound in made.noises] == ["noise-0.flac", "noise-1.flac"]

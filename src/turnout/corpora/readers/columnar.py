@@ -5,12 +5,12 @@ bytes, or of paths. Rows are counted from 1, as lines are.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
 from turnout.config.preparation import PrepareConfig
-from turnout.corpora.entry import Entry, utterance_id
+from turnout.corpora.entry import Entry, EntryStream, utterance_id
 from turnout.corpora.manifest import Fields, Place, each
 from turnout.corpora.readers.table import TARGETS, listed, translation
 from turnout.corpora.spelling import beside
@@ -30,21 +30,20 @@ LANGUAGES = ("language", "lang", "locale")
 AUDIO = ("audio", "speech", "file_name", "file", "path", "audio_filepath")
 """Columns that may hold it, the likeliest first."""
 OTHERS = ("id", "split", "bandwidth", "translation", *TARGETS)
+KNOWN = {*TEXTS, *SPEAKERS, *LANGUAGES, *OTHERS}
 AT_ONCE = 16
 """Rows of audio in memory."""
 
 Row = dict[str, Any]
-Batch = tuple[int, "pa.RecordBatch | ManifestError"]
-"""Some rows, and how many there were before them."""
+Batch = tuple[int, "pa.RecordBatch | ManifestError | str"]
+"""Some rows, or a word on them, and how many there were before them."""
 
 
-def columnar_entries(
-    file: Path, config: PrepareConfig, unpack: Unpack
-) -> Iterator[Entry | ManifestError]:
+def columnar_entries(file: Path, config: PrepareConfig, unpack: Unpack) -> EntryStream:
     """Entries of the rows of one file."""
     batches = _parquet(file) if file.suffix.lower() == ".parquet" else _arrow(file)
     for before, batch in batches:
-        if isinstance(batch, ManifestError):
+        if isinstance(batch, ManifestError | str):
             yield batch
             continue
         name = _audio_column(batch.schema, file)
@@ -147,8 +146,13 @@ def _wanted(schema: "pa.Schema", file: Path) -> list[str]:
         wanted = f"one of {', '.join(TEXTS)} was expected"
         found = f"its columns are {listed(schema.names)}"
         raise place.error(None, f"has no column of texts: {wanted}; {found}")
-    known = {*TEXTS, *SPEAKERS, *LANGUAGES, *OTHERS, _audio_column(schema, file)}
-    return [name for name in schema.names if name in known]
+    audio = _audio_column(schema, file)
+    return [name for name in schema.names if name in KNOWN or name == audio]
+
+
+def left_out(names: Iterable[str]) -> str:
+    """A remark on the columns of these names."""
+    return f"columns left out: {listed(list(names))}"
 
 
 def _parquet(file: Path) -> Iterator[Batch]:
@@ -167,6 +171,8 @@ def _parquet(file: Path) -> Iterator[Batch]:
         yield 0, error
         return
     with opened:
+        if rest := [name for name in opened.schema_arrow.names if name not in columns]:
+            yield 0, left_out(rest)
         for group in range(opened.num_row_groups):
             ends = before + opened.metadata.row_group(group).num_rows
             try:
@@ -189,6 +195,8 @@ def _arrow(file: Path) -> Iterator[Batch]:
     try:
         with pa.memory_map(str(file)) as mapped, pa.ipc.open_stream(mapped) as reader:
             columns = _wanted(reader.schema, file)
+            if rest := [name for name in reader.schema.names if name not in columns]:
+                yield 0, left_out(rest)
             for batch in reader:
                 # It lies in memory as it lies in the file, whose offsets may lead anywhere.
                 batch.validate(full=True)

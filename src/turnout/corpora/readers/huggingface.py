@@ -16,10 +16,12 @@ from turnout.corpora.entry import Entry, EntryStream, utterance_id
 from turnout.corpora.manifest import Fields, Place, each, json_lines
 from turnout.corpora.readers.columnar import (
     ENDINGS,
+    KNOWN,
     LANGUAGES,
     SPEAKERS,
     TEXTS,
     columnar_entries,
+    left_out,
 )
 from turnout.corpora.readers.rows import table_rows
 from turnout.corpora.readers.table import TARGETS, listed, translation
@@ -80,15 +82,23 @@ def read_huggingface(source: Path, config: PrepareConfig, unpack: Unpack) -> Ent
     else:
         reason = "holds no metadata.csv, metadata.jsonl or *.parquet: one of these was expected"
         found = [Place(str(source)).error(None, reason)]
-    yield from _with_splits(found)
+    # The shards of a split say the same.
+    yield from dict.fromkeys(one for one in found if isinstance(one, str))
+    yield from _with_splits([one for one in found if not isinstance(one, str)])
 
 
 def _of_metadata(
     files: Sequence[Path], source: Path, config: PrepareConfig
-) -> Iterator[Found | ManifestError]:
+) -> Iterator[Found | ManifestError | str]:
+    unknown: dict[str, None] = {}
     for file in files:
         lines = table_rows(file) if file.suffix == ".csv" else json_lines(file)
-        yield from each(lines, partial(_entry, file=file, source=source, config=config))
+        for line in lines:
+            if isinstance(line, Fields):
+                unknown |= dict.fromkeys(line.values.keys() - {"file_name"} - KNOWN)
+            yield from each([line], partial(_entry, file=file, source=source, config=config))
+    if unknown:
+        yield left_out(sorted(unknown))
 
 
 def _entry(fields: Fields, file: Path, source: Path, config: PrepareConfig) -> Found:
@@ -118,7 +128,7 @@ def _entry(fields: Fields, file: Path, source: Path, config: PrepareConfig) -> F
 
 def _of_columns(
     files: Sequence[Path], source: Path, config: PrepareConfig, unpack: Unpack
-) -> Iterator[Found | ManifestError]:
+) -> Iterator[Found | ManifestError | str]:
     parts = [_parts(file, source) for file in files]
     configurations = sorted({configuration for configuration, _, _ in parts})
     if len(configurations) > 1:
@@ -131,7 +141,7 @@ def _of_columns(
         return
     for file, (_, split, folder) in zip(files, parts, strict=True):
         for entry in columnar_entries(file, config, unpack):
-            if isinstance(entry, ManifestError):
+            if isinstance(entry, ManifestError | str):
                 yield entry
             else:
                 yield Found(replace(entry, split=entry.split or split), folder)
