@@ -14,7 +14,7 @@ from lhotse.audio import AudioSource
 
 from turnout.corpora.entry import MeasuredEntry
 from turnout.corpora.summary import SplitSummary
-from turnout.errors import StorageError
+from turnout.errors import StorageError, UsageError
 from turnout.files import sha256_of, whole_file, write_whole
 
 WRITTEN = ".prepared.json"
@@ -28,9 +28,14 @@ def write_splits(
 
     What an earlier call wrote there and this one does not is deleted, unless it was changed since
     or is the `source` itself: else a model might be tested on what it was trained on. Gives the
-    counts and remarks on such files. Raises StorageError.
+    counts and remarks on such files. Raises StorageError, and UsageError where the source would be
+    written over.
     """
     paths = {name: output / f"{name}.jsonl.gz" for name in splits}
+    for path in paths.values():
+        if source is not None and path.exists() and path.samefile(source):
+            reason = "is what is read, and its cuts would be written over it"
+            raise UsageError(f"{source}: {reason}: name another folder by --output")
     record: Record = {}
     writing = output
     try:

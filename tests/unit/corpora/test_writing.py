@@ -14,7 +14,7 @@ from turnout.cli import main
 from turnout.config.preparation import PrepareConfig
 from turnout.corpora.prepare import prepare
 from turnout.corpora.writing import WRITTEN
-from turnout.errors import StorageError
+from turnout.errors import StorageError, UsageError
 
 
 @pytest.fixture
@@ -73,6 +73,18 @@ def test_the_source_itself_is_never_deleted(manifest: Path, tmp_path: Path) -> N
     prepare(manifest, out, split(None))
     prepare(out / "cuts.jsonl.gz", out, split("train=0.5,test=0.5"))
     assert names(out) == ["cuts", "test", "train"]
+
+
+def test_the_source_itself_is_never_written_over(manifest: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    prepare(manifest, out, split(None))
+    source = out / "cuts.jsonl.gz"
+    cuts = gzip.decompress(source.read_bytes()).splitlines(keepends=True)
+    source.write_bytes(gzip.compress(b"".join([*cuts, b"{broken\n"])))
+    before = source.read_bytes()
+    with pytest.raises(UsageError, match=r"is what is read, .*: name another folder by --output"):
+        prepare(source, out, PrepareConfig(language="en", skip_bad=True))
+    assert source.read_bytes() == before
 
 
 @pytest.mark.parametrize("record", [b"", b"[]", b'{"train.jsonl.gz": 1}', b"\xff"])
