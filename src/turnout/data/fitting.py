@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from turnout.config import ModelConfig, VocabularyConfig
 from turnout.corpora.clips import Clip
 from turnout.data.joining import LONGEST_EDGE
-from turnout.data.plan import FRAMES_PER_SECOND
+from turnout.data.plan import FRAMES_PER_SECOND, Written
 from turnout.data.store import FeatureStore
 from turnout.decoding.requests import CHARACTERS_PER_SECOND, most_characters
+from turnout.guidance import Guidance
 from turnout.text.tokenizer import Tokenizer
 
 logger = logging.getLogger(__name__)
@@ -47,10 +48,19 @@ class Fitting:
         # The last frame of the encoder may stand for fewer than the others do.
         return np.minimum(frames, store.counts)
 
+    def written(self, store: FeatureStore) -> Written | None:
+        """What the decoder has to write of each clip of the store; None of a model without one."""
+        if not self.model.decoder.num_layers:
+            return None
+        counts = [max(count for _, count in self._rows(clip)) for clip in store.clips]
+        return Written(np.array(counts, np.int64), self._most_tokens)
+
     def _reasons(self, store: FeatureStore) -> Iterator[tuple[int, str]]:
         for number, frames in enumerate(store.counts.tolist()):
             clip = store.clips[number]
-            reason = self._too_long(frames) or self._too_much(clip, frames)
+            reason = (
+                self._too_long(frames) or self._too_much(clip, frames) or self._beyond_decoder(clip)
+            )
             if reason is not None:
                 yield number, f"{clip.id}: {reason}"
 
@@ -77,6 +87,34 @@ class Fitting:
             f"its text needs {needed} frames of the encoder, and {clip.duration:.2f} s of audio "
             f"have {there}: is it the text of another recording?"
         )
+
+    def _beyond_decoder(self, clip: Clip) -> str | None:
+        """What no decoding would write to its end."""
+        most = self._most_tokens
+        for what, count in self._rows(clip) if self.model.decoder.num_layers else ():
+            if count > most:
+                return (
+                    f"its {what} needs {count} tokens, and model.decoder.max_tokens "
+                    f"({self.model.decoder.max_tokens}) leaves it {most}: cut it into shorter "
+                    "segments, or raise that"
+                )
+        return None
+
+    @property
+    def _most_tokens(self) -> int:
+        """Of a text that the decoder can write: all prompts are equally long."""
+        language = self.model.vocabulary.languages[0]
+        guidance = Guidance(language=language)
+        prompt = self.tokenizer.prompt(guidance, self.model.task_token)
+        return self.model.decoder.max_tokens - len(prompt)
+
+    def _rows(self, clip: Clip) -> Iterator[tuple[str, int]]:
+        """The texts of a clip that a decoder would learn, and how many tokens each has."""
+        yield "text", len(self.tokenizer.encode(clip.text))
+        for target in self.model.vocabulary.targets_of(clip.language):
+            if target in clip.translations:
+                count = len(self.tokenizer.encode(clip.translations[target]))
+                yield f"translation to {target}", count
 
     def _heard(self, frames: int) -> int:
         """Frames that CTC has for a clip, at most, at the tempo of its recording."""

@@ -59,17 +59,7 @@ class Loader:
         # Before anything is made: what it names must be there.
         self._channel = None if channel is None else open_channel(channel)
         self._stores = [self._open(corpus) for corpus in self.config.train]
-        self._planners = [
-            CorpusPlanner(
-                number,
-                store.clips,
-                store.counts,
-                self.config,
-                self.model,
-                self._fitting(self.config.train[number]).fewest(store),
-            )
-            for number, store in enumerate(self._stores)
-        ]
+        self._planners = [self._planner(number) for number in range(len(self._stores))]
         if not any(p.corpus.weight > 0 and p.clips for p in self._planners):
             left_out = self.left_out
             raise TrainingError(
@@ -149,6 +139,18 @@ class Loader:
         if corpus.join:
             tell_of_strangers(common.clips, corpus.cuts)
         return self._fitting(corpus).of(common)
+
+    def _planner(self, number: int) -> CorpusPlanner:
+        store, fitting = self._stores[number], self._fitting(self.config.train[number])
+        return CorpusPlanner(
+            number,
+            store.clips,
+            store.counts,
+            self.config,
+            self.model,
+            fitting.fewest(store),
+            fitting.written(store),
+        )
 
     def _fitting(self, corpus: CorpusConfig) -> Fitting:
         return Fitting(self.model, self.tokenizer, corpus.join)

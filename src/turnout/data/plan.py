@@ -98,6 +98,16 @@ class PlannedUtterance:
     shape: Shape
 
 
+@dataclass(frozen=True, eq=False)
+class Written:
+    """What a decoder has to write."""
+
+    tokens: NDArray[np.int64]
+    """Of each clip's longest text, without the prompt."""
+    most: int
+    """Of an utterance, however many clips are joined in it."""
+
+
 def generator(stream: Stream, seed: int, *place: int) -> np.random.Generator:
     """The one for this stream, seed and place (epoch, corpus, utterance)."""
     return np.random.default_rng([int(stream), seed, *place])
@@ -116,6 +126,8 @@ class CorpusPlanner:
     fewest: NDArray[np.int64] | None = None
     """Frames that each clip must keep, however fast, so that CTC can align its text; of words that
     are joined, None."""
+    written: Written | None = None
+    """None of a model without decoder."""
 
     @property
     def corpus(self) -> CorpusConfig:
@@ -245,14 +257,17 @@ class CorpusPlanner:
         return choice if draw < self.config.translate_weight else 0
 
     def _fitting(self, joining: Joining) -> Joining:
-        """As many of the words as the window holds at the slowest tempo, at least one."""
+        """As many of the words as the window holds at the slowest tempo, and the decoder writes; at
+        least one."""
         # A little slower than the slowest: words differ by WORD_TEMPO_JITTER.
         slowest = min(self.config.augment.speed[0], 1.0) * 0.95
         room = self.longest_frames - joining.gaps[0] * FRAMES_PER_SECOND
+        unwritten = self.written.most if self.written else 0
         kept = 0
         for clip, gap in zip(joining.clips, joining.gaps[1:], strict=True):
             room -= self.counts[clip] / slowest + gap * FRAMES_PER_SECOND
-            kept += room >= 0
+            unwritten -= int(self.written.tokens[clip]) if self.written else 0
+            kept += room >= 0 and unwritten >= 0
         if kept == len(joining.clips):
             return joining
         kept = max(kept, 1)

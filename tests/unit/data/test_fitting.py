@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -99,6 +100,37 @@ def test_no_tempo_makes_a_text_too_long(clips: list[Clip], tmp_path: Path) -> No
     assert min(seen) < 10
 
 
+@pytest.mark.parametrize("positions", ["learned", "sinusoidal", "rotary"])
+def test_a_text_longer_than_the_decoder_writes_is_named(
+    clips: list[Clip], tmp_path: Path, positions: Literal["learned", "sinusoidal", "rotary"]
+) -> None:
+    decoder = DecoderConfig(num_layers=1, positions=positions, max_tokens=12)
+    model = small_model(decoder=decoder)
+    clips[0] = replace(clips[0], text="ж" * 4)  # a space and eight bytes
+    clips[1] = replace(clips[1], translations={"en": "жжж", "de": "жжжж"})  # seven; and not asked
+    clips[2] = replace(clips[2], translations={"en": "жжжж"})
+    store = fitted(clips, tmp_path, model)
+    assert [clip.id for clip in store.clips] == [clip.id for clip in (clips[1], *clips[3:])]
+    assert store.left_out == tuple(
+        f"{clip.id}: its {what} needs 9 tokens, and model.decoder.max_tokens (12) leaves it 8: cut "
+        "it into shorter segments, or raise that"
+        for clip, what in ((clips[0], "text"), (clips[2], "translation to en"))
+    )
+    assert fitted(clips, tmp_path, replace(model, decoder=DecoderConfig(num_layers=0))).clips == (
+        tuple(clips)
+    )
+
+
+def test_as_many_words_are_joined_as_the_decoder_writes(clips: list[Clip], tmp_path: Path) -> None:
+    clips = [replace(clip, text="жжж", translations={"en": "жж"}) for clip in clips]  # seven tokens
+    model = small_model(decoder=DecoderConfig(num_layers=1, max_tokens=4 + 3 * 7))
+    made = loader(clips, tmp_path, model, join=True)
+    planned = [one for epoch in range(4) for batch in made.plan(epoch) for one in batch]
+    assert max(len(one.joining.clips) for one in planned) == 3
+    rows = [batch.tokens.shape[1] for epoch in range(4) for batch in made.batches(epoch)]
+    assert max(rows) == 25
+
+
 def test_equal_neighbours_need_a_blank_between() -> None:
     assert [frames_needed(ids) for ids in ([], [4], [4, 4], [4, 5, 4], [4, 4, 4])] == [
         0,
@@ -109,8 +141,10 @@ def test_equal_neighbours_need_a_blank_between() -> None:
     ]
 
 
-def loader(clips: list[Clip], folder: Path, model: ModelConfig, **changes: object) -> Loader:
-    data = data_of("cuts", train=(CorpusConfig(cuts="cuts"),), **changes)
+def loader(
+    clips: list[Clip], folder: Path, model: ModelConfig, *, join: bool = False, **changes: object
+) -> Loader:
+    data = data_of("cuts", train=(CorpusConfig(cuts="cuts", join=join),), **changes)
     return Loader(
         data, model, TOKENIZER, {"cuts": clips}, seed=0, rank=0, world_size=1, cache_dir=folder
     )
