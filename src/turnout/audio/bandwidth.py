@@ -5,7 +5,8 @@ channel has nothing above 4 kHz but the rounding of its samples, or what a lossy
 Opus leaves most: at 12 kbit/s its noise lies some 30 dB below the speech, rises and falls with it,
 and never comes near it. Any other speech has frames, of consonants and of pauses with a room's or
 microphone's noise, whose power above 4 kHz comes close to that below or passes it, and no cliff at
-4 kHz in its mean. Two statistics say how far that is so, and a line through them decides.
+4 kHz in its mean. Two statistics say how far that is so, and a line through them decides. Where a
+poor resampler left the mirror image of the telephone's band above 4 kHz, its fine structure tells.
 """
 
 import numpy as np
@@ -48,6 +49,11 @@ AUDIBLE = 10.0**0.8 * STEP**2 / 12.0
 TINY = 1e-16
 NOTHING_DB = -60.0
 """Stands for the ratio of a band in which nothing is heard."""
+MIRROR_BINS = 96
+"""On each side of 4 kHz: 3 kHz."""
+MIRRORED = 0.5
+"""Correlation of the two sides' fine structure: at most 0.15 in wideband speech, whatever its
+codec, and from 0.65 on where a resampler repeats or interpolates (train and dev speakers)."""
 ACTIVE = 10.0**-3.5
 """Somebody speaks in a frame if its power is at most so much (35 dB) below the loudest frames'."""
 LOUDEST_FRAMES = 10
@@ -117,27 +123,55 @@ class BandwidthMeter:
             return self._known
         bright, cliff = self.statistics()
         wide = BRIGHT_WEIGHT * bright + CLIFF_WEIGHT * cliff + BIAS > 0.0
+        wide = wide and mirroring(self._heard()) < MIRRORED
         return Bandwidth.WIDEBAND if wide else Bandwidth.NARROWBAND
 
     def statistics(self) -> tuple[float, float]:
         """Those that decide, of what was heard so far (see `statistics`)."""
+        return statistics(self._heard(), self._native_rate)
+
+    def _heard(self) -> Floats:
+        """The frames so far."""
         powers = self._powers
         if not self.enough:
             missing = max(0, FFT_SAMPLES - len(self._rest))
             powers = [*powers, band_powers(np.pad(self._rest, (0, missing)))]
-        return statistics(np.concatenate(powers), self._native_rate)
+        return np.concatenate(powers)
 
 
 def band_powers(samples: Floats) -> Floats:
-    """Power in each band of 250 Hz of each frame that is no digital silence, [frames, bands].
+    """Power in each band of 250 Hz of each frame that is no digital silence, [frames, bands + 1].
 
-    That is the power per sample of white noise that would be as strong there.
+    That is the power per sample of white noise that would be as strong there. In the last column,
+    how far the fine structure above 4 kHz mirrors that below: a correlation.
     """
     frames = np.lib.stride_tricks.sliding_window_view(samples, FFT_SAMPLES)[::FFT_HOP_SAMPLES]
     frames = frames[np.ptp(frames, axis=1) > STEP]
     window = np.hanning(FFT_SAMPLES).astype(np.float32)
     power = np.abs(np.fft.rfft(frames * window, axis=1)[:, :-1]) ** 2 / np.square(window).sum()
-    return power.reshape(len(power), BANDS, BAND_BINS).mean(axis=2)
+    bands = power.reshape(len(power), BANDS, BAND_BINS).mean(axis=2)
+    return np.concatenate((bands, _mirroring(power)[:, None]), axis=1)
+
+
+def _mirroring(power: Floats) -> Floats:
+    """The correlation, over the bins, of what changes from one to the next, [frames]."""
+    centre = FFT_SAMPLES // 4
+    levels = np.log(power[:, centre - MIRROR_BINS : centre + MIRROR_BINS + 1] + TINY)
+    above = np.diff(levels[:, MIRROR_BINS + 1 :], axis=1)
+    below = np.diff(levels[:, MIRROR_BINS - 1 :: -1], axis=1)
+    size = np.sqrt(np.square(above).sum(axis=1) * np.square(below).sum(axis=1))
+    return (above * below).sum(axis=1) / np.maximum(size, TINY)
+
+
+def mirroring(powers: Floats) -> float:
+    """The median correlation of the two sides of 4 kHz while somebody speaks; 0 in silence."""
+    return float(np.median(_active(powers)[:, -1])) if len(powers) else 0.0
+
+
+def _active(powers: Floats) -> Floats:
+    """The frames in which somebody speaks."""
+    total = _mean(powers, SPEECH_HZ)
+    return powers[total >= ACTIVE * np.sort(total)[-LOUDEST_FRAMES:].mean()]
 
 
 def statistics(powers: Floats, native_rate: float) -> tuple[float, float]:
@@ -150,8 +184,7 @@ def statistics(powers: Floats, native_rate: float) -> tuple[float, float]:
     low, high = _mean(powers, LOW_HZ), _mean(powers, (HIGH_HZ[0], end))
     heard = np.maximum(low, high) > AUDIBLE
     bright = np.quantile(_ratio(high, low)[heard], BRIGHT) if heard.any() else NOTHING_DB
-    total = _mean(powers, SPEECH_HZ)
-    active = powers[total >= ACTIVE * np.sort(total)[-LOUDEST_FRAMES:].mean()]
+    active = _active(powers)
     edges = ((ABOVE_CLIFF_HZ[0], min(end, ABOVE_CLIFF_HZ[1])), BELOW_CLIFF_HZ)
     above, below = (np.quantile(_mean(active, edge), LOUD, keepdims=True) for edge in edges)
     return float(bright), float(_ratio(above, below)[0])

@@ -14,7 +14,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from turnout.audio.containers import place_of_unknown_size, reading_unknown_size
-from turnout.audio.recognition import HEAD_BYTES, av_container, behind_tags
+from turnout.audio.recognition import HEAD_BYTES, MARKS, av_container, behind_tags
 from turnout.errors import AudioError
 
 Floats = NDArray[np.float32]
@@ -106,7 +106,10 @@ class SoundFileDecoder:
         self._name = name
         self._raw = file
         self.warnings: list[str] = []
-        self._virtual = VirtualFile(file, file.read)
+        # libsndfile takes what has no mark, as MP3, and some size, for half of a pair of Apple's,
+        # whose other half it would open beside it: "._" or ".AppleDouble/", which are others'.
+        marked = file.read(max(map(len, MARKS))).startswith(MARKS)
+        self._virtual = VirtualFile(file, file.read, size_at_first=marked)
         self._file = self._open()
         # A WAV without samples may be one whose writer could not say how many there are.
         empty = self._file.format in ("WAV", "WAVEX") and self._file.frames == 0
@@ -198,18 +201,24 @@ class VirtualFile:
     be printed and forgotten; and without its name, from whose ending soundfile would take '.raw'
     for headerless.
 
-    A header may send it anywhere, also before its beginning: nothing is read there.
+    A header may send it anywhere, also before its beginning: nothing is read there. Asked for its
+    size, it may say 0 at first.
     """
 
-    def __init__(self, file: BinaryIO, read: Callable[[int], bytes]) -> None:
+    def __init__(
+        self, file: BinaryIO, read: Callable[[int], bytes], *, size_at_first: bool = True
+    ) -> None:
         self._file, self._read = file, read
+        self._tells_size = size_at_first
         self._size = file.seek(0, os.SEEK_END)
         self._position = 0
         self._error: BaseException | None = None
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         """Go there, as far as 64 bits can say; below 0 is no place, and an error to FFmpeg."""
-        place = (0, self._position, self._size)[whence] + offset
+        size = self._size if self._tells_size else 0
+        self._tells_size |= whence == os.SEEK_END
+        place = (0, self._position, size)[whence] + offset
         self._position = max(-FARTHEST, min(place, FARTHEST))
         return self._position
 

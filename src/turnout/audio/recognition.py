@@ -10,9 +10,10 @@ from typing import BinaryIO, cast
 HEAD_BYTES = 16_500
 """Two of the longest frames of AAC: what tells containers apart that have no magic number."""
 MOST_TAGS = 16
-SOUNDFILE_MAGICS = (b"RIFF", b"RIFX", b"RF64", b"riff", b"fLaC", b"OggS", b"FORM", b"caff",
-                    b".snd", b"NIST_1A", b"\xff")  # fmt: skip
-"""WAV, FLAC, Ogg, AIFF, CAF, AU, NIST and MP3."""
+MARKS = (b"RIFF", b"RIFX", b"RF64", b"riff", b"fLaC", b"OggS", b"FORM", b"caff", b".snd",
+         b"NIST_1A")  # fmt: skip
+"""Of WAV, W64, FLAC, Ogg, AIFF, CAF, AU and NIST, which libsndfile reads."""
+MP3_BEGINS = b"\xff"
 AV_MAGICS = (
     *((4, kind, "mov") for kind in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"styp")),
     (0, b"\x1a\x45\xdf\xa3", "matroska"),
@@ -54,7 +55,7 @@ def behind_tags(file: BinaryIO) -> BinaryIO:
     behind = cast(BinaryIO, Behind(file, start))
     behind.seek(0)
     head = behind.read(HEAD_BYTES)
-    known = head.startswith(SOUNDFILE_MAGICS) or av_container(head) is not None
+    known = head.startswith((*MARKS, MP3_BEGINS)) or av_container(head) is not None
     found = behind if start and known else file
     found.seek(0)
     return found

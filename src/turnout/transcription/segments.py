@@ -13,7 +13,7 @@ from itertools import chain
 import numpy as np
 from numpy.typing import NDArray
 
-from turnout.audio.bandwidth import BandwidthMeter
+from turnout.audio.bandwidth import FFT_HOP_SAMPLES, STEP, BandwidthMeter
 from turnout.audio.features import HOP_SAMPLES, SAMPLE_RATE, model_features, num_frames
 from turnout.audio.waveform import Recording
 from turnout.config import ModelConfig
@@ -25,8 +25,6 @@ IsCancelled = Callable[[], bool]
 
 SMOOTHING_FRAMES = 20
 """Quiet means quiet for 0.2 s: a pause between words, not the closure inside a stop consonant."""
-SILENCE = 1.0 / 32768
-"""Peak to peak; half a step of 16-bit samples each way, beyond which nothing can be heard."""
 
 
 @dataclass(frozen=True)
@@ -143,5 +141,15 @@ def quietest_point(samples: Floats) -> int:
 
 
 def is_silent(samples: Floats) -> bool:
-    """Whether there is nothing but a constant: digital silence or an offset."""
-    return len(samples) == 0 or float(np.ptp(samples)) <= SILENCE
+    """Whether there is nothing to hear: digital silence, an offset, or one that drifts slowly.
+
+    What is sound here is sound in a frame of the bandwidth's measurement, too, since any hop of it
+    lies in one: otherwise hours would be held until there is enough of it.
+    """
+    if not len(samples):
+        return True
+    starts = np.arange(0, len(samples), FFT_HOP_SAMPLES // 2)
+    highs, lows = (extreme.reduceat(samples, starts) for extreme in (np.maximum, np.minimum))
+    highs, lows = np.append(highs, highs[-1]), np.append(lows, lows[-1])
+    peaks = np.maximum(highs[1:], highs[:-1]) - np.minimum(lows[1:], lows[:-1])
+    return float(peaks.max()) <= STEP

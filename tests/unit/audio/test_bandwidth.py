@@ -57,6 +57,23 @@ def test_rates_between_are_heard_to_their_end(rate: int) -> None:
     assert measure_bandwidth(rounded(narrow), rate) is Bandwidth.NARROWBAND
 
 
+UPSAMPLERS = {
+    "repeated": lambda low: np.repeat(low, 2),
+    "linear": lambda low: np.interp(np.arange(2 * len(low)) / 2, np.arange(len(low)), low),
+    "cubic": lambda low: soxr.resample(low, 8_000, 16_000, quality="QQ"),
+}
+
+
+@pytest.mark.parametrize("upsampler", UPSAMPLERS)
+@pytest.mark.parametrize("seconds", [0.3, 2.0])
+def test_a_telephone_band_that_is_mirrored_above_4_khz_is_narrowband(
+    upsampler: str, seconds: float
+) -> None:
+    low = soxr.resample(speechlike(seconds), 16_000, 8_000)
+    samples = UPSAMPLERS[upsampler](low).astype(np.float32)
+    assert measure_bandwidth(rounded(samples), 16_000) is Bandwidth.NARROWBAND
+
+
 def test_long_pauses_of_digital_zero_change_nothing() -> None:
     samples = np.concatenate([np.zeros(160_000, np.float32), speechlike()])
     assert measure_bandwidth(samples, 16_000) is Bandwidth.WIDEBAND

@@ -129,3 +129,34 @@ def test_a_disk_that_fails_is_one_line(tmp_path: Path, monkeypatch: pytest.Monke
         monkeypatch.setattr(Path, "open", lambda _self, _mode, failing=failing: failing)
         with pytest.raises(AudioError, match=r"call\.wav: cannot be read \(Input/output error\)"):
             list(open_recording(path).blocks())
+
+
+FORKS = ["._", ".AppleDouble/"]
+"""Where libsndfile looks beside a file without a name for Apple's other half of one."""
+
+
+@pytest.mark.parametrize("fork", FORKS)
+def test_nothing_beside_the_file_is_read(
+    fork: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = {
+        "mp3": encode(NOISE, 44_100, "MP3", "MPEG_LAYER_III"),
+        "wav": encode(NOISE),
+        "neither": b"neither " * 5000,
+    }
+    files["tagged mp3"] = b"ID3\3\0\0\0\0\0\0" + files["mp3"]
+    alone = {name: outcome(data) for name, data in files.items()}
+    assert "Format not recognised" in str(alone["neither"])
+    monkeypatch.chdir(tmp_path)
+    Path(fork).mkdir() if fork.endswith("/") else Path(fork).touch()
+    for name, data in files.items():
+        assert outcome(data) == alone[name], name
+
+
+def outcome(data: bytes) -> tuple[object, ...]:
+    """What becomes of it."""
+    try:
+        wave = read_audio(data)
+    except AudioError as error:
+        return (str(error),)
+    return (wave.samples.tobytes(), wave.warnings)
