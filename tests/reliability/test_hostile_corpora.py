@@ -30,7 +30,7 @@ from turnout.corpora.clips import read_clips
 from turnout.corpora.prepare import prepare
 from turnout.data.store import open_store
 from turnout.data.variants import VariantConfig
-from turnout.evaluation.references import clips_of
+from turnout.evaluation.references import read_data
 from turnout.synthesis.grammar import read_grammar
 
 CONFIG = VariantConfig(features=FeatureConfig(), telephone_variants=0, narrowband=False, trim=True)
@@ -76,7 +76,7 @@ def trained_on(cuts: Path) -> None:
 
 def evaluated(corpus: Path) -> None:
     """What `turnout evaluate` reads."""
-    clips_of([corpus])
+    read_data([corpus])
 
 
 def prepared(corpus: Path) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from turnout.cli.terminal import complain, show
+from turnout.cli.terminal import complain, hushed_libraries, show
 from turnout.config.preparation import PrepareConfig, SynthesisConfig
 
 if TYPE_CHECKING:
@@ -36,7 +36,9 @@ def prepare(
     """
     from turnout.corpora.prepare import prepare as prepare_corpus
 
-    return show_corpus(prepare_corpus(source, output, options))
+    with hushed_libraries():
+        summary = prepare_corpus(source, output, options)
+    return show_corpus(summary)
 
 
 def synthesize(

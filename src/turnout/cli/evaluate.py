@@ -7,7 +7,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from turnout.cli.options import MODEL, ModelOptions, transcriber_of
-from turnout.cli.terminal import complain, note, show
+from turnout.cli.terminal import complain, hushed_libraries, note, show
 from turnout.config.transcription import TaskName, TranscriptionOptions
 from turnout.files import write_whole
 from turnout.progress import progress
@@ -45,13 +45,14 @@ def evaluate(
     """
     from turnout.evaluation.evaluate import evaluate as evaluate_model
 
-    report = evaluate_model(
-        transcriber_of(model),
-        data,
-        options,
-        limit=limit,
-        watched=lambda results, total: progress(results, "scoring", total),
-    )
+    with hushed_libraries():
+        report = evaluate_model(
+            transcriber_of(model),
+            data,
+            options,
+            limit=limit,
+            watched=lambda results, total: progress(results, "scoring", total),
+        )
     show(report)
     for line in report.warnings:
         complain(f"warning: {line}")

@@ -16,7 +16,7 @@ from turnout.cli.options import (
     with_refused,
     without,
 )
-from turnout.cli.terminal import note, show, write_each
+from turnout.cli.terminal import note, show, warn, write_each
 from turnout.config.transcription import TaskName, TranscriptionOptions
 from turnout.files import write_whole
 
@@ -69,6 +69,7 @@ def inspect(
 
     def write(path: Path, record: RoutingRecord) -> None:
         records.append(record)
+        warn(path, record.transcript.warnings)
         write_whole(output / f"{path.stem}.routing.json", record_json(record, layout).encode())
         # One picture for each 30 seconds.
         for number, start in enumerate(pages(record), start=1):

@@ -65,6 +65,12 @@ def complain(text: str) -> None:
     note(f"turnout: {text}")
 
 
+def warn(path: Path, warnings: Iterable[str]) -> None:
+    """A line on stderr for each thing that is amiss with a recording that was taken."""
+    for warning in warnings:
+        complain(f"warning: {path}: {warning}")
+
+
 def write_each(
     audio: Sequence[Path],
     results: Iterable[T | TurnoutError],
@@ -74,16 +80,17 @@ def write_each(
     """Write what each recording gave, complain of those that failed, and return the exit status:
     0 without failures; 1 where some inputs failed; 2 where all did, for how they were asked."""
     failures: list[TurnoutError] = []
-    for path, result in zip(audio, progress(results, what, len(audio)), strict=True):
-        try:
-            if isinstance(result, TurnoutError):
-                raise result
-            write(path, result)
-        except TurnoutError as error:
-            # What could not be written names its own file; a recording's name may be missing.
-            named = error is not result or str(path) in str(error)
-            complain(f"error: {error}" if named else f"error: {path}: {error}")
-            failures.append(error)
+    with hushed_libraries():
+        for path, result in zip(audio, progress(results, what, len(audio)), strict=True):
+            try:
+                if isinstance(result, TurnoutError):
+                    raise result
+                write(path, result)
+            except TurnoutError as error:
+                # What could not be written names its own file; a recording's name may be missing.
+                named = error is not result or str(path) in str(error)
+                complain(f"error: {error}" if named else f"error: {path}: {error}")
+                failures.append(error)
     if failures and len(failures) == len(audio):
         return max(error.exit_status for error in failures)
     return int(bool(failures))

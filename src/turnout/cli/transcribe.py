@@ -16,7 +16,7 @@ from turnout.cli.options import (
     with_refused,
     without,
 )
-from turnout.cli.terminal import complain, hushed_libraries, note, say_text, write_each
+from turnout.cli.terminal import note, say_text, warn, write_each
 from turnout.config.transcription import TaskName, TranscriptionOptions
 from turnout.files import write_whole
 from turnout.text.writers import FORMATS, Format, render
@@ -66,15 +66,13 @@ def transcribe(
     results = with_refused(audio, refused, heard)
 
     def write(path: Path, transcript: "Transcript") -> None:
-        for warning in transcript.warnings:
-            complain(f"warning: {path}: {warning}")
+        warn(path, transcript.warnings)
         if output.formats:
             _write(path, transcript, output)
         else:
             _print(path, transcript, several=len(audio) > 1)
 
-    with hushed_libraries():
-        return write_each(audio, results, "transcribing", write)
+    return write_each(audio, results, "transcribing", write)
 
 
 def endings_of(output: OutputOptions, task: TaskName) -> list[str]:

@@ -193,4 +193,11 @@ def _checked(entry: Entry) -> Entry | ManifestError:
             entry.target_field,
             f"is '{entry.language}', the spoken language: another was expected",
         )
+    try:
+        str(entry.audio).encode()
+    except UnicodeEncodeError:
+        return entry.place.error(
+            entry.audio_field,
+            f"names '{entry.audio}', which is not UTF-8, and cuts are: rename the file or folder",
+        )
     return entry

@@ -139,7 +139,9 @@ def bleu_of(language: str | None) -> tuple[BLEU, str]:
 def _chrf(references: Sequence[str], hypotheses: Sequence[str]) -> Counted:
     metric = CHRF()
 
-    def figure(total: Figures) -> float:
+    def figure(total: Figures) -> float | None:
+        if total[LENGTH] == 0:  # a hypothesis as empty would have 0, as one that is wrong
+            return None
         return float(metric._compute_score_from_stats(total.tolist()).score)
 
     counts = _sacrebleu_counts(metric, references, hypotheses)

@@ -14,11 +14,11 @@ from turnout.config.plain import to_plain
 from turnout.config.transcription import AUTO, TaskName
 from turnout.corpora.clips import Clip, check_length
 from turnout.decoding.requests import Request, check_translation, spelled
-from turnout.errors import AudioError, GuidanceError, TurnoutError
+from turnout.errors import AudioError, GuidanceError, TurnoutError, one_line
 from turnout.evaluation.references import (
     Reference,
-    clips_of,
     passes_of,
+    read_data,
     references_of,
     require_some,
 )
@@ -76,7 +76,8 @@ def evaluate(
     """
     model = transcriber.backend.config
     options = options_of_data(options, model)
-    clips = clips_of(sources, limit, options)
+    data = read_data(sources, limit, options)
+    clips = data.clips
     references = [
         references_of(clip, options.tasks, model, options.target_language) for clip in clips
     ]
@@ -87,7 +88,8 @@ def evaluate(
         for texts in passes_of(found)
     ]
     found: dict[ClipPass, list[ScoredText] | str] = {}
-    warnings: dict[str, None] = {}  # each once, whatever the number of clips
+    # Each once, whatever the number of clips.
+    warnings: dict[str, None] = dict.fromkeys(data.notes)
     for asked, result in watched(results_of(transcriber, passes, options), len(passes)):
         if isinstance(result, AudioError):
             found[asked] = f"{asked.clip.id}: {result.reason}"
@@ -98,10 +100,10 @@ def evaluate(
     # In the order of the data, not of the decoding; a clip that failed is named once.
     kept = [found[asked] for asked in passes]
     texts = [text for texts in kept if not isinstance(texts, str) for text in texts]
-    failed = dict.fromkeys(line for line in kept if isinstance(line, str))
+    failed = dict.fromkeys((*data.skipped, *(line for line in kept if isinstance(line, str))))
     return Report(
-        model=transcriber.folder.path.name if transcriber.folder else "unnamed",
-        data=tuple(str(source) for source in sources),
+        model=one_line(transcriber.folder.path.name) if transcriber.folder else "unnamed",
+        data=tuple(one_line(str(source)) for source in sources),
         options={"limit": limit, **to_plain(options)},
         rows=score_rows(texts),
         texts=tuple(texts),

@@ -19,7 +19,8 @@ class Score:
     value: float | None
     """WER and CER: errors per 100 reference units, may exceed 100, lower is better. BLEU and
     chrF: 0 to 100, higher is better. None for what cannot be counted: words where no spaces stand
-    between them, BLEU where no reference is long enough for a four-gram, nothing at all."""
+    between them, BLEU where no reference is long enough for a four-gram, chrF where none has a
+    letter, nothing at all."""
     low: float | None
     high: float | None
     utterances: int

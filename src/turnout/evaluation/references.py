@@ -34,29 +34,47 @@ class Reference:
     text: str
 
 
-def clips_of(
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """What there is to score."""
+
+    clips: tuple[Clip, ...]
+    skipped: tuple[str, ...] = ()
+    """One line for each utterance that cannot be used: file, line, field, reason."""
+    notes: tuple[str, ...] = ()
+    """What else is to be known of the data."""
+
+
+def read_data(
     sources: Sequence[Path], limit: int | None = None, options: TranscriptionOptions = DEFAULTS
-) -> list[Clip]:
+) -> Data:
     """The clips of all sources; of each at most `limit`, the same at every call, in their order.
 
-    The languages of `options` are those of data that state none. Raises UsageError, ManifestError.
+    The languages of `options` are those of data that state none. Raises UsageError, and
+    ManifestError for a source of which nothing can be used.
     """
     config = PrepareConfig(
         language=options.stated_language,
         target_language=options.target_language,
         max_duration=options.max_duration,
+        skip_bad=True,  # one bad recording among good ones is told of, here as in cuts
     )
     if limit is not None and limit < 1:
         raise UsageError(f"--limit is {limit}: it must be at least 1")
-    found: list[Clip] = []
-    for source in sources:
-        clips = _read(source, config)
-        if limit is not None and limit < len(clips):
-            # Drawn, since data are often sorted by speaker or length.
-            drawn = random.Random(0).sample(range(len(clips)), limit)
-            clips = [clips[position] for position in sorted(drawn)]
-        found += clips
-    return found
+    read = [_read(source, config) for source in sources]
+    return Data(
+        clips=tuple(clip for data in read for clip in _drawn(data.clips, limit)),
+        skipped=tuple(line for data in read for line in data.skipped),
+        notes=tuple(line for data in read for line in data.notes),
+    )
+
+
+def _drawn(clips: Sequence[Clip], limit: int | None) -> Sequence[Clip]:
+    """At most so many, in their order: drawn, since data are often sorted by speaker or length."""
+    if limit is None or limit >= len(clips):
+        return clips
+    drawn = random.Random(0).sample(range(len(clips)), limit)
+    return [clips[position] for position in sorted(drawn)]
 
 
 def references_of(
@@ -116,15 +134,16 @@ def _scored(splits: Iterable[str], source: Path) -> list[str]:
     return tests or others
 
 
-def _read(source: Path, config: PrepareConfig) -> list[Clip]:
+def _read(source: Path, config: PrepareConfig) -> Data:
     if source.name.endswith(".jsonl.gz") or not source.exists():
-        return read_clips(source)
+        return Data(clips=tuple(read_clips(source)))
     with TemporaryDirectory(prefix="turnout-") as folder:  # clips name the recordings themselves
-        splits = prepare(source, Path(folder), config).splits
-        clips = [clip for name in _scored(splits, source) for clip in read_clips(splits[name].path)]
+        summary = prepare(source, Path(folder), config)
+        chosen = [summary.splits[name] for name in _scored(summary.splits, source)]
+        clips = tuple(clip for split in chosen for clip in read_clips(split.path))
         if any(Path(folder) in Path(clip.path).parents for clip in clips):
             raise UsageError(
                 f"{source}: holds its audio inside of itself: `turnout prepare` it, which puts "
                 "that into files, and name its cuts"
             )
-        return clips
+        return Data(clips=clips, skipped=summary.skipped, notes=summary.notes)

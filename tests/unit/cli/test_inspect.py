@@ -156,3 +156,12 @@ def test_a_name_that_is_no_unicode_has_its_files(model, tmp_path):
     (tmp_path / name).write_bytes(sound())
     assert main(["inspect", name, "-o", "new"]) == 0
     assert len(list((tmp_path / "new").iterdir())) == 3
+
+
+def test_what_is_amiss_with_a_recording_is_told(model, tmp_path, capsys):
+    left = tone(0.4, rate=8000)
+    soundfile.write(tmp_path / "stereo.wav", np.stack((left, -left), axis=1), 8000)
+    assert main(["inspect", "stereo.wav", "b.wav", "-o", "new"]) == 0
+    first, *others = capsys.readouterr().err.splitlines()
+    assert first.startswith("turnout: warning: stereo.wav: channels cancel each other")
+    assert not any("warning" in line for line in others)

@@ -6,6 +6,7 @@ import os
 import pty
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from rich.table import Table
@@ -13,6 +14,7 @@ from rich.text import Text
 
 from turnout.cli.terminal import hushed_libraries, say, say_text, settle_encoding, show
 
+EXAMPLES = Path(__file__).parents[3] / "examples"
 PROGRAM = """
 import os, sys
 from turnout.cli.terminal import hushed_libraries
@@ -116,3 +118,21 @@ def test_names_in_the_log_are_escaped(capsys) -> None:
     record = logging.LogRecord("turnout", logging.WARNING, "", 0, "%s", (HOSTILE,), None)
     logging.lastResort.handle(record)
     assert capsys.readouterr().err == f"{SHOWN}\n"
+
+
+@pytest.mark.parametrize("verb", ["transcribe", "inspect", "evaluate", "prepare"])
+def test_verbs_that_read_recordings_hush_what_reads_them(verb, tmp_path) -> None:
+    """libmpg123 complains of every damaged frame."""
+    damaged = bytearray((EXAMPLES / "arabic-2.mp3").read_bytes())
+    for place in range(600, len(damaged), 997):
+        damaged[place : place + 40] = b"\x55" * 40
+    (tmp_path / "a.mp3").write_bytes(damaged)
+    (tmp_path / "a.csv").write_text("path,text,language\na.mp3,word,ar\n")
+    named = "a.csv" if verb in ("evaluate", "prepare") else "a.mp3"
+    words = [verb, named, *([] if verb == "evaluate" else ["-o", "new"])]
+    result = subprocess.run(
+        [sys.executable, "-m", "turnout", *words], capture_output=True, cwd=tmp_path, check=True
+    )
+    shown = result.stderr.decode().splitlines()
+    assert not [line for line in shown if "mpg123" in line or "MPEG" in line]
+    assert verb == "prepare" or any("the data end early" in line for line in shown)

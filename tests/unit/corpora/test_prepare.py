@@ -1,5 +1,6 @@
 """`prepare`: from a manifest to cuts, the same for every kind of manifest."""
 
+import os
 from io import StringIO
 from pathlib import Path
 
@@ -317,3 +318,13 @@ def test_the_first_bad_line_is_cited_and_all_are_counted(tmp_path: Path) -> None
     counted = r"m\.jsonl:2: .*\(2 lines cannot be used: .* `turnout prepare --skip-bad`\)$"
     with pytest.raises(ManifestError, match=counted):
         prepare(manifest, tmp_path / "out")
+
+
+def test_a_name_that_no_cut_can_hold_is_refused(tmp_path: Path) -> None:
+    """JSON is UTF-8, and the names of files need not be."""
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff"))
+    noise(tmp_path / "named/a.wav").parent.rename(folder)
+    write_lines(folder / "m.jsonl", line("a.wav"))
+    with pytest.raises(ManifestError, match=r"m\.jsonl:1: field 'audio_filepath': .* not UTF-8"):
+        prepare(folder / "m.jsonl", tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -1,6 +1,7 @@
 import io
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,7 +15,7 @@ from turnout.config import DecoderConfig, ModelConfig, TranscriptionOptions, Voc
 from turnout.corpora.clips import Clip
 from turnout.errors import AudioError, GuidanceError, MissingExtra
 from turnout.evaluation import evaluate as evaluation
-from turnout.evaluation.references import references_of
+from turnout.evaluation.references import Data, references_of
 from turnout.evaluation.score_rows import score_rows
 from turnout.guidance import Bandwidth, Task
 from turnout.text.transcript import Transcript
@@ -62,7 +63,7 @@ class StandIn:
 @pytest.fixture
 def score(monkeypatch):
     def _score(clips, transcriber=None, **options):
-        monkeypatch.setattr(evaluation, "clips_of", lambda *_: clips)
+        monkeypatch.setattr(evaluation, "read_data", lambda *_: Data(clips=tuple(clips)))
         paths = [(number, Path(one.path)) for number, one in enumerate(clips)]
         monkeypatch.setattr(evaluation, "sources_of", lambda asked, _: paths[: len(asked)])
         asked = TranscriptionOptions(**{"task": "both", **options})
@@ -254,3 +255,23 @@ def test_samples_that_were_read_are_what_a_transcriber_would_read(tmp_path, rate
     assert opened[0].native_rate == opened[1].native_rate == rate
     direct, again = (np.concatenate(list(recording.blocks())) for recording in opened)
     assert (direct == again).all()
+
+
+def test_names_that_are_no_unicode_are_escaped_in_the_report(score, monkeypatch):
+    monkeypatch.setattr(StandIn, "folder", SimpleNamespace(path=Path("m\udcff")))
+    report = score([clip()])
+    content = json.loads(replace(report, data=("d",)).to_json().encode())
+    assert content["model"] == "m\\udcff"
+    monkeypatch.setattr(evaluation, "read_data", lambda *_: Data(clips=(clip(),)))
+    asked = TranscriptionOptions(task="both")
+    report = evaluation.evaluate(StandIn(), [Path("x\udcff")], asked)
+    assert json.loads(report.to_json().encode())["data"] == ["x\\udcff"]
+
+
+def test_what_is_amiss_with_the_data_is_reported(score, monkeypatch):
+    score([clip()])
+    data = Data(clips=(clip(),), skipped=("t.csv:3: bad",), notes=("a remark",))
+    monkeypatch.setattr(evaluation, "read_data", lambda *_: data)
+    report = evaluation.evaluate(StandIn(), [Path("x")], TranscriptionOptions(task="both"))
+    assert (report.failed, report.warnings) == (("t.csv:3: bad",), ("a remark",))
+    assert report.rows[0].utterances == 1

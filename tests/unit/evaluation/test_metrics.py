@@ -219,3 +219,11 @@ def test_a_resample_draws_as_many_speakers_and_of_each_as_many_utterances():
             of_each[group] += int(times)
         assert of_each["a"] % 3 == 0
         assert of_each["a"] // 3 + of_each["b"] + of_each["c"] == 3
+
+
+def test_of_references_without_a_letter_there_is_no_chrf():
+    assert metrics.score("chrf", ["", " "], ["", ""], language="en").value is None
+    assert str(metrics.score("chrf", [""], ["hello"], language="zh")) == "-"
+    assert metrics.score("chrf", ["", "yes"], ["", "yes"], language="en").value == pytest.approx(
+        100.0
+    )

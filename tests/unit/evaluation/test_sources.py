@@ -17,6 +17,7 @@ from turnout.corpora.clips import Clip, ClipReader
 from turnout.errors import AudioError, GuidanceError
 from turnout.evaluation import evaluate as evaluation
 from turnout.evaluation import sources as module
+from turnout.evaluation.references import Data
 from turnout.evaluation.sources import sources_of
 from turnout.guidance import Bandwidth, Task
 from turnout.text.transcript import Transcript
@@ -174,7 +175,7 @@ class Reading:
 @pytest.fixture
 def evaluated(monkeypatch):
     def _evaluated(clips, transcriber=None, **options):
-        monkeypatch.setattr(evaluation, "clips_of", lambda *_: clips)
+        monkeypatch.setattr(evaluation, "read_data", lambda *_: Data(clips=tuple(clips)))
         asked = TranscriptionOptions(**{"task": "both", **options})
         return evaluation.evaluate(transcriber or Reading(), [Path("x")], asked)
 
