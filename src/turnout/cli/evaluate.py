@@ -53,6 +53,10 @@ def evaluate(
             limit=limit,
             watched=lambda results, total: progress(results, "scoring", total),
         )
+    # Before anything is shown: whoever reads that may have gone.
+    if output is not None:
+        write_whole(output, report.to_json().encode())
+        note(f"report -> {output}")
     show(report)
     for line in report.warnings:
         complain(f"warning: {line}")
@@ -65,7 +69,4 @@ def evaluate(
             f"{report.unserved} texts count as empty: the model cannot do what was asked with the "
             "language that it found"
         )
-    if output is not None:
-        write_whole(output, report.to_json().encode())
-        note(f"report -> {output}")
     return int(bool(report.failed))

@@ -81,7 +81,7 @@ def inspect(
     status = write_each(audio, results, "inspecting", write)
     if records:
         statistics = statistics_of(records, layout)
-        show(statistics_table(statistics))
         summary = statistics_json(statistics, [one.name for one in records])
         write_whole(output / SUMMARY, summary.encode())
+        show(statistics_table(statistics))
     return status

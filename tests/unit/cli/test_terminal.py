@@ -136,3 +136,20 @@ def test_verbs_that_read_recordings_hush_what_reads_them(verb, tmp_path) -> None
     shown = result.stderr.decode().splitlines()
     assert not [line for line in shown if "mpg123" in line or "MPEG" in line]
     assert verb == "prepare" or any("the data end early" in line for line in shown)
+
+
+@pytest.mark.parametrize("verb", ["evaluate", "inspect"])
+def test_files_are_written_though_nobody_reads_what_is_printed(verb, tmp_path) -> None:
+    (tmp_path / "a.csv").write_text(
+        f"path,text,language\n{EXAMPLES / 'english-1.flac'},word,en\n", "utf-8"
+    )
+    named = "a.csv" if verb == "evaluate" else str(EXAMPLES / "english-1.flac")
+    output = "new/routing.json" if verb == "evaluate" else "new"
+    with open("/dev/full", "w") as full:  # noqa: PTH123
+        result = subprocess.run(
+            [sys.executable, "-m", "turnout", verb, named, "-o", output],
+            stdout=full, stderr=subprocess.PIPE, cwd=tmp_path, check=False,
+        )  # fmt: skip
+    assert result.returncode == 1
+    assert result.stderr.decode().splitlines()[-1] == "turnout: error: No space left on device"
+    assert (tmp_path / "new/routing.json").is_file()
