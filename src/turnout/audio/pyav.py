@@ -49,7 +49,11 @@ class AvDecoder:
         self._virtual = VirtualFile(file, file.read)
         try:
             self._container = self._av.open(
-                self._virtual, mode="r", format=container, options=ALONE
+                self._virtual,
+                mode="r",
+                format=container,
+                options=ALONE,
+                metadata_errors="replace",  # titles in other encodings than UTF-8 are common
             )
         except (self._av.FFmpegError, ValueError, OSError) as error:
             self._virtual.check()

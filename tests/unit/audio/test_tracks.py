@@ -207,6 +207,16 @@ def test_a_track_that_is_not_there_is_refused_with_those_that_are() -> None:
         TranscriptionOptions(track=-1)
 
 
+@pytest.mark.parametrize(("container", "codec"), [("matroska", "aac"), ("mp4", "aac")])
+def test_titles_that_are_no_utf8_are_no_reason_to_refuse(container: str, codec: str) -> None:
+    tracks = [Track(samples=FIRST, title="TITLEA"), Track(samples=SECOND, title="TITLEB")]
+    plain = encode_tracks(tracks, 16_000, container, codec)
+    latin = plain.replace(b"TITLE", b"T\xe9\xffLL")
+    wave = read_audio(latin)
+    np.testing.assert_array_equal(wave.samples, read_audio(plain).samples)
+    assert container == "mp4" or "T\ufffd\ufffdLLB" in wave.warnings[0]
+
+
 def test_a_default_track_that_cannot_be_decoded_gives_way() -> None:
     tracks = [Track(samples=FIRST, default=True), Track(samples=SECOND)]
     data = encode_tracks(tracks, 16_000, "matroska", "aac").replace(b"A_AAC", b"A_ZZZ", 1)
