@@ -16,7 +16,7 @@ from turnout.config.preparation import PrepareConfig
 from turnout.corpora.prepare import prepare
 from turnout.corpora.readers.columnar import columnar_entries
 from turnout.errors import ManifestError, UsageError
-from turnout.evaluation.references import clips_of
+from turnout.evaluation.references import read_data
 
 ENGLISH = PrepareConfig(language="en")
 SHARED = Path(__file__).parents[4] / "shared" / "faults"
@@ -333,7 +333,7 @@ def test_a_folder_that_says_it_is_one_and_is_not(tmp_path: Path) -> None:
 def test_parquet_must_be_prepared_before_it_is_evaluated(tmp_path: Path) -> None:
     file = columns(tmp_path / "x.parquet", [row(audio(tmp_path), locale="en")])
     with pytest.raises(UsageError, match=r"x.parquet: holds its audio inside of itself: `turnout"):
-        clips_of([file])
+        read_data([file])
     prepare(file, tmp_path / "out")
-    (clip,) = clips_of([tmp_path / "out/cuts.jsonl.gz"])
+    (clip,) = read_data([tmp_path / "out/cuts.jsonl.gz"]).clips
     assert len(read_audio(clip.path).samples) == 4800
