@@ -29,7 +29,7 @@ def with_noise(samples: Floats, noise: Floats, snr_db: float, first: int) -> Flo
     decibels below the speech: both as mean powers. Where either is silent, nothing is added."""
     if not (len(samples) and len(noise)):
         return samples
-    behind = np.resize(np.roll(noise, -first), len(samples)).astype(np.float64)
+    behind = noise.take(np.arange(first, first + len(samples)), mode="wrap").astype(np.float64)
     behind -= behind.mean()
     speech = float(np.square(samples, dtype=np.float64).mean())
     power = float(np.square(behind).mean())

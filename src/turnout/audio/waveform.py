@@ -117,8 +117,9 @@ class Recording:
         mixed = [] if self._mixer is None else self._mixer.warnings
         return (*self._decoder.warnings, *mixed)
 
-    def blocks(self) -> Iterator[Floats]:
-        """Mono samples at 16 kHz, a few seconds a block; can be iterated once.
+    def blocks(self, *, settled: bool = True) -> Iterator[Floats]:
+        """Mono samples at 16 kHz, a few seconds a block; can be iterated once. `settled`, what they
+        begin with becomes zero until it changes: of an impulse response that may be all.
 
         Raises AudioError for a recording without samples or with values that are no samples, and
         AudioTooLong beyond the allowed duration.
@@ -129,7 +130,7 @@ class Recording:
         length = 0
         with closing(self):
             try:
-                for block in self._resampled():
+                for block in self._resampled(settled):
                     length += len(block)
                     if length > self._limit:
                         raise AudioTooLong(
@@ -147,13 +148,13 @@ class Recording:
         self._decoder.close()
         self._file.close()
 
-    def _resampled(self) -> Iterator[Floats]:
+    def _resampled(self, settled: bool) -> Iterator[Floats]:
         if self._decoder.rate == SAMPLE_RATE:
-            yield from self._mono()
+            yield from self._mono(settled)
             return
         stream = soxr.ResampleStream(self.native_rate, SAMPLE_RATE, 1, dtype="float32")
         length = 0
-        for block in self._mono():
+        for block in self._mono(settled):
             resampled = stream.resample_chunk(block)
             length += len(resampled)
             if len(resampled):
@@ -162,8 +163,8 @@ class Recording:
         # A recording of a sample or two may round to none; it is taken, so it has one.
         yield rest if length + len(rest) else np.zeros(1, np.float32)
 
-    def _mono(self) -> Iterator[Floats]:
-        """Mono samples at the native rate; a constant from the very beginning on becomes zero.
+    def _mono(self, settled: bool) -> Iterator[Floats]:
+        """Mono samples at the native rate; `settled`, a constant at the beginning becomes zero.
 
         So a recording of nothing but an offset is digital silence, and resampling, which would ring
         at its two ends, has nothing to ring at.
@@ -175,7 +176,7 @@ class Recording:
                 constant = mono[0] if constant is None else constant
                 changes = np.flatnonzero(mono != constant)
                 leading = len(changes) == 0
-                mono[: None if leading else changes[0]] = 0.0
+                mono[: (None if leading else changes[0]) if settled else 0] = 0.0
             yield mono
         if constant is None:
             raise AudioError(self.name, "holds no samples: give a recording that is not empty")

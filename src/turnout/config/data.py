@@ -5,6 +5,9 @@ from typing import Literal
 
 from turnout.config.bounds import above_zero, at_least, require, share, within
 
+LONGEST_PAUSE = 30
+"""Seconds: as long as the window of most models."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class CorpusConfig:
@@ -42,7 +45,11 @@ class JoinConfig:
 
     def __post_init__(self) -> None:
         require(1 <= self.min_words <= self.max_words, "join: 1 <= min_words <= max_words")
-        require(0 <= self.min_pause <= self.max_pause, "join: 0 <= min_pause <= max_pause")
+        require(
+            0 <= self.min_pause <= self.max_pause <= LONGEST_PAUSE,
+            f"join.min_pause and max_pause are {self.min_pause} and {self.max_pause}: "
+            f"0 <= min_pause <= max_pause <= {LONGEST_PAUSE} is needed, in seconds",
+        )
         share(self, "join.", "silent_pauses")
         shares = [until for until, _ in self.curriculum]
         require(
@@ -78,7 +85,8 @@ class ChannelConfig:
     room: float = 0.3
     """Share that is heard in one of the rooms."""
     noises: str | None = None
-    """Folder of recorded noises, read like that of the rooms; both may be one folder."""
+    """Folder of recorded noises, read like that of the rooms; both may be one folder. Of each, the
+    first five minutes are heard."""
     noise: float = 0.5
     """Share that has one of the noises behind it."""
     noise_snr_db: tuple[float, float] = (5.0, 30.0)
@@ -144,11 +152,8 @@ class AugmentConfig:
         at_least(1, self, "augment.", "telephone_variants")
         at_least(0, self, "augment.", "equalizer_db", "time_masks", "time_mask_frames")
         at_least(0, self, "augment.", "mel_masks", "mel_mask_bands")
-        low, high = self.noise_snr_db
-        require(low <= high, f"augment.noise_snr_db is {self.noise_snr_db}: (low, high) is needed")
-        for name in ("speed", "warp"):
-            low, high = getattr(self, name)
-            require(0 < low <= high, f"augment.{name} must be (low, high) with 0 < low <= high")
+        within(-60, 100, self, "augment.", "noise_snr_db")
+        within(0.1, 10, self, "augment.", "speed", "warp")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,12 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from turnout.audio.codecs import CODECS, check_codec, recode
-from turnout.audio.decoders import open_decoder
 from turnout.audio.features import SAMPLE_RATE
 from turnout.audio.packets import PACKET_SAMPLES, concealed, lost_packets
 from turnout.audio.surroundings import at_level, clipped, in_room, with_noise
 from turnout.audio.telephone import TelephoneChannel, back_at_16khz, random_channel
-from turnout.audio.waveform import LastRecording
+from turnout.audio.waveform import open_recording
 from turnout.config import ChannelConfig
 from turnout.corpora.clips import held_out
 from turnout.corpora.manifest import json_lines
@@ -39,6 +38,8 @@ ENDINGS = (
 MANIFEST = "manifest.jsonl"
 LONGEST_RESPONSE = 20
 """Seconds: a cathedral's is ten."""
+LONGEST_NOISE = 300
+"""Seconds that are heard of a noise: a process keeps some of them in memory."""
 KINDS = {"noises": ("noise",), "rooms": ("impulse response", "room", "rir")}
 """What a manifest calls them."""
 
@@ -124,16 +125,18 @@ def open_channel(config: ChannelConfig) -> Channel:
     for codec in config.codecs:
         if codec != "none":
             check_codec(codec)
-    folder = config.noises
-    if folder is not None and folder == config.rooms and not (Path(folder) / MANIFEST).is_file():
+    folders = config.noises, config.rooms
+    # Two spellings may name one folder.
+    shared = all(folders) and len({Path(str(folder)).resolve() for folder in folders}) == 1
+    if shared and not (Path(str(config.rooms)) / MANIFEST).is_file():
         raise ConfigError(
-            f"augment.channel.noises and rooms are both {folder}, which has no {MANIFEST} to tell "
-            "them apart: name two folders"
+            f"augment.channel.noises and rooms are both {config.rooms}, which has no {MANIFEST} to "
+            "tell them apart: name two folders"
         )
     return Channel(
         config=config,
-        noises=_sounds("noises", config.noises),
-        rooms=_sounds("rooms", config.rooms),
+        noises=_sounds("noises", config.noises, shared=shared),
+        rooms=_sounds("rooms", config.rooms, shared=shared),
     )
 
 
@@ -165,21 +168,27 @@ def _line(config: ChannelConfig, rng: Generator) -> Line:
     )
 
 
-def _sounds(option: str, folder: str | None) -> tuple[Sound, ...]:
-    """The recordings of a folder, in order of their names, each tried."""
+def _sounds(option: str, folder: str | None, *, shared: bool) -> tuple[Sound, ...]:
+    """The recordings of a folder, in order of their names, each tried; where noises and rooms
+    share it, each states its kind."""
     if folder is None:
         return ()
     name = f"augment.channel.{option}"
+    if not folder:
+        raise ConfigError(f"{name} is empty: name a folder of recordings, or leave the option out")
     if not Path(folder).is_dir():
         raise ConfigError(f"{name} is {folder}: no such folder; name one of recordings")
-    files = sorted(_files(option, Path(folder)))
+    try:
+        files = sorted(_files(option, Path(folder), shared=shared))
+    except ManifestError as error:
+        raise ConfigError(f"{name}: {error}") from error
     if not files:
         raise ConfigError(
             f"{name} is {folder}: no recording in it that training may use (WAV, FLAC, ...; where "
             f"it has a {MANIFEST}, of kind '{KINDS[option][0]}' and of no dev or test split)"
         )
     for file in files:
-        _try(name, file)
+        _try(name, file, rooms=option == "rooms")
     sounds = tuple(Sound(str(file), file.stat().st_size) for file in files)
     for sound in sounds if option == "rooms" else ():
         if len(samples_of(sound)) > LONGEST_RESPONSE * SAMPLE_RATE:
@@ -190,35 +199,44 @@ def _sounds(option: str, folder: str | None) -> tuple[Sound, ...]:
     return sounds
 
 
-def _files(option: str, folder: Path) -> Iterator[Path]:
+def _files(option: str, folder: Path, *, shared: bool) -> Iterator[Path]:
     if not (folder / MANIFEST).is_file():
         yield from (path for path in folder.rglob("*") if path.suffix.lower() in ENDINGS)
         return
     for line in json_lines(folder / MANIFEST):
         if isinstance(line, ManifestError):
-            raise ConfigError(f"augment.channel.{option}: {line}")
-        kind, split = line.text("kind") or KINDS[option][0], line.split() or "train"
-        if kind.lower() in KINDS[option] and held_out(split) is None:
+            raise line
+        kind, split = line.text("kind"), line.split() or "train"
+        if shared and not kind:
+            raise line.place.error(None, "states no kind, and noises and rooms are both named here")
+        wanted = not kind or kind.lower() in KINDS[option]
+        if wanted and held_out(split) is None:
             yield beside(folder, line.needed("audio_filepath"))
 
 
-def _try(name: str, file: Path) -> None:
-    """Raise ConfigError unless this is a recording with sound in it."""
+def _try(name: str, file: Path, *, rooms: bool) -> None:
+    """Raise ConfigError unless this is a recording with sound in it; an offset is none."""
     try:
-        with file.open("rb") as opened, closing(open_decoder(opened, str(file))) as decoder:
-            if any(np.any(block) for block in decoder.blocks()):
+        with closing(open_recording(str(file), channel=0)) as recording:
+            if any(np.any(block) for block in recording.blocks(settled=not rooms)):
                 return
     except (AudioError, MissingExtra) as error:
         raise ConfigError(f"{name}: {error}") from error
-    except OSError as error:
-        raise ConfigError(f"{name}: {file}: {error.strerror or error}") from error
     raise ConfigError(f"{name}: {file}: is nothing but silence: leave it out")
 
 
 @lru_cache(maxsize=32)
 def samples_of(sound: Sound) -> Floats:
-    """Its first channel at 16 kHz: the mean of several would blur a room."""
+    """Its first channel at 16 kHz, of LONGEST_NOISE seconds at most: the mean of several channels
+    would blur a room."""
+    most, blocks, length = LONGEST_NOISE * SAMPLE_RATE, [], 0
     try:
-        return LastRecording().read(sound.path, 0).samples
+        with closing(open_recording(sound.path, channel=0)) as recording:
+            for block in recording.blocks(settled=False):
+                blocks.append(block)
+                length += len(block)
+                if length >= most:
+                    break
+        return np.concatenate(blocks)[:most].copy()
     except AudioError as error:  # it could be read when the run began
         raise ConfigError(f"augment.channel: {error}") from error

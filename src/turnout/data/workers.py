@@ -10,6 +10,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from multiprocessing.context import BaseContext
 from threading import Thread, current_thread, main_thread
 from time import monotonic
@@ -18,7 +19,7 @@ from typing import Any, Generic, TypeVar, cast
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from turnout.errors import TrainingError
+from turnout.errors import TrainingError, TurnoutError
 
 GRACE_SECONDS = 30
 """How long a worker stays after a signal to end: as long as torchrun waits for its ranks."""
@@ -41,7 +42,8 @@ Made = TypeVar("Made")
 class Workers(Generic[Asked, Made]):
     """Processes that make one thing of another, and stay from one call of `made` to the next.
 
-    Raises TrainingError where nothing comes of them for `patience` seconds.
+    Raises TrainingError where nothing comes of them for `patience` seconds, and an error of ours
+    as it was raised in the process.
     """
 
     def __init__(
@@ -52,8 +54,8 @@ class Workers(Generic[Asked, Made]):
         self._context = context
         self._patience = patience
         self._asked: list[Asked] = []
-        self._loader: DataLoader[Made] | None = None
-        self._results: Iterator[Made] | None = None
+        self._loader: DataLoader[Made | TurnoutError] | None = None
+        self._results: Iterator[Made | TurnoutError] | None = None
         self._processes: list[Any] = []
         self._turn = 0
 
@@ -88,7 +90,7 @@ class Workers(Generic[Asked, Made]):
                 Echo(),
                 batch_size=None,  # one item is a batch already; the worker that takes it makes it
                 sampler=self._asked,
-                collate_fn=cast(Any, self._make),
+                collate_fn=cast(Any, partial(attempted, self._make)),
                 num_workers=self._count,
                 persistent_workers=True,
                 prefetch_factor=PREFETCHED,
@@ -107,7 +109,8 @@ class Workers(Generic[Asked, Made]):
         while True:
             assert self._results is not None, "closed in the midst of what was asked"
             try:
-                return next(self._results)
+                made = next(self._results)
+                break
             except RuntimeError as error:
                 if LATE not in str(error):
                     raise
@@ -121,6 +124,9 @@ class Workers(Generic[Asked, Made]):
                     "is free; the same command goes on from the last checkpoint, with a larger "
                     "data.worker_timeout where batches take that long"
                 ) from error
+        if isinstance(made, TurnoutError):
+            raise made
+        return made
 
     def _kill(self) -> None:
         for process in self._processes:
@@ -128,6 +134,15 @@ class Workers(Generic[Asked, Made]):
                 no_more_deaths()
                 process.kill()
                 process.join()
+
+
+def attempted(make: Callable[[Asked], Made], asked: Asked) -> Made | TurnoutError:
+    """What is made of it, or why not: PyTorch puts the traceback of what is raised into its
+    message."""
+    try:
+        return make(asked)
+    except TurnoutError as error:
+        return error
 
 
 class Echo(Dataset[Any]):

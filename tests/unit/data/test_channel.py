@@ -226,7 +226,7 @@ def test_the_digest_follows_the_channel(sounds: Path, tmp_path: Path) -> None:
     digests = {digest_of(clips, PLAIN)}
     for settings in (QUIET, replace(QUIET, noise=0.5, noises=str(sounds))):
         digests.add(digest_of(clips, replace(PLAIN, channel=open_channel(settings))))
-    soundfile.write(sounds / "noise-0.flac", np.full(99, 0.1), 16_000)
+    soundfile.write(sounds / "noise-0.flac", np.linspace(0, 0.1, 99), 16_000)
     settings = replace(QUIET, noise=0.5, noises=str(sounds))
     digests.add(digest_of(clips, replace(PLAIN, channel=open_channel(settings))))
     assert len(digests) == 4
@@ -250,21 +250,84 @@ def test_a_folder_that_cannot_be_used_is_one_line(tmp_path: Path, option: str) -
     soundfile.write(empty / "broken.wav", np.zeros(800), 16_000)
     with pytest.raises(ConfigError, match="nothing but silence"):
         opened(empty)
-    (empty / "manifest.jsonl").write_text('{"audio_filepath": "gone.wav"}')
-    with pytest.raises(ConfigError, match=r"gone.wav: No such file"):
-        opened(empty)
+    for listed, message in (
+        ('{"audio_filepath": "gone.wav"}', r"gone.wav: there is no such file"),
+        ('{"audio_filepath": "a\\u0000.wav"}', r"not a path \(embedded null byte\)"),
+        ('{"audio_filepath": 7}', r"manifest.jsonl:1: field 'audio_filepath': is 7"),
+    ):
+        (empty / "manifest.jsonl").write_text(listed)
+        with pytest.raises(ConfigError, match=rf"{option}: .*{message}"):
+            opened(empty)
+    with pytest.raises(ConfigError, match=rf"{option} is empty: name a folder"):
+        open_channel(ChannelConfig(codecs=("none",), **{option: ""}))
     (empty / "manifest.jsonl").write_text("{no json")
     with pytest.raises(ConfigError, match=rf"{option}: .*manifest.jsonl:1: is not JSON"):
         opened(empty)
 
 
-def test_noises_are_not_taken_for_rooms(tmp_path: Path) -> None:
-    soundfile.write(tmp_path / "rain.wav", np.full(21 * 8000, 0.1), 8000)
+def test_a_room_keeps_what_comes_straight_from_the_mouth(tmp_path: Path) -> None:
+    """A trimmed impulse response begins with it, and may have nothing else."""
+    for name, response in (("room", [0.5, 0.0, 0.1, 0.2]), ("anechoic", [0.5, 0.0, 0.0])):
+        soundfile.write(tmp_path / f"{name}.wav", response, 16_000, subtype="FLOAT")
+    made = open_channel(replace(QUIET, rooms=str(tmp_path), room=1.0))
+    dry, room = (channel_module.samples_of(sound) for sound in made.rooms)
+    np.testing.assert_array_equal(room, np.float32([0.5, 0.0, 0.1, 0.2]))
+    np.testing.assert_array_equal(dry, np.float32([0.5, 0.0, 0.0]))
+
+
+def test_an_offset_is_no_noise(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "dc.wav", np.full(16_000, 0.3), 16_000)
+    with pytest.raises(ConfigError, match=r"noises: .*dc.wav: is nothing but silence"):
+        open_channel(ChannelConfig(codecs=("none",), noises=str(tmp_path)))
+
+
+@pytest.mark.parametrize("option", ["noises", "rooms"])
+@pytest.mark.parametrize(
+    ("samples", "rate", "message"),
+    [
+        (np.zeros(16_000), 16_000, "nothing but silence"),
+        (np.full(400, 0.3), 4000, "sampling rate is 4000 Hz"),
+        (np.r_[0.1, np.full(99, np.nan)], 16_000, "holds NaN"),
+    ],
+)
+def test_what_no_noise_can_be_made_of_is_refused_before_anything_is_made(
+    tmp_path: Path, option: str, samples: np.ndarray, rate: int, message: str
+) -> None:
+    soundfile.write(tmp_path / "odd.wav", samples, rate, subtype="FLOAT")
+    with pytest.raises(ConfigError, match=rf"channel\.{option}: .*odd.wav: .*{message}"):
+        open_channel(ChannelConfig(codecs=("none",), **{option: str(tmp_path)}))
+
+
+def test_a_noise_of_hours_is_heard_in_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each process keeps some of them."""
+    monkeypatch.setattr(channel_module, "LONGEST_NOISE", 2)
+    noise = 0.1 * np.random.default_rng(1).standard_normal(5 * 16_000).astype(np.float32)
+    soundfile.write(tmp_path / "long.wav", noise, 16_000, subtype="FLOAT")
+    soundfile.write(tmp_path / "short.wav", noise[:16_000], 16_000, subtype="FLOAT")
+    made = open_channel(ChannelConfig(codecs=("none",), noises=str(tmp_path)))
+    channel_module.samples_of.cache_clear()
+    long, short = map(channel_module.samples_of, made.noises)
+    np.testing.assert_array_equal(long, noise[: 2 * 16_000])
+    np.testing.assert_array_equal(short, noise[:16_000])
+
+
+def test_noises_are_not_taken_for_rooms(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rain = 0.1 * np.random.default_rng(1).standard_normal(21 * 8000)
+    soundfile.write(tmp_path / "rain.wav", rain, 8000)
     config = ChannelConfig(codecs=("none",), rooms=str(tmp_path))
     with pytest.raises(ConfigError, match=r"rain.wav: is longer than 20 s, and so no impulse"):
         open_channel(config)
     with pytest.raises(ConfigError, match=r"both .* no manifest.jsonl to tell them apart"):
         open_channel(replace(config, noises=str(tmp_path)))
+    # One folder under two spellings is one folder.
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=r"both .* no manifest.jsonl to tell them apart"):
+        open_channel(replace(config, noises="."))
+    soundfile.write(tmp_path / "rain.wav", rain[:8000], 8000)
+    (tmp_path / "manifest.jsonl").write_text('{"audio_filepath": "rain.wav"}')
+    assert open_channel(config).rooms
+    with pytest.raises(ConfigError, match=r"jsonl:1: states no kind"):
+        open_channel(replace(config, noises="."))
 
 
 @pytest.mark.skipif(not NOISE_ROOMS.is_file(), reason="../shared/data/noise_rooms.tar is missing")

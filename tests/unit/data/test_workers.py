@@ -10,7 +10,7 @@ from contextlib import closing
 import pytest
 
 from turnout.data.workers import KILLED, Workers, death_noticed, new_processes
-from turnout.errors import TrainingError
+from turnout.errors import ConfigError, TrainingError
 
 
 def make(asked: tuple[str, int]) -> int:
@@ -22,6 +22,8 @@ def make(asked: tuple[str, int]) -> int:
         time.sleep(600)
     if what == "die":
         os.kill(os.getpid(), signal.SIGKILL)
+    if what == "cannot":
+        raise ConfigError(f"{number} cannot be made: give another")
     if what == "fail":
         raise RuntimeError("a fault of ours")
     return 2 * number
@@ -80,3 +82,15 @@ def test_a_dead_worker_is_noticed_soon(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_fault_in_a_worker_is_no_death() -> None:
     with pytest.raises(RuntimeError, match="a fault of ours"), death_noticed():
         list(workers().made(numbers(["fail"])))
+
+
+def test_an_error_of_ours_is_told_as_it_was() -> None:
+    """PyTorch would put the worker's traceback into its message."""
+    some = workers()
+    made = some.made(numbers(["", "cannot", ""]))
+    assert next(made) == 0
+    with pytest.raises(ConfigError) as caught:
+        next(made)
+    assert str(caught.value) == "1 cannot be made: give another"
+    assert list(some.made(numbers(["", ""]))) == [0, 2]
+    some.close()
