@@ -7,6 +7,7 @@ it serves cannot bring the process down. Nothing here knows what the weights or 
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -39,7 +40,7 @@ TOKENIZERS: dict[str, Callable[[bytes, VocabularyConfig], Tokenizer]] = {
     "sentencepiece": SentencePieceTokenizer.from_bytes
 }
 """What reads the tokenizer's file, by its name in config.json."""
-MOST_REPLACED = 3
+MOST_REPLACED = 10
 """How often a folder may give way to another while it is opened."""
 SHIPPED = Path(__file__).parent / "models"
 DEFAULT_MODEL = "commands"
@@ -58,13 +59,14 @@ class ModelFolder:
         """Check that nothing is missing or damaged; raises ModelFolderError, naming the file."""
         path = Path(path)
         for _ in range(MOST_REPLACED):
-            before = _identity(path)
-            try:
-                return cls._checked(path)
-            except ModelFolderError:
-                # Read half of the old files and half of the new where it was replaced meanwhile.
-                if _identity(path) == before:
-                    raise
+            with _held(path) as before:
+                try:
+                    return cls._checked(path)
+                except ModelFolderError:
+                    # Half of the old files and half of the new, where it was replaced meanwhile.
+                    with _held(path) as after:
+                        if after == before:
+                            raise
         return cls._checked(path)
 
     @classmethod
@@ -160,13 +162,20 @@ class ModelFolder:
         return files
 
 
-def _identity(path: Path) -> tuple[int, int] | None:
-    """What tells a folder from the one that takes its place; None where there is none."""
+@contextmanager
+def _held(path: Path) -> Iterator[tuple[int, int] | None]:
+    """What tells a folder from the one that takes its place, None where there is none; as long as
+    it is held no other folder is given its number."""
     try:
-        status = path.stat()
+        folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     except OSError:
-        return None
-    return status.st_dev, status.st_ino
+        yield None
+        return
+    try:
+        status = os.fstat(folder)
+        yield status.st_dev, status.st_ino
+    finally:
+        os.close(folder)
 
 
 def resolve(name: str | Path | None = None) -> Path:

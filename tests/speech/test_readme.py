@@ -108,12 +108,12 @@ def write_table(path: Path, columns: Sequence[str], rows: Iterable[dict[str, str
 
 
 def succeed(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
-    """Run a command that must not fail; what it printed."""
+    """Run a command that must not fail; what it printed, remarks behind."""
     status = main(words)
     printed = capsys.readouterr()
     assert status == 0, f"{shlex.join(words)}: {printed.err}"
     assert "Traceback" not in printed.err
-    return printed.out
+    return printed.out + printed.err
 
 
 def expanded(words: list[str], folder: Path) -> list[str]:
