@@ -162,7 +162,7 @@ def test_two_columns_are_enough(reader: Path, capsys: pytest.CaptureFixture[str]
     write_table(reader / "recordings.csv", ("path", "text"), rows)
     printed = succeed(command("prepare"), capsys)
     assert "dealt by recording" in printed
-    made = {path.name for path in (reader / "corpus").iterdir()}
+    made = {path.name for path in (reader / "corpus").glob("[!.]*")}
     assert made == {f"{name}.jsonl.gz" for name in ("train", "dev", "test")}
 
 

@@ -111,13 +111,15 @@ class ExpertBank(nn.Module):
     ) -> Float[Tensor, "batch frames d_model"]:
         """The same where one expert takes every frame: nothing is sought, gathered or put back.
 
-        Padding is computed as zeros and left out of what comes of it. Where there is none, the
-        result is that of `dispatched` to the last bit.
+        What comes of padding is left out. Where there is none, the result is that of `dispatched`
+        to the last bit.
         """
         # A graph cannot ask, and masks whatever comes.
         whole = not torch.compiler.is_compiling() and bool(frame_mask.all())
         padding = ~frame_mask.unsqueeze(-1)
-        frames = (hidden if whole else hidden.masked_fill(padding, 0)).reshape(-1, hidden.shape[-1])
+        if not whole and torch.is_grad_enabled():
+            hidden = hidden.masked_fill(padding, 0)  # zero times NaN would be a weight's gradient
+        frames = hidden.reshape(-1, hidden.shape[-1])
         output = self.experts[expert](frames).to(hidden.dtype).reshape(hidden.shape)
         if gate is not None:
             output = output * gate.unsqueeze(-1)
