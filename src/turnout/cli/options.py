@@ -12,7 +12,6 @@ from cyclopts import App, Parameter, Token
 from cyclopts.argument import ArgumentCollection
 
 from turnout.errors import StorageError, TurnoutError, UsageError
-from turnout.files import partial_of
 
 if TYPE_CHECKING:
     from turnout.transcription.transcriber import Transcriber
@@ -160,6 +159,8 @@ def too_long(path: Path) -> bool:
     the folders above it is there."""
     place = existing(path)
     parts = path.relative_to(place).parts
+    from turnout.files import partial_of  # help and bad words need no files
+
     return any(map(refuses_length, (path, partial_of(path), *(place / part for part in parts))))
 
 

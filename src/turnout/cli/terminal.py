@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, TypeVar
 
 from turnout.errors import TurnoutError, one_line
 from turnout.progress import progress
-from turnout.text.writers import row
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -34,6 +33,8 @@ def say(text: str) -> None:
 
 def say_text(head: str, text: str) -> None:
     """A recording's text on stdout, in one line; marks that only direct letters are part of it."""
+    from turnout.text.writers import row  # what has no text to say starts sooner
+
     sys.stdout.write(one_line(head) + row(text) + "\n")
 
 
