@@ -37,6 +37,7 @@ from turnout.decoding.requests import (
     Hypothesis,
     Request,
     Utterance,
+    cancelled,
     check_request,
     known_language,
     most_characters,
@@ -44,7 +45,7 @@ from turnout.decoding.requests import (
     row_guidance,
 )
 from turnout.decoding.words import words_of
-from turnout.errors import Cancelled, GuidanceError
+from turnout.errors import GuidanceError
 from turnout.guidance import Guidance, Task
 from turnout.text.spacing import spaced
 from turnout.text.tokenizer import Tokenizer
@@ -79,11 +80,6 @@ def decode(
         batch = encode(backend, tokenizer, [utterances[i] for i in left])
         answers.update(zip(left, decode_batch(batch), strict=True))
     return [answers[i] for i in range(len(utterances))]
-
-
-def cancelled(language: str | None) -> Decoded:
-    """The answer for an utterance that was cancelled."""
-    return Decoded(language=language, hypotheses=(), error=Cancelled("decoding was cancelled"))
 
 
 def nothing(request: Request, config: ModelConfig) -> Decoded:

@@ -13,7 +13,7 @@ from turnout.audio.features import FRAME_SECONDS
 from turnout.config import ModelConfig, RoutingConfig, TranscriptionOptions
 from turnout.config.bounds import above_zero, at_least, share
 from turnout.config.transcription import AUTO
-from turnout.errors import GuidanceError, TurnoutError
+from turnout.errors import Cancelled, GuidanceError, TurnoutError
 from turnout.guidance import Bandwidth, Guidance, Guide, Task
 from turnout.text.transcript import Word
 
@@ -148,6 +148,11 @@ class Decoded:
     expert_index: NDArray[np.int64] | None = field(default=None, compare=False)
     """[routings, hidden frames]: the encoder's expert of each frame of sound, in order of depth;
     None where nothing was encoded."""
+
+
+def cancelled(language: str | None) -> Decoded:
+    """The answer for an utterance that was cancelled."""
+    return Decoded(language=language, hypotheses=(), error=Cancelled("decoding was cancelled"))
 
 
 def options_for_model(options: TranscriptionOptions, config: ModelConfig) -> TranscriptionOptions:
