@@ -280,7 +280,10 @@ def test_where_a_process_that_prepares_batches_is_killed_the_run_says_so(
                 assert running.until(lambda: steps_of(folder) >= after)  # noqa: B023
                 process = running.processes[0].pid
                 assert process is not None
-                os.kill(rng.choice(children_of(process)), signal.SIGKILL)
+                servers = children_of(process)
+                workers = [worker for server in servers for worker in children_of(server)]
+                assert len(workers) >= 2, "a server that begins them, and the two"
+                os.kill(rng.choice(servers + workers), signal.SIGKILL)
                 assert running.wait() == [1]
                 said = error_lines(running.stderr(0))
                 assert len(said) == 1

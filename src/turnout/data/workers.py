@@ -4,6 +4,7 @@ A launcher, a scheduler or a terminal signals whole groups of processes. A rank 
 stop finishes its step first, and needs its batches for that.
 """
 
+import ctypes
 import multiprocessing
 import os
 import signal
@@ -11,6 +12,8 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from multiprocessing import AuthenticationError
+from multiprocessing.connection import wait
 from multiprocessing.context import BaseContext
 from threading import Thread, current_thread, main_thread
 from time import monotonic
@@ -27,6 +30,8 @@ PREFETCHED = 4
 """Batches that each worker makes ahead."""
 LOOK_EVERY = 5.0
 """Seconds between two looks at workers that let wait."""
+NOTICED_SECONDS = 2.0
+"""Within which the end of a process is known to those that wait for it."""
 HELD = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 KILLED = (
     "a process that prepares batches was killed, perhaps for want of memory: started again, the "
@@ -34,6 +39,9 @@ KILLED = (
 )
 DIED, LATE = "DataLoader worker (pid", "DataLoader timed out"
 """How PyTorch begins to tell of it."""
+
+PR_SET_PDEATHSIG = 1
+"""Of Linux's <sys/prctl.h>: the signal that a process gets when the one that began it has gone."""
 
 Asked = TypeVar("Asked")
 Made = TypeVar("Made")
@@ -111,6 +119,12 @@ class Workers(Generic[Asked, Made]):
             try:
                 made = next(self._results)
                 break
+            except (OSError, EOFError, AuthenticationError) as error:
+                # What a worker made is fetched from it: here from one that has gone meanwhile.
+                if not wait([process.sentinel for process in self._processes], NOTICED_SECONDS):
+                    raise
+                self._kill()
+                raise TrainingError(KILLED) from error
             except RuntimeError as error:
                 if LATE not in str(error):
                     raise
@@ -225,6 +239,10 @@ def end_with_parent() -> None:
 def _follow_parent() -> None:
     parent = multiprocessing.parent_process()
     assert parent is not None, "a worker has a parent"
+    if sys.platform == "linux" and os.getppid() != parent.pid:
+        # Without the server between them the rank takes its workers for dead; one that lives on
+        # would print a traceback of PyTorch's about it.
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
     def follow() -> None:
         parent.join()
