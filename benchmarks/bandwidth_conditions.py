@@ -17,6 +17,8 @@ import soxr
 import av  # isort: skip
 from numpy.typing import NDArray
 
+from turnout.audio import surroundings
+from turnout.audio.codecs import recode
 from turnout.audio.features import SAMPLE_RATE
 from turnout.audio.telephone import TELEPHONE_RATE, add_noise, random_channel
 from turnout.audio.waveform import read_audio
@@ -28,14 +30,14 @@ Stored = tuple[Floats, int]
 STORED_RATES = (16_000, 44_100)
 OPUS_RATES = (16_000, 48_000)
 OPUS_KINDS = ("voip", "audio", "lowdelay")
-LINE_CODECS: Mapping[str, tuple[str, str, Sequence[int]]] = {
-    "G.711 mu-law": ("pcm_mulaw", "wav", (64_000,)),
-    "G.711 A-law": ("pcm_alaw", "wav", (64_000,)),
-    "G.726": ("g726", "wav", (16_000, 24_000, 32_000, 40_000)),
-    "G.723.1": ("g723_1", "wav", (6_300,)),
-    "AMR-NB": ("libopencore_amrnb", "amr", (4_750, 5_900, 7_400, 12_200)),
+LINE_CODECS: Mapping[str, tuple[str, Sequence[int]]] = {
+    "G.711 mu-law": ("mulaw", (64_000,)),
+    "G.711 A-law": ("alaw", (64_000,)),
+    "G.726": ("g726", (16_000, 24_000, 32_000, 40_000)),
+    "G.723.1": ("g723_1", (6_300,)),
+    "AMR-NB": ("amr_nb", (4_750, 5_900, 7_400, 12_200)),
 }
-"""Name -> PyAV's codec, container, bits a second. GSM is decoded alone: see the prompts."""
+"""Name -> codec, bits a second. GSM is real: see the prompts."""
 
 
 @dataclass(frozen=True)
@@ -198,8 +200,8 @@ def telephoned(samples: Floats, codec: str | None, rng: np.random.Generator) -> 
         line = soxr.resample(samples, SAMPLE_RATE, TELEPHONE_RATE)
     if codec is None:
         return line.astype(np.float32)
-    name, container, bits = LINE_CODECS[codec]
-    return decode(encode(line, name, container, TELEPHONE_RATE, bit_rate=int(rng.choice(bits))))[0]
+    name, bits = LINE_CODECS[codec]
+    return recode(line, name, int(rng.choice(bits)))
 
 
 def spoilt(samples: Floats, around: Surroundings, rng: np.random.Generator) -> Floats:
@@ -217,16 +219,10 @@ def spoilt(samples: Floats, around: Surroundings, rng: np.random.Generator) -> F
 def in_noise(samples: Floats, around: Surroundings, rng: np.random.Generator) -> Floats:
     """A recorded noise added, 5 to 30 dB below the speech's mean power."""
     noise = around.noises[rng.integers(len(around.noises))]
-    noise = np.resize(noise[rng.integers(max(1, len(noise) - len(samples))) :], len(samples))
-    ratio = np.mean(samples**2) / max(float(np.mean(noise**2)), 1e-12)
-    scale = np.sqrt(ratio * 10 ** (-rng.uniform(5, 30) / 10))
-    return samples + (noise * scale).astype(np.float32)
+    first = int(rng.integers(max(1, len(noise) - len(samples))))
+    return surroundings.with_noise(samples, noise, float(rng.uniform(5, 30)), first)
 
 
 def in_room(samples: Floats, around: Surroundings, rng: np.random.Generator) -> Floats:
-    """Convolved with a room's impulse response, as loud as before."""
-    room = around.rooms[rng.integers(len(around.rooms))]
-    size = len(samples) + len(room)
-    spectrum = np.fft.rfft(samples, size) * np.fft.rfft(room, size)
-    heard = np.fft.irfft(spectrum, size)[: len(samples)]
-    return (heard * (np.abs(samples).max() / np.abs(heard).max())).astype(np.float32)
+    """In one of the rooms."""
+    return surroundings.in_room(samples, around.rooms[rng.integers(len(around.rooms))])

@@ -20,8 +20,8 @@ Floats = NDArray[np.float32]
 NARROWBAND_RATE = 11_000
 """Hz; a rate below it holds no more than a telephone's band and the slopes of filters."""
 SURE_SECONDS = 1.0
-"""Of clips so long, whatever their codec, fewer than 1 in 50 are misjudged; of those of 0.2 s,
-1 in 20."""
+"""Of clips at least so long, whatever their codec, fewer than 1 in 50 are misjudged
+(benchmarks/bandwidth.py); of shorter ones more."""
 
 FFT_SAMPLES = 512
 FFT_HOP_SAMPLES = 256
@@ -121,9 +121,10 @@ class BandwidthMeter:
         """The verdict on what was heard so far."""
         if self._known is not None:
             return self._known
-        bright, cliff = self.statistics()
+        heard = self._heard()
+        bright, cliff = statistics(heard, self._native_rate)
         wide = BRIGHT_WEIGHT * bright + CLIFF_WEIGHT * cliff + BIAS > 0.0
-        wide = wide and mirroring(self._heard()) < MIRRORED
+        wide = wide and mirroring(heard) < MIRRORED
         return Bandwidth.WIDEBAND if wide else Bandwidth.NARROWBAND
 
     def statistics(self) -> tuple[float, float]:

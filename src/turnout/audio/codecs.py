@@ -15,13 +15,12 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from turnout.audio.packets import PACKET_SAMPLES
 from turnout.audio.telephone import TELEPHONE_RATE, g711_table
 from turnout.errors import ConfigError, MissingExtra
 
 Floats = NDArray[np.float32]
 FULL_SCALE = np.float32(32768.0)
-PACKET_SAMPLES = 160
-"""20 ms at 8 kHz: what a codec without frames of its own is handed, and a packet of speech."""
 SPARE_PACKETS = 8
 """Of silence behind the speech, so that what a codec delays still comes out."""
 
@@ -120,7 +119,7 @@ def _gsm(ints: NDArray[np.int16]) -> Floats:
 def _through_av(ints: NDArray[np.int16], kind: Codec, bit_rate: int, rate: int) -> Floats:
     """Packets of an encoder, frames of its decoder; Opus gives 48 kHz, brought back to `rate`."""
     encoder, decoder = _contexts(kind, bit_rate, rate)
-    size = encoder.frame_size or PACKET_SAMPLES
+    size = encoder.frame_size or PACKET_SAMPLES  # for a codec without frames of its own
     # Some encoders end with a frame that they fill, some refuse a short one.
     ints = np.pad(ints, (0, -len(ints) % size))
     av = _av(str(kind.encoder))

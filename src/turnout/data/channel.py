@@ -227,6 +227,11 @@ def _try(name: str, file: Path, *, rooms: bool) -> None:
 
 @lru_cache(maxsize=32)
 def samples_of(sound: Sound) -> Floats:
+    """The same as `read_sound`, for whoever wants it again."""
+    return read_sound(sound)
+
+
+def read_sound(sound: Sound) -> Floats:
     """Its first channel at 16 kHz, of LONGEST_NOISE seconds at most: the mean of several channels
     would blur a room."""
     most, blocks, length = LONGEST_NOISE * SAMPLE_RATE, [], 0

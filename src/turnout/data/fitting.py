@@ -4,7 +4,9 @@ import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +21,14 @@ from turnout.guidance import Guidance
 from turnout.text.tokenizer import Tokenizer
 
 logger = logging.getLogger(__name__)
+
+
+class Size(NamedTuple):
+    """Of a text."""
+
+    tokens: int
+    frames: int
+    """That CTC needs."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +53,7 @@ class Fitting:
         None of words, which get silence besides."""
         if self.join or not self.model.ctc:
             return None
-        needed = [frames_needed(self.tokenizer.encode(clip.text)) for clip in store.clips]
+        needed = [self._size(clip.text).frames for clip in store.clips]
         frames = np.array(needed, np.int64) * self.model.encoder.subsampling_factor
         # The last frame of the encoder may stand for fewer than the others do.
         return np.minimum(frames, store.counts)
@@ -80,7 +90,7 @@ class Fitting:
                 f"has {len(clip.text)} characters in {clip.duration:.2f} s, and nobody says more "
                 f"than {CHARACTERS_PER_SECOND} a second: is it the text of another recording?"
             )
-        needed, there = frames_needed(self.tokenizer.encode(clip.text)), self._heard(frames)
+        needed, there = self._size(clip.text).frames, self._heard(frames)
         if not self.model.ctc or needed <= there:
             return None
         return (
@@ -100,7 +110,7 @@ class Fitting:
                 )
         return None
 
-    @property
+    @cached_property
     def _most_tokens(self) -> int:
         """Of a text that the decoder can write: all prompts are equally long."""
         language = self.model.vocabulary.languages[0]
@@ -110,11 +120,21 @@ class Fitting:
 
     def _rows(self, clip: Clip) -> Iterator[tuple[str, int]]:
         """The texts of a clip that a decoder would learn, and how many tokens each has."""
-        yield "text", len(self.tokenizer.encode(clip.text))
+        yield "text", self._size(clip.text).tokens
         for target in self.model.vocabulary.targets_of(clip.language):
             if target in clip.translations:
-                count = len(self.tokenizer.encode(clip.translations[target]))
-                yield f"translation to {target}", count
+                yield f"translation to {target}", self._size(clip.translations[target]).tokens
+
+    @cached_property
+    def _sizes(self) -> dict[str, "Size"]:
+        return {}
+
+    def _size(self, text: str) -> "Size":
+        """Asked several times of every text, and words come again and again."""
+        if text not in self._sizes:
+            tokens = self.tokenizer.encode(text)
+            self._sizes[text] = Size(len(tokens), frames_needed(tokens))
+        return self._sizes[text]
 
     def _heard(self, frames: int) -> int:
         """Frames that CTC has for a clip, at most, at the tempo of its recording."""

@@ -58,7 +58,13 @@ class Loader:
         channel = self.config.augment.channel
         # Before anything is made: what it names must be there.
         self._channel = None if channel is None else open_channel(channel)
-        self._stores = [self._open(corpus) for corpus in self.config.train]
+        self._fittings = [
+            Fitting(self.model, self.tokenizer, corpus.join) for corpus in self.config.train
+        ]
+        self._stores = [
+            self._open(corpus, fitting)
+            for corpus, fitting in zip(self.config.train, self._fittings, strict=True)
+        ]
         self._planners = [self._planner(number) for number in range(len(self._stores))]
         if not any(p.corpus.weight > 0 and p.clips for p in self._planners):
             left_out = self.left_out
@@ -116,7 +122,7 @@ class Loader:
         """Let the processes end that prepare batches; they begin anew where more are wanted."""
         self._workers.close()
 
-    def _open(self, corpus: CorpusConfig) -> FeatureStore:
+    def _open(self, corpus: CorpusConfig, fitting: Fitting) -> FeatureStore:
         """What all ranks can read of a corpus, as mel power."""
         clips = training_clips(self.clips[corpus.cuts])
         check_languages(clips, corpus.cuts, self.model.vocabulary.languages)
@@ -138,10 +144,10 @@ class Loader:
         common = with_common_clips(store, self.gather)
         if corpus.join:
             tell_of_strangers(common.clips, corpus.cuts)
-        return self._fitting(corpus).of(common)
+        return fitting.of(common)
 
     def _planner(self, number: int) -> CorpusPlanner:
-        store, fitting = self._stores[number], self._fitting(self.config.train[number])
+        store, fitting = self._stores[number], self._fittings[number]
         return CorpusPlanner(
             number,
             store.clips,
@@ -151,9 +157,6 @@ class Loader:
             fitting.fewest(store),
             fitting.written(store),
         )
-
-    def _fitting(self, corpus: CorpusConfig) -> Fitting:
-        return Fitting(self.model, self.tokenizer, corpus.join)
 
     def _plan(self, epoch: int, most_words: int) -> EpochPlan:
         sizes = epoch_sizes(self._planners, self.config.epoch_hours, most_words)

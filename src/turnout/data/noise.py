@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from turnout.audio.features import HOP_SAMPLES, SAMPLE_RATE, filterbank, mel_power
 from turnout.config import FeatureConfig
-from turnout.data.channel import Sound, samples_of
+from turnout.data.channel import Sound, read_sound
 
 Floats = NDArray[np.float32]
 Wave = NDArray[np.float64]
@@ -98,7 +98,7 @@ def noise_bank(config: FeatureConfig) -> NoiseBank:
 @lru_cache(maxsize=32)
 def recorded_power(sound: Sound, config: FeatureConfig) -> Floats:
     """Mel power of a recorded noise, [frames, mels], its mean over both 1."""
-    power = mel_power(samples_of(sound), config)
+    power = mel_power(read_sound(sound), config)  # kept as power alone
     return power / np.float32(max(float(power.mean()), 1e-20))
 
 
