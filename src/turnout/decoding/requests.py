@@ -19,8 +19,9 @@ from turnout.text.transcript import Word
 
 CHARACTERS_PER_SECOND = 25
 """Longest text of a second of audio, transcript or translation: faster than people go on. One in a
-hundred utterances of read English reaches 20, of read German 21. Mandarin's 5 syllables a second
-are as many characters, Spanish's and Japanese's 8 about 20 letters (Pellegrino et al. 2011)."""
+hundred utterances of read English reaches 20, of read German 21 (counted by hand). Mandarin's 5
+syllables a second are as many characters, Spanish's and Japanese's 8 about 20 letters (Pellegrino
+et al. 2011)."""
 FEWEST_SECONDS = 0.5
 """As which shorter audio counts: a word may be said in a tenth of it, and the word that translates
 it may be longer."""
