@@ -10,7 +10,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from io import BufferedReader
@@ -81,8 +81,10 @@ class ModelFolder:
             raise ModelFolderError(
                 f"model folder {path}: holds neither {WEIGHTS} nor {ENCODER}: one of them is needed"
             )
-        with ThreadPoolExecutor() as pool:
-            list(pool.map(folder.verify, folder.digests))
+        with ExitStack() as files, ThreadPoolExecutor() as pool:
+            # All are opened before one is read through, lest another model come in between.
+            content = {name: files.enter_context(opened(path, name)) for name in folder.digests}
+            list(pool.map(folder._verify, content, content.values()))
         return folder
 
     def has(self, name: str) -> bool:
@@ -97,10 +99,8 @@ class ModelFolder:
                 "complete, fetch or save it again"
             )
 
-    def verify(self, name: str) -> None:
-        """Raise ModelFolderError where a file is missing or is not what was written."""
-        with opened(self.path, name) as file:
-            self._compare(name, hashlib.file_digest(file, "sha256").hexdigest())
+    def _verify(self, name: str, file: BufferedReader) -> None:
+        self._compare(name, hashlib.file_digest(file, "sha256").hexdigest())
 
     def read(self, name: str) -> bytes:
         """The file's bytes, verified themselves: the file may have changed since `open`."""

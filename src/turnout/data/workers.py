@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from multiprocessing import AuthenticationError
+from multiprocessing import AuthenticationError, resource_tracker
 from multiprocessing.connection import wait
 from multiprocessing.context import BaseContext
 from threading import Thread, current_thread, main_thread
@@ -186,6 +186,8 @@ def new_processes(method: str | None = None) -> BaseContext:
 def signals_held() -> Iterator[None]:
     """Around the start of processes, which take these signals once they are ready for them; the
     server that starts them, and has nothing to save, never does."""
+    # Python begins it before the server, and lets SIGINT and SIGTERM through again when it has.
+    resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, HELD)
     try:
         yield

@@ -3,13 +3,16 @@
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
-from turnout.data.workers import KILLED, Workers, death_noticed, new_processes
+from turnout.data.workers import HELD, KILLED, Workers, death_noticed, new_processes
 from turnout.errors import ConfigError, TrainingError
 
 
@@ -26,7 +29,19 @@ def make(asked: tuple[str, int]) -> int:
         raise ConfigError(f"{number} cannot be made: give another")
     if what == "fail":
         raise RuntimeError("a fault of ours")
+    if what == "held by who began me":
+        status = Path(f"/proc/{os.getppid()}/status").read_text()
+        mask = int(status.split("SigBlk:")[1].split()[0], 16)
+        return sum(bool(mask & 1 << held - 1) for held in HELD)
     return 2 * number
+
+
+SERVED = """
+from tests.unit.data.test_workers import Workers, make, new_processes
+some = Workers(make, 1, new_processes("forkserver"), 60.0)
+print(*some.made([("held by who began me", 0)]))
+some.close()
+"""
 
 
 def workers(patience: float = 60.0) -> "Workers[tuple[str, int], int]":
@@ -77,6 +92,13 @@ def test_a_dead_worker_is_noticed_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     assert time.monotonic() - began < 60
     # The other one as well, though the error holds what would tell it to end.
     assert not set(multiprocessing.active_children()) - before
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="looks into /proc")
+def test_no_signal_ends_the_server_that_begins_workers() -> None:
+    """Nor its workers with it, whose rank would finish its step: in a process that has none yet."""
+    said = subprocess.run([sys.executable, "-c", SERVED], capture_output=True, check=True)
+    assert int(said.stdout) == len(HELD)
 
 
 def test_a_fault_in_a_worker_is_no_death() -> None:
