@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from io import BufferedReader
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from turnout.config import ModelConfig, VocabularyConfig
 from turnout.config.plain import from_plain, nearest, to_plain
@@ -24,9 +24,9 @@ from turnout.files import open_regular, sha256_of, whole_folder, write_synced
 from turnout.guidance import Task
 from turnout.text.sentencepieces import SentencePieceTokenizer
 from turnout.text.tokenizer import Tokenizer
+from turnout.text.whisper import WhisperTokenizer
 
 CONFIG = "config.json"
-TOKENIZER = "tokenizer.model"
 WEIGHTS = "model.safetensors"
 ENCODER = "encoder.onnx"
 DECODER = "decoder.onnx"
@@ -36,10 +36,21 @@ MODEL_TYPE = "turnout"
 FORMAT_VERSION = 2
 READ_VERSIONS = (1, FORMAT_VERSION)
 """In version 1 the graphs hold the weights as well, and every tokenizer is sentencepiece's."""
-TOKENIZERS: dict[str, Callable[[bytes, VocabularyConfig], Tokenizer]] = {
-    "sentencepiece": SentencePieceTokenizer.from_bytes
+
+
+class TokenizerFile(NamedTuple):
+    """Where a folder has the tokenizer, and what reads it."""
+
+    name: str
+    read: Callable[[bytes, VocabularyConfig], Tokenizer]
+
+
+TOKENIZERS: dict[str, TokenizerFile] = {
+    "sentencepiece": TokenizerFile("tokenizer.model", SentencePieceTokenizer.from_bytes),
+    "whisper": TokenizerFile("tokenizer.json", WhisperTokenizer.from_bytes),
 }
-"""What reads the tokenizer's file, by its name in config.json."""
+"""By what config.json calls it."""
+TOKENIZER = TOKENIZERS["sentencepiece"].name
 MOST_REPLACED = 10
 """How often a folder may give way to another while it is opened."""
 SHIPPED = Path(__file__).parent / "models"
@@ -75,8 +86,9 @@ class ModelFolder:
             what = "is a file" if path.exists() else "does not exist"
             raise ModelFolderError(f"model folder {path}: {what}: a folder with {CONFIG} is needed")
         folder = cls(path, read_digests(path))
-        for name in (CONFIG, TOKENIZER):
-            folder.require(name)
+        folder.require(CONFIG)
+        if not any(folder.has(tokenizer.name) for tokenizer in TOKENIZERS.values()):
+            folder.require(TOKENIZER)
         if not (folder.has(WEIGHTS) or folder.has(ENCODER)):
             raise ModelFolderError(
                 f"model folder {path}: holds neither {WEIGHTS} nor {ENCODER}: one of them is needed"
@@ -131,15 +143,16 @@ class ModelFolder:
     @cached_property
     def tokenizer(self) -> Tokenizer:
         """Raises ModelFolderError where its ids are not those that the weights were trained on."""
-        read = TOKENIZERS[self._content["tokenizer"]]
+        name, read = TOKENIZERS[self._content["tokenizer"]]
+        data = self.tokenizer_bytes
         try:
-            tokenizer = read(self.tokenizer_bytes, self.config.vocabulary)
+            tokenizer = read(data, self.config.vocabulary)
         except ModelFolderError as error:
-            raise ModelFolderError(f"model folder {self.path}: {TOKENIZER}: {error}") from error
+            raise ModelFolderError(f"model folder {self.path}: {name}: {error}") from error
         recorded = self._content["reserved_ids"]
         if recorded != reserved_ids(tokenizer) or tokenizer.size > self.config.vocabulary.size:
             raise ModelFolderError(
-                f"model folder {self.path}: {TOKENIZER} has other ids than {CONFIG} says: the two "
+                f"model folder {self.path}: {name} has other ids than {CONFIG} says: the two "
                 "files belong to different models"
             )
         return tokenizer
@@ -147,7 +160,7 @@ class ModelFolder:
     @property
     def tokenizer_bytes(self) -> bytes:
         """The content of the tokenizer's file."""
-        return self.read(TOKENIZER)
+        return self.read(TOKENIZERS[self._content["tokenizer"]].name)
 
     @property
     def has_graphs(self) -> bool:

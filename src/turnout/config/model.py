@@ -166,6 +166,13 @@ class DecoderConfig:
     """Whether the output layer is the embedding."""
     dropout: float = 0.1
     """As the encoder's."""
+    suppressed: tuple[int, ...] = ()
+    """Ids that are never written, beside those that are no text."""
+    suppressed_first: tuple[int, ...] = ()
+    """Ids that no text begins with; with the end among them, none is empty."""
+    alignment_heads: tuple[tuple[int, int], ...] = ()
+    """(layer, head) pairs of the cross-attention that follow what is spoken: they give words
+    their times."""
     routing: RoutingConfig = field(default_factory=lambda: RoutingConfig(guided_by=(Guide.TASK,)))
     """How the decoder's tokens find their experts."""
 
@@ -174,6 +181,12 @@ class DecoderConfig:
         at_least(1, self, "decoder.", "d_feedforward")
         at_least(FEWEST_TOKENS, self, "decoder.", "max_tokens")
         require(0 <= self.dropout < 1, f"dropout is {self.dropout}: from 0 to below 1")
+        for layer, head in self.alignment_heads:
+            require(
+                0 <= layer < self.num_layers and 0 <= head < self.num_heads,
+                f"decoder.alignment_heads names head {head} of layer {layer}; there are "
+                f"{self.num_layers} layers of {self.num_heads} heads",
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -241,6 +254,13 @@ class ModelConfig:
         require(0 < self.window_seconds < inf, "window_seconds must be above 0, and finite")
         if self.encoder.positions == "learned":
             check_positions(self)
+        for name in ("suppressed", "suppressed_first"):
+            ids = getattr(self.decoder, name)
+            strange = next((i for i in ids if not 0 <= i < self.vocabulary.size), None)
+            require(
+                strange is None,
+                f"decoder.{name} names the id {strange}; ids are 0 to {self.vocabulary.size - 1}",
+            )
 
     @property
     def window_hidden_frames(self) -> int:

@@ -17,7 +17,7 @@ from turnout.model.speech_model import SpeechModel
 from turnout.model_folder import (
     CARD,
     CONFIG,
-    TOKENIZER,
+    TOKENIZERS,
     WEIGHTS,
     ModelFolder,
     config_bytes,
@@ -47,7 +47,7 @@ def save_model(
         {
             CONFIG: config_bytes(model.config, tokenizer),
             WEIGHTS: weights_bytes(model, half=half),
-            TOKENIZER: tokenizer.to_bytes(),
+            TOKENIZERS[tokenizer.kind].name: tokenizer.to_bytes(),
             CARD: text.encode(),
         },
     )

@@ -220,7 +220,7 @@ def run_tokenizer(config: TrainConfig, clips: Clips, folder: Path, ranks: Ranks)
             f"{path}: is not the tokenizer that this run began with, or is damaged: put back what "
             "was there to go on, or choose another output"
         )
-    return TOKENIZERS[run["tokenizer_kind"]](data, config.model.vocabulary)
+    return TOKENIZERS[run["tokenizer_kind"]].read(data, config.model.vocabulary)
 
 
 def keep_tokenizer(config: TrainConfig, clips: Clips, folder: Path) -> None:
