@@ -3,6 +3,7 @@
 Run as a module by `Reader`: a recording that kills it, kills only it.
 """
 
+import ctypes
 import json
 import resource
 import signal
@@ -89,6 +90,8 @@ def peak_mb() -> float:
 
 def resident_mb() -> float:
     """Memory that is resident now; the peak where that is not told."""
+    if hasattr(library := ctypes.CDLL(None), "malloc_trim"):
+        library.malloc_trim(0)  # what was freed is not kept, whoever holds it for the next time
     now = _status("VmRSS")
     return peak_mb() if now is None else now
 

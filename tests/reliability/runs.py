@@ -5,6 +5,7 @@ second. Otherwise each is what a launcher starts: the command line in a session 
 words in files, its exit status the operating system's.
 """
 
+import faulthandler
 import itertools
 import json
 import multiprocessing
@@ -62,6 +63,7 @@ def rank_process(start: Start) -> None:
         file = os.open(f"{start.said}.{name}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(file, number)
         setattr(sys, name, os.fdopen(number, "w", buffering=1, closefd=False))
+    faulthandler.enable()  # says where each thread stands, at SIGABRT
     os.chdir(start.folder)
     # As if it had begun there: a process that it starts begins where it began itself.
     multiprocessing.process.ORIGINAL_DIR = str(start.folder)
@@ -120,8 +122,14 @@ class Running:
         for process in self.processes:
             process.join(max(deadline - time.monotonic(), 0.0))
         hanging = [rank for rank, process in enumerate(self.processes) if process.is_alive()]
-        assert not hanging, f"rank {hanging} hangs: {self.stderr(hanging[0])[-300:]}"
+        assert not hanging, f"rank {hanging} hangs: {self.where(hanging[0])}"
         return [process.exitcode for process in self.processes]
+
+    def where(self, rank: int) -> str:
+        """What a rank that hangs said, and where it stands; it is there no more then."""
+        self.send(signal.SIGABRT, rank)
+        self.processes[rank].join(MOST_SECONDS_AFTER)
+        return self.stderr(rank)[-4000:]
 
     def finish(self) -> None:
         """Wait for a run that ends well."""
@@ -135,7 +143,7 @@ class Running:
         while not condition():
             if not self.alive:
                 return False
-            assert time.monotonic() < deadline, f"the run hangs: {self.stderr(0)[-300:]}"
+            assert time.monotonic() < deadline, f"the run hangs: {self.where(0)}"
             time.sleep(0.002)
         return True
 
