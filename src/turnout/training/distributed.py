@@ -14,15 +14,17 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
+from torch.distributed import ReduceOp, all_reduce
 
 from turnout.config import TrainConfig
 from turnout.data.workers import DIED
 from turnout.errors import ConfigError, TrainingError
+from turnout.training.neighbours import Neighbours
 
 BUCKET_ELEMENTS = 8 * 1024 * 1024
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
@@ -38,6 +40,11 @@ class Ranks:
         self.rank: int = fabric.global_rank
         self.size: int = fabric.world_size
         self.device: torch.device = fabric.device
+        self._neighbours = Neighbours({})
+        if self.size > 1:
+            names = self.gather_text(Neighbours.own_name())
+            with connected():
+                self._neighbours = Neighbours.of(names)
 
     @property
     def first(self) -> bool:
@@ -46,18 +53,20 @@ class Ranks:
 
     def sum(self, values: Tensor) -> Tensor:
         """The sum over ranks, the same bits on each; `values` stays as it is."""
-        return self._reduce(values, "sum")
+        return self._reduce(values, ReduceOp.SUM)
 
     def largest(self, value: int) -> int:
         """The largest of the ranks' numbers: how one rank's word becomes everybody's."""
-        return int(self._reduce(torch.tensor(value, device=self.device), "max"))
+        return int(self._reduce(torch.tensor(value, device=self.device), ReduceOp.MAX))
 
-    def _reduce(self, values: Tensor, how: Literal["sum", "max"]) -> Tensor:
+    def _reduce(self, values: Tensor, how: ReduceOp.RedOpType) -> Tensor:
         if self.size == 1:
             return values
+        reduced = values.clone()
         with connected():
-            reduced = self.fabric.all_reduce(values.clone(), reduce_op=how)
-        assert isinstance(reduced, Tensor)
+            work = all_reduce(reduced, how, async_op=True)
+            assert work is not None
+            self._neighbours.wait(work)
         return reduced
 
     def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
@@ -99,8 +108,7 @@ class Ranks:
 
     def barrier(self) -> None:
         """Wait for the others."""
-        with connected():
-            self.fabric.barrier()
+        self.largest(0)
 
 
 @contextmanager

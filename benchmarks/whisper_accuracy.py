@@ -1,0 +1,157 @@
+"""Word error rates of a converted Whisper checkpoint and of faster-whisper with the same weights.
+
+    python benchmarks/whisper_accuracy.py --weights FOLDER --prompts FOLDER
+        [--utterances 400] [--each 100] [--defaults]
+
+So many LibriSpeech utterances, and of Asterisk's 8 kHz prompts so many of each of five languages;
+the language is given to both. At temperature 0, beams of 1 and of 5, without time stamps. With
+--defaults both work as they do when nothing is said to them (ours greedy, faster-whisper's beam of
+5), language found, temperatures tried. Needs faster-whisper beside the test environment. Intervals
+resample speakers. Writes results/whisper_accuracy.json, or -defaults.json.
+"""
+
+import argparse
+import json
+import tempfile
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import jiwer
+import numpy as np
+from origin import ROOT, origin
+from whisper_normalizer.basic import BasicTextNormalizer
+from whisper_normalizer.english import EnglishTextNormalizer
+from whisper_speech import VOICES, Spoken, from_corpus, prompts
+
+import turnout
+from turnout.audio.waveform import Waveform
+from turnout.hub.convert import convert
+
+SEED = 0
+RESAMPLED = 2000
+Hears = Callable[[Spoken], str]
+ENGLISH, OTHERS = EnglishTextNormalizer(), BasicTextNormalizer()
+
+
+def utterances(data: Path, folder: Path, count: int, each: int) -> Iterator[Spoken]:
+    """LibriSpeech, then the prompts of every language."""
+    yield from from_corpus(data, "librispeech", count, SEED)
+    for language in VOICES:
+        yield from prompts(folder, language, each, SEED)
+
+
+def ours(model: turnout.Transcriber, beam: int | None) -> Hears:
+    """What turnout writes; by default where there is no beam."""
+
+    def hear(spoken: Spoken) -> str:
+        options: dict[str, Any] = {}
+        if beam is not None:
+            options = {"beam_size": beam, "temperature": (0.0,), "language": spoken.language}
+        return model.transcribe(Waveform(spoken.samples, 16_000), **options).text
+
+    return hear
+
+
+def theirs(model: Any, beam: int | None) -> Hears:
+    """What faster-whisper writes."""
+
+    def hear(spoken: Spoken) -> str:
+        options: dict[str, Any] = {}
+        if beam is not None:
+            options = {
+                "beam_size": beam,
+                "temperature": 0.0,
+                "language": spoken.language,
+                "without_timestamps": True,
+                "condition_on_previous_text": False,
+            }
+        segments, _ = model.transcribe(spoken.samples, **options)
+        return " ".join(segment.text.strip() for segment in segments)
+
+    return hear
+
+
+def errors_of(spoken: Spoken, text: str) -> tuple[int, int]:
+    """Word errors and words."""
+    normal = ENGLISH if spoken.language == "en" else OTHERS
+    reference, found = normal(spoken.text), normal(text)
+    words = len(reference.split())
+    if not words:
+        return len(found.split()), 0
+    counts = jiwer.process_words(reference, found)
+    return counts.substitutions + counts.deletions + counts.insertions, words
+
+
+def rate(counts: Sequence[tuple[int, int]]) -> float:
+    """In percent."""
+    errors, words = np.array(counts).sum(axis=0)
+    return 100 * float(errors) / float(words)
+
+
+def interval(spoken: Sequence[Spoken], counts: Sequence[tuple[int, int]]) -> tuple[float, float]:
+    """95 %, resampling speakers."""
+    of_speaker: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
+    for one, pair in zip(spoken, counts, strict=True):
+        of_speaker[one.speaker].append(pair)
+    totals = np.array([np.sum(pairs, axis=0) for pairs in of_speaker.values()])
+    rng = np.random.default_rng(SEED)
+    drawn = totals[rng.integers(len(totals), size=(RESAMPLED, len(totals)))].sum(axis=1)
+    low, high = np.percentile(100 * drawn[:, 0] / drawn[:, 1], [2.5, 97.5])
+    return round(float(low), 2), round(float(high), 2)
+
+
+def table(spoken: list[Spoken], found: dict[str, list[tuple[int, int]]]) -> list[dict[str, Any]]:
+    """A row for LibriSpeech, the prompts of each language, and all prompts."""
+    sources = list(dict.fromkeys(one.source for one in spoken))
+    groups = {source: [i for i, s in enumerate(spoken) if s.source == source] for source in sources}
+    groups["prompts"] = [i for i, one in enumerate(spoken) if one.source.startswith("prompts")]
+    rows = []
+    for source, places in groups.items():
+        members = [spoken[i] for i in places]
+        row: dict[str, Any] = {
+            "speech": source,
+            "utterances": len(members),
+            "speakers": len({one.speaker for one in members}),
+        }
+        for name, counts in found.items():
+            own = [counts[i] for i in places]
+            row[name] = {"wer": round(rate(own), 2), "interval": interval(members, own)}
+        rows.append(row)
+    return rows
+
+
+def main() -> None:
+    from faster_whisper import WhisperModel  # noqa: PLC0415 - not in the test environment
+
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--weights", type=Path, required=True, help="a CTranslate2 folder")
+    parser.add_argument("--prompts", type=Path, required=True)
+    parser.add_argument("--utterances", type=int, default=400)
+    parser.add_argument("--each", type=int, default=100)
+    parser.add_argument("--defaults", action="store_true")
+    parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
+    arguments = parser.parse_args()
+    made_by = origin(SEED, "numpy", "onnxruntime", "faster-whisper", "ctranslate2")
+    with tempfile.TemporaryDirectory() as place:
+        model = turnout.load(convert(arguments.weights, Path(place) / "model"))
+    peer = WhisperModel(str(arguments.weights), device="cpu", compute_type="float32")
+    spoken = list(
+        utterances(arguments.data, arguments.prompts, arguments.utterances, arguments.each)
+    )
+    found: dict[str, list[tuple[int, int]]] = {}
+    for beam in (None,) if arguments.defaults else (1, 5):
+        of_beam = "defaults" if beam is None else f"beam {beam}"
+        for name, hear in (("turnout", ours(model, beam)), ("faster-whisper", theirs(peer, beam))):
+            found[f"{name}, {of_beam}"] = [errors_of(one, hear(one)) for one in spoken]
+    rows = table(spoken, found)
+    for row in rows:
+        print(row)
+    ending = "-defaults" if arguments.defaults else ""
+    target = Path(__file__).parent / "results" / f"whisper_accuracy{ending}.json"
+    target.write_text(json.dumps({**made_by, "rows": rows}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
