@@ -188,6 +188,23 @@ class ScriptedBackend:
         on_script = tokens[: len(written)] == written
         return {tokens[len(written)] if on_script else self.tokenizer.end: SURE}
 
+    def attention(
+        self,
+        encoded: Encoded,
+        rows: NDArray[np.int64],
+        guidance: Sequence[Guidance],  # noqa: ARG002 - a script has one text
+        tokens: NDArray[np.int64],
+        counts: NDArray[np.int64],
+    ) -> NDArray[np.float32]:
+        """Token after token, evenly spread over the row's frames."""
+        heads = max(len(self.config.decoder.alignment_heads), 1)
+        frames = encoded.frame_mask[rows].sum(axis=1)
+        weights = np.zeros((len(rows), heads, tokens.shape[1], encoded.frame_mask.shape[1]))
+        for row, count in enumerate(counts):
+            places = np.arange(count) * frames[row] // max(count, 1)
+            weights[row, :, np.arange(count), places] = 1
+        return weights.astype(np.float32)
+
     def select(self, state: DecoderState, rows: NDArray[np.int64]) -> DecoderState:
         """These rows."""
         cache = state.cache.take()

@@ -47,6 +47,17 @@ class Around:
         """See `Backend.step`."""
         return self.inner.step(state, tokens, counts, query)
 
+    def attention(
+        self,
+        encoded: Encoded,
+        rows: NDArray[np.int64],
+        guidance: Sequence[Guidance],
+        tokens: NDArray[np.int64],
+        counts: NDArray[np.int64],
+    ) -> NDArray[np.float32]:
+        """See `Backend.attention`."""
+        return self.inner.attention(encoded, rows, guidance, tokens, counts)
+
     def select(self, state: DecoderState, rows: NDArray[np.int64]) -> DecoderState:
         """See `Backend.select`."""
         return self.inner.select(state, rows)

@@ -28,10 +28,14 @@ ENCODER_INPUTS = ("log_mel", "frame_mask", "guide", "bandwidth")
 CROSS_NAMES = ("cross_keys", "cross_values", "cross_mask")
 QUERY_NAMES = ("positions", "allowed", "scored", "ranks")
 DECODER_INPUTS = ("tokens", "counts", "guide", *QUERY_NAMES, *CROSS_NAMES, *PAST_NAMES)
+LAYERED = CROSS_NAMES[:2]
+"""What a decoder's graph may also take layer by layer, under names that `of_layer` gives."""
 STEP_NAMES = ("best_tokens", "best_log_probs", "scored_log_probs")
 WHOLE_VOCABULARY = "log_probs"
 """What graphs of format version 1 give instead of an answer: [rows, new, vocabulary]."""
 GROWN_NAMES = ("keys", "values", "mask")
+ATTENTION = "attention"
+"""Of decoders whose shape has alignment heads: their weights, which only `attention` asks for."""
 DECODER_OUTPUTS = (*STEP_NAMES, *GROWN_NAMES)
 OUTPUT_KINDS: dict[str, tuple[type[np.generic], int]] = {
     "hidden_mask": (np.bool_, 2),
@@ -46,6 +50,7 @@ OUTPUT_KINDS: dict[str, tuple[type[np.generic], int]] = {
     "keys": (np.float32, 5),
     "values": (np.float32, 5),
     "mask": (np.bool_, 2),
+    ATTENTION: (np.float32, 4),
 }
 """Type and number of dimensions of what the graphs give."""
 
@@ -56,7 +61,8 @@ class OnnxRows:
 
     guide: NDArray[np.int64]
     cross: tuple[Floats, Floats, NDArray[np.bool_]]
-    """What the rows attend to: keys and values [layers, rows, heads, frames, dim], mask."""
+    """What the rows attend to: keys and values [layers, rows, heads, frames, dim], mask. How keys
+    lie is a matter between a model's two graphs: they may be turned."""
     past: tuple[Floats, Floats, NDArray[np.bool_]]
     """What they wrote: the same of tokens."""
 
@@ -88,13 +94,21 @@ class OnnxBackend:
         self._decoder_experts = config.expert_map(config.decoder.routing)
         sessions, self._weights = open_sessions(graphs, weights, threads, f"{place}{WEIGHTS}")
         outputs = encoder_outputs(config)
-        self._encode = runner(sessions[ENCODER], f"{place}{ENCODER}", ENCODER_INPUTS, outputs)
+        file = f"{place}{ENCODER}"
+        self._encode = runner(sessions[ENCODER], file, ENCODER_INPUTS, outputs, "expert_index")
         if DECODER in graphs:
-            given = {value.name for value in sessions[DECODER].get_outputs()}
-            whole = (WHOLE_VOCABULARY, *GROWN_NAMES)
-            needed = whole if WHOLE_VOCABULARY in given else DECODER_OUTPUTS
-            name = f"{place}{DECODER}"
-            self._decode = runner(sessions[DECODER], name, DECODER_INPUTS, needed)
+            self._open_decoder(sessions[DECODER], f"{place}{DECODER}")
+
+    def _open_decoder(self, session: onnxruntime.InferenceSession, file: str) -> None:
+        layers = range(self.config.decoder.num_layers)
+        layered = [of_layer(name, layer) for name in LAYERED for layer in layers]
+        known = (*DECODER_INPUTS, *layered)
+        given = {value.name for value in session.get_outputs()}
+        whole = (WHOLE_VOCABULARY, *GROWN_NAMES)
+        needed = whole if WHOLE_VOCABULARY in given else DECODER_OUTPUTS
+        self._decode = runner(session, file, known, needed)
+        self._attend = runner(session, file, known, (ATTENTION,)) if ATTENTION in given else None
+        self._decoder_file = file
 
     @classmethod
     def open(cls, folder: ModelFolder, threads: int | None = None) -> "OnnxBackend":
@@ -139,7 +153,7 @@ class OnnxBackend:
     ) -> DecoderState:
         """See `Backend.start`."""
         cross = of_rows(encoded.hidden, rows)
-        layers, _, heads, _, dim = cross[0].shape
+        layers, _, heads, _, dim = cross[1].shape
         empty = np.zeros((layers, len(rows), heads, 0, dim), dtype=np.float32)
         past = (empty, empty, np.zeros((len(rows), 0), dtype=np.bool_))
         guide = np.array(self._decoder_experts.indices(guidance), dtype=np.int64)
@@ -154,24 +168,32 @@ class OnnxBackend:
     ) -> tuple[StepOutput, DecoderState]:
         """See `Backend.step`."""
         held: OnnxRows = state.cache
-        # A graph's sizes come from its inputs: the number of best ids is the length of this one.
-        ranks = np.arange(query.best)
-        asked = (query.positions, query.allowed, query.scored, ranks)
-        found = self._decode(
-            {
-                "tokens": tokens,
-                "counts": counts,
-                "guide": held.guide,
-                **dict(zip(QUERY_NAMES, asked, strict=True)),
-                **dict(zip(CROSS_NAMES, held.cross, strict=True)),
-                **dict(zip(PAST_NAMES, held.past, strict=True)),
-            }
-        )
+        found = self._decode(decoder_arrays(held, tokens, counts, query))
         keys, values, mask = (found[name] for name in GROWN_NAMES)
         grown = DecoderState(state.rows, OnnxRows(held.guide, held.cross, (keys, values, mask)))
         if WHOLE_VOCABULARY in found:
             return from_whole_vocabulary(found[WHOLE_VOCABULARY], query), grown
         return StepOutput(*(found[name] for name in STEP_NAMES)), grown
+
+    def attention(
+        self,
+        encoded: Encoded,
+        rows: NDArray[np.int64],
+        guidance: Sequence[Guidance],
+        tokens: NDArray[np.int64],
+        counts: NDArray[np.int64],
+    ) -> Floats:
+        """See `Backend.attention`; raises ModelFolderError where the graph does not give it."""
+        if self._attend is None:
+            raise ModelFolderError(
+                f"{self._decoder_file} lacks the output '{ATTENTION}', from which words have their "
+                "times: write the graphs with 'turnout convert' or 'turnout export'"
+            )
+        held: OnnxRows = self.start(encoded, rows, guidance).cache
+        nothing = np.zeros((len(rows), 1), dtype=np.int64)
+        allowed = np.zeros((len(rows), self.config.vocabulary.size), dtype=np.bool_)
+        query = StepQuery(positions=nothing, allowed=allowed, best=0, scored=nothing)
+        return self._attend(decoder_arrays(held, tokens, counts, query))[ATTENTION]
 
     def select(self, state: DecoderState, rows: NDArray[np.int64]) -> DecoderState:
         """See `Backend.select`."""
@@ -182,6 +204,31 @@ class OnnxBackend:
         cross = held.cross if same else of_rows(held.cross, rows)
         chosen = OnnxRows(held.guide[rows], cross, of_rows(held.past, rows))
         return DecoderState(entries, chosen)
+
+
+def of_layer(name: str, layer: int) -> str:
+    """The name of an input that is one layer's part of what has this name."""
+    return f"{name}.{layer}"
+
+
+def decoder_arrays(
+    held: OnnxRows, tokens: NDArray[np.int64], counts: NDArray[np.int64], query: StepQuery
+) -> dict[str, NDArray[Any]]:
+    """What a decoder's graph can ask for, by name."""
+    # A graph's sizes come from its inputs: the number of best ids is the length of this one.
+    ranks = np.arange(query.best)
+    asked = (query.positions, query.allowed, query.scored, ranks)
+    arrays = {
+        "tokens": tokens,
+        "counts": counts,
+        "guide": held.guide,
+        **dict(zip(QUERY_NAMES, asked, strict=True)),
+        **dict(zip(CROSS_NAMES, held.cross, strict=True)),
+        **dict(zip(PAST_NAMES, held.past, strict=True)),
+    }
+    for name in LAYERED:  # views, of which nothing is copied
+        arrays |= {of_layer(name, layer): part for layer, part in enumerate(arrays[name])}
+    return arrays
 
 
 RUNTIME_ERRORS = (
@@ -210,22 +257,28 @@ def encoder_outputs(config: ModelConfig) -> tuple[str, ...]:
 
 
 def runner(
-    session: onnxruntime.InferenceSession, file: str, known: Sequence[str], needed: Sequence[str]
+    session: onnxruntime.InferenceSession,
+    file: str,
+    known: Sequence[str],
+    needed: Sequence[str],
+    *optional: str,
 ) -> Callable[[dict[str, NDArray[Any]]], dict[str, NDArray[Any]]]:
-    """Arrays by name -> arrays by name; inputs that the graph does not use are left out.
+    """Arrays by name -> those that are needed, and optional ones where the graph gives them; inputs
+    that it does not use are left out.
 
     Raises ModelFolderError where the graph wants an input that is not known or lacks an output
     that is needed; so does what is returned where the graph cannot be run or gives other arrays.
     """
     inputs = [value.name for value in session.get_inputs()]
-    outputs = [value.name for value in session.get_outputs() if value.name in OUTPUT_KINDS]
+    given = [value.name for value in session.get_outputs()]
+    outputs = [*needed, *(name for name in optional if name in given)]
     for name in inputs:
         if name not in known:
             raise ModelFolderError(
                 f"{file} has the input {shown(name)}: inputs are {', '.join(known)}; {FOREIGN}"
             )
     for name in needed:
-        if name not in outputs:
+        if name not in given:
             raise ModelFolderError(f"{file} lacks the output '{name}'; {FOREIGN}")
 
     def run(arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

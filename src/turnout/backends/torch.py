@@ -118,6 +118,29 @@ class TorchBackend:
         return found, DecoderState(state.rows, TorchRows(held.guide, held.memory, cache))
 
     @torch.inference_mode()
+    def attention(
+        self,
+        encoded: Encoded,
+        rows: NDArray[np.int64],
+        guidance: Sequence[Guidance],
+        tokens: NDArray[np.int64],
+        counts: NDArray[np.int64],
+    ) -> NDArray[np.float32]:
+        """See `Backend.attention`."""
+        self._own_threads()
+        held: TorchRows = self.start(encoded, rows, guidance).cache
+        assert self.model.decoder is not None, "this model has no decoder"
+        output = self.model.decoder(
+            self._tensor(tokens),
+            self._tensor(counts),
+            held.guide,
+            held.memory,
+            held.cache,
+            self._tensor(np.zeros((len(rows), 1), dtype=np.int64)),  # fewest logits: none is read
+        )
+        return self.model.decoder.attention(output, held.memory).float().cpu().numpy()
+
+    @torch.inference_mode()
     def select(self, state: DecoderState, rows: NDArray[np.int64]) -> DecoderState:
         """See `Backend.select`."""
         held: TorchRows = state.cache

@@ -106,6 +106,23 @@ class Backend(Protocol):
         """
         ...
 
+    def attention(
+        self,
+        encoded: Encoded,
+        rows: NDArray[np.int64],
+        guidance: Sequence[Guidance],
+        tokens: NDArray[np.int64],
+        counts: NDArray[np.int64],
+    ) -> NDArray[np.float32]:
+        """How much each token takes from each frame, [rows, heads, tokens, hidden frames]: the
+        weights of the cross-attention, which sum to 1, in the heads of
+        `config.decoder.alignment_heads`, for models that have such.
+
+        `rows` and `guidance` as of `start`. Row r has `counts[r]` of `tokens` [rows, tokens], its
+        prompt among them; what lies behind is padding, and its weights are meaningless.
+        """
+        ...
+
     def select(self, state: DecoderState, rows: NDArray[np.int64]) -> DecoderState:
         """The state of the given rows, in that order; rows may repeat (beam search) or vanish."""
         ...

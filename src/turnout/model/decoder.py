@@ -45,11 +45,12 @@ def select_rows(
 
 class DecoderOutput(NamedTuple):
     """Logits after the tokens that were asked for, the grown cache, the decisions in order of
-    depth."""
+    depth, and what each block's cross-attention was asked with."""
 
     logits: Float[Tensor, "rows asked vocabulary"]
     cache: DecoderCache
     routings: tuple[Routing, ...]
+    asking: tuple[Float[Tensor, "rows new d_model"], ...]
 
 
 class Step(NamedTuple):
@@ -81,19 +82,21 @@ class DecoderBlock(nn.Module):
         memory: tuple[Tensor, Tensor],
         past: tuple[Tensor, Tensor],
         route: Route,
-    ) -> tuple[Tensor, tuple[Tensor, Tensor], Routing | None]:
-        """The hidden tokens, keys and values with the new ones appended, the decision."""
+    ) -> tuple[Tensor, tuple[Tensor, Tensor], Routing | None, Tensor]:
+        """The hidden tokens, keys and values with the new ones appended, the decision, and what the
+        cross-attention was asked with."""
         normed = self.self_norm(hidden)
         keys, values = self.self_attention.keys_values(normed, step.rotary)
         keys = torch.cat((past[0], keys), dim=2)
         values = torch.cat((past[1], values), dim=2)
         mixed = self.self_attention(normed, keys, values, step.self_mask, step.rotary)
         hidden = hidden + self.dropout(mixed)
-        mixed = self.cross_attention(self.cross_norm(hidden), *memory, step.cross_mask)
+        asking = self.cross_norm(hidden)
+        mixed = self.cross_attention(asking, *memory, step.cross_mask)
         hidden = hidden + self.dropout(mixed)
         normed = self.feed_forward_norm(hidden)
         fed, routing = self.feed_forward(normed, step.token_mask, route)
-        return hidden + self.dropout(fed), (keys, values), routing
+        return hidden + self.dropout(fed), (keys, values), routing, asking
 
 
 class Decoder(nn.Module):
@@ -144,16 +147,17 @@ class Decoder(nn.Module):
         hidden = self.embedding(tokens) * self.scale
         hidden = with_positions(hidden, known, self.config.positions, self.positions)
         hidden = self.dropout(hidden)
-        keys, values = [], []
+        keys, values, asked = [], [], []
         decisions: list[Routing | None] = []
         for layer, block in enumerate(self.blocks):
             (route,) = routes_of(self.routers, self.router_of[layer], guide)
             past = (cache.keys[layer], cache.values[layer])
             source = (memory.keys[layer], memory.values[layer])
-            hidden, grown, routing = block(hidden, step, source, past, route)
+            hidden, grown, routing, asking = block(hidden, step, source, past, route)
             keys.append(grown[0])
             values.append(grown[1])
             decisions.append(routing)
+            asked.append(asking)
         mask = torch.cat((cache.mask, token_mask), dim=1)
         grown_cache = DecoderCache(torch.stack(keys), torch.stack(values), mask)
         if positions is not None:
@@ -163,7 +167,20 @@ class Decoder(nn.Module):
         output = self.embedding if self.output is None else self.output
         logits = nn.functional.linear(self.norm(hidden), output.weight)
         routings = tuple(routing for routing in decisions if routing is not None)
-        return DecoderOutput(logits, grown_cache, routings)
+        return DecoderOutput(logits, grown_cache, routings, tuple(asked))
+
+    def attention(
+        self, output: DecoderOutput, memory: Memory
+    ) -> Float[Tensor, "rows heads new frames"]:
+        """The cross-attention weights of the alignment heads, in their order."""
+        mask = memory.mask[:, None, None, :]
+        weights = []
+        for layer, head in self.config.alignment_heads:
+            block = self.blocks[layer]
+            assert isinstance(block, DecoderBlock)
+            asking, keys = output.asking[layer], memory.keys[layer]
+            weights.append(block.cross_attention.weights(asking, keys, mask, head))
+        return torch.stack(weights, dim=1)
 
     def prepare(
         self,

@@ -78,6 +78,18 @@ class Attention(nn.Module):
         mixed = attend(queries, keys, values, mask)
         return self.output(mixed.transpose(1, 2).flatten(2))
 
+    def weights(
+        self,
+        hidden: Float[Tensor, "batch queries d_model"],
+        keys: Float[Tensor, "batch heads slots dim"],
+        mask: Bool[Tensor, "batch 1 #queries slots"],
+        head: int,
+    ) -> Float[Tensor, "batch queries slots"]:
+        """How much a query of this head takes from each slot; keys and queries are not turned."""
+        queries = self.heads(self.query(hidden))[:, head]
+        scores = (queries @ keys[:, head].transpose(-1, -2)) * queries.shape[-1] ** -0.5
+        return scores.masked_fill(~mask[:, 0], -torch.inf).softmax(dim=-1)
+
 
 class Convolution(nn.Module):
     """Conformer's convolution module (arXiv 2005.08100) with LayerNorm in BatchNorm's place, which
