@@ -92,7 +92,7 @@ class OnnxBackend:
         self._config = config
         self._encoder_experts = config.expert_map(config.encoder.routing)
         self._decoder_experts = config.expert_map(config.decoder.routing)
-        sessions, self._weights = open_sessions(graphs, weights, threads, f"{place}{WEIGHTS}")
+        sessions = open_sessions(graphs, weights, threads, f"{place}{WEIGHTS}")
         outputs = encoder_outputs(config)
         file = f"{place}{ENCODER}"
         self._encode = runner(sessions[ENCODER], file, ENCODER_INPUTS, outputs, "expert_index")

@@ -26,9 +26,8 @@ GRAPH, INITIALIZER, NAME, EXTERNAL_DATA = 7, 5, 8, 13
 
 def open_sessions(
     graphs: Mapping[str, bytes], weights: Callable[[], bytes], threads: int | None, place: str
-) -> tuple[dict[str, InferenceSession], list[OrtValue]]:
-    """A session on the CPU for each graph, and the weights, whose memory the sessions use: they are
-    to be kept for as long. Threads are as many as there are cores where None.
+) -> dict[str, InferenceSession]:
+    """A session on the CPU for each graph. Threads are as many as there are cores where None.
 
     `weights` gives the content of model.safetensors, and is asked only where a graph wants some.
     Raises ModelFolderError, which names `place`, where they do not fit, and what ONNX Runtime
@@ -37,20 +36,20 @@ def open_sessions(
     wanted = {name: weight_names(graph) for name, graph in graphs.items()}
     tensors = read_weights(weights(), place) if any(wanted.values()) else {}
 
-    def opened(name: str) -> tuple[InferenceSession, list[OrtValue]]:
+    def opened(name: str) -> InferenceSession:
         values = [value_of(tensors, one, place) for one in wanted[name]]
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or 0
         options.log_severity_level = 4  # its errors are raised: printed, they would be said twice
         # Transposes the weights once; fusing more takes longer than a short recording does.
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+        # Copied into the session, and gone from here with `values`: kept, they would lie in memory
+        # twice, and no session could share them.
         options.add_external_initializers(wanted[name], values)
-        session = InferenceSession(graphs[name], options, providers=["CPUExecutionProvider"])
-        return session, values
+        return InferenceSession(graphs[name], options, providers=["CPUExecutionProvider"])
 
     with ThreadPoolExecutor(len(graphs)) as pool:
-        sessions, values = zip(*pool.map(opened, graphs), strict=True)
-    return dict(zip(graphs, sessions, strict=True)), list(chain(*values))
+        return dict(zip(graphs, pool.map(opened, graphs), strict=True))
 
 
 def weight_names(graph: bytes) -> list[str]:

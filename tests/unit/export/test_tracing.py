@@ -58,7 +58,7 @@ def test_weights_stay_outside_under_the_names_of_the_state_dict() -> None:
         if tensor.name not in state
     ]
     assert sum(int(np.prod(tensor.dims)) for tensor in inside) < 20, "more than a few constants"
-    sessions, _kept = open_sessions({"a": data}, lambda: save(state), 1, "place")
+    sessions = open_sessions({"a": data}, lambda: save(state), 1, "place")
     tokens = torch.tensor([[1, 4, 30], [7, 7, 49], [0, 1, 2]])
     found = sessions["a"].run(None, {"tokens": tokens.numpy()})[0]
     np.testing.assert_allclose(found, module(tokens)[0].detach(), rtol=1e-4, atol=1e-4)
