@@ -73,7 +73,12 @@ SHAPES: dict[str, ModelConfig] = {
             subsampling="conv2",
             positions="learned",
         ),
-        decoder=decoder(RoutingConfig(kind="omni", num_experts=2), positions="learned"),
+        decoder=decoder(
+            RoutingConfig(kind="omni", num_experts=2),
+            positions="learned",
+            num_layers=2,
+            alignment_heads=((1, 1), (0, 1), (1, 0)),
+        ),
         ctc=False,
         bandwidth_token=False,
     ),

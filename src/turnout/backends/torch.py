@@ -103,7 +103,7 @@ class TorchBackend:
         """See `Backend.step`."""
         self._own_threads()
         held: TorchRows = state.cache
-        best, log_probs, scored, cache = self.model.next_tokens(
+        best, log_probs, scored, decoded = self.model.next_tokens(
             self._tensor(tokens),
             self._tensor(counts),
             held.guide,
@@ -115,7 +115,7 @@ class TorchBackend:
             torch.arange(query.best),  # only its length counts
         )
         found = StepOutput(best.cpu().numpy(), log_probs.cpu().numpy(), scored.cpu().numpy())
-        return found, DecoderState(state.rows, TorchRows(held.guide, held.memory, cache))
+        return found, DecoderState(state.rows, TorchRows(held.guide, held.memory, decoded.cache))
 
     @torch.inference_mode()
     def attention(

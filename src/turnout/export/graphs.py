@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from turnout.backends.onnx import DECODER_OUTPUTS, encoder_outputs
+from turnout.backends.onnx import ATTENTION, DECODER_OUTPUTS, encoder_outputs
 from turnout.model.decoder import DecoderCache, Memory
 from turnout.model.speech_model import SpeechModel
 
@@ -65,13 +65,18 @@ class DecoderGraph(nn.Module):
         past_values: Float[Tensor, "layers rows heads slots dim"],
         past_mask: Bool[Tensor, "rows slots"],
     ) -> tuple[Tensor, ...]:
-        """The outputs that DECODER_OUTPUTS names, in that order."""
+        """The outputs that DECODER_OUTPUTS names, in that order, and the attention of the alignment
+        heads where there are such."""
         memory = Memory(cross_keys, cross_values, cross_mask)
         cache = DecoderCache(past_keys, past_values, past_mask)
-        best, log_probs, known, grown = self.model.next_tokens(
+        best, log_probs, known, decoded = self.model.next_tokens(
             tokens, counts, guide, memory, cache, positions, allowed, scored, ranks
         )
-        return (best, log_probs, known, *grown)
+        outputs = (best, log_probs, known, *decoded.cache)
+        if not self.model.config.decoder.alignment_heads:
+            return outputs
+        assert self.model.decoder is not None
+        return (*outputs, self.model.decoder.attention(decoded, memory))
 
 
 @dataclass(frozen=True)
@@ -146,4 +151,5 @@ def decoder_plan(model: SpeechModel) -> Plan:
         "past_values": past,
         "past_mask": {0: dim["rows"], 1: dim["slots"]},
     }
-    return Plan(DecoderGraph(model), inputs, dynamic, DECODER_OUTPUTS)
+    outputs = (*DECODER_OUTPUTS, *((ATTENTION,) if decoder.alignment_heads else ()))
+    return Plan(DecoderGraph(model), inputs, dynamic, outputs)

@@ -31,7 +31,8 @@ class Case:
 
 
 def check_parity(expected: Backend, found: Backend) -> float:
-    """The largest difference of any log-probability; raises ExportError beyond 1e-4."""
+    """The largest difference of any log-probability or attention weight; raises ExportError beyond
+    1e-4."""
     worst = 0.0
     for case in cases(expected.config):
         try:
@@ -82,11 +83,15 @@ def compare(case: Case, expected: Backend, found: Backend) -> float:
         raise ExportError("the encoder's graph gives another frame mask: nothing was written")
     worst = 0.0
     if first.ctc_log_probs is not None and second.ctc_log_probs is not None:
-        worst = difference("CTC", first.ctc_log_probs[mask], second.ctc_log_probs[mask])
+        worst = difference(
+            "log-probabilities of CTC", first.ctc_log_probs[mask], second.ctc_log_probs[mask]
+        )
     if not np.array_equal(first.expert_index[:, mask], second.expert_index[:, mask]):
         raise ExportError("the encoder's graph chooses other experts: nothing was written")
     if expected.config.decoder.num_layers:
         worst = max(worst, compare_decoders(case, (expected, first), (found, second)))
+    if expected.config.decoder.alignment_heads:
+        worst = max(worst, compare_attention(case, (expected, first), (found, second)))
     return worst
 
 
@@ -111,13 +116,29 @@ def compare_decoders(
             scattered = np.zeros((*answer.scored.shape, vocabulary), dtype=np.float32)
             np.put_along_axis(scattered, answer.tokens, answer.log_probs, axis=2)
             outputs.append(np.concatenate([scattered, answer.scored[..., None]], axis=2)[valid])
-        worst = max(worst, difference("the decoder", *outputs))
+        worst = max(worst, difference("log-probabilities of the decoder", *outputs))
         chosen = random.integers(0, len(tokens), len(tokens))
         states = [
             backend.select(state, chosen)
             for (backend, _), state in zip((expected, found), states, strict=True)
         ]
     return worst
+
+
+def compare_attention(
+    case: Case, expected: tuple[Backend, Encoded], found: tuple[Backend, Encoded]
+) -> float:
+    """The weights of the alignment heads over texts of unequal lengths."""
+    random = np.random.default_rng(2)
+    rows = np.arange(len(case.guidance))
+    tokens = random.integers(0, expected[0].config.vocabulary.size, (len(rows), 5))
+    counts = random.integers(1, tokens.shape[1] + 1, len(rows))
+    valid = np.arange(tokens.shape[1]) < counts[:, None]
+    weights = [
+        backend.attention(encoded, rows, case.guidance, tokens, counts).swapaxes(1, 2)[valid]
+        for backend, encoded in (expected, found)
+    ]
+    return difference("weights of the attention", *weights)
 
 
 def random_query(random: np.random.Generator, rows: int, new: int, vocabulary: int) -> StepQuery:
@@ -137,7 +158,7 @@ def difference(what: str, expected: NDArray[np.float32], found: NDArray[np.float
     worst = float(np.abs(expected - found).max(initial=0.0))
     if not worst <= TOLERANCE:  # also true of NaN
         raise ExportError(
-            f"the log-probabilities of {what} differ by {worst:.2g} between the graphs and the "
+            f"the {what} differ by {worst:.2g} between the graphs and the "
             f"model, more than {TOLERANCE:g}: nothing was written"
         )
     return worst

@@ -65,9 +65,9 @@ class SpeechModel(nn.Module):
         allowed: Bool[Tensor, "rows vocabulary"],
         scored: Int[Tensor, "rows asked"],
         ranks: Int[Tensor, " best"],
-    ) -> tuple[Tensor, Tensor, Tensor, DecoderCache]:
+    ) -> tuple[Tensor, Tensor, Tensor, DecoderOutput]:
         """`Backend.step` in tensors: the best tokens [rows, asked, best] with their natural
-        log-probabilities, the scored tokens' [rows, asked], and the grown cache.
+        log-probabilities, the scored tokens' [rows, asked], and what the decoder gives.
 
         `ranks` is as long as the number of best tokens: a graph's sizes come from its inputs.
         """
@@ -77,7 +77,7 @@ class SpeechModel(nn.Module):
         known = log_probs.gather(-1, scored.unsqueeze(-1)).squeeze(-1)
         open_to_all = log_probs.masked_fill(~allowed.unsqueeze(1), -torch.inf)
         best, index = open_to_all.topk(ranks.shape[0], dim=-1)
-        return index, best, known, decoded.cache
+        return index, best, known, decoded
 
     def forward(  # noqa: PLR0913, PLR0917 - the columns of a batch
         self,

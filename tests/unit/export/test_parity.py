@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -31,9 +32,11 @@ class Wrong(TorchBackend):
         self,
         encoded: Callable[[Encoded], Encoded] = lambda found: found,
         output: Callable[[StepOutput], StepOutput] = lambda found: found,
+        attention: Callable[[np.ndarray], np.ndarray] = lambda found: found,
+        shape: str = "supervised",
     ) -> None:
-        super().__init__(backend().model)
-        self._encoded, self._output = encoded, output
+        super().__init__(backend(shape).model)
+        self._encoded, self._output, self._attention = encoded, output, attention
 
     def encode(
         self, log_mel: np.ndarray, frame_mask: np.ndarray, guidance: list[Guidance]
@@ -45,6 +48,9 @@ class Wrong(TorchBackend):
     ) -> tuple[StepOutput, DecoderState]:
         found, grown = super().step(state, tokens, counts, query)
         return self._output(found), grown
+
+    def attention(self, *given: Any) -> np.ndarray:
+        return self._attention(super().attention(*given))
 
 
 def failing(_: Encoded) -> Encoded:
@@ -70,6 +76,14 @@ def failing(_: Encoded) -> Encoded:
 def test_what_differs_is_found(wrong: Wrong, message: str) -> None:
     with pytest.raises(ExportError, match=message):
         check_parity(backend(), wrong)
+
+
+def test_another_attention_is_found() -> None:
+    """In the right heads' order it is none."""
+    turned = Wrong(attention=lambda weights: weights[:, ::-1], shape="omni")
+    with pytest.raises(ExportError, match=r"the weights of the attention differ by 0\.\d+ between"):
+        check_parity(backend("omni"), turned)
+    check_parity(backend("omni"), Wrong(shape="omni"))
 
 
 def test_some_batches_leave_experts_without_frames() -> None:
