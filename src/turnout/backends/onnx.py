@@ -100,7 +100,8 @@ class OnnxBackend:
             self._open_decoder(sessions[DECODER], f"{place}{DECODER}")
 
     def _open_decoder(self, session: onnxruntime.InferenceSession, file: str) -> None:
-        layers = range(self.config.decoder.num_layers)
+        # No more than the graph can want: config.json may lie.
+        layers = range(min(self.config.decoder.num_layers, len(session.get_inputs())))
         layered = [of_layer(name, layer) for name in LAYERED for layer in layers]
         known = (*DECODER_INPUTS, *layered)
         given = {value.name for value in session.get_outputs()}
@@ -282,9 +283,13 @@ def runner(
             raise ModelFolderError(f"{file} lacks the output '{name}'; {FOREIGN}")
 
     def run(arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        fed = {name: np.ascontiguousarray(arrays[name]) for name in inputs}
         try:
+            fed = {name: np.ascontiguousarray(arrays[name]) for name in inputs}
             found: list[Any] = session.run(outputs, fed)  # type: ignore[assignment]
+        except KeyError as error:
+            raise ModelFolderError(
+                f"{file} has the input {error}, for which {ENCODER} gives too few layers; {FOREIGN}"
+            ) from error
         except RUNNING_ERRORS as error:
             if "alloc" in str(error):  # the recordings' fault, or the machine's
                 raise MemoryError(reason(error)) from error

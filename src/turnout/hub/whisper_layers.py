@@ -8,8 +8,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from turnout.hub.onnx_file import CONTRIB, KINDS, Graph
 
 EPSILON = 1e-5
@@ -102,8 +100,8 @@ def sinusoids(graph: Graph, mask: str, width: int) -> str:
     """[hidden, width], as `turnout.model.layers.sinusoids` has Whisper's: computed for each batch,
     in a thousandth of its time, since a table would be of megabytes."""
     half = width // 2
-    steps = np.arange(half, dtype=np.float32)
-    rates = np.exp(steps * np.float32(-math.log(10000.0) / max(half - 1, 1)))
+    steps = graph.add("Range", 0.0, float(half), 1.0)
+    rates = graph.add("Exp", graph.add("Mul", steps, -math.log(10000.0) / max(half - 1, 1)))
     index = graph.add("Cast", indices(graph, mask, 1), to=KINDS["float"])
     angles = graph.add("Mul", unsqueezed(graph, index, 1), rates)
     return graph.add("Concat", graph.add("Sin", angles), graph.add("Cos", angles), axis=1)
