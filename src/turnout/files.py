@@ -12,7 +12,7 @@ import os
 import shutil
 import stat
 import sys
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from io import BufferedReader
 from pathlib import Path
@@ -43,10 +43,10 @@ def open_regular(path: Path) -> BufferedReader:
     return os.fdopen(handle, "rb")
 
 
-def write_synced(path: Path, data: bytes) -> None:
-    """Write a file, and return when it lies on the disk."""
+def write_synced(path: Path, data: bytes | Iterable[bytes]) -> None:
+    """Write a file, whose bytes may come in parts, and return when it lies on the disk."""
     with path.open("wb") as file:
-        file.write(data)
+        file.writelines([data] if isinstance(data, bytes) else data)
         file.flush()
         os.fsync(file.fileno())
 

@@ -8,7 +8,7 @@ it serves cannot bring the process down. Nothing here knows what the weights or 
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -314,9 +314,9 @@ def opened(folder: Path, name: str) -> Iterator[BufferedReader]:
         raise ModelFolderError(f"model folder {folder}: {name} {reason}") from error
 
 
-def write_folder(path: str | Path, files: Mapping[str, bytes]) -> None:
+def write_folder(path: str | Path, files: Mapping[str, bytes | Iterable[bytes]]) -> None:
     """Write a model folder whole or not at all, digests included; another model gives way to it,
-    and what lies beside that model's files stays.
+    and what lies beside that model's files stays. What memory may not hold comes in parts.
 
     Raises StorageError, and leaves what was there, where there is no space or no permission, or
     something that is no model.
@@ -324,8 +324,13 @@ def write_folder(path: str | Path, files: Mapping[str, bytes]) -> None:
     path = Path(path).resolve()
     try:
         with whole_folder(path, files_of_model(path)) as partial:
-            for name, data in {**files, DIGESTS: digest_lines(files)}.items():
-                write_synced(partial / name, data)
+            digests: dict[str, str] = {}
+            for name, data in files.items():
+                digest = hashlib.sha256(data if isinstance(data, bytes) else b"")
+                parts = data if isinstance(data, bytes) else _passing(data, digest.update)
+                write_synced(partial / name, parts)
+                digests[name] = digest.hexdigest()
+            write_synced(partial / DIGESTS, digest_lines(digests))
     except OSError as error:
         raise StorageError(
             f"{path}: the model cannot be written: {(error.strerror or str(error)).lower()}"
@@ -349,7 +354,13 @@ def files_of_model(path: Path) -> frozenset[str]:
     return frozenset({*listed, CARD, DIGESTS})
 
 
-def digest_lines(files: Mapping[str, bytes]) -> bytes:
+def _passing(parts: Iterable[bytes], see: Callable[[bytes], None]) -> Iterator[bytes]:
+    for part in parts:
+        see(part)
+        yield part
+
+
+def digest_lines(digests: Mapping[str, str]) -> bytes:
     """The content of SHA256SUMS, as sha256sum writes it."""
-    lines = [f"{sha256_of(data)}  {name}\n" for name, data in sorted(files.items()) if name != CARD]
+    lines = [f"{digest}  {name}\n" for name, digest in sorted(digests.items()) if name != CARD]
     return "".join(lines).encode()

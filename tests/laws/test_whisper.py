@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from turnout.config import preset
+from turnout.hub.names import whisper_state
 from turnout.model.build import build_model
-from turnout.model.convert import fit_state, whisper_state
+from turnout.model.convert import fit_state
 from turnout.model.decoder import Memory
 
 transformers = pytest.importorskip("transformers")

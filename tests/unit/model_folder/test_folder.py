@@ -53,6 +53,14 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     assert names(path.parent) == ["model"]
 
 
+def test_a_file_may_come_in_parts(tmp_path: Path) -> None:
+    write_folder(tmp_path / "model", {**files(), WEIGHTS: iter([b"we", b"", b"ights"])})
+    write_folder(tmp_path / "whole", files())
+    names = (DIGESTS, WEIGHTS)
+    parts, whole = ([(tmp_path / p / n).read_bytes() for n in names] for p in ("model", "whole"))
+    assert parts == whole
+
+
 def test_the_digests_are_those_of_sha256sum(tmp_path: Path) -> None:
     write_folder(tmp_path / "model", files(b"abc"))
     line = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad  model.safetensors\n"

@@ -1,0 +1,41 @@
+"""`turnout convert`."""
+
+from pathlib import Path
+from time import perf_counter
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from turnout.cli.terminal import note, say
+
+
+def convert(
+    source: Path, /, *, output: Annotated[Path, Parameter(alias="-o")], half: bool = False
+) -> int:
+    """Turn a Whisper checkpoint into a model folder, which `--model` takes; needs no PyTorch.
+
+    Parameters
+    ----------
+    source
+        Folder of Transformers (config.json, tokenizer.json, model.safetensors) or of CTranslate2
+        (model.bin), as faster-whisper has them.
+    output
+        Model folder to write.
+    half
+        Round float32 to float16: half the size.
+    """
+    from turnout.hub.convert import describe, read_checkpoint, write_checkpoint
+    from turnout.progress import progress
+
+    began = perf_counter()
+    checkpoint = read_checkpoint(source)
+    note(describe(checkpoint, half=half))
+    write_checkpoint(
+        checkpoint,
+        output,
+        half=half,
+        watched=lambda names, total: progress(names, "converting", total),
+    )
+    note(f"converted in {perf_counter() - began:.1f} s")
+    say(str(output))
+    return 0

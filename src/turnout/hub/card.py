@@ -1,0 +1,85 @@
+"""The card of a converted checkpoint: where it comes from, and whose licence it has."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from turnout.config import VocabularyConfig
+from turnout.hub.stored import read_part, size_of
+from turnout.model_folder import CARD
+
+LONGEST_HEAD = 64 << 10
+LICENSE = re.compile(r"^license:[ \t]*['\"]?([A-Za-z0-9][\w.+-]{0,60})['\"]?[ \t]*$", re.MULTILINE)
+NOTICE = """\
+MIT License
+
+Copyright (c) 2022 OpenAI
+
+Permission is hereby granted, free of charge, to any person obtaining a copy
+of this software and associated documentation files (the "Software"), to deal
+in the Software without restriction, including without limitation the rights
+to use, copy, modify, merge, publish, distribute, sublicense, and/or sell
+copies of the Software, and to permit persons to whom the Software is
+furnished to do so, subject to the following conditions:
+
+The above copyright notice and this permission notice shall be included in all
+copies or substantial portions of the Software.
+
+THE SOFTWARE IS PROVIDED "AS IS", WITHOUT WARRANTY OF ANY KIND, EXPRESS OR
+IMPLIED, INCLUDING BUT NOT LIMITED TO THE WARRANTIES OF MERCHANTABILITY,
+FITNESS FOR A PARTICULAR PURPOSE AND NONINFRINGEMENT. IN NO EVENT SHALL THE
+AUTHORS OR COPYRIGHT HOLDERS BE LIABLE FOR ANY CLAIM, DAMAGES OR OTHER
+LIABILITY, WHETHER IN AN ACTION OF CONTRACT, TORT OR OTHERWISE, ARISING FROM,
+OUT OF OR IN CONNECTION WITH THE SOFTWARE OR THE USE OR OTHER DEALINGS IN THE
+SOFTWARE.
+"""
+"""Whisper's (github.com/openai/whisper, LICENSE), of its code and its weights."""
+
+
+def license_of(folder: Path) -> str | None:
+    """The licence that the head of a folder's README.md names; None where it names none."""
+    path = folder / CARD
+    if not path.is_file():
+        return None
+    text = read_part(path, 0, min(size_of(path), LONGEST_HEAD)).decode("utf-8", "replace")
+    text = text.replace("\r\n", "\n")
+    if not text.startswith("---\n"):
+        return None
+    found = LICENSE.search(text[4:].partition("\n---")[0])
+    return None if found is None else found[1]
+
+
+def render_card(
+    vocabulary: VocabularyConfig, origin: Mapping[str, str], license_name: str | None
+) -> str:
+    """The card of a checkpoint that came from `origin`."""
+    known = (
+        f"The checkpoint's own README names the licence '{license_name}'."
+        if license_name
+        else "The checkpoint came without a licence of its own: where it was trained further, it "
+        "is not known under which."
+    )
+    translates = "to English" if vocabulary.translations else "nothing"
+    lines = [
+        "---",
+        f"license: {license_name or 'other'}",
+        f"language: [{', '.join(vocabulary.languages)}]",
+        "library_name: turnout",
+        "pipeline_tag: automatic-speech-recognition",
+        "---",
+        "",
+        "# A Whisper checkpoint, converted for turnout",
+        "",
+        *(f"- {key.replace('_', ' ')}: {value}" for key, value in origin.items()),
+        f"- languages: {len(vocabulary.languages)} ({', '.join(vocabulary.languages)})",
+        f"- translates: {translates}",
+        "",
+        "Use it: `turnout transcribe --model FOLDER recording.wav`.",
+        "",
+        "## Licence",
+        "",
+        f"{known} Whisper (arXiv 2212.04356) is OpenAI's:",
+        "",
+        NOTICE,
+    ]
+    return "\n".join(lines)
