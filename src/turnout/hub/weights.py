@@ -1,4 +1,4 @@
-"""Stored tensors -> the content of model.safetensors, in parts: one tensor is in memory at a time."""
+"""Stored tensors -> the content of model.safetensors, in parts: one is in memory at a time."""
 
 import json
 import struct
