@@ -99,47 +99,47 @@ def whole_folder(place: Path, gone: Container[str] | None = None) -> Iterator[Pa
 
     What killed processes left of an attempt at the same is deleted.
     """
-    partial = partial_of(place)
+    partial, handle = _new_folder(place)
     try:
-        partial.mkdir(parents=True)
-        with marked(partial):
-            _forget_abandoned(partial)
-            yield partial
-            put_in_place(partial, place, gone)
+        _forget_abandoned(partial)
+        yield partial
+        put_in_place(partial, place, gone)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+        if handle is not None:
+            os.close(handle)
+
+
+def _new_folder(place: Path) -> tuple[Path, int | None]:
+    """A partial folder, and the handle that keeps it from being taken for one of a killed process
+    as long as it is open."""
+    while True:
+        partial = partial_of(place)
+        partial.mkdir(parents=True)
+        handle = _flocked(partial, wait=True)
+        # Another may have taken it for abandoned, and deleted it, before it was locked.
+        if partial.exists():
+            return partial, handle
+        if handle is not None:
+            os.close(handle)
 
 
 def _forget_abandoned(partial: Path) -> None:
     """Delete what killed processes left of folders for the same place as `partial`."""
     begin = len(PARTIAL) + 8
     for path in partial.parent.glob(f"{PARTIAL}*"):
-        same = path.name[begin:] == partial.name[begin:] and path != partial
-        if same and is_abandoned(path):
-            shutil.rmtree(path, ignore_errors=True)
-
-
-@contextmanager
-def marked(folder: Path) -> Iterator[None]:
-    """Let `is_abandoned` know that this process writes a folder, as long as it does."""
-    handle = _flocked(folder)
-    try:
-        yield
-    finally:
+        if path.name[begin:] != partial.name[begin:] or path == partial:
+            continue
+        handle = _flocked(path, wait=False)
         if handle is not None:
+            # With its lock held: whoever has just made it waits, and makes another.
+            shutil.rmtree(path, ignore_errors=True)
             os.close(handle)
 
 
-def is_abandoned(folder: Path) -> bool:
-    """Whether no process has `marked` the folder; False where a system cannot tell."""
-    handle = _flocked(folder)
-    if handle is not None:
-        os.close(handle)
-    return handle is not None
-
-
-def _flocked(folder: Path) -> int | None:
-    """A handle that keeps a folder's lock; None where another has it, or there are none."""
+def _flocked(folder: Path, *, wait: bool) -> int | None:
+    """A handle that keeps a folder's lock; None where another has it and `wait` is False, or there
+    are none."""
     if os.name != "posix":
         return None
     from fcntl import LOCK_EX, LOCK_NB, flock  # noqa: PLC0415 - Windows has none, and reads models
@@ -149,7 +149,7 @@ def _flocked(folder: Path) -> int | None:
     except OSError:
         return None
     try:
-        flock(handle, LOCK_EX | LOCK_NB)
+        flock(handle, LOCK_EX if wait else LOCK_EX | LOCK_NB)
     except OSError:
         os.close(handle)
         return None
@@ -176,13 +176,23 @@ def put_in_place(partial: Path, place: Path, gone: Container[str] | None = None)
         if not (partial / entry.name).exists():
             _keep(entry, partial / entry.name)
     sync(partial)
-    if not place.exists():
-        partial.rename(place)
-    elif not exchange(partial, place):
+    moved = not place.exists() and _moved(partial, place)
+    if not moved and not exchange(partial, place):
         _in_two_steps(partial, place)
     with suppress(OSError):  # it is in its place, whatever is said of the folder
         sync(place.parent)
     shutil.rmtree(partial, ignore_errors=True)  # what was there
+
+
+def _moved(partial: Path, place: Path) -> bool:
+    """Move a folder to where none was a moment ago; False where there is one now."""
+    try:
+        partial.rename(place)
+    except OSError:
+        if not place.exists():
+            raise
+        return False
+    return True
 
 
 def exchange(one: Path, other: Path) -> bool:

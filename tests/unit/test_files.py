@@ -4,6 +4,7 @@ import errno
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -257,3 +258,16 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
         files.open_regular(tmp_path / "pipe")
     with pytest.raises(OSError, match="is a directory: a regular file is needed"):
         files.open_regular(tmp_path)
+
+
+def test_several_writers_of_one_folder_do_not_hinder_each_other(tmp_path: Path) -> None:
+    """Each may look for what killed ones left at any moment of another's beginning."""
+
+    def write(number: int) -> None:
+        with files.whole_folder(tmp_path / "folder") as partial:
+            (partial / "text").write_bytes(bytes([number]))
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(write, range(200)))
+    assert names(tmp_path) == ["folder"]
+    assert names(tmp_path / "folder") == ["text"]
