@@ -4,9 +4,10 @@ The tensors go from the source's files to the folder's one at a time.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from turnout.config import ModelConfig
 from turnout.errors import MissingModel
 from turnout.hub.card import license_of, render_card
 from turnout.hub.checkpoint import Checkpoint
@@ -43,7 +44,8 @@ def convert(
 
     `origin` is written into `source.json` and the card, such as repository and commit. With `half`
     float32 is rounded to float16. Raises ModelFolderError for what is no checkpoint of Whisper or
-    is damaged, and StorageError, and leaves what was there.
+    is damaged, MissingExtra for shapes whose graphs need PyTorch, and StorageError, and leaves what
+    was there.
     """
     return write_checkpoint(read_checkpoint(source), folder, origin=origin, half=half)
 
@@ -83,9 +85,11 @@ def write_checkpoint(
     *,
     origin: Mapping[str, str] | None = None,
     half: bool = False,
-    watched: Watched = lambda names, _: names,
+    watched: Watched = lambda names: names,
+    graphs: Callable[[ModelConfig], dict[str, bytes]] = graphs_of,
 ) -> Path:
-    """Write a checkpoint as `convert` does; `watched` sees the names of its tensors go by."""
+    """Write a checkpoint as `convert` does; `watched` sees the names of its tensors go by, and
+    `graphs` are files beside its weights."""
     files_of_model(folder)  # before the work: something else than a model is not overwritten
     told = {"format": checkpoint.kind, "source": checkpoint.path.resolve().name, **(origin or {})}
     config = checkpoint.config
@@ -96,7 +100,7 @@ def write_checkpoint(
         TOKENIZERS[tokenizer.kind].name: checkpoint.tokenizer,
         SOURCE: (json.dumps(told, indent=2, ensure_ascii=False) + "\n").encode(),
         CARD: render_card(config.vocabulary, told, license_name).encode(),
-        **graphs_of(config),
+        **graphs(config),
     }
     if checkpoint.generation is not None:
         files[GENERATION] = checkpoint.generation

@@ -11,8 +11,8 @@ import numpy as np
 from turnout.errors import ModelFolderError
 from turnout.hub.stored import StoredTensor, refused
 
-Watched = Callable[[Iterable[str], int], Iterable[str]]
-"""Names of so many tensors, as they are; whoever looks on may count them."""
+Watched = Callable[[list[str]], Iterable[str]]
+"""Gives the names as they are; whoever looks on may count them."""
 
 
 def stored_kind(tensor: StoredTensor, *, half: bool) -> str:
@@ -33,7 +33,7 @@ def weights_size(tensors: Mapping[str, StoredTensor], *, half: bool) -> int:
 
 
 def weights_parts(
-    tensors: Mapping[str, StoredTensor], *, half: bool, watched: Watched = lambda names, _: names
+    tensors: Mapping[str, StoredTensor], *, half: bool, watched: Watched = lambda names: names
 ) -> Iterator[bytes]:
     """The header and then each tensor (github.com/huggingface/safetensors, "Format").
 
@@ -52,7 +52,7 @@ def weights_parts(
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
     yield struct.pack("<Q", len(text)) + text
-    for name in watched(names, len(names)):
+    for name in watched(names):
         yield values_of(tensors[name], name, kinds[name])
 
 

@@ -1,6 +1,8 @@
 """Whatever stores a Whisper, what is converted computes what Transformers computes."""
 
 import json
+import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +16,12 @@ from transformers import WhisperForConditionalGeneration
 from tests import whispers
 from turnout.backends.onnx import OnnxBackend
 from turnout.backends.torch import load_model
+from turnout.cli import main
 from turnout.decoding.backend import StepQuery
+from turnout.errors import MissingExtra, ModelFolderError
 from turnout.guidance import Guidance, Task
 from turnout.hub.checkpoint import sinusoids
-from turnout.hub.convert import convert, describe, read_checkpoint
+from turnout.hub.convert import convert, describe, read_checkpoint, write_checkpoint
 from turnout.hub.names import whisper_state
 from turnout.model_folder import ModelFolder
 
@@ -116,6 +120,44 @@ def test_of_ctranslate2(tmp_path: Path, kind: str) -> None:
                 if f"{whispers.place_of(name)[0]}_scale" in stored:
                     tensor.copy_(tensor.half())
     check_equal(tmp_path / "model", found)
+
+
+def test_an_output_layer_of_its_own_needs_pytorch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = whispers.whisper(tie_word_embeddings=False)
+    source = whispers.save_transformers(tmp_path / "source", model)
+    with pytest.raises(MissingExtra, match="tie_embeddings is False.*extra 'train'"):
+        convert(source, tmp_path / "model")
+    assert not (tmp_path / "model").exists()
+    exported: list[Path] = []
+    monkeypatch.setattr("turnout.export.export_folder", exported.append)
+    assert main(["convert", str(source), "-o", str(tmp_path / "model")]) == 0
+    assert exported == [tmp_path / "model"]
+    state = load_model(ModelFolder.open(tmp_path / "model")).state_dict()
+    assert torch.equal(state["decoder.output.weight"], model.proj_out.weight)
+    assert not torch.equal(state["decoder.embedding.weight"], model.proj_out.weight)
+
+
+def test_a_file_that_is_cut_meanwhile(
+    tmp_path: Path, model: WhisperForConditionalGeneration
+) -> None:
+    source = whispers.save_transformers(tmp_path / "source", model)
+    checkpoint = read_checkpoint(source)
+    os.truncate(source / "model.safetensors", 50_000)
+    with pytest.raises(ModelFolderError, match="model.safetensors: is cut off"):
+        write_checkpoint(checkpoint, tmp_path / "model")
+    assert [path.name for path in tmp_path.iterdir()] == ["source"]
+
+
+def test_several_at_once_write_one_whole_model(
+    tmp_path: Path, model: WhisperForConditionalGeneration
+) -> None:
+    source = whispers.save_transformers(tmp_path / "source", model)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: convert(source, tmp_path / "model"), range(8)))
+    ModelFolder.open(tmp_path / "model")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "source"]
 
 
 def test_the_folder_says_what_it_is(tmp_path: Path, model: WhisperForConditionalGeneration) -> None:
