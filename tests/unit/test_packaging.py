@@ -21,7 +21,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 WORKSHOP_PACKAGES = ("torch", "lightning", "lightning_fabric", "lhotse", "scipy", "matplotlib")
 RUNTIME_ROOMS = (
     "audio", "text", "files", "progress", "decoding", "model_folder", "transcription", "config",
-    "backends",
+    "backends", "hub",
 )  # fmt: skip
 
 

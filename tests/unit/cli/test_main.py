@@ -8,7 +8,9 @@ import pytest
 from turnout.cli import main
 from turnout.errors import StorageError, TurnoutError, one_line
 
-VERBS = ("transcribe", "prepare", "synthesize", "train", "evaluate", "inspect", "export")
+VERBS = (
+    "transcribe", "prepare", "synthesize", "train", "evaluate", "inspect", "convert", "export",
+)  # fmt: skip
 
 
 def fails_with(monkeypatch, error):
