@@ -20,8 +20,7 @@ def convert(
     Parameters
     ----------
     source
-        Folder of Transformers (config.json, tokenizer.json, model.safetensors) or of CTranslate2
-        (model.bin), as faster-whisper has them.
+        Folder of Transformers (model.safetensors) or CTranslate2 (model.bin), tokenizer included.
     output
         Model folder to write.
     half

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from turnout.errors import ModelFolderError
 from turnout.files import open_regular
 
-MOST_JSON = 32 << 20
-"""Bytes of a JSON file: the largest tokenizers have 4 million."""
+MOST_JSON = 8 << 20
+"""Bytes of a JSON file: the largest vocabularies have 1 million."""
 KINDS: dict[str, str] = {
     "F32": "<f4",
     "F16": "<f2",

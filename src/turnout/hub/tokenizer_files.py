@@ -11,6 +11,8 @@ from turnout.hub.stored import read_object, read_small, refused
 
 TOKENIZER = "tokenizer.json"
 VOCABULARY, MERGES, ADDED = "vocab.json", "merges.txt", "added_tokens.json"
+MOST_TOKENIZER = 32 << 20
+"""Bytes of a tokenizer.json: Whisper's have 4 million."""
 SPECIAL = re.compile(r"<\|.+\|>")
 BYTE_LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True}
 
@@ -18,7 +20,7 @@ BYTE_LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": Tr
 def read_tokenizer_file(folder: Path) -> bytes:
     """The content of a tokenizer.json; raises ModelFolderError where there is none to be had."""
     if (folder / TOKENIZER).exists():
-        return read_small(folder / TOKENIZER)
+        return read_small(folder / TOKENIZER, MOST_TOKENIZER)
     missing = [name for name in (VOCABULARY, MERGES, ADDED) if not (folder / name).exists()]
     if missing:
         raise refused(

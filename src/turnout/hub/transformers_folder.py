@@ -28,7 +28,7 @@ from turnout.text.whisper import END, NO_TIMESTAMPS, START
 CONFIG, GENERATION = "config.json", "generation_config.json"
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 ARCHITECTURE = "WhisperForConditionalGeneration"
-MOST_HEADER = 16 << 20
+MOST_HEADER = 4 << 20
 """Bytes of a safetensors header: large-v3's 1,259 tensors have 0.15 million."""
 FLOATS = tuple(kind for kind in KINDS if kind not in INTEGERS)
 

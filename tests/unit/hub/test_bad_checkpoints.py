@@ -167,6 +167,11 @@ TRANSFORMERS: dict[str, tuple[Change, str]] = {
     "a config of nothing": (put("config.json", b""), "config.json: is not JSON"),
     "a config that is a list": (put("config.json", b"[]"), "is not a JSON object"),
     "a config of brackets": (put("config.json", b"[" * 100_000), "is not JSON"),
+    "a config of any size": (
+        lambda folder: os.truncate(folder / "config.json", 1 << 40),
+        "has 1099511627776 bytes; no file of its name has more than",
+    ),
+    "a header of any size": (put(WEIGHTS, struct.pack("<Q", 1 << 40)), "damaged or cut off"),
     "a size that is missing": (edit("config.json", d_model=None), "d_model is not there"),
     "a size that is a word": (edit("config.json", d_model="32"), "d_model is '32'"),
     "heads that do not divide": (edit("config.json", encoder_attention_heads=7), "multiple of"),
