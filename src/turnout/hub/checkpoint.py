@@ -54,7 +54,7 @@ class Facts:
     suppressed: tuple[int, ...]
     suppressed_first: tuple[int, ...]
     alignment_heads: tuple[tuple[int, int], ...]
-    """None where they are not known."""
+    """Empty where they are not known."""
     special: Mapping[str, int]
     """Ids of special tokens by name, where the checkpoint says them beside its tokenizer."""
 

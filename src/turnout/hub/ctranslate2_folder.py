@@ -176,8 +176,8 @@ class Reader:
             raise refused(
                 self.path,
                 f"is version {version} of the format, with {shown(name)} of revision {revision}: "
-                f"version {VERSION} with {SPEC} of revision {REVISION} is read, which CTranslate2 "
-                "3.17 and later ones write of Whisper",
+                f"version {VERSION} with {SPEC} of revision {REVISION} is read: convert the "
+                "checkpoint anew with a current CTranslate2, or take its Transformers folder",
             )
         found = Variables({}, {})
         for _ in range(self.count()):

@@ -15,10 +15,12 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from tests import whispers
+from tests.unit.cli.test_extra import without_extra
 from turnout import model_folder
 from turnout.cli import main
 from turnout.errors import MissingModel, ModelFolderError, StorageError
 from turnout.hub.convert import convert
+from turnout.model_folder import ModelFolder
 
 INDEX = "model.safetensors.index.json"
 WEIGHTS = "model.safetensors"
@@ -355,6 +357,13 @@ def test_no_space_leaves_the_model_that_was_there(
         convert(kept["ctranslate2"], tmp_path / "model")
     assert (tmp_path / "model" / "SHA256SUMS").read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_nothing_of_the_workshop_is_needed(tmp_path: Path, kept: dict[str, Path]) -> None:
+    for kind, source in kept.items():
+        done = without_extra("convert", str(source), "-o", str(tmp_path / kind))
+        assert done.returncode == 0, done.stderr
+        assert ModelFolder.open(tmp_path / kind).has_graphs
 
 
 def test_the_command(

@@ -122,6 +122,48 @@ def test_of_ctranslate2(tmp_path: Path, kind: str) -> None:
     check_equal(tmp_path / "model", found)
 
 
+def test_a_variable_may_stand_for_another(
+    tmp_path: Path, model: WhisperForConditionalGeneration
+) -> None:
+    """CTranslate2 stores equal ones once."""
+    variables = whispers.ctranslate2_variables(model)
+    one, other = (f"decoder/layer_{layer}/ffn/layer_norm/beta" for layer in (0, 1))
+    variables[other] = variables[one]
+    plain = whispers.save_ctranslate2(tmp_path / "plain", model)
+    (plain / "model.bin").write_bytes(whispers.model_bin(variables, {}))
+    aliased = whispers.save_ctranslate2(tmp_path / "aliased", model)
+    del variables[other]
+    (aliased / "model.bin").write_bytes(whispers.model_bin(variables, {other: one}))
+    for source in (plain, aliased):
+        convert(source, tmp_path / f"{source.name} model")
+    found = [(tmp_path / f"{name} model" / "model.safetensors") for name in ("plain", "aliased")]
+    assert found[0].read_bytes() == found[1].read_bytes()
+
+
+def test_ctranslate2_may_have_an_output_layer_of_its_own(
+    tmp_path: Path, model: WhisperForConditionalGeneration
+) -> None:
+    source = whispers.save_ctranslate2(tmp_path / "source", model)
+    variables = whispers.ctranslate2_variables(model)
+    output = variables["decoder/embeddings/weight"] + 1
+    stored = {**variables, "decoder/projection/weight": output}
+    (source / "model.bin").write_bytes(whispers.model_bin(stored, {}))
+    checkpoint = read_checkpoint(source)
+    assert not checkpoint.config.decoder.tie_embeddings
+    np.testing.assert_array_equal(checkpoint.tensors["decoder.output.weight"].read(), output)
+
+
+def test_what_float16_cannot_hold_is_not_written(tmp_path: Path) -> None:
+    model = whispers.whisper()
+    with torch.no_grad():
+        model.model.encoder.conv1.bias[3] = 1e6
+    source = whispers.save_transformers(tmp_path / "source", model)
+    with pytest.raises(ModelFolderError, match="first.bias has values that float16 cannot hold"):
+        convert(source, tmp_path / "model", half=True)
+    assert not (tmp_path / "model").exists()
+    convert(source, tmp_path / "model")
+
+
 def test_an_output_layer_of_its_own_needs_pytorch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
