@@ -20,9 +20,10 @@ from turnout.backends.torch import TorchBackend
 from turnout.config import ModelConfig, RoutingConfig, preset
 from turnout.errors import MissingExtra, ModelFolderError
 from turnout.export.parity import Case, compare, every_guidance
+from turnout.hub.names import whisper_state
 from turnout.hub.whisper_graphs import graphs_of
 from turnout.model.build import build_model
-from turnout.model.convert import fit_state, whisper_state
+from turnout.model.convert import fit_state
 from turnout.model.speech_model import SpeechModel
 from turnout.model_folder import (
     CONFIG,
