@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from transformers import GenerationConfig, WhisperConfig, WhisperForConditionalGeneration
 
 from turnout.guidance import Task
-from turnout.model.convert import whisper_state
+from turnout.hub.names import whisper_state
 from turnout.model_folder import WEIGHTS, ModelFolder
 from turnout.text.whisper import WhisperTokenizer
 
