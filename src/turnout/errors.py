@@ -13,6 +13,7 @@
     │   └── MissingManifest    it is not there: a UsageError as well (exit status 2)
     ├── ModelFolderError       a model folder is incomplete, damaged or of another version
     │   └── MissingModel       it is not there: a UsageError as well (exit status 2)
+    ├── FetchError             a model cannot be had from the Hugging Face hub
     ├── CheckpointError        no usable checkpoint, or one of another run
     ├── TrainingError          a run cannot go on: no data, or a loss that is not finite
     ├── RunStopped             a run was asked to stop and saved itself (exit status 128 + signal)
@@ -115,6 +116,10 @@ class ModelFolderError(TurnoutError):
 
 class MissingModel(ModelFolderError, UsageError):
     """No model has the name, and no folder the path, that was given."""
+
+
+class FetchError(TurnoutError):
+    """A model is not in the cache, and cannot be had from the Hugging Face hub."""
 
 
 class CheckpointError(TurnoutError):

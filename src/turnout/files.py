@@ -247,12 +247,14 @@ def remove_leftovers(folder: Path, ending: str = "") -> None:
 
 
 @contextmanager
-def locked(path: Path, *, wait: bool) -> Iterator[None]:
-    """Hold a lock that ends with this process; raises BlockingIOError where another process has
-    it and `wait` is False."""
-    from fcntl import LOCK_EX, LOCK_NB, lockf  # noqa: PLC0415 - Windows has none, and reads models
+def locked(path: Path, *, wait: bool, threads: bool = False) -> Iterator[None]:
+    """Hold a lock that ends with this process; raises BlockingIOError where another process, or
+    with `threads` another thread, has it and `wait` is False."""
+    from fcntl import LOCK_EX, LOCK_NB, flock, lockf  # noqa: PLC0415 - Windows has none
 
     with path.open("w") as file:
-        # A POSIX lock: unlike flock's, the processes that prepare batches do not inherit it.
-        lockf(file, LOCK_EX if wait else LOCK_EX | LOCK_NB)
+        # A POSIX lock is not inherited by the processes that prepare batches, as flock's is; but
+        # all threads of a process have it together.
+        lock = flock if threads else lockf
+        lock(file, LOCK_EX if wait else LOCK_EX | LOCK_NB)
         yield

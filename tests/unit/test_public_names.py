@@ -12,6 +12,7 @@ PUBLIC = [
     "CheckpointError",
     "ConfigError",
     "ExportError",
+    "FetchError",
     "GuidanceError",
     "ManifestError",
     "MissingExtra",

@@ -22,11 +22,12 @@ VERBS = {
     "evaluate": "Score a model: WER, CER, BLEU, chrF by bandwidth, task, language.",
     "inspect": "Show which expert each frame of a recording took.",
     "convert": "Turn a Whisper checkpoint into a model folder.",
+    "models": "List the models that ship and those in the cache, or remove one.",
     "export": "Write a model folder's ONNX graphs, checked against PyTorch.",
 }
 """Verb (a function of the file of its name, or of `corpora`) -> its line in the help."""
 # The others need the workshop.
-RUNTIME_VERBS = ("transcribe", "convert")
+RUNTIME_VERBS = ("transcribe", "convert", "models")
 WORKSHOP_MODULES = (
     "torch", "lightning_fabric", "lhotse", "jiwer", "sacrebleu", "pyarrow",
     "whisper_normalizer", "matplotlib", "tensorboard", "onnxscript", "jaxtyping",

@@ -1,6 +1,6 @@
 """`turnout export`."""
 
-from turnout.cli.terminal import say
+from turnout.cli.terminal import note, say
 
 
 def export(*, model: str, half: bool = False) -> int:
@@ -9,11 +9,14 @@ def export(*, model: str, half: bool = False) -> int:
     Parameters
     ----------
     model
-        Model folder, as training writes it. It is changed, so there is no default.
+        Model folder, as training writes it, or the name of one that is fetched. It is changed, so
+        there is no default.
     half
         Round the weights to float16 first, in the folder too: half the size.
     """
     from turnout.export import export_folder
+    from turnout.hub.resolve import resolve
 
+    resolve(model, note)
     say(str(export_folder(model, half=half)))
     return 0

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args
 from cyclopts import App, Parameter, Token
 from cyclopts.argument import ArgumentCollection
 
+from turnout.cli.terminal import note
 from turnout.errors import StorageError, TurnoutError, UsageError
 
 if TYPE_CHECKING:
@@ -38,7 +39,8 @@ class ModelOptions:
     """Which model, on what."""
 
     model: str | None = None
-    """Model folder or name; by default the model that ships."""
+    """Folder, name (whisper-base) or hf://owner/name[@revision]; by default the model that ships.
+    What is not there is fetched, once."""
     backend: Literal["auto", "onnx", "torch"] = "auto"
     """'auto': ONNX Runtime, or PyTorch where the folder has no graphs."""
     device: str = "auto"
@@ -57,8 +59,10 @@ MODEL = ModelOptions()
 def transcriber_of(options: ModelOptions) -> "Transcriber":
     """The model that is asked for, ready."""
     # Here, not above: ONNX Runtime takes longer to import than help to answer.
+    from turnout.hub.resolve import resolve
     from turnout.transcription.transcriber import load
 
+    resolve(options.model, note)  # what is fetched is said; from now on it is there
     return load(
         options.model, backend=options.backend, device=options.device, threads=options.threads
     )

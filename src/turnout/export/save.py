@@ -13,15 +13,14 @@ from turnout.backends.torch import TorchBackend, load_model
 from turnout.errors import ExportError
 from turnout.export.card import render_card
 from turnout.export.parity import check_parity
+from turnout.hub.resolve import open_model
 from turnout.model.speech_model import SpeechModel
 from turnout.model_folder import (
     CARD,
     CONFIG,
     TOKENIZERS,
     WEIGHTS,
-    ModelFolder,
     config_bytes,
-    resolve,
     write_folder,
 )
 from turnout.text.tokenizer import Tokenizer
@@ -81,7 +80,7 @@ def export_folder(path: str | Path, *, half: bool = False) -> Path:
     The graphs take the weights that the folder has; `half` first rounds them to float16. Raises
     ExportError, and leaves the folder as it was, where log-probabilities differ by more than 1e-4.
     """
-    folder = ModelFolder.open(resolve(path))
+    folder = open_model(path)
     folder.require(WEIGHTS)
     model = load_model(folder)
     files = folder.files()

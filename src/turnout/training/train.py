@@ -19,12 +19,13 @@ from turnout.evaluation.dev_set import shared_dev_utterances
 from turnout.evaluation.validation import validate
 from turnout.export.save import save_model
 from turnout.files import remove_leftovers, sha256_of, write_whole
+from turnout.hub.resolve import open_model
 from turnout.model.build import build_model
 from turnout.model.convert import fit_state
 from turnout.model.speech_model import SpeechModel
 from turnout.model.successor import symbol as language_symbol
 from turnout.model.successor import with_experts, with_rows
-from turnout.model_folder import TOKENIZERS, ModelFolder, resolve
+from turnout.model_folder import TOKENIZERS
 from turnout.text.sentencepieces import SentencePieceTokenizer
 from turnout.text.tokenizer import Tokenizer
 from turnout.training import log
@@ -176,7 +177,7 @@ def start_from(
 ) -> None:
     """Copy a folder's weights in, those of words and languages that `tokenizer` has as well, and
     list what did not fit."""
-    folder = ModelFolder.open(resolve(name))
+    folder = open_model(name, say)
     state, lines = with_experts(stored_tensors(folder), folder.config, model.config)
     before = folder.tokenizer.pieces
     now = before if tokenizer is None else tokenizer.pieces
@@ -247,7 +248,7 @@ def kept_tokenizer(config: TrainConfig) -> Tokenizer | None:
     """
     if config.init_from is None or config.init_tokenizer == "new":
         return None
-    tokenizer = ModelFolder.open(resolve(config.init_from)).tokenizer
+    tokenizer = open_model(config.init_from, log.say).tokenizer
     needed = config.model.vocabulary.all_languages
     missing = [code for code in needed if language_symbol(code) not in tokenizer.pieces]
     if missing and config.init_tokenizer == "keep":

@@ -25,7 +25,8 @@ from turnout.errors import (
     UsageError,
     shown,
 )
-from turnout.model_folder import WEIGHTS, ModelFolder, resolve, write_folder
+from turnout.hub.resolve import open_model
+from turnout.model_folder import WEIGHTS, ModelFolder, write_folder
 from turnout.text.tokenizer import Tokenizer
 from turnout.text.transcript import Segment, Transcript
 from turnout.transcription.recordings import OpenRecording, OpenRecordings, opened
@@ -200,11 +201,14 @@ def load(
     device: str = "auto",
     threads: int | None = None,
 ) -> Transcriber:
-    """A model by its folder or by the name of one that ships; the default one for None.
+    """A model by its folder, by the name of one that ships (the default one for None), by the name
+    of a published one ('whisper-base'), or by `hf://owner/name[@revision]`.
 
+    What is of the Hugging Face hub is fetched and converted once, into the cache.
     `backend="auto"` takes ONNX Runtime, and PyTorch where the folder has no graphs or `device` is
     not the CPU. In a process that is forked afterwards, ONNX Runtime works on; PyTorch has one
-    thread there, and no GPU. Raises ModelFolderError, UsageError and MissingExtra.
+    thread there, and no GPU. Raises ModelFolderError, UsageError, MissingExtra, FetchError and
+    StorageError.
     """
     if not isinstance(name_or_folder, str | PathLike | None):
         raise UsageError(f"model is {shown(name_or_folder)}: it must be a name, a folder or None")
@@ -212,7 +216,7 @@ def load(
     read_value(int | None, threads, "threads")
     if threads is not None and threads < 1:
         raise UsageError(f"threads is {threads}: it must be at least 1")
-    folder = ModelFolder.open(resolve(name_or_folder))
+    folder = open_model(name_or_folder)
     chosen = choose_backend(folder, backend, device)
     runs = open_torch(folder, device, threads) if chosen == "torch" else open_onnx(folder, threads)
     return Transcriber(runs, folder.tokenizer, folder)

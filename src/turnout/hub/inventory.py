@@ -1,0 +1,135 @@
+"""What can be used at once: the models that ship, and those in the cache."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Group, RenderableType
+from rich.filesize import decimal
+from rich.table import Table
+from rich.text import Text
+
+from turnout.config import ModelConfig
+from turnout.errors import MissingModel, ModelFolderError, UsageError
+from turnout.hub.cache import Cache, Cached
+from turnout.hub.resolve import Say
+from turnout.hub.sources import source_of
+from turnout.model_folder import SHIPPED, ModelFolder, read_digests, shipped_models
+
+FEW = 4
+"""Languages that are named each; more are counted."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Known:
+    """A model in a few words."""
+
+    name: str
+    """What `--model` takes."""
+    size: int
+    """Bytes of its files."""
+    languages: str
+    translates: str
+    """Languages that it translates into."""
+    routing: str
+    origin: str
+    """The repository and the commit; whose it is where it ships."""
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """The models, and the downloads that were stopped."""
+
+    models: Sequence[Known]
+    unfinished: Sequence[tuple[str, int]]
+    """Name, and bytes that are there."""
+    cache: Path
+
+    def __rich__(self) -> RenderableType:
+        """A table of the models, and what else lies in the cache."""
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        table.add_column("model", no_wrap=True)
+        table.add_column("size", justify="right", no_wrap=True)
+        for heading in ("languages", "into", "routing", "from"):
+            table.add_column(heading, overflow="fold")
+        for one in self.models:
+            size = decimal(one.size)
+            table.add_row(one.name, size, one.languages, one.translates, one.routing, one.origin)
+        parts: list[RenderableType] = [table]
+        for name, size in self.unfinished:
+            parts.append(Text(f"{name}: {decimal(size)} of it were fetched; asking for it goes on"))
+        return Group(*parts)
+
+
+def inventory(cache: Cache) -> Inventory:
+    """What there is. A folder that cannot be read is said to be so in its place."""
+    shipped = [known(name, SHIPPED / name, "turnout") for name in shipped_models()]
+    models = [known(one.source.name, one.path, origin_of(one)) for one in cache.models()]
+    stopped = [(one.source.name, size_of(one.path)) for one in cache.unfinished()]
+    return Inventory([*shipped, *models], stopped, cache.root)
+
+
+def origin_of(model: Cached) -> str:
+    """Repository and commit."""
+    return f"{model.source.repository}@{model.commit[:8]}"
+
+
+def known(name: str, path: Path, origin: str) -> Known:
+    """A model folder in a few words; of its files, the configuration alone is read."""
+    size = size_of(path)
+    try:
+        config = ModelFolder(path, read_digests(path)).config
+    except ModelFolderError:
+        unread = "cannot be read"
+        return Known(
+            name=name, size=size, languages=unread, translates=unread, routing=unread, origin=origin
+        )
+    vocabulary = config.vocabulary
+    targets = tuple(dict.fromkeys(target for _, target in vocabulary.translations))
+    return Known(
+        name=name,
+        size=size,
+        languages=listed(vocabulary.languages),
+        translates=listed(targets),
+        routing=routing_of(config),
+        origin=origin,
+    )
+
+
+def listed(languages: tuple[str, ...]) -> str:
+    """A few by their codes, many by their number."""
+    if len(languages) > FEW:
+        return str(len(languages))
+    return ", ".join(languages) or "none"
+
+
+def routing_of(config: ModelConfig) -> str:
+    """Of both stacks: the kinds, and what guides them."""
+    stacks = (config.encoder.routing, config.decoder.routing)
+    used = stacks if config.decoder.num_layers else stacks[:1]
+    guides = dict.fromkeys(guide for one in used if one.guided for guide in one.guided_by)
+    kinds = ", ".join(dict.fromkeys(one.kind for one in used))
+    return f"{kinds} ({', '.join(guides)})" if guides else kinds
+
+
+def size_of(folder: Path) -> int:
+    """Bytes of a folder's files."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def remove(name: str, cache: Cache, say: Say) -> list[str]:
+    """Delete a model from the cache, and what was fetched of it; a line for each thing that is
+    gone.
+
+    Raises UsageError for what ships, for a path and for what is not there, and StorageError.
+    """
+    if name in shipped_models():
+        raise UsageError(f"'{name}' ships with turnout: only what is in the cache can be removed")
+    source = source_of(name)
+    there = [one.source.name for one in (*cache.models(), *cache.unfinished())]
+    if cache.find(source) is None and source.name not in there:
+        held = ", ".join(dict.fromkeys(there)) or "nothing"
+        raise MissingModel(f"'{source.name}' is not in the cache {cache.root}: it has {held}")
+    with cache.alone(source, lambda: say(f"{source.name}: another process is fetching it")):
+        sizes = {one.path: size_of(one.path) for one in (*cache.models(), *cache.unfinished())}
+        return [f"removed {path} ({decimal(sizes[path])})" for path in cache.remove(source)]

@@ -1,0 +1,54 @@
+"""The door: a model's name -> its folder, fetched and converted the first time it is asked for."""
+
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from turnout import model_folder
+from turnout.errors import ModelFolderError
+from turnout.hub.cache import Cache
+from turnout.hub.sources import missing, source_of
+from turnout.model_folder import ModelFolder, shipped_models
+
+Say = Callable[[str], None]
+LOG = logging.getLogger(__name__)
+
+
+def resolve(name: str | Path | None = None, say: Say = LOG.info) -> Path:
+    """The folder of a model: of one that ships (the default one for None), at a path, or by one of
+    the names of `hub.sources`, which is fetched where it is not in the cache.
+
+    `say` is told what is fetched before it is. Raises MissingModel, UsageError, FetchError,
+    MissingExtra, StorageError, and ModelFolderError for what cannot be converted.
+    """
+    if is_here(name):
+        return model_folder.resolve(name)
+    if not isinstance(name, str):
+        raise missing(name)
+    source, cache = source_of(name), Cache.of_environment()
+    found = cache.find(source)
+    if found is not None:
+        return found
+    from turnout.hub.fetched import fetched  # noqa: PLC0415 - what is there needs none of it
+
+    return fetched(source, cache, say)
+
+
+def open_model(name: str | Path | None = None, say: Say = LOG.info) -> ModelFolder:
+    """The folder that `resolve` finds, verified; raises ModelFolderError, too."""
+    path = resolve(name, say)
+    try:
+        return ModelFolder.open(path)
+    except ModelFolderError as error:
+        if is_here(name):
+            raise
+        raise ModelFolderError(
+            f"{error}; 'turnout models --remove {name}' lets it be fetched again"
+        ) from error
+
+
+def is_here(name: str | Path | None) -> bool:
+    """Whether it ships, or lies at this path."""
+    # Unlike pathlib's, it takes a name that is too long for one that is not there.
+    return name is None or str(name) in shipped_models() or os.path.exists(name)  # noqa: PTH110
