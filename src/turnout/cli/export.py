@@ -15,8 +15,6 @@ def export(*, model: str, half: bool = False) -> int:
         Round the weights to float16 first, in the folder too: half the size.
     """
     from turnout.export import export_folder
-    from turnout.hub.resolve import resolve
 
-    resolve(model, note)
-    say(str(export_folder(model, half=half)))
+    say(str(export_folder(model, half=half, say=note)))
     return 0

@@ -59,12 +59,14 @@ MODEL = ModelOptions()
 def transcriber_of(options: ModelOptions) -> "Transcriber":
     """The model that is asked for, ready."""
     # Here, not above: ONNX Runtime takes longer to import than help to answer.
-    from turnout.hub.resolve import resolve
     from turnout.transcription.transcriber import load
 
-    resolve(options.model, note)  # what is fetched is said; from now on it is there
     return load(
-        options.model, backend=options.backend, device=options.device, threads=options.threads
+        options.model,
+        backend=options.backend,
+        device=options.device,
+        threads=options.threads,
+        say=note,
     )
 
 

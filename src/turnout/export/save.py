@@ -13,7 +13,7 @@ from turnout.backends.torch import TorchBackend, load_model
 from turnout.errors import ExportError
 from turnout.export.card import render_card
 from turnout.export.parity import check_parity
-from turnout.hub.resolve import open_model
+from turnout.hub.resolve import Say, open_model, to_log
 from turnout.model.speech_model import SpeechModel
 from turnout.model_folder import (
     CARD,
@@ -73,14 +73,14 @@ def stored_state(model: SpeechModel, *, half: bool) -> dict[str, Tensor]:
     return state
 
 
-def export_folder(path: str | Path, *, half: bool = False) -> Path:
+def export_folder(path: str | Path, *, half: bool = False, say: Say = to_log) -> Path:
     """Write `encoder.onnx` and, where there is a decoder, `decoder.onnx` into the folder, which is
     of the newest format version then.
 
     The graphs take the weights that the folder has; `half` first rounds them to float16. Raises
     ExportError, and leaves the folder as it was, where log-probabilities differ by more than 1e-4.
     """
-    folder = open_model(path)
+    folder = open_model(path, say)
     folder.require(WEIGHTS)
     model = load_model(folder)
     files = folder.files()

@@ -12,10 +12,10 @@ from turnout.hub.sources import missing, source_of
 from turnout.model_folder import ModelFolder, shipped_models
 
 Say = Callable[[str], None]
-LOG = logging.getLogger(__name__)
+to_log: Say = logging.getLogger(__name__).info
 
 
-def resolve(name: str | Path | None = None, say: Say = LOG.info) -> Path:
+def resolve(name: str | Path | None = None, say: Say = to_log) -> Path:
     """The folder of a model: of one that ships (the default one for None), at a path, or by one of
     the names of `hub.sources`, which is fetched where it is not in the cache.
 
@@ -35,7 +35,7 @@ def resolve(name: str | Path | None = None, say: Say = LOG.info) -> Path:
     return fetched(source, cache, say)
 
 
-def open_model(name: str | Path | None = None, say: Say = LOG.info) -> ModelFolder:
+def open_model(name: str | Path | None = None, say: Say = to_log) -> ModelFolder:
     """The folder that `resolve` finds, verified; raises ModelFolderError, too."""
     path = resolve(name, say)
     try:

@@ -25,7 +25,7 @@ from turnout.errors import (
     UsageError,
     shown,
 )
-from turnout.hub.resolve import open_model
+from turnout.hub.resolve import Say, open_model, to_log
 from turnout.model_folder import WEIGHTS, ModelFolder, write_folder
 from turnout.text.tokenizer import Tokenizer
 from turnout.text.transcript import Segment, Transcript
@@ -171,9 +171,10 @@ class Transcriber:
         backend: BackendName = "auto",
         device: str = "auto",
         threads: int | None = None,
+        say: Say = to_log,
     ) -> "Transcriber":
         """What `turnout.load` gives, under the name that users of other libraries look for."""
-        return load(name_or_folder, backend=backend, device=device, threads=threads)
+        return load(name_or_folder, backend=backend, device=device, threads=threads, say=say)
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write the model's folder to another place, whole or not at all; raises StorageError."""
@@ -200,11 +201,12 @@ def load(
     backend: BackendName = "auto",
     device: str = "auto",
     threads: int | None = None,
+    say: Say = to_log,
 ) -> Transcriber:
     """A model by its folder, by the name of one that ships (the default one for None), by the name
     of a published one ('whisper-base'), or by `hf://owner/name[@revision]`.
 
-    What is of the Hugging Face hub is fetched and converted once, into the cache.
+    What is of the Hugging Face hub is fetched and converted once, into the cache; `say` is told.
     `backend="auto"` takes ONNX Runtime, and PyTorch where the folder has no graphs or `device` is
     not the CPU. In a process that is forked afterwards, ONNX Runtime works on; PyTorch has one
     thread there, and no GPU. Raises ModelFolderError, UsageError, MissingExtra, FetchError and
@@ -216,7 +218,7 @@ def load(
     read_value(int | None, threads, "threads")
     if threads is not None and threads < 1:
         raise UsageError(f"threads is {threads}: it must be at least 1")
-    folder = open_model(name_or_folder)
+    folder = open_model(name_or_folder, say)
     chosen = choose_backend(folder, backend, device)
     runs = open_torch(folder, device, threads) if chosen == "torch" else open_onnx(folder, threads)
     return Transcriber(runs, folder.tokenizer, folder)

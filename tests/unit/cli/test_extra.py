@@ -44,8 +44,9 @@ def test_its_help_answers_all_the_same(verb):
     assert done.stdout.startswith(f"Usage: turnout {verb}")
 
 
-def test_the_runtime_verb_asks_for_nothing(capsys):
-    done = without_extra("transcribe", "--no-such-option", "x.wav")
+@pytest.mark.parametrize("verb", ["transcribe", "models"])
+def test_a_runtime_verb_asks_for_nothing(verb):
+    done = without_extra(verb, "--no-such-option", "x.wav")
     assert "extra" not in done.stderr
     assert "Unknown option" in done.stderr
 

@@ -3,6 +3,7 @@ import json
 import pytest
 
 from turnout.cli import main
+from turnout.cli.terminal import note
 from turnout.config import TranscriptionOptions
 from turnout.errors import AudioError, GuidanceError
 from turnout.guidance import Bandwidth, Task
@@ -79,7 +80,8 @@ def test_options_reach_the_model(model):
         task="both", language="ar", target_language="en", bandwidth="narrowband", beam_size=4,
         batch_size=2, word_timestamps=True, max_duration=60.0, channel=1, track=2,
     )  # fmt: skip
-    assert model.loaded == {"model": "m", "backend": "auto", "device": "auto", "threads": 2}
+    options = {"backend": "auto", "device": "auto", "threads": 2, "say": note}
+    assert model.loaded == {"model": "m", **options}
 
 
 def test_options_may_stand_between_recordings(model):
