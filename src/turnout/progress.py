@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 T = TypeVar("T")
+Say = Callable[[str], None]
+"""Is told, in lines, what whoever waits should know."""
 
 
 def progress(items: Iterable[T], what: str, total: int) -> Iterator[T]:

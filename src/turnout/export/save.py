@@ -13,7 +13,7 @@ from turnout.backends.torch import TorchBackend, load_model
 from turnout.errors import ExportError
 from turnout.export.card import render_card
 from turnout.export.parity import check_parity
-from turnout.hub.resolve import Say, open_model, to_log
+from turnout.hub.resolve import open_model, to_log
 from turnout.model.speech_model import SpeechModel
 from turnout.model_folder import (
     CARD,
@@ -23,6 +23,7 @@ from turnout.model_folder import (
     config_bytes,
     write_folder,
 )
+from turnout.progress import Say
 from turnout.text.tokenizer import Tokenizer
 
 

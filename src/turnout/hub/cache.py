@@ -153,7 +153,7 @@ class Cache:
             for one in self._revisions(source):
                 same = place is not None and self.find(one) == place
                 if same or one == source:
-                    (self.root / "revisions" / one.revision_key).unlink()
+                    (self.root / "revisions" / one.revision_key).unlink(missing_ok=True)
             gone = [*([place] if place else []), *stopped]
             for path in gone:
                 remove_folder(path)

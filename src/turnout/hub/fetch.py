@@ -13,7 +13,7 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from time import sleep
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import quote, urlsplit
 
 from turnout.errors import FetchError, MissingExtra, UsageError, one_line, shown
@@ -21,9 +21,8 @@ from turnout.hub.answers import LONGEST_WAIT, TransientError, check_status, else
 from turnout.hub.download import Download
 from turnout.hub.listing import LARGEST_TEXT, Listing, RemoteFile, listing_of, no_hub
 from turnout.hub.sources import Source
+from turnout.progress import Say
 
-T = TypeVar("T")
-Say = Callable[[str], None]
 WAITS = (1.0, 2.0, 4.0, 8.0, 15.0)
 """Seconds before the next attempt, as long as none brings anything."""
 FEW_WAITS = WAITS[:3]

@@ -19,10 +19,10 @@ from turnout.errors import (
 from turnout.files import remove_leftovers
 from turnout.hub.cache import Cache, remove_folder
 from turnout.hub.convert import convert
-from turnout.hub.fetch import Hub, Say
+from turnout.hub.fetch import Hub
 from turnout.hub.listing import CONFIG, Listing, RemoteFile, needed_files
 from turnout.hub.sources import Source
-from turnout.progress import byte_progress
+from turnout.progress import Say, byte_progress
 
 ARCHITECTURE = "whisper"
 Needed = Mapping[str, RemoteFile]
@@ -82,7 +82,7 @@ def kept_if_of_use(folder: Path) -> Iterator[None]:
     except TurnoutError as error:
         # For a network, space or a package to come.
         mendable = isinstance(error, FetchError | StorageError | MissingExtra)
-        if not mendable or not bytes_in(folder):
+        if folder.is_dir() and not (mendable and bytes_in(folder)):
             remove_folder(folder)
         raise
 
@@ -115,10 +115,12 @@ def bytes_in(folder: Path) -> int:
 
 def fetch(hub: Hub, source: Source, commit: str, needed: Needed, folder: Path) -> None:
     """Put the files into the folder, or what lacks of them."""
-    total = sum(file.size for file in needed.values())
+    total, have = sum(file.size for file in needed.values()), bytes_in(folder)
     hub.say(
         f"{source.name}: fetching {len(needed)} files ({decimal(total)}) of "
         f"{source.repository}@{commit[:12]} from {hub.endpoint}"
+        + f"; {decimal(have)} are here from before"
+        * bool(have)
     )
     try:
         with byte_progress("fetching", total) as advance:

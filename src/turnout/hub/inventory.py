@@ -12,9 +12,9 @@ from rich.text import Text
 from turnout.config import ModelConfig
 from turnout.errors import MissingModel, ModelFolderError, UsageError
 from turnout.hub.cache import Cache, Cached
-from turnout.hub.resolve import Say
-from turnout.hub.sources import source_of
+from turnout.hub.sources import Source, source_of
 from turnout.model_folder import SHIPPED, ModelFolder, read_digests, shipped_models
+from turnout.progress import Say
 
 FEW = 4
 """Languages that are named each; more are counted."""
@@ -42,8 +42,7 @@ class Inventory:
 
     models: Sequence[Known]
     unfinished: Sequence[tuple[str, int]]
-    """Name, and bytes that are there."""
-    cache: Path
+    """Name of a repository, and bytes that are there."""
 
     def __rich__(self) -> RenderableType:
         """A table of the models, and what else lies in the cache."""
@@ -65,8 +64,10 @@ def inventory(cache: Cache) -> Inventory:
     """What there is. A folder that cannot be read is said to be so in its place."""
     shipped = [known(name, SHIPPED / name, "turnout") for name in shipped_models()]
     models = [known(one.source.name, one.path, origin_of(one)) for one in cache.models()]
-    stopped = [(one.source.name, size_of(one.path)) for one in cache.unfinished()]
-    return Inventory([*shipped, *models], stopped, cache.root)
+    stopped = [
+        (Source(one.source.repository).name, size_of(one.path)) for one in cache.unfinished()
+    ]
+    return Inventory([*shipped, *models], stopped)
 
 
 def origin_of(model: Cached) -> str:
@@ -118,18 +119,18 @@ def size_of(folder: Path) -> int:
 
 
 def remove(name: str, cache: Cache, say: Say) -> list[str]:
-    """Delete a model from the cache, and what was fetched of it; a line for each thing that is
-    gone.
+    """Delete a model from the cache, and what a stopped download of its repository left; a line
+    for each thing that is gone.
 
     Raises UsageError for what ships, for a path and for what is not there, and StorageError.
     """
     if name in shipped_models():
         raise UsageError(f"'{name}' ships with turnout: only what is in the cache can be removed")
     source = source_of(name)
-    there = [one.source.name for one in (*cache.models(), *cache.unfinished())]
-    if cache.find(source) is None and source.name not in there:
-        held = ", ".join(dict.fromkeys(there)) or "nothing"
-        raise MissingModel(f"'{source.name}' is not in the cache {cache.root}: it has {held}")
+    stopped = {one.source.key for one in cache.unfinished()}
+    if cache.find(source) is None and source.key not in stopped:
+        held = ", ".join(one.source.name for one in cache.models()) or "no model"
+        raise MissingModel(f"'{source.name}' is not in the cache {cache.root}, which has {held}")
     with cache.alone(source, lambda: say(f"{source.name}: another process is fetching it")):
         sizes = {one.path: size_of(one.path) for one in (*cache.models(), *cache.unfinished())}
         return [f"removed {path} ({decimal(sizes[path])})" for path in cache.remove(source)]

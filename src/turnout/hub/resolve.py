@@ -2,7 +2,6 @@
 
 import logging
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 from turnout import model_folder
@@ -10,8 +9,8 @@ from turnout.errors import ModelFolderError
 from turnout.hub.cache import Cache
 from turnout.hub.sources import missing, source_of
 from turnout.model_folder import ModelFolder, shipped_models
+from turnout.progress import Say
 
-Say = Callable[[str], None]
 to_log: Say = logging.getLogger(__name__).info
 
 

@@ -25,8 +25,9 @@ from turnout.errors import (
     UsageError,
     shown,
 )
-from turnout.hub.resolve import Say, open_model, to_log
+from turnout.hub.resolve import open_model, to_log
 from turnout.model_folder import WEIGHTS, ModelFolder, write_folder
+from turnout.progress import Say
 from turnout.text.tokenizer import Tokenizer
 from turnout.text.transcript import Segment, Transcript
 from turnout.transcription.recordings import OpenRecording, OpenRecordings, opened

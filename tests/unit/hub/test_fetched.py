@@ -226,7 +226,9 @@ def test_what_a_stopped_process_left_is_gone_on_with(
     folder.mkdir(parents=True)
     (folder / "model.safetensors").write_bytes(WEIGHTS[:5000])
     (folder / "config.json").write_bytes(CONFIG)
-    resolve("whisper-base")
+    said: list[str] = []
+    resolve("whisper-base", said.append)
+    assert said[0].endswith("; 5.0 kB are here from before")
     assert converted[0]["model.safetensors"] == WEIGHTS
     assert hub.paths("/config.json") == []
     assert [headers.get("range") for path, headers in hub.seen if "elsewhere" in path] == [

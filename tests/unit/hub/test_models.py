@@ -76,9 +76,8 @@ def test_a_stopped_download_is_listed_and_can_be_removed(cache: Path, capsys: Pr
     folder.mkdir(parents=True)
     (folder / "model.safetensors").write_bytes(bytes(5000))
     assert main(["models"]) == 0
-    name = f"hf://openai/whisper-base@{COMMIT}"
-    assert f"{name}: 5.0 kB of it were fetched" in capsys.readouterr().out
-    assert main(["models", "--remove", name]) == 0
+    assert "whisper-base: 5.0 kB of it were fetched" in capsys.readouterr().out
+    assert main(["models", "--remove", "whisper-base"]) == 0
     assert capsys.readouterr().out == f"removed {folder} (5.0 kB)\n"
     assert not folder.exists()
 
@@ -110,7 +109,7 @@ def test_what_is_removed_is_said_and_the_rest_stays(cache: Path, capsys: Printed
     ("name", "said"),
     [
         ("commands", "'commands' ships with turnout"),
-        ("whisper-tiny", r"not in the cache .*: it has whisper-base"),
+        ("whisper-tiny", r"not in the cache .*, which has whisper-base"),
         ("../x", "no model '../x': there is no such folder"),
         (".", "no model '.'"),
         ("/", "no model '/'"),
