@@ -33,6 +33,8 @@ class Fault:
     """Sent in place of the file."""
     whole: bool = False
     """A range is not heeded."""
+    late: int = 0
+    """A part begins so many bytes behind what was asked for."""
 
 
 @dataclass
@@ -157,7 +159,7 @@ def handler(hub: HubServer) -> type[BaseHTTPRequestHandler]:
             data = data if fault.body is None else fault.body
             begin, asked = 0, self.headers.get("Range")
             if asked and not fault.whole:
-                begin = int(asked.removeprefix("bytes=").rstrip("-"))
+                begin = int(asked.removeprefix("bytes=").rstrip("-")) + fault.late
                 if begin >= len(data):
                     self.answer(416, b"", {"Content-Range": f"bytes */{len(data)}"})
                     return

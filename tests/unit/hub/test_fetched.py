@@ -244,6 +244,16 @@ def test_a_server_that_knows_no_parts_is_heard_from_the_start(
     assert converted[0]["model.safetensors"] == WEIGHTS
 
 
+def test_another_part_than_was_asked_for_is_not_taken(
+    hub: HubServer, base: Repository, converted: Converted
+) -> None:
+    hub.faults += [Fault("/elsewhere/", cut=3000), Fault("/elsewhere/", late=10)]
+    resolve("whisper-base")
+    assert converted[0]["model.safetensors"] == WEIGHTS
+    ranges = [headers.get("range") for path, headers in hub.seen if "/elsewhere/" in path]
+    assert ranges == [None, "bytes=3000-", None]
+
+
 def test_a_part_that_was_damaged_on_the_disk_is_found_out_and_goes(
     hub: HubServer, base: Repository, cache: Path, converted: Converted
 ) -> None:
@@ -522,6 +532,7 @@ def test_nobody_is_told_more_than_what_is_asked_for(
         assert headers["user-agent"].startswith("turnout/")
         assert ";" not in headers["user-agent"]
         assert "authorization" not in headers
+        assert headers["accept-encoding"] == "identity"  # parts of what is compressed are none
 
 
 # What cannot be written
@@ -648,5 +659,5 @@ def test_of_several_that_ask_at_once_one_fetches_and_the_others_wait(
     assert len(found) == 4
     assert len(set(found)) == 1
     assert len(converted) == 1
-    assert len(hub.paths("/elsewhere/")) == 1
+    assert len(hub.paths("/api/")) == len(hub.paths("/elsewhere/")) == 1
     assert said.count("whisper-base: another process is fetching it") == 3
