@@ -1,10 +1,10 @@
 """`turnout convert`."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from time import perf_counter
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
@@ -13,37 +13,47 @@ from turnout.errors import MissingExtra
 
 
 def convert(
-    source: Path, /, *, output: Annotated[Path, Parameter(alias="-o")], half: bool = False
+    source: str, /, *, output: Annotated[Path, Parameter(alias="-o")], half: bool = False
 ) -> int:
     """Turn a Whisper checkpoint into a model folder, which `--model` takes; needs no PyTorch.
 
     Parameters
     ----------
     source
-        Folder of Transformers (model.safetensors) or CTranslate2 (model.bin), tokenizer included.
+        Folder of Transformers (model.safetensors) or CTranslate2 (model.bin), tokenizer included;
+        or a name (whisper-base, hf://owner/name[@revision]), whose files are fetched.
     output
         Model folder to write.
     half
         Round float32 to float16: half the size.
     """
+    from turnout.hub.resolve import checkpoint_at
+
+    began = perf_counter()
+    with checkpoint_at(source, note) as (folder, origin):
+        write(folder, output, origin, half)
+    note(f"converted in {perf_counter() - began:.1f} s")
+    say(str(output))
+    return 0
+
+
+def write(folder: Path, output: Path, origin: Mapping[str, str] | None, half: bool) -> None:
+    """Convert a checkpoint's folder; with PyTorch where that is there and its shape needs it."""
     from turnout.hub.convert import describe, read_checkpoint, write_checkpoint
     from turnout.progress import progress
 
     def watched(names: list[str]) -> Iterable[str]:
         return progress(names, "converting", len(names))
 
-    began = perf_counter()
-    checkpoint = read_checkpoint(source)
+    checkpoint = read_checkpoint(folder)
     note(describe(checkpoint, half=half))
+    fixed: dict[str, Any] = {"origin": origin, "half": half, "watched": watched}
     try:
-        write_checkpoint(checkpoint, output, half=half, watched=watched)
+        write_checkpoint(checkpoint, output, **fixed)
     except MissingExtra:  # its shape is not one whose graphs are built without PyTorch
         if find_spec("torch") is None:
             raise
         from turnout.export import export_folder
 
-        write_checkpoint(checkpoint, output, half=half, watched=watched, graphs=lambda _: {})
+        write_checkpoint(checkpoint, output, graphs=lambda _: {}, **fixed)
         export_folder(output)
-    note(f"converted in {perf_counter() - began:.1f} s")
-    say(str(output))
-    return 0

@@ -27,6 +27,8 @@ WAITS = (1.0, 2.0, 4.0, 8.0, 15.0)
 """Seconds before the next attempt, as long as none brings anything."""
 FEW_WAITS = WAITS[:3]
 """Before anything came: who is offline wants to know it."""
+OLDEST = 2
+"""Of huggingface_hub's versions."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class Hub:
     def of_environment(cls, source: Source, say: Say) -> "Hub":
         """Raises MissingExtra, UsageError for an HF_ENDPOINT that is none, and FetchError where
         HF_HUB_OFFLINE is set."""
-        if find_spec("huggingface_hub") is None:
+        if not has_library():
             raise MissingExtra(f"{source.name} is not in the cache, and fetching it", "hub")
         from huggingface_hub import constants  # noqa: PLC0415 - slow to import
         from huggingface_hub.utils import get_token_to_send  # noqa: PLC0415
@@ -148,6 +150,15 @@ class Hub:
         except HTTPError as error:
             words = one_line(str(error)) or type(error).__name__
             raise TransientError(f"no connection to {self.endpoint} ({words})") from error
+
+
+def has_library() -> bool:
+    """Whether huggingface_hub is installed; other libraries bring earlier ones, which lack things
+    that are used here."""
+    if find_spec("huggingface_hub") is None:
+        return False
+    major = version("huggingface_hub").partition(".")[0]
+    return not major.isdecimal() or int(major) >= OLDEST
 
 
 def check_endpoint(endpoint: str) -> None:

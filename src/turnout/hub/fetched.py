@@ -41,27 +41,44 @@ def fetched(source: Source, cache: Cache, say: Say) -> Path:
         if found is not None:
             return found
         listing = hub.listing(source)
-        place = cache.folder(source, listing.commit)
-        if place is None:
-            place = fetch_and_convert(hub, source, listing, cache)
+        place = cache.place(source, listing.commit)
+        if cache.folder(source, listing.commit) is None:
+            with files_of(hub, source, listing, cache) as folder, cache.written():
+                say(f"{source.name}: converting it")
+                place.parent.mkdir(parents=True, exist_ok=True)
+                convert(folder, place, origin=origin_of(source, listing))
         cache.note(source, listing.commit)
     return place
 
 
-def fetch_and_convert(hub: Hub, source: Source, listing: Listing, cache: Cache) -> Path:
-    """A commit's model folder in the cache."""
+@contextmanager
+def checkpoint_of(
+    source: Source, cache: Cache, say: Say
+) -> Iterator[tuple[Path, Mapping[str, str]]]:
+    """The folder of the files themselves, and where they come from, as long as the context lasts:
+    it ends where no error does. Raises as `fetched` does."""
+    hub = Hub.of_environment(source, say)
+    with cache.alone(source, lambda: say(f"{source.name}: another process is fetching it")):
+        listing = hub.listing(source)
+        with files_of(hub, source, listing, cache) as folder:
+            yield folder, origin_of(source, listing)
+
+
+@contextmanager
+def files_of(hub: Hub, source: Source, listing: Listing, cache: Cache) -> Iterator[Path]:
+    """A folder with the files of a commit, which goes with the context; what came of them stays
+    where that ends with an error that can be mended."""
     needed = needed_files(listing, source.repository)
-    folder, place = (where(source, listing.commit) for where in (cache.download, cache.place))
-    with cache.written(), kept_if_of_use(folder):
-        forget_others(source, folder, cache)
-        folder.mkdir(parents=True, exist_ok=True)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        check_room(source, needed, folder)
-        fetch(hub, source, listing.commit, needed, folder)
-        hub.say(f"{source.name}: converting it")
-        convert(folder, place, origin=origin_of(source, listing))
-        remove_folder(folder)
-    return place
+    folder = cache.download(source, listing.commit)
+    with kept_if_of_use(folder):
+        with cache.written():
+            forget_others(source, folder, cache)
+            folder.mkdir(parents=True, exist_ok=True)
+            check_room(source, needed, folder)
+            fetch(hub, source, listing.commit, needed, folder)
+        yield folder
+        with cache.written():
+            remove_folder(folder)
 
 
 def origin_of(source: Source, listing: Listing) -> dict[str, str]:

@@ -2,12 +2,14 @@
 
 import logging
 import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from turnout import model_folder
 from turnout.errors import ModelFolderError
 from turnout.hub.cache import Cache
-from turnout.hub.sources import missing, source_of
+from turnout.hub.sources import PUBLISHED, SCHEME, missing, source_of
 from turnout.model_folder import ModelFolder, shipped_models
 from turnout.progress import Say
 
@@ -45,6 +47,19 @@ def open_model(name: str | Path | None = None, say: Say = to_log) -> ModelFolder
         raise ModelFolderError(
             f"{error}; 'turnout models --remove {name}' lets it be fetched again"
         ) from error
+
+
+@contextmanager
+def checkpoint_at(place: str, say: Say = to_log) -> Iterator[tuple[Path, Mapping[str, str] | None]]:
+    """The folder of a checkpoint at a path, or by name, whose files are fetched for as long as the
+    context lasts; with where they come from. Raises as `resolve` does."""
+    if is_here(place) or not (place in PUBLISHED or place.startswith(SCHEME)):
+        yield Path(place), None
+        return
+    from turnout.hub.fetched import checkpoint_of  # noqa: PLC0415 - what is there needs none of it
+
+    with checkpoint_of(source_of(place), Cache.of_environment(), say) as found:
+        yield found
 
 
 def is_here(name: str | Path | None) -> bool:

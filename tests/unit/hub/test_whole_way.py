@@ -80,6 +80,20 @@ def test_shards_are_fetched_with_their_index(
     assert turnout.load("hf://o/parts").transcribe(AUDIO, language="en").text == whole.text
 
 
+def test_its_files_become_a_folder_of_the_user_s_own(
+    small: Repository, hub: HubServer, cache: Path, tmp_path: Path
+) -> None:
+    place = tmp_path / "own"
+    assert main(["convert", NAME, "-o", str(place), "--half"]) == 0
+    origin = json.loads((place / "source.json").read_text())
+    assert (origin["repository"], origin["commit"]) == ("o/small", small.commit)
+    assert turnout.load(place).transcribe(AUDIO, language="en").language == "en"
+    assert [path for path in cache.rglob("*") if path.is_file() and path.suffix != ".lock"] == []
+    hub.seen.clear()
+    assert main(["convert", "models/whisper-base", "-o", str(place)]) == 2
+    assert hub.seen == []
+
+
 def test_it_is_listed_and_removed(
     small: Repository, cache: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
