@@ -12,7 +12,7 @@ import safetensors.numpy
 import torch
 from torch import Tensor
 
-from tests.doubles import tokenizer
+from tests.doubles import tokenizer, whole_step
 from turnout.backends import sessions
 from turnout.backends.onnx import OnnxBackend
 from turnout.backends.sessions import weight_names
@@ -132,6 +132,38 @@ def test_the_whole_window(monkeypatch: pytest.MonkeyPatch) -> None:
         case(config, 3000).log_mel[:1], np.ones((1, 3000), bool), case(config).guidance[:1]
     )
     assert compare(window, TorchBackend(model_of(config, state)), found) < 1e-4
+
+
+def test_a_row_may_end_while_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Padding comes to lie beyond the last position, and nobody reads what it gives."""
+    config = shape(16, 2)
+    config = replace(config, decoder=replace(config.decoder, max_tokens=9))
+    state = weights(config)
+    steps = []
+    for backend in (backend_of(config, state, monkeypatch), TorchBackend(model_of(config, state))):
+        given = case(config)
+        encoded = backend.encode(given.log_mel, given.frame_mask, given.guidance)
+        begun = backend.start(encoded, np.array([0, 2]), given.guidance[:2])
+        tokens = np.arange(18).reshape(2, 9)
+        _, begun = whole_step(backend, begun, tokens, np.array([9, 4]))
+        found, _ = whole_step(backend, begun, tokens[:, :1], np.array([0, 1]))
+        steps.append(found[1])
+    np.testing.assert_allclose(*steps, rtol=0, atol=1e-4)
+
+
+def test_an_encoder_of_another_model_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    deep = shape(16, 2, 3)
+    shallow = shape(16, 2)
+    graphs = {**graphs_of(deep), ENCODER: graphs_of(shallow)[ENCODER]}
+    arrays = {name: tensor.numpy() for name, tensor in weights(deep).items()}
+    monkeypatch.setattr(sessions, "read_weights", lambda *_: arrays)
+    found = OnnxBackend(deep, graphs, bytes, threads=1)
+    given = case(deep)
+    encoded = found.encode(given.log_mel, given.frame_mask, given.guidance)
+    begun = found.start(encoded, np.arange(3), given.guidance)
+    message = "has the input 'cross_keys.2', for which encoder.onnx gives too few layers"
+    with pytest.raises(ModelFolderError, match=message):
+        whole_step(found, begun, np.zeros((3, 1), dtype=np.int64), np.ones(3, dtype=np.int64))
 
 
 def test_a_graph_holds_a_few_constants_and_the_names_of_all_weights() -> None:
