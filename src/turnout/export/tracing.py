@@ -18,13 +18,11 @@ from onnxscript.optimizer import optimize_ir
 
 from turnout.errors import ExportError
 from turnout.export.graphs import Plan, decoder_plan, encoder_plan
+from turnout.hub.onnx_file import LOCATION
 from turnout.model.speech_model import SpeechModel
 from turnout.model_folder import DECODER, ENCODER
 
 OPSET = 20
-LOCATION = "model.safetensors, by name"
-"""Where a graph says that its weights are. No file has this name: what knows no better fails, and
-does not take the file's first bytes for each of them."""
 
 
 def graphs_of(model: SpeechModel) -> dict[str, bytes]:
