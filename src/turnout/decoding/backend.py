@@ -106,6 +106,19 @@ class Backend(Protocol):
         """
         ...
 
+    def attention(
+        self,
+        encoded: Encoded,
+        rows: NDArray[np.int64],
+        guidance: Sequence[Guidance],
+        tokens: NDArray[np.int64],
+        counts: NDArray[np.int64],
+    ) -> NDArray[np.float32]:
+        """[rows, heads, tokens, hidden frames]: to which frames the alignment heads attend, a share
+        for each, while the model reads these tokens [rows, tokens], of which row r has
+        `counts[r]`; rows and guidance are as in `start`."""
+        ...
+
     def select(self, state: DecoderState, rows: NDArray[np.int64]) -> DecoderState:
         """The state of the given rows, in that order; rows may repeat (beam search) or vanish."""
         ...
