@@ -149,7 +149,7 @@ def rows_of(
 
 def write(batch: EncodedBatch, rows: Sequence[DecoderRow]) -> list[RowResult]:
     """What is written in each row."""
-    done = attempts(batch, rows) if batch.paths is None and rows else guarded(batch, rows)
+    done = attempts(batch, rows) if batch.whispers else guarded(batch, rows)
     wordless = {
         row.utterance
         for row, text in zip(rows, done, strict=True)
@@ -162,7 +162,7 @@ def write(batch: EncodedBatch, rows: Sequence[DecoderRow]) -> list[RowResult]:
 
 
 def guarded(batch: EncodedBatch, rows: Sequence[DecoderRow]) -> list[RowResult]:
-    """What is written in each row where CTC guards it: one search, unless it is sure of silence."""
+    """What is written in each row in a single attempt: nothing, where CTC is sure of silence."""
     texts = [silence(batch, row) for row in rows]
     for beam_size in sorted({batch.utterances[row.utterance].options.beam_size for row in rows}):
         spoken = [

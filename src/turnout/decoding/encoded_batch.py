@@ -106,6 +106,11 @@ class EncodedBatch:
         """The model's shape."""
         return self.backend.config
 
+    @property
+    def whispers(self) -> bool:
+        """Whether this is a model as Whisper's: nothing but its decoder hears, not even silence."""
+        return self.encoded.ctc_log_probs is None and self.tokenizer.no_speech is not None
+
     @cached_property
     def text_mask(self) -> NDArray[np.bool_]:
         """[vocabulary]: True for the ids that a text is made of."""
@@ -258,7 +263,7 @@ class RowResult:
     failed: bool = False
     """Whether every attempt at it was refused."""
     temperature: float | None = None
-    """Of the attempt; None where a CTC head guards the text instead."""
+    """Of the attempt; None where there are no attempts."""
     no_speech_prob: float | None = None
     """At the first step; None where there is no id for it, or the decoder was not asked."""
 

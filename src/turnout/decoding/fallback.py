@@ -1,5 +1,5 @@
-"""Attempts at a text, for models without a CTC head that would guard it: openai/whisper's (arXiv
-2212.04356, section 4.5).
+"""Attempts at a text, for Whisper's models, which no CTC head guards (arXiv 2212.04356, section
+4.5).
 
 A text is refused that repeats itself (zlib makes little of it), is improbable, or was cut; its row,
 and no other, is decoded anew at the next temperature. An improbable text where no speech is
@@ -31,7 +31,7 @@ def attempts(batch: EncodedBatch, rows: Sequence[DecoderRow]) -> list[RowResult]
     tried: list[list[RowResult]] = [[] for _ in rows]
     options = [batch.utterances[row.utterance].options for row in rows]
     pending = list(range(len(rows)))
-    for place in range(max(len(each.temperatures) for each in options)):
+    for place in range(max((len(each.temperatures) for each in options), default=0)):
         texts = attempt(batch, [rows[i] for i in pending], place)
         for i, text in zip(pending, texts, strict=True):
             tried[i].append(text)

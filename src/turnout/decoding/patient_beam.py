@@ -1,5 +1,5 @@
-"""Beam search by the decoder alone, for models without a CTC head: as openai/whisper and
-CTranslate2 do it, with patience 1 (Kasai et al. 2022, arXiv 2204.05424).
+"""Beam search for Whisper's models, as openai/whisper and CTranslate2 do it, with patience 1 (Kasai
+et al. 2022, arXiv 2204.05424).
 
 The end competes with the other tokens for a place in the beam, and a row is done with as many whole
 texts as the beam is wide; the best is the one with the highest mean log-probability.

@@ -33,8 +33,8 @@ from turnout.guidance import Task
 REPEATS = 4
 """How often an n-gram may stand in succession, unless CTC hears it more often."""
 LOOP_TOKENS = 40
-"""Without CTC to hear whether a word is really said six times, fewer repeated tokens are no loop:
-as many as the compression ratio refuses in any text."""
+"""Of Whisper's models, fewer repeated tokens are no loop: a word may really be said six times, and
+so many the compression ratio refuses in any text."""
 SURELY_SILENT = log(0.9)
 """Log-probability of the empty text from which CTC alone decides that nothing is said."""
 SEAM = 1
@@ -62,7 +62,7 @@ def search(
     limits = limits_of(batch, rows)
     if sampling is not None or beam_size == 1:
         found = greedy(batch, rows, limits, sampling)
-    elif batch.scorer is None:
+    elif batch.whispers:
         found = patient_beam(batch, rows, limits, beam_size)
     else:
         found = beam_search(batch, rows, limits, beam_size)
@@ -93,7 +93,7 @@ def limits_of(batch: EncodedBatch, rows: Sequence[DecoderRow]) -> Limits:
     if batch.paths is not None:
         heard = [most_repeats(batch.paths[row.entry].spikes.tokens) for row in rows]
         repeats = np.maximum(repeats, heard)
-    fewest = LOOP_TOKENS if batch.paths is None else 0
+    fewest = LOOP_TOKENS if batch.whispers else 0
     return Limits(np.minimum(tokens, most), repeats, fewest)
 
 
