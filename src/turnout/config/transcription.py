@@ -39,7 +39,7 @@ class TranscriptionOptions:
     one window is decoded at a time then, and what went wrong once may go on."""
     temperature: float = 0.0
     """Of the first attempt, 0 to 1; above 0, texts are sampled, the same ones each time. This and
-    what follows of attempts is for models without a CTC head, such as Whisper's."""
+    what follows is for Whisper's models: others make one attempt, which CTC guards."""
     temperature_increment_on_fallback: float | None = 0.2
     """What is added, up to 1, where an attempt is refused; None or 0 leaves it at one attempt."""
     best_of: int = 5

@@ -71,8 +71,8 @@ class DecodingOptions:
     """Longest text per second of audio; a few tokens more are allowed to short utterances. As many
     as characters: a token may be a letter, or a byte of a script that has fewer of them."""
     temperatures: tuple[float, ...] = (0.0,)
-    """Of the attempts at a text, in order, by models without a CTC head: 0 is the search, above it
-    texts are sampled. The next one is made where the last was refused."""
+    """Of the attempts at a text, in order, by Whisper's models: 0 is the search, above it texts are
+    sampled. The next one is made where the last was refused."""
     best_of: int = 5
     """Texts sampled in an attempt, of which the most probable is taken."""
     compression_ratio_threshold: float | None = 2.4
@@ -150,11 +150,11 @@ class Hypothesis:
     """Whether the text was stopped: longer than its audio has room for, or repeating itself."""
     failed: bool = False
     """Whether every attempt was refused, so that this text is the least bad: it is cut, repeats
-    itself or is improbable. Never of models with a CTC head, which have other guards."""
+    itself or is improbable. Only of Whisper's models."""
     temperature: float | None = None
-    """Of the attempt that wrote the text; None where the model has a CTC head."""
+    """Of the attempt that wrote the text; None of models other than Whisper's, as the next is."""
     compression_ratio: float | None = None
-    """Bytes of the text for each that zlib needs for it; None where the model has a CTC head."""
+    """Bytes of the text for each that zlib needs for it."""
     no_speech_prob: float | None = None
     """How probable the model finds it that nothing is said; None where it has no token for that."""
     words: tuple[Word, ...] = ()

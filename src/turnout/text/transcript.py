@@ -39,7 +39,7 @@ class Segment:
     The transcript's warnings say so too."""
     temperature: float | None = None
     """Of the attempt that wrote the text: 0 is the search, above it texts are sampled. This and
-    what follows is None where a CTC head guards the text instead."""
+    what follows is None of models other than Whisper's."""
     compression_ratio: float | None = None
     """Bytes of the text for each that zlib needs for it; high where the text repeats itself."""
     no_speech_prob: float | None = None
