@@ -29,9 +29,9 @@ FILES = [
     "decoding/decode.py",  # a batch of segments -> hypotheses
     "decoding/encoded_batch.py",  # one encoder pass, and the rows of the decoder
     "backends/onnx.py",  # the model
-    "decoding/search.py",  # what is written in those
     "decoding/greedy.py",  # the decoder's words
     "text/sentencepieces.py",  # ids -> text
+    "decoding/search.py",  # which words are taken, and how many
     "decoding/alignment.py",  # where CTC hears them
     "decoding/ctc.py",  # what CTC makes of them
     "decoding/words.py",  # the times of the words

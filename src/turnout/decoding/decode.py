@@ -222,7 +222,7 @@ def attended(
     weights = batch.backend.attention(batch.encoded, entries, guidance, tokens, counts)
     return {
         i: attended_spans(
-            weights[place, :, : counts[place], batch.sound_mask[rows[i].entry]],
+            weights[place][:, : counts[place], batch.sound_mask[rows[i].entry]],
             int(prompts.counts[place]),
             texts[i].tokens,
         )
