@@ -56,6 +56,8 @@ SHORTEST_SECONDS = 0.05
 """As long as which shorter words count in that."""
 NO_WORD = 1e6
 """Of full loudness: what it costs where nothing is left of a word."""
+BEFORE_END = 4
+"""Frames before the end of what is attended to for a word, up to which it is sure to be heard."""
 REACH_SECONDS = 1.0
 """Farthest from its spikes, or from the last sound before them, that a word begins and ends; so
 far behind their sounds lie the spikes of a model that waits for silence."""
@@ -85,8 +87,8 @@ def words_of(
     A language that is not `spaced` has its characters, or tokens of several, for words.
     """
     groups = (word_groups if spaced else character_groups)(spikes.tokens, tokenizer)
-    spans = spans_of(log_mel, spikes, factor, groups)
-    return words_between(spans, groups, spikes.tokens, tokenizer, log_probs, spaced)
+    times = spans_of(log_mel, spikes, factor, groups)
+    return words_between(times, groups, spikes.tokens, tokenizer, log_probs, spaced)
 
 
 def attended_words(
@@ -97,18 +99,25 @@ def attended_words(
     log_probs: Sequence[float] = (),
     spaced: bool = True,
 ) -> tuple[Word, ...]:
-    """The same of what the decoder attended to: spans, not spikes."""
+    """The same of what the decoder attended to, which spreads over what is silent around a word:
+    from the middle of a word on, it is sure to be heard, and so it is until shortly before it ends.
+    """
     groups = (word_groups if spaced else character_groups)(spikes.tokens, tokenizer)
     if spaced:
         groups = with_punctuation(groups, spikes.tokens, tokenizer)
-    first = [int(spikes.first[group.start]) * factor for group in groups]
-    last = [(int(spikes.last[group.stop - 1]) + 1) * factor for group in groups]
-    spans = [(seconds(a), seconds(min(b, len(log_mel)))) for a, b in zip(first, last, strict=True)]
-    return words_between(spans, groups, spikes.tokens, tokenizer, log_probs, spaced)
+    if not groups:
+        return ()
+    bounds = np.minimum(np.append(spikes.first, spikes.last[-1:] + 1) * factor, len(log_mel))
+    begins = bounds[[group.start for group in groups]]
+    ends = bounds[[group.stop for group in groups]]
+    middles = (begins + ends) // 2
+    begins, ends = spans(log_mel, middles, np.maximum(ends - BEFORE_END, middles + 1))
+    times = [(seconds(begin), seconds(end)) for begin, end in zip(begins, ends, strict=True)]
+    return words_between(times, groups, spikes.tokens, tokenizer, log_probs, spaced)
 
 
 def words_between(
-    spans: Sequence[tuple[float, float]],
+    times: Sequence[tuple[float, float]],
     groups: Sequence[slice],
     tokens: Sequence[int],
     tokenizer: Tokenizer,
@@ -117,7 +126,7 @@ def words_between(
 ) -> tuple[Word, ...]:
     """A word for each group of the tokens, with its begin and end in seconds."""
     words = []
-    for group, (begin, end) in zip(groups, spans, strict=True):
+    for group, (begin, end) in zip(groups, times, strict=True):
         parts = log_probs[group]
         words.append(
             Word(
