@@ -114,9 +114,13 @@ class Backend(Protocol):
         tokens: NDArray[np.int64],
         counts: NDArray[np.int64],
     ) -> NDArray[np.float32]:
-        """[rows, heads, tokens, hidden frames]: to which frames the alignment heads attend, a share
-        for each, while the model reads these tokens [rows, tokens], of which row r has
-        `counts[r]`; rows and guidance are as in `start`."""
+        """How much each token takes from each frame, [rows, heads, tokens, hidden frames]: the
+        weights of the cross-attention, which sum to 1, in the heads of
+        `config.decoder.alignment_heads`, for models that have such.
+
+        `rows` and `guidance` as of `start`. Row r has `counts[r]` of `tokens` [rows, tokens], its
+        prompt among them; what lies behind is padding, and its weights are meaningless.
+        """
         ...
 
     def select(self, state: DecoderState, rows: NDArray[np.int64]) -> DecoderState:
