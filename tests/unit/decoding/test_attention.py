@@ -12,7 +12,7 @@ from transformers.models.whisper.generation_whisper import (
     _median_filter,
 )
 
-from tests.whispers import whisper_tokenizer
+from tests.tiny_whisper import whisper_tokenizer
 from turnout.decoding.attention import attended_spans, first_frames, medians, normalised, warped
 from turnout.decoding.words import attended_words
 

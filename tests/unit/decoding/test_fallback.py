@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.doubles import SURE, Script, ScriptedBackend, scripted_utterance
-from tests.whispers import whisper_config, whisper_tokenizer
+from tests.tiny_whisper import whisper_config, whisper_tokenizer
 from turnout.decoding.decode import decode
 from turnout.decoding.requests import DecodingOptions, Hypothesis, Request
 from turnout.guidance import Guidance, Task

@@ -8,7 +8,7 @@ import pytest
 
 from tests.doubles import Script, scripted_utterance
 from tests.unit.decoding.test_fallback import UNGUARDED, Whispering, whispering
-from tests.whispers import whisper_tokenizer
+from tests.tiny_whisper import whisper_tokenizer
 from turnout.decoding.decode import decode
 from turnout.decoding.requests import DecodingOptions, Hypothesis, Request
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tests.whispers import MOST_TOKENS, backend, logits, utterance, whisper_tokenizer
+from tests.tiny_whisper import MOST_TOKENS, backend, logits, utterance, whisper_tokenizer
 from turnout.decoding.decode import decode
 from turnout.decoding.requests import Hypothesis, Request
 from turnout.guidance import Guidance, Task

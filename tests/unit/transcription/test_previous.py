@@ -9,7 +9,7 @@ import pytest
 
 from tests.doubles import ScriptedBackend, model_config, tokenizer, tone
 from tests.unit.transcription.test_recordings import wav
-from tests.whispers import whisper_tokenizer
+from tests.tiny_whisper import whisper_tokenizer
 from turnout.config import TranscriptionOptions
 from turnout.decoding.requests import Decoded, DecodingOptions, Hypothesis, Request, Utterance
 from turnout.errors import ConfigError, GuidanceError, UsageError
