@@ -27,6 +27,8 @@ FEWEST_SECONDS = 0.5
 """As which shorter audio counts: a word may be said in a tenth of it, and the word that translates
 it may be longer."""
 
+MOST_PAIRS = 8
+"""Of languages, named in an error."""
 SPARE_TOKENS = 8
 """Allowed to every row beyond its share by length, so that a short word can be spelled."""
 
@@ -306,8 +308,10 @@ def target_of(request: Request, language: str, config: ModelConfig) -> str:
     """
     targets = config.vocabulary.targets_of(language)
     if not targets:
-        pairs = ", ".join(f"{a} to {b}" for a, b in config.vocabulary.translations)
-        raise GuidanceError(f"this model does not translate from '{language}', only {pairs}")
+        pairs = [f"{a} to {b}" for a, b in config.vocabulary.translations]
+        more = f" and {len(pairs) - MOST_PAIRS} more" if len(pairs) > MOST_PAIRS else ""
+        named = ", ".join(pairs[:MOST_PAIRS]) + more
+        raise GuidanceError(f"this model does not translate from '{language}', only {named}")
     if request.target_language is None and len(targets) > 1:
         raise GuidanceError(
             f"this model translates '{language}' to several languages and no target language "

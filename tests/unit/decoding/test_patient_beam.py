@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from tests.doubles import Script, scripted_utterance
-from tests.unit.decoding.test_fallback import UNGUARDED, Whispering, whispering
 from tests.tiny_whisper import whisper_tokenizer
+from tests.unit.decoding.test_fallback import UNGUARDED, Whispering, whispering
 from turnout.decoding.decode import decode
 from turnout.decoding.requests import DecodingOptions, Hypothesis, Request
 

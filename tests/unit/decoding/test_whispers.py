@@ -122,9 +122,10 @@ def test_a_previous_text_takes_less_than_half_and_leaves_its_beginning_out() -> 
     prompt = [TOKENIZER.previous, *kept, *prompt_of("en")]
     assert len(kept) == 19
     check_greedy(found, 0, prompt)
-    long = replace(request, initial_prompt="the cat sat on the mat " * 9)
+    text = "the cat sat on the mat " * 9
+    long = replace(request, initial_prompt=text)
     (found,) = transcripts([long])
-    prompt = [TOKENIZER.previous, *TOKENIZER.encode(long.initial_prompt)[-19:], *prompt_of("en")]
+    prompt = [TOKENIZER.previous, *TOKENIZER.encode(text)[-19:], *prompt_of("en")]
     check_greedy(found, 0, prompt)
 
 

@@ -1,15 +1,15 @@
 """What segments read of those before them, and what is said of attempts."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
 
 from tests.doubles import ScriptedBackend, model_config, tokenizer, tone
-from tests.unit.transcription.test_recordings import wav
 from tests.tiny_whisper import whisper_tokenizer
+from tests.unit.transcription.test_recordings import wav
 from turnout.config import TranscriptionOptions
 from turnout.decoding.requests import Decoded, DecodingOptions, Hypothesis, Request, Utterance
 from turnout.errors import ConfigError, GuidanceError, UsageError
@@ -24,7 +24,7 @@ CONFIG = model_config(window_seconds=2.0)
 class Writer:
     """Writes a text of its own in every segment; some at a high temperature, some badly."""
 
-    hypotheses: dict[int, dict[str, object]] = field(default_factory=dict)
+    hypotheses: Mapping[int, Mapping[str, object]] = field(default_factory=dict)
     """Number of the segment -> what is unusual about it."""
     batches: list[list[Request]] = field(default_factory=list)
     options: list[DecodingOptions] = field(default_factory=list)
