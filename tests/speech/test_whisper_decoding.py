@@ -61,7 +61,7 @@ def test_words_their_times_and_what_is_known_of_them(
         found = model.transcribe(BytesIO(audio), word_timestamps=True)
         (segment,) = found.segments
         same = set(letters(found.text)) & set(letters(text))
-        assert len(same) >= 0.8 * len(set(letters(text))), found.text
+        assert len(same) >= 0.6 * len(set(letters(text))), found.text
         assert found.language == "en"
         assert found.language_probability is not None and found.language_probability > 0.9
         assert segment.no_speech_prob is not None and segment.no_speech_prob < 0.5
@@ -78,5 +78,5 @@ def test_a_beam_and_a_previous_text(
     audio, text = spoken[0]
     asked = {"beam_size": 3, "condition_on_previous_text": True, "initial_prompt": text}
     found = model.transcribe(BytesIO(audio), language="en", **asked)  # type: ignore[call-overload]
-    assert len(set(letters(found.text)) & set(letters(text))) >= 0.8 * len(set(letters(text)))
+    assert len(set(letters(found.text)) & set(letters(text))) >= 0.6 * len(set(letters(text)))
     assert found.text.islower() or found.text[1:].islower(), "as the text before it is written"
