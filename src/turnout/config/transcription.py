@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields, replace
 from math import inf
 from typing import Any, Literal
 
-from turnout.config.bounds import at_least, require
+from turnout.config.bounds import at_least, require, share
 from turnout.config.plain import check_types, nearest
 from turnout.errors import UsageError, shown
 from turnout.guidance import Bandwidth, Task
@@ -31,6 +31,26 @@ class TranscriptionOptions:
     """Hypotheses kept while decoding; 1 is greedy."""
     word_timestamps: bool = False
     """Give the transcript's words times."""
+    initial_prompt: str | None = None
+    """Text that stands before what every window says, such as names that it may hold; for models
+    with a token for it, which Whisper's have."""
+    condition_on_previous_text: bool = False
+    """Let each window read what was written of those before it, for models with a token for it:
+    one window is decoded at a time then, and what went wrong once may go on."""
+    temperature: float = 0.0
+    """Of the first attempt, 0 to 1; above 0, texts are sampled, the same ones each time. This and
+    what follows is for Whisper's models: others make one attempt, which CTC guards."""
+    temperature_increment_on_fallback: float | None = 0.2
+    """What is added, up to 1, where an attempt is refused; None or 0 leaves it at one attempt."""
+    best_of: int = 5
+    """Texts sampled at a temperature above 0, of which the most probable is taken."""
+    compression_ratio_threshold: float | None = 2.4
+    """Texts that zlib makes smaller by more than this are refused: they repeat themselves."""
+    logprob_threshold: float | None = -1.0
+    """Texts whose mean log-probability is below this are refused."""
+    no_speech_threshold: float | None = 0.6
+    """Where no speech is more probable than this, a text that is refused for its log-probability
+    counts as silence."""
     max_duration: float = MAX_DURATION_SECONDS
     """Longest recording taken, in seconds of decoded audio."""
     channel: int | None = None
@@ -44,7 +64,13 @@ class TranscriptionOptions:
     def __post_init__(self) -> None:
         # Python's callers reach this without a parser before them, so types are checked too.
         check_types(self)
-        at_least(1, self, "", "beam_size", "batch_size")
+        at_least(1, self, "", "beam_size", "batch_size", "best_of")
+        share(self, "", "temperature")
+        step = self.temperature_increment_on_fallback
+        require(
+            step is None or 0 <= step < inf,
+            f"temperature_increment_on_fallback is {step}: it must be 0 or above, or None",
+        )
         at_least(0, self, "", "channel", "track")
         require(
             0 < self.max_duration < inf,
@@ -55,6 +81,15 @@ class TranscriptionOptions:
     def tasks(self) -> tuple[Task, ...]:
         """What is decoded, in order."""
         return tuple(Task) if self.task == "both" else (Task(self.task),)
+
+    @property
+    def temperatures(self) -> tuple[float, ...]:
+        """Of the attempts, in order."""
+        step = self.temperature_increment_on_fallback
+        if not step:
+            return (self.temperature,)
+        count = 1 + int((1 - self.temperature) / step + 1e-6)
+        return tuple(round(self.temperature + i * step, 6) for i in range(count))
 
     @property
     def stated_language(self) -> str | None:

@@ -85,7 +85,8 @@ def beam_search(
     weights = ctc_weights(batch, rows)
     entries = np.array([row.entry for row in rows])
     state = batch.backend.start(batch.encoded, entries, [row.guidance for row in rows])
-    new, best = batch.prompts(rows), [Best() for _ in rows]
+    prompts, best = batch.prompts(rows), [Best() for _ in rows]
+    new, counts = prompts.tokens, prompts.counts
     looping = np.full(len(rows), -np.inf)
     live = first_hypotheses(batch.scorer, entries, weights, limits)
     most = max(FEWEST_CANDIDATES, CANDIDATES_PER_BEAM * beam_size)
@@ -95,10 +96,10 @@ def beam_search(
         going = np.flatnonzero(batch.wanted([rows[i] for i in live.rows]))
         if len(going) < len(live.rows):
             state, live = batch.backend.select(state, going), keep(live, going, weights)
-            new = new[going]
+            new, counts = new[going], counts[going]
             continue
-        counts = np.full(len(new), new.shape[1])
-        found, state = batch.backend.step(state, new, counts, likeliest(batch, new, most))
+        query = likeliest(batch, counts, most, end=False)
+        found, state = batch.backend.step(state, new, counts, query)
         choices = weigh(batch, live, found, weights)
         offer(best, live, choices.end_joint, choices.end_log_probs, weights)
         offer_unended(best, live, choices, limits, weights)
@@ -108,7 +109,7 @@ def beam_search(
         going = unbeaten(best, grown, limits, weights)
         state = batch.backend.select(state, parents[going])
         live = keep(grown, going, weights)
-        new = live.tokens[:, -1:]
+        new, counts = live.tokens[:, -1:], np.ones(len(live.rows), dtype=np.int64)
     return [
         replace(found.written, cut=True) if loop > found.score else found.written
         for found, loop in zip(best, looping, strict=True)

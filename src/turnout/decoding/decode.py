@@ -12,26 +12,23 @@ Training's validation, the command line and the server all decode through `decod
 
 from collections.abc import Sequence
 from dataclasses import replace
-from math import log
 
 import numpy as np
 
-from turnout.audio.features import FRAME_SECONDS
 from turnout.config import ModelConfig
 from turnout.decoding.alignment import Spikes, align
+from turnout.decoding.attention import attended_spans
 from turnout.decoding.backend import Backend
-from turnout.decoding.beam import beam_search
-from turnout.decoding.ctc import prefix_beam
 from turnout.decoding.encoded_batch import (
+    NOTHING_SAID,
     DecoderRow,
     EncodedBatch,
-    Limits,
     RowResult,
     encode,
-    most_repeats,
-    shortened,
+    left_aligned,
 )
-from turnout.decoding.greedy import find_languages, greedy, score_texts
+from turnout.decoding.fallback import attempts
+from turnout.decoding.greedy import find_languages
 from turnout.decoding.requests import (
     Decoded,
     Hypothesis,
@@ -39,24 +36,16 @@ from turnout.decoding.requests import (
     Utterance,
     cancelled,
     check_request,
+    compression_ratio,
     known_language,
-    most_characters,
-    most_tokens,
     row_guidance,
 )
-from turnout.decoding.words import words_of
+from turnout.decoding.search import search, silence
+from turnout.decoding.words import attended_words, words_of
 from turnout.errors import GuidanceError
 from turnout.guidance import Guidance, Task
 from turnout.text.spacing import spaced
 from turnout.text.tokenizer import Tokenizer
-
-REPEATS = 4
-"""How often an n-gram may stand in succession, unless CTC hears it more often."""
-SURELY_SILENT = log(0.9)
-"""Log-probability of the empty text from which CTC alone decides that nothing is said."""
-SEAM = 1
-"""Characters kept free for the space that joins a text to its neighbour's."""
-NOTHING_SAID = RowResult((), 0.0)
 
 
 def decode(
@@ -96,17 +85,20 @@ def decode_batch(batch: EncodedBatch) -> list[Decoded]:
     """One answer per utterance of an encoded batch."""
     # The encoder's pass takes a while, in which somebody may have left.
     batch.ask(range(len(batch.utterances)))
-    languages = spoken_languages(batch)
+    languages, probabilities = spoken_languages(batch)
     rows, errors = rows_of(batch, languages)
     hypotheses: list[list[Hypothesis]] = [[] for _ in batch.utterances]
-    for row, text in zip(rows, write(batch, rows), strict=True):
-        hypotheses[row.utterance].append(timed(batch, row, text))
+    texts = write(batch, rows)
+    followed = attended(batch, rows, texts)
+    for i, (row, text) in enumerate(zip(rows, texts, strict=True)):
+        hypotheses[row.utterance].append(timed(batch, row, text, followed.get(i)))
     return [
         cancelled(language)
         if i in batch.cancelled
         else Decoded(
             language=language,
             hypotheses=tuple(hypotheses[i]),
+            language_probability=probabilities.get(i),
             error=errors[i],
             expert_index=batch.experts(i, batch.utterances[i].request.tasks[0]),
         )
@@ -114,19 +106,20 @@ def decode_batch(batch: EncodedBatch) -> list[Decoded]:
     ]
 
 
-def spoken_languages(batch: EncodedBatch) -> list[str | None]:
-    """The language of each utterance: given, or found by the decoder with the transcribe expert;
-    None where the model has no decoder."""
+def spoken_languages(batch: EncodedBatch) -> tuple[list[str | None], dict[int, float]]:
+    """The language of each utterance: given, or found by the decoder with the transcribe expert,
+    None where the model has no decoder; and how probable those are that were found."""
     requests = [utterance.request for utterance in batch.utterances]
     languages = [known_language(request, batch.config) for request in requests]
     unknown = [i for i, known in enumerate(languages) if known is None and i not in batch.cancelled]
     if not unknown or not batch.config.decoder.num_layers:
-        return languages
+        return languages, {}
     entries = np.array([batch.entries.find(i, Task.TRANSCRIBE) for i in unknown])
     guidance = [Guidance(bandwidth=requests[i].bandwidth, task=Task.TRANSCRIBE) for i in unknown]
-    for i, language in zip(unknown, find_languages(batch, entries, guidance), strict=True):
+    found = find_languages(batch, entries, guidance)
+    for i, (language, _) in zip(unknown, found, strict=True):
         languages[i] = language
-    return languages
+    return languages, {i: share for i, (_, share) in zip(unknown, found, strict=True)}
 
 
 def rows_of(
@@ -156,19 +149,7 @@ def rows_of(
 
 def write(batch: EncodedBatch, rows: Sequence[DecoderRow]) -> list[RowResult]:
     """What is written in each row."""
-    texts = [silence(batch, row) for row in rows]
-    for beam_size in sorted({batch.utterances[row.utterance].options.beam_size for row in rows}):
-        spoken = [
-            i
-            for i, row in enumerate(rows)
-            if texts[i] is None and batch.utterances[row.utterance].options.beam_size == beam_size
-        ]
-        if spoken:
-            chosen = [rows[i] for i in spoken]
-            found = capped(batch, chosen, search(batch, chosen, beam_size))
-            for i, text in zip(spoken, found, strict=True):
-                texts[i] = text
-    done = [NOTHING_SAID if text is None else text for text in texts]
+    done = attempts(batch, rows) if batch.whispers else guarded(batch, rows)
     wordless = {
         row.utterance
         for row, text in zip(rows, done, strict=True)
@@ -180,136 +161,20 @@ def write(batch: EncodedBatch, rows: Sequence[DecoderRow]) -> list[RowResult]:
     ]
 
 
-def silence(batch: EncodedBatch, row: DecoderRow) -> RowResult | None:
-    """The empty text where CTC is sure of it, so that the decoder has nothing to invent."""
-    if batch.paths is None:
-        return None
-    path = batch.paths[row.entry]
-    silent = not path.spikes.tokens and path.log_prob_empty >= SURELY_SILENT
-    return RowResult((), path.log_prob_empty, ended=False) if silent else None
-
-
-def search(batch: EncodedBatch, rows: Sequence[DecoderRow], beam_size: int) -> list[RowResult]:
-    """What is written in rows that may hold speech, whichever heads the model has."""
-    if batch.config.decoder.num_layers == 0:
-        return by_ctc_alone(batch, rows, beam_size)
-    limits = limits_of(batch, rows)
-    if beam_size == 1:
-        found = greedy(batch, rows, limits)
-    else:
-        found = beam_search(batch, rows, limits, beam_size)
-    return joined(batch, rows, limits, found)
-
-
-def by_ctc_alone(
-    batch: EncodedBatch, rows: Sequence[DecoderRow], beam_size: int
-) -> list[RowResult]:
-    """CTC's best path, or the most probable text of a beam, with the probability of the text."""
-    assert batch.paths is not None
-    if beam_size > 1:
-        blank, mask = batch.tokenizer.blank, batch.text_mask
-        return [
-            RowResult(*prefix_beam(batch.emissions(row.entry), mask, blank, beam_size), ended=False)
-            if batch.wanted([row]).all()
-            else NOTHING_SAID
-            for row in rows
+def guarded(batch: EncodedBatch, rows: Sequence[DecoderRow]) -> list[RowResult]:
+    """What is written in each row in a single attempt: nothing, where CTC is sure of silence."""
+    texts = [silence(batch, row) for row in rows]
+    for beam_size in sorted({batch.utterances[row.utterance].options.beam_size for row in rows}):
+        spoken = [
+            i
+            for i, row in enumerate(rows)
+            if texts[i] is None and batch.utterances[row.utterance].options.beam_size == beam_size
         ]
-    return score_again(batch, rows, [batch.paths[row.entry].spikes.tokens for row in rows])
-
-
-def limits_of(batch: EncodedBatch, rows: Sequence[DecoderRow]) -> Limits:
-    """Bounds by the length of the audio and by what CTC hears repeated."""
-    prompt = batch.prompts(rows[:1]).shape[1]
-    most = batch.config.decoder.max_tokens - prompt
-    tokens = np.array([most_tokens(batch.utterances[row.utterance]) for row in rows])
-    repeats = np.full(len(rows), REPEATS)
-    if batch.paths is not None:
-        heard = [most_repeats(batch.paths[row.entry].spikes.tokens) for row in rows]
-        repeats = np.maximum(repeats, heard)
-    return Limits(np.minimum(tokens, most), repeats)
-
-
-def joined(
-    batch: EncodedBatch, rows: Sequence[DecoderRow], limits: Limits, written: list[RowResult]
-) -> list[RowResult]:
-    """In each transcript, CTC's best path instead of the decoder's where both heads together find
-    it more probable: the decoder leaves out, repeats and invents, CTC does not."""
-    scorer, paths = batch.scorer, batch.paths
-    if paths is None or scorer is None:
-        return written
-    disputed = [
-        i
-        for i, row in enumerate(rows)
-        if row.guidance.task is Task.TRANSCRIBE
-        and batch.utterances[row.utterance].options.ctc_weight > 0
-        and is_rival(batch, paths[row.entry].spikes, written[i], int(limits.tokens[i]))
-    ]
-    disputed = [i for i in disputed if batch.wanted([rows[i]]).all()]
-    written = [confirmed(batch, row, text) for row, text in zip(rows, written, strict=True)]
-    if not disputed:
-        return written
-    both = [rows[i] for i in disputed] * 2
-    texts = [written[i].tokens for i in disputed]
-    texts += [paths[rows[i].entry].spikes.tokens for i in disputed]
-    scored = score_texts(batch, both, texts)
-    attention = np.array([text.log_prob for text in scored])
-    ctc = scorer.score(np.array([row.entry for row in both]), texts)
-    weight = np.array([batch.utterances[row.utterance].options.ctc_weight for row in both])
-    joint = ((1 - weight) * attention + weight * ctc).reshape(2, -1)
-    result = list(written)
-    for place in np.flatnonzero(joint[1] > joint[0]):
-        result[disputed[place]] = scored[place + len(disputed)]
-    return result
-
-
-def is_rival(batch: EncodedBatch, path: Spikes, written: RowResult, most_tokens: int) -> bool:
-    """Whether CTC's best path is another text, of a length that the decoder can score."""
-    if len(path.tokens) > most_tokens:
-        return False
-    return batch.tokenizer.decode(path.tokens) != batch.tokenizer.decode(written.tokens)
-
-
-def confirmed(batch: EncodedBatch, row: DecoderRow, written: RowResult) -> RowResult:
-    """What was written, with nothing cut off it where it is all that CTC hears."""
-    if batch.paths is None or row.guidance.task is not Task.TRANSCRIBE:
-        return written
-    heard = batch.paths[row.entry].spikes.tokens
-    return replace(written, cut=written.cut and heard != written.tokens)
-
-
-def capped(
-    batch: EncodedBatch, rows: Sequence[DecoderRow], written: list[RowResult]
-) -> list[RowResult]:
-    """Each text up to the last whole token that its audio has room for; one that was cut is scored
-    anew."""
-    texts = []
-    for row, text in zip(rows, written, strict=True):
-        utterance = batch.utterances[row.utterance]
-        room = most_characters(utterance.frames * FRAME_SECONDS) - SEAM
-        tokens = text.tokens[: most_tokens(utterance)]
-        texts.append(shortened(batch.tokenizer, tokens, room))
-    cut = [i for i, text in enumerate(texts) if len(text) < len(written[i].tokens)]
-    if not cut:
-        return written
-    result = list(written)
-    scored = score_again(batch, [rows[i] for i in cut], [texts[i] for i in cut])
-    for i, text in zip(cut, scored, strict=True):
-        result[i] = replace(text, cut=True)
-    return result
-
-
-def score_again(
-    batch: EncodedBatch, rows: Sequence[DecoderRow], texts: Sequence[tuple[int, ...]]
-) -> list[RowResult]:
-    """Each text with its probability and its end's, under CTC where there is no decoder."""
-    if batch.config.decoder.num_layers:
-        return score_texts(batch, rows, texts)
-    assert batch.scorer is not None
-    found = batch.scorer.score(np.array([row.entry for row in rows]), texts)
-    return [
-        RowResult(text, float(log_prob), ended=False)
-        for text, log_prob in zip(texts, found, strict=True)
-    ]
+        if spoken:
+            found = search(batch, [rows[i] for i in spoken], beam_size)
+            for i, text in zip(spoken, found, strict=True):
+                texts[i] = text
+    return [NOTHING_SAID if text is None else text for text in texts]
 
 
 def hypothesis(guidance: Guidance, text: str, written: RowResult) -> Hypothesis:
@@ -323,13 +188,67 @@ def hypothesis(guidance: Guidance, text: str, written: RowResult) -> Hypothesis:
         log_prob=written.log_prob,
         ended=written.ended,
         cut=written.cut,
+        failed=written.failed,
+        temperature=written.temperature,
+        compression_ratio=None if written.temperature is None else compression_ratio(text),
+        no_speech_prob=written.no_speech_prob,
     )
 
 
-def timed(batch: EncodedBatch, row: DecoderRow, written: RowResult) -> Hypothesis:
-    """What a row wrote, with the times that CTC gives; a translation has no word times."""
+def attended(
+    batch: EncodedBatch, rows: Sequence[DecoderRow], texts: Sequence[RowResult]
+) -> dict[int, Spikes]:
+    """Where the decoder attended to the tokens of those transcripts whose words want times, by row;
+    where CTC gives times, and where no heads are known to follow the speech, there are none."""
+    wanted = [
+        i
+        for i, (row, text) in enumerate(zip(rows, texts, strict=True))
+        if text.tokens
+        and row.guidance.task is Task.TRANSCRIBE
+        and batch.utterances[row.utterance].options.word_timestamps
+        and row.utterance not in batch.cancelled
+    ]
+    if batch.paths is not None or not batch.config.decoder.alignment_heads or not wanted:
+        return {}
+    chosen = [rows[i] for i in wanted]
+    entries, guidance = np.array([row.entry for row in chosen]), [row.guidance for row in chosen]
+    # Without a previous text, of which nothing is heard.
+    prompts = batch.prompts(chosen, previous=False)
+    whole = [
+        [*prompt, *texts[i].tokens, batch.tokenizer.end]
+        for prompt, i in zip(prompts.lists(), wanted, strict=True)
+    ]
+    tokens, counts = left_aligned(whole, batch.tokenizer.blank), np.array([*map(len, whole)])
+    weights = batch.backend.attention(batch.encoded, entries, guidance, tokens, counts)
+    return {
+        i: attended_spans(
+            weights[place][:, : counts[place], batch.sound_mask[rows[i].entry]],
+            int(prompts.counts[place]),
+            texts[i].tokens,
+        )
+        for place, i in enumerate(wanted)
+    }
+
+
+def timed(
+    batch: EncodedBatch, row: DecoderRow, written: RowResult, followed: Spikes | None
+) -> Hypothesis:
+    """What a row wrote, with the times that CTC gives, or what the decoder `followed`; a
+    translation has no word times."""
     tokenizer = batch.tokenizer
     result = hypothesis(row.guidance, tokenizer.decode(written.tokens), written)
+    factor = batch.config.encoder.subsampling_factor
+    if followed is not None:
+        words = attended_words(
+            batch.log_mel(row),
+            followed,
+            factor,
+            tokenizer,
+            written.token_log_probs,
+            spaced(result.language),
+        )
+        bounds = {"start": words[0].start, "end": words[-1].end} if words else {}
+        return replace(result, words=words, **bounds)
     if batch.paths is None or not written.tokens or row.utterance in batch.cancelled:
         return result
     emissions, spikes = batch.emissions(row.entry), batch.paths[row.entry].spikes
@@ -340,7 +259,6 @@ def timed(batch: EncodedBatch, row: DecoderRow, written: RowResult) -> Hypothesi
             spikes = align(emissions, written.tokens, tokenizer.blank)
         # CTC alone knows no token's probability but that of the frame where it is surest of it.
         log_probs = written.token_log_probs or spikes.peak_log_probs(emissions)
-    factor = batch.config.encoder.subsampling_factor
     words = words_of(
         batch.log_mel(row), spikes, factor, tokenizer, log_probs, spaced(result.language)
     )

@@ -14,12 +14,35 @@ from turnout.config import ModelConfig
 from turnout.decoding.alignment import BestPath, best_path
 from turnout.decoding.backend import Backend, Encoded
 from turnout.decoding.ctc import PrefixScorer
-from turnout.decoding.requests import Request, Utterance, guides_of, known_language, row_guidance
+from turnout.decoding.requests import (
+    Request,
+    Utterance,
+    average_log_prob,
+    guides_of,
+    known_language,
+    row_guidance,
+)
 from turnout.guidance import Guidance, Guide, Task
 from turnout.text.tokenizer import Tokenizer
 
 LONGEST_LOOP = 8
 """Tokens of the longest n-gram whose repetition is watched."""
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """What rows are forced to begin with: left-aligned, padding behind."""
+
+    tokens: NDArray[np.int64]
+    """[rows, longest]"""
+    counts: NDArray[np.int64]
+    """[rows]: tokens of each."""
+    starts: NDArray[np.int64]
+    """[rows]: where the token `start` stands, behind a previous text."""
+
+    def lists(self) -> list[list[int]]:
+        """Each row's tokens."""
+        return [row[:n].tolist() for row, n in zip(self.tokens, self.counts, strict=True)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,12 +106,24 @@ class EncodedBatch:
         """The model's shape."""
         return self.backend.config
 
+    @property
+    def whispers(self) -> bool:
+        """Whether this is a model as Whisper's: nothing but its decoder hears, not even silence."""
+        return self.encoded.ctc_log_probs is None and self.tokenizer.no_speech is not None
+
     @cached_property
     def text_mask(self) -> NDArray[np.bool_]:
         """[vocabulary]: True for the ids that a text is made of."""
         # A checkpoint's vocabulary may be padded beyond its tokenizer's ids.
         mask = np.zeros(self.config.vocabulary.size, dtype=bool)
         mask[: self.tokenizer.size] = self.tokenizer.text_mask
+        return mask
+
+    @cached_property
+    def writable_mask(self) -> NDArray[np.bool_]:
+        """[vocabulary]: True for the ids of text that the decoder may write."""
+        mask = self.text_mask.copy()
+        mask[list(self.config.decoder.suppressed)] = False
         return mask
 
     @cached_property
@@ -127,10 +162,27 @@ class EncodedBatch:
         entry = self.entries.find(utterance, task)
         return self.encoded.expert_index[:, entry, self.sound_mask[entry]]
 
-    def prompts(self, rows: Sequence[DecoderRow]) -> NDArray[np.int64]:
-        """[rows, prompt]: what each row is forced to begin with."""
-        task_token = self.config.task_token
-        return np.array([self.tokenizer.prompt(row.guidance, task_token) for row in rows])
+    def prompts(self, rows: Sequence[DecoderRow], previous: bool = True) -> Prompts:
+        """What each row is forced to begin with; with its previous text, if there is one."""
+        texts = [self.previous_text(row) if previous else [] for row in rows]
+        asked = [self.tokenizer.prompt(row.guidance, self.config.task_token) for row in rows]
+        whole = [before + prompt for before, prompt in zip(texts, asked, strict=True)]
+        counts = np.array([len(tokens) for tokens in whole])
+        return Prompts(
+            left_aligned(whole, self.tokenizer.blank), counts, np.array([*map(len, texts)])
+        )
+
+    def previous_text(self, row: DecoderRow) -> list[int]:
+        """The token for a previous text and the end of that text, with it less than half of what
+        the decoder takes, as openai/whisper has it: the initial prompt stays whole."""
+        request = self.utterances[row.utterance].request
+        sign, room = self.tokenizer.previous, self.config.decoder.max_tokens // 2 - 1
+        initial = self.tokenizer.encode(request.initial_prompt or "") if sign is not None else []
+        text = initial[-room:]
+        if request.previous and row.guidance.task is not None:
+            before = request.previous[request.tasks.index(row.guidance.task)]
+            text += before[max(len(before) - (room - len(text)), 0) :]
+        return [sign, *text] if sign is not None and text else []
 
     def log_mel(self, row: DecoderRow) -> NDArray[np.float32]:
         """The frames of a row's sound, without silence behind it."""
@@ -175,6 +227,14 @@ def padded(
     return batch, mask
 
 
+def left_aligned(rows: Sequence[Sequence[int]], padding: int) -> NDArray[np.int64]:
+    """[rows, longest]: these ids, with padding behind."""
+    result = np.full((len(rows), max(map(len, rows), default=0)), padding, dtype=np.int64)
+    for row, tokens in enumerate(rows):
+        result[row, : len(tokens)] = tokens
+    return result
+
+
 @dataclass(frozen=True)
 class Limits:
     """Where rows are stopped that do not end by themselves."""
@@ -183,6 +243,8 @@ class Limits:
     """[rows]: most tokens."""
     repeats: NDArray[np.int64]
     """[rows]: how often an n-gram may stand in succession."""
+    fewest: int = 0
+    """Tokens that repeat the ones before, below which no repetition counts."""
 
 
 @dataclass(frozen=True)
@@ -198,6 +260,20 @@ class RowResult:
     """Whether `log_prob` is also of the end."""
     cut: bool = False
     """Whether the row was stopped before its end."""
+    failed: bool = False
+    """Whether every attempt at it was refused."""
+    temperature: float | None = None
+    """Of the attempt; None where there are no attempts."""
+    no_speech_prob: float | None = None
+    """At the first step; None where there is no id for it, or the decoder was not asked."""
+
+    @property
+    def avg_log_prob(self) -> float:
+        """Mean over the tokens, and the end where it was scored."""
+        return average_log_prob(self.log_prob, len(self.tokens), self.ended)
+
+
+NOTHING_SAID = RowResult((), 0.0)
 
 
 @dataclass(frozen=True)
@@ -208,15 +284,17 @@ class Loops:
     """[rows]: how often an n-gram may stand in succession."""
     runs: NDArray[np.int64]
     """[rows, LONGEST_LOOP]: tokens in succession that equal the one n before."""
+    fewest: int = 0
+    """Below which no run counts."""
 
     @classmethod
-    def start(cls, limits: NDArray[np.int64]) -> "Loops":
+    def start(cls, limits: NDArray[np.int64], fewest: int = 0) -> "Loops":
         """No token yet."""
-        return cls(limits, np.zeros((len(limits), LONGEST_LOOP), dtype=np.int64))
+        return cls(limits, np.zeros((len(limits), LONGEST_LOOP), dtype=np.int64), fewest)
 
     def extend(self, tokens: NDArray[np.int64]) -> tuple["Loops", NDArray[np.int64]]:
         """After the newest column of `tokens` [rows, length]; and, for each row, how many tokens
-        the repetition that is one too many has (0 where there is none)."""
+        the repetitions that are too many have (0 where there are none)."""
         widths = np.arange(1, LONGEST_LOOP + 1)
         same = np.zeros(self.runs.shape, dtype=bool)
         known = min(LONGEST_LOOP, tokens.shape[1] - 1)
@@ -224,13 +302,15 @@ class Loops:
             earlier = tokens[:, -2 : -2 - known : -1]
             same[:, :known] = earlier == tokens[:, -1:]
         runs = np.where(same, self.runs + 1, 0)
-        looping = runs >= widths * self.limits[:, None]
-        surplus = np.where(looping.any(axis=1), widths[looping.argmax(axis=1)], 0)
-        return Loops(self.limits, runs), surplus
+        most = widths * (self.limits[:, None] - 1)
+        looping = runs >= np.maximum(most + widths, self.fewest)
+        shortest = np.arange(len(runs)), looping.argmax(axis=1)
+        surplus = np.where(looping.any(axis=1), (runs - most)[shortest], 0)
+        return Loops(self.limits, runs, self.fewest), surplus
 
     def select(self, rows: NDArray[np.int64]) -> "Loops":
         """These rows."""
-        return Loops(self.limits[rows], self.runs[rows])
+        return Loops(self.limits[rows], self.runs[rows], self.fewest)
 
 
 def most_repeats(tokens: Sequence[int]) -> int:

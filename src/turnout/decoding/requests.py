@@ -2,6 +2,7 @@
 wish is refused here, with the choices named. No backend and no file here.
 """
 
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from math import ceil
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from turnout.audio.features import FRAME_SECONDS
 from turnout.config import ModelConfig, RoutingConfig, TranscriptionOptions
-from turnout.config.bounds import above_zero, at_least, share
+from turnout.config.bounds import above_zero, at_least, require, share
 from turnout.config.transcription import AUTO
 from turnout.errors import Cancelled, GuidanceError, TurnoutError
 from turnout.guidance import Bandwidth, Guidance, Guide, Task
@@ -26,6 +27,8 @@ FEWEST_SECONDS = 0.5
 """As which shorter audio counts: a word may be said in a tenth of it, and the word that translates
 it may be longer."""
 
+MOST_PAIRS = 8
+"""Of languages, named in an error."""
 SPARE_TOKENS = 8
 """Allowed to every row beyond its share by length, so that a short word can be spelled."""
 
@@ -47,12 +50,17 @@ class Request:
     """Spoken language; found by the decoder where it is None."""
     target_language: str | None = None
     """Of the translation; where None, the only one the model has for the spoken language."""
+    initial_prompt: str | None = None
+    """Stands before every text, for models with a token for previous texts."""
+    previous: tuple[tuple[int, ...], ...] = ()
+    """For each of the tasks, ids of what was written before this utterance; they stand behind the
+    initial prompt. Empty where nothing was."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DecodingOptions:
-    """How hypotheses are searched for. Two are the caller's (`TranscriptionOptions`), two are what
-    decoding is tried and tested with."""
+    """How hypotheses are searched for. All but two are the caller's (`TranscriptionOptions`); these
+    are what decoding is tried and tested with."""
 
     beam_size: int = 1
     """Hypotheses kept per row; 1 is greedy."""
@@ -64,16 +72,37 @@ class DecodingOptions:
     max_tokens_per_second: float = 25.0
     """Longest text per second of audio; a few tokens more are allowed to short utterances. As many
     as characters: a token may be a letter, or a byte of a script that has fewer of them."""
+    temperatures: tuple[float, ...] = (0.0,)
+    """Of the attempts at a text, in order, by Whisper's models: 0 is the search, above it texts are
+    sampled. The next one is made where the last was refused."""
+    best_of: int = 5
+    """Texts sampled in an attempt, of which the most probable is taken."""
+    compression_ratio_threshold: float | None = 2.4
+    """Above which a text is refused."""
+    logprob_threshold: float | None = -1.0
+    """Mean log-probability below which a text is refused."""
+    no_speech_threshold: float | None = 0.6
+    """No-speech probability above which a text that is refused for its log-probability is no text
+    at all."""
 
     def __post_init__(self) -> None:
-        at_least(1, self, "", "beam_size")
+        at_least(1, self, "", "beam_size", "best_of")
+        require(len(self.temperatures) > 0, "temperatures must name at least one")
         share(self, "", "ctc_weight")
         above_zero(self, "", "max_tokens_per_second")
 
     @classmethod
     def of(cls, options: TranscriptionOptions) -> "DecodingOptions":
         """Those that these options imply."""
-        return cls(beam_size=options.beam_size, word_timestamps=options.word_timestamps)
+        return cls(
+            beam_size=options.beam_size,
+            word_timestamps=options.word_timestamps,
+            temperatures=options.temperatures,
+            best_of=options.best_of,
+            compression_ratio_threshold=options.compression_ratio_threshold,
+            logprob_threshold=options.logprob_threshold,
+            no_speech_threshold=options.no_speech_threshold,
+        )
 
 
 @dataclass(frozen=True)
@@ -121,17 +150,38 @@ class Hypothesis:
     """Whether `log_prob` is also of the end: CTC knows none, a row that was stopped has none."""
     cut: bool = False
     """Whether the text was stopped: longer than its audio has room for, or repeating itself."""
+    failed: bool = False
+    """Whether every attempt was refused, so that this text is the least bad: it is cut, repeats
+    itself or is improbable. Only of Whisper's models."""
+    temperature: float | None = None
+    """Of the attempt that wrote the text; None of models other than Whisper's, as the next is."""
+    compression_ratio: float | None = None
+    """Bytes of the text for each that zlib needs for it."""
+    no_speech_prob: float | None = None
+    """How probable the model finds it that nothing is said; None where it has no token for that."""
     words: tuple[Word, ...] = ()
     """Transcripts only, where word times were asked for; seconds from the utterance's start."""
     start: float | None = None
-    """Where speech begins by CTC, in seconds; None without text or without a CTC head."""
+    """Where speech begins, in seconds, by CTC or by the words' times; None without text, and where
+    there is neither."""
     end: float | None = None
-    """Where speech ends by CTC, in seconds."""
+    """Where speech ends, in seconds."""
 
     @property
     def avg_log_prob(self) -> float:
         """Mean over the tokens, and the end where it was scored."""
-        return self.log_prob / max(len(self.tokens) + self.ended, 1)
+        return average_log_prob(self.log_prob, len(self.tokens), self.ended)
+
+
+def average_log_prob(log_prob: float, tokens: int, ended: bool) -> float:
+    """Mean over the tokens, and the end where it was scored."""
+    return log_prob / max(tokens + ended, 1)
+
+
+def compression_ratio(text: str) -> float:
+    """Bytes of the text for each that zlib needs for it: a text that repeats itself has many."""
+    data = text.strip().encode()
+    return len(data) / len(zlib.compress(data))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,6 +193,8 @@ class Decoded:
     several was not told."""
     hypotheses: tuple[Hypothesis, ...]
     """One per task, in the request's order; none where there is an error."""
+    language_probability: float | None = None
+    """Among the model's languages; None where the language was not found by the decoder."""
     error: TurnoutError | None = None
     """Why nothing was decoded: Cancelled, or GuidanceError for a request that this model cannot
     serve, or not for the language that was found."""
@@ -183,7 +235,10 @@ def spelled(language: str | None, known: Sequence[str]) -> str | None:
 
 
 def request_of(
-    options: TranscriptionOptions, bandwidth: Bandwidth, language: str | None
+    options: TranscriptionOptions,
+    bandwidth: Bandwidth,
+    language: str | None,
+    previous: tuple[tuple[int, ...], ...] = (),
 ) -> Request:
     """What these options want of an utterance, with what has been found of it."""
     return Request(
@@ -191,6 +246,8 @@ def request_of(
         bandwidth=bandwidth,
         language=language,
         target_language=options.target_language,
+        initial_prompt=options.initial_prompt,
+        previous=previous,
     )
 
 
@@ -251,8 +308,10 @@ def target_of(request: Request, language: str, config: ModelConfig) -> str:
     """
     targets = config.vocabulary.targets_of(language)
     if not targets:
-        pairs = ", ".join(f"{a} to {b}" for a, b in config.vocabulary.translations)
-        raise GuidanceError(f"this model does not translate from '{language}', only {pairs}")
+        pairs = [f"{a} to {b}" for a, b in config.vocabulary.translations]
+        more = f" and {len(pairs) - MOST_PAIRS} more" if len(pairs) > MOST_PAIRS else ""
+        named = ", ".join(pairs[:MOST_PAIRS]) + more
+        raise GuidanceError(f"this model does not translate from '{language}', only {named}")
     if request.target_language is None and len(targets) > 1:
         raise GuidanceError(
             f"this model translates '{language}' to several languages and no target language "

@@ -56,12 +56,16 @@ SHORTEST_SECONDS = 0.05
 """As long as which shorter words count in that."""
 NO_WORD = 1e6
 """Of full loudness: what it costs where nothing is left of a word."""
+BEFORE_END = 4
+"""Frames before the end of what is attended to for a word, up to which it is sure to be heard."""
 REACH_SECONDS = 1.0
 """Farthest from its spikes, or from the last sound before them, that a word begins and ends; so
 far behind their sounds lie the spikes of a model that waits for silence."""
 
 OPENING = ("Ps", "Pi")
 """Unicode's categories of what opens a bracket or a quotation."""
+PREPENDED = "\"'¿¡-"
+"""Other marks that stand before a word, if they stand apart."""
 SOUNDING = ("Lu", "Ll", "Lt", "Lo", "Nd", "Nl", "No", "Sc", "Sm", "So")
 """Those of letters, digits and signs, without the modifiers that belong to what is before them."""
 
@@ -83,14 +87,52 @@ def words_of(
     A language that is not `spaced` has its characters, or tokens of several, for words.
     """
     groups = (word_groups if spaced else character_groups)(spikes.tokens, tokenizer)
+    times = spans_of(log_mel, spikes, factor, groups)
+    return words_between(times, groups, spikes.tokens, tokenizer, log_probs, spaced)
+
+
+def attended_words(
+    log_mel: NDArray[np.float32],
+    spikes: Spikes,
+    factor: int,
+    tokenizer: Tokenizer,
+    log_probs: Sequence[float] = (),
+    spaced: bool = True,
+) -> tuple[Word, ...]:
+    """The same of what the decoder attended to, which spreads over what is silent around a word:
+    from the middle of a word on, it is sure to be heard, and so it is until shortly before it ends.
+    """
+    groups = (word_groups if spaced else character_groups)(spikes.tokens, tokenizer)
+    if spaced:
+        groups = with_punctuation(groups, spikes.tokens, tokenizer)
+    if not groups:
+        return ()
+    bounds = np.minimum(np.append(spikes.first, spikes.last[-1:] + 1) * factor, len(log_mel))
+    begins = bounds[[group.start for group in groups]]
+    ends = bounds[[group.stop for group in groups]]
+    middles = (begins + ends) // 2
+    begins, ends = spans(log_mel, middles, np.maximum(ends - BEFORE_END, middles + 1))
+    times = [(seconds(begin), seconds(end)) for begin, end in zip(begins, ends, strict=True)]
+    return words_between(times, groups, spikes.tokens, tokenizer, log_probs, spaced)
+
+
+def words_between(
+    times: Sequence[tuple[float, float]],
+    groups: Sequence[slice],
+    tokens: Sequence[int],
+    tokenizer: Tokenizer,
+    log_probs: Sequence[float],
+    spaced: bool,
+) -> tuple[Word, ...]:
+    """A word for each group of the tokens, with its begin and end in seconds."""
     words = []
-    for group, (begin, end) in zip(groups, spans_of(log_mel, spikes, factor, groups), strict=True):
+    for group, (begin, end) in zip(groups, times, strict=True):
         parts = log_probs[group]
         words.append(
             Word(
                 start=begin,
                 end=end,
-                word=text_of(spikes.tokens, group, tokenizer, spaced),
+                word=text_of(tokens, group, tokenizer, spaced),
                 probability=exp(sum(parts) / len(parts)) if parts else None,
             )
         )
@@ -139,6 +181,31 @@ def groups_from(begins: Sequence[int], tokens: Sequence[int], tokenizer: Tokeniz
     """The groups that begin at these places, but for those of white space alone."""
     groups = [slice(a, b) for a, b in pairwise([*begins, len(tokens)])]
     return [group for group in groups if text_of(tokens, group, tokenizer)]
+
+
+def with_punctuation(
+    groups: Sequence[slice], tokens: Sequence[int], tokenizer: Tokenizer
+) -> list[slice]:
+    """The groups, those of punctuation alone joined to what they belong to: what opens a bracket,
+    a quotation or a sentence to the next, all other to the one before."""
+    joined: list[slice] = []
+    opening: int | None = None
+    for group in groups:
+        text = text_of(tokens, group, tokenizer)
+        start = group.start if opening is None else opening
+        if text and all(category(letter)[0] == "P" for letter in text):
+            if text[-1] in PREPENDED or category(text[-1]) in OPENING or not joined:
+                opening = start
+                continue
+            joined[-1] = slice(joined[-1].start, group.stop)
+        else:
+            joined.append(slice(start, group.stop))
+        opening = None
+    if opening is not None:
+        # Nothing comes behind it.
+        last = joined.pop() if joined else slice(opening, opening)
+        joined.append(slice(last.start, len(tokens)))
+    return joined
 
 
 def spans_of(

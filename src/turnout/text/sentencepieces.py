@@ -111,6 +111,16 @@ class SentencePieceTokenizer:
         """What every decoder row ends with."""
         return self._processor.eos_id()
 
+    @property
+    def previous(self) -> None:
+        """A prompt holds no previous text."""
+        return None
+
+    @property
+    def no_speech(self) -> None:
+        """There is no such id: CTC tells where nothing is said."""
+        return None
+
     def task(self, task: Task | None) -> int:
         """The id of a task, or of the neutral token that stands in its place."""
         found = self._id_of(task.value if task is not None else NEUTRAL)

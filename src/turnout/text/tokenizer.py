@@ -46,6 +46,16 @@ class Tokenizer(Protocol):
         ...
 
     @property
+    def previous(self) -> int | None:
+        """What stands before a previous text; None where a prompt can hold none."""
+        ...
+
+    @property
+    def no_speech(self) -> int | None:
+        """What follows `start` where nothing is said; None where there is no such id."""
+        ...
+
+    @property
     def language_ids(self) -> Mapping[str, int]:
         """Language code -> id, spoken languages first."""
         ...
@@ -77,7 +87,8 @@ class Tokenizer(Protocol):
         ...
 
     def prompt(self, guidance: Guidance, task_token: bool) -> list[int]:
-        """What a decoder row is forced to begin with; all prompts of a model are equally long.
+        """What a decoder row is forced to begin with, `start` first; a previous text would stand
+        before it.
 
         Raises GuidanceError for unknown languages.
         """

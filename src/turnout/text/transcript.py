@@ -7,7 +7,7 @@ from turnout.guidance import Bandwidth, Task
 
 @dataclass(frozen=True, kw_only=True)
 class Word:
-    """One word of the transcript, its times from CTC alignment."""
+    """One word of the transcript, its times from CTC or from what the decoder attended to."""
 
     start: float
     end: float
@@ -37,6 +37,13 @@ class Segment:
     cut: bool = False
     """Whether the text stops early: it was longer than its audio has room for, or repeated itself.
     The transcript's warnings say so too."""
+    temperature: float | None = None
+    """Of the attempt that wrote the text: 0 is the search, above it texts are sampled. This and
+    what follows is None of models other than Whisper's."""
+    compression_ratio: float | None = None
+    """Bytes of the text for each that zlib needs for it; high where the text repeats itself."""
+    no_speech_prob: float | None = None
+    """How probable the model finds it that nothing is said; None where it has no token for that."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +58,9 @@ class Transcript:
     bandwidth: Bandwidth
     segments: tuple[Segment, ...] = ()
     translation: "Transcript | None" = None
+    language_probability: float | None = None
+    """Of the spoken language among the model's, in the segment that it was found in; None where it
+    was given."""
     warnings: tuple[str, ...] = ()
     """What a listener should know: of the file, and of texts that were cut; a line each."""
 

@@ -80,11 +80,14 @@ WRITERS: dict[str, Callable[[Transcript], str]] = {
 
 def document(transcript: Transcript) -> dict[str, Any]:
     """What whisper's json says of one text."""
-    return {
+    content: dict[str, Any] = {
         "text": transcript.text,
         "segments": [entry(segment) for segment in transcript.segments],
         "language": transcript.language,
     }
+    if transcript.language_probability is not None:
+        content["language_probability"] = transcript.language_probability
+    return content
 
 
 def entry(segment: Segment) -> dict[str, Any]:
@@ -95,8 +98,9 @@ def entry(segment: Segment) -> dict[str, Any]:
         "end": segment.end,
         "text": segment.text,
     }
-    if segment.avg_logprob is not None:
-        content["avg_logprob"] = segment.avg_logprob
+    for name in ("temperature", "avg_logprob", "compression_ratio", "no_speech_prob"):
+        if getattr(segment, name) is not None:
+            content[name] = getattr(segment, name)
     if segment.cut:
         content["cut"] = True
     if segment.words:

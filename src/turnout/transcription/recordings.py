@@ -1,7 +1,7 @@
 """Recordings on their way: segments out to be decoded, answers in, transcripts at the end.
 
 A recording whose language is not known yet gives one segment at a time, until one holds words; its
-language is then forced on the others.
+language is then forced on the others. So does one whose segments read what was written before them.
 """
 
 from collections import deque
@@ -27,6 +27,8 @@ from turnout.transcription.segments import AudioSegment, AudioSegments, IsCancel
 
 MOST_PLACES = 3
 """Named where texts were cut."""
+MOST_TEMPERATURE = 0.5
+"""What was sampled more wildly is no previous text for what follows, as in openai/whisper."""
 
 
 class TranscriptBuilder:
@@ -51,17 +53,21 @@ class TranscriptBuilder:
                 before.append(added[-1])
         return added
 
-    def transcript(self, audio: AudioSegments, language: str | None) -> Transcript:
+    def transcript(
+        self, audio: AudioSegments, language: str | None, probability: float | None = None
+    ) -> Transcript:
         """The Transcript of the first task, with the second's inside where there is one.
 
-        `language` is what is spoken, where it is known, and `audio` was read to its end.
+        `language` is what is spoken, where it is known, with the probability of what was found, and
+        `audio` was read to its end.
         """
         texts = {task: self._of_task(task, audio, language) for task in self._segments}
         warnings = list(audio.recording.warnings)
         for task, text in texts.items():
             left_out = len(self._segments[task]) - len(text.segments)
             warnings += said_of_cuts(task, self._cut[task], left_out)
-        first, *rest = (replace(text, warnings=tuple(warnings)) for text in texts.values())
+        known = {"warnings": tuple(warnings), "language_probability": probability}
+        first, *rest = (replace(text, **known) for text in texts.values())
         return replace(first, translation=rest[0]) if rest else first
 
     def _of_task(self, task: Task, audio: AudioSegments, language: str | None) -> Transcript:
@@ -113,6 +119,9 @@ def segment_of(number: int, audio: AudioSegment, hypothesis: Hypothesis) -> Segm
         task=hypothesis.task,
         language=hypothesis.language,
         cut=hypothesis.cut,
+        temperature=hypothesis.temperature,
+        compression_ratio=hypothesis.compression_ratio,
+        no_speech_prob=hypothesis.no_speech_prob,
     )
 
 
@@ -151,6 +160,9 @@ class OpenRecording:
         self.language = options.stated_language or config.vocabulary.only_language
         self._options = options
         self._search = DecodingOptions.of(options)
+        self._probability: float | None = None
+        self._most_before = config.decoder.max_tokens
+        self._before: dict[Task, tuple[int, ...]] = {}
         self._is_cancelled = is_cancelled
         self._findable = config.decoder.num_layers > 0
         self._builder = TranscriptBuilder(options)
@@ -169,7 +181,8 @@ class OpenRecording:
         """The next segment with something to hear, ready for decoding, if it may be decoded now."""
         if self.result is not None or self._audio is None:
             return None
-        if self._waiting and self.language is None and self._findable:
+        finding = self.language is None and self._findable
+        if self._waiting and (finding or self._options.condition_on_previous_text):
             return None
         try:
             segment = next((s for s in self._segments if s.log_mel is not None), None)
@@ -181,7 +194,8 @@ class OpenRecording:
             return None
         assert segment.log_mel is not None  # for the type checker
         self._waiting += 1
-        request = request_of(self._options, self._audio.bandwidth, self.language)
+        before = tuple(self._before.get(task, ()) for task in self._options.tasks)
+        request = request_of(self._options, self._audio.bandwidth, self.language, before)
         frames = segment.num_frames
         utterance = Utterance(segment.log_mel, request, self._search, frames, self._is_cancelled)
         # Without its features: of hours they would be gigabytes.
@@ -195,9 +209,19 @@ class OpenRecording:
         if decoded.error is not None:
             self.fail(decoded.error)
             return []
-        if any(hypothesis.text.strip() for hypothesis in decoded.hypotheses):
-            self.language = self.language or decoded.language
+        spoken = any(hypothesis.text.strip() for hypothesis in decoded.hypotheses)
+        if spoken and self.language is None:
+            self.language, self._probability = decoded.language, decoded.language_probability
+        if self._options.condition_on_previous_text:
+            for hypothesis in decoded.hypotheses:
+                self._remember(hypothesis)
         return self._builder.add(segment, decoded)
+
+    def _remember(self, hypothesis: Hypothesis) -> None:
+        """Let what is written next know of this; but what went wrong must not go on."""
+        unsure = hypothesis.failed or (hypothesis.temperature or 0) > MOST_TEMPERATURE
+        text = () if unsure else self._before.get(hypothesis.task, ()) + hypothesis.tokens
+        self._before[hypothesis.task] = text[-self._most_before :]
 
     def fail(self, error: TurnoutError) -> None:
         """Give this recording up; the others go on."""
@@ -212,7 +236,7 @@ class OpenRecording:
     def _finish(self, audio: AudioSegments) -> None:
         """Compose the transcript, once nothing is being decoded any more."""
         if not self._waiting:
-            self.result = self._builder.transcript(audio, self.language)
+            self.result = self._builder.transcript(audio, self.language, self._probability)
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from turnout.decoding.decode import decode
 from turnout.decoding.requests import Decoded, Utterance, options_for_model
 from turnout.errors import (
     Cancelled,
+    GuidanceError,
     MissingExtra,
     ModelFolderError,
     TurnoutError,
@@ -140,7 +141,9 @@ class Transcriber:
     def _asked(
         self, options: TranscriptionOptions, changes: dict[str, Any]
     ) -> TranscriptionOptions:
-        return options_for_model(options_of(options, changes), self.backend.config)
+        asked = options_for_model(options_of(options, changes), self.backend.config)
+        check_previous(asked, self.tokenizer)
+        return asked
 
     def _results(self, recordings: OpenRecordings) -> Iterator[Transcript | TurnoutError]:
         with closing(recordings):
@@ -182,6 +185,19 @@ class Transcriber:
         if self.folder is None:
             raise UsageError("this Transcriber was not made from a model folder: save its model")
         write_folder(folder, self.folder.files())
+
+
+def check_previous(options: TranscriptionOptions, tokenizer: Tokenizer) -> None:
+    """Raise GuidanceError where a previous text is asked for and the model takes none, and
+    MissingExtra where it cannot be cut into tokens here."""
+    if not options.initial_prompt and not options.condition_on_previous_text:
+        return
+    if tokenizer.previous is None:
+        raise GuidanceError(
+            "this model has no token for a previous text: leave out initial_prompt and "
+            "condition_on_previous_text, or take a model that has one, such as Whisper's"
+        )
+    tokenizer.encode(options.initial_prompt or "")
 
 
 def check_sources(sources: object) -> None:

@@ -14,7 +14,8 @@ from tests.doubles import (
     tokenizer,
 )
 from turnout.config import ModelConfig
-from turnout.decoding.decode import decode, shortened
+from turnout.decoding.decode import decode
+from turnout.decoding.encoded_batch import shortened
 from turnout.decoding.requests import Decoded, DecodingOptions, Request, most_characters
 from turnout.guidance import Task
 
