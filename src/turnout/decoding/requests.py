@@ -121,6 +121,8 @@ class Hypothesis:
     """Whether `log_prob` is also of the end: CTC knows none, a row that was stopped has none."""
     cut: bool = False
     """Whether the text was stopped: longer than its audio has room for, or repeating itself."""
+    failed: bool = False
+    """Whether no search found a text to be believed: the same audio in halves may do better."""
     words: tuple[Word, ...] = ()
     """Transcripts only, where word times were asked for; seconds from the utterance's start."""
     start: float | None = None

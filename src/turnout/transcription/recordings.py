@@ -1,9 +1,10 @@
 """Recordings on their way: segments out to be decoded, answers in, transcripts at the end.
 
 A recording whose language is not known yet gives one segment at a time, until one holds words; its
-language is then forced on the others.
+language is then forced on the others. A segment whose decoding failed is decoded anew in halves.
 """
 
+from bisect import insort
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -25,6 +26,8 @@ from turnout.text.spacing import joined_text, spaced
 from turnout.text.transcript import Segment, Transcript
 from turnout.transcription.segments import AudioSegment, AudioSegments, IsCancelled
 
+LEAST_HALVED_SECONDS = 6.0
+"""A segment that is no longer is not cut in two: what fails on so little fails on less."""
 MOST_PLACES = 3
 """Named where texts were cut."""
 
@@ -116,6 +119,11 @@ def segment_of(number: int, audio: AudioSegment, hypothesis: Hypothesis) -> Segm
     )
 
 
+def has_failed(decoded: Decoded) -> bool:
+    """Whether a text of it was stopped before its end, or is not to be believed."""
+    return any(hypothesis.cut or hypothesis.failed for hypothesis in decoded.hypotheses)
+
+
 def opened(source: Source, options: TranscriptionOptions) -> Recording:
     """The recording, as it is asked for; raises AudioError."""
     return open_recording(
@@ -152,9 +160,16 @@ class OpenRecording:
         self._options = options
         self._search = DecodingOptions.of(options)
         self._is_cancelled = is_cancelled
-        self._findable = config.decoder.num_layers > 0
+        self._config = config
         self._builder = TranscriptBuilder(options)
-        self._waiting = 0
+        self._decoding = 0
+        """How many segments were taken and have no answer yet."""
+        self._halves: deque[AudioSegment] = deque()
+        """Of segments that failed, to be taken before any other."""
+        self._open: list[float] = []
+        """Where those begin that no text was added of yet, in order."""
+        self._answers: dict[float, tuple[AudioSegment, Decoded]] = {}
+        """By that beginning: those that wait for what lies before them."""
         self._audio: AudioSegments | None = None
         self._segments: Iterator[AudioSegment] = iter(())
         try:
@@ -166,13 +181,13 @@ class OpenRecording:
         self._segments = iter(self._audio)
 
     def take(self) -> tuple[AudioSegment, Utterance] | None:
-        """The next segment with something to hear, ready for decoding, if it may be decoded now."""
+        """The next segment, ready for decoding, if it may be decoded now."""
         if self.result is not None or self._audio is None:
             return None
-        if self._waiting and self.language is None and self._findable:
+        if self._decoding and self.language is None and self._config.decoder.num_layers:
             return None
         try:
-            segment = next((s for s in self._segments if s.log_mel is not None), None)
+            segment = self._next()
         except TurnoutError as error:
             self.fail(error)
             return None
@@ -180,24 +195,47 @@ class OpenRecording:
             self._finish(self._audio)
             return None
         assert segment.log_mel is not None  # for the type checker
-        self._waiting += 1
+        self._decoding += 1
         request = request_of(self._options, self._audio.bandwidth, self.language)
         frames = segment.num_frames
         utterance = Utterance(segment.log_mel, request, self._search, frames, self._is_cancelled)
-        # Without its features: of hours they would be gigabytes.
+        # Without its features, which are larger than the samples.
         return replace(segment, log_mel=None), utterance
 
     def give(self, segment: AudioSegment, decoded: Decoded) -> list[Segment]:
-        """The answer for a segment that was taken; the segments of text that it adds."""
-        self._waiting -= 1
+        """The answer for a segment that was taken; the segments of text that are now known, in
+        order of time: none while one before them is decoded anew."""
+        self._decoding -= 1
         if self.result is not None:
             return []
         if decoded.error is not None:
             self.fail(decoded.error)
             return []
+        if has_failed(decoded) and segment.end - segment.start > LEAST_HALVED_SECONDS:
+            halves = segment.halves(self._config)
+            self._halves += halves
+            insort(self._open, halves[1].start)
+            return []
         if any(hypothesis.text.strip() for hypothesis in decoded.hypotheses):
             self.language = self.language or decoded.language
-        return self._builder.add(segment, decoded)
+        self._answers[segment.start] = replace(segment, samples=None), decoded
+        return self._added()
+
+    def _next(self) -> AudioSegment | None:
+        """The next segment, if there is one; raises as AudioSegments does."""
+        if self._halves:
+            return self._halves.popleft()
+        segment = next(self._segments, None)
+        if segment is not None:
+            self._open.append(segment.start)
+        return segment
+
+    def _added(self) -> list[Segment]:
+        """The text of the answers before which nothing is missing."""
+        added: list[Segment] = []
+        while self._open and self._open[0] in self._answers:
+            added += self._builder.add(*self._answers.pop(self._open.pop(0)))
+        return added
 
     def fail(self, error: TurnoutError) -> None:
         """Give this recording up; the others go on."""
@@ -211,7 +249,7 @@ class OpenRecording:
 
     def _finish(self, audio: AudioSegments) -> None:
         """Compose the transcript, once nothing is being decoded any more."""
-        if not self._waiting:
+        if not self._decoding:
             self.result = self._builder.transcript(audio, self.language)
 
 
