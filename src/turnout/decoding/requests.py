@@ -122,7 +122,8 @@ class Hypothesis:
     cut: bool = False
     """Whether the text was stopped: longer than its audio has room for, or repeating itself."""
     failed: bool = False
-    """Whether no search found a text to be believed: the same audio in halves may do better."""
+    """Whether every attempt was refused, so that this text is the least bad: it is cut, repeats
+    itself or is improbable. Only of Whisper's models."""
     words: tuple[Word, ...] = ()
     """Transcripts only, where word times were asked for; seconds from the utterance's start."""
     start: float | None = None

@@ -161,8 +161,9 @@ class OpenRecording:
         self._search = DecodingOptions.of(options)
         self._is_cancelled = is_cancelled
         self._config = config
+        self._findable = config.decoder.num_layers > 0
         self._builder = TranscriptBuilder(options)
-        self._decoding = 0
+        self._waiting = 0
         """How many segments were taken and have no answer yet."""
         self._halves: deque[AudioSegment] = deque()
         """Of segments that failed, to be taken before any other."""
@@ -184,7 +185,7 @@ class OpenRecording:
         """The next segment, ready for decoding, if it may be decoded now."""
         if self.result is not None or self._audio is None:
             return None
-        if self._decoding and self.language is None and self._config.decoder.num_layers:
+        if self._waiting and self.language is None and self._findable:
             return None
         try:
             segment = self._next()
@@ -195,7 +196,7 @@ class OpenRecording:
             self._finish(self._audio)
             return None
         assert segment.log_mel is not None  # for the type checker
-        self._decoding += 1
+        self._waiting += 1
         request = request_of(self._options, self._audio.bandwidth, self.language)
         frames = segment.num_frames
         utterance = Utterance(segment.log_mel, request, self._search, frames, self._is_cancelled)
@@ -205,7 +206,7 @@ class OpenRecording:
     def give(self, segment: AudioSegment, decoded: Decoded) -> list[Segment]:
         """The answer for a segment that was taken; the segments of text that are now known, in
         order of time: none while one before them is decoded anew."""
-        self._decoding -= 1
+        self._waiting -= 1
         if self.result is not None:
             return []
         if decoded.error is not None:
@@ -249,7 +250,7 @@ class OpenRecording:
 
     def _finish(self, audio: AudioSegments) -> None:
         """Compose the transcript, once nothing is being decoded any more."""
-        if not self._decoding:
+        if not self._waiting:
             self.result = self._builder.transcript(audio, self.language)
 
 

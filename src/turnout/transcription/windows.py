@@ -1,10 +1,10 @@
 """Samples as they are read -> windows for the model, cut at pauses; what is no speech is left out.
 
 A window is one stretch of the recording, so that one offset gives its times. Regions of speech are
-joined into a window as far as they fit, unless a long pause lies between them. Where the next does
-not fit, the cut falls into the longest pause of the window's second half; where there is none, at
-the quietest point there. Windows come in order, never overlap, cover all speech, and do not depend
-on the blocks in which the samples come; memory is bounded by the window.
+joined into a window as far as they fit, unless a long pause lies between them. What does not fit is
+cut at the quietest point of the second half of the window, so that words stay whole and windows are
+filled. Windows come in order, never overlap, cover all speech, and do not depend on the blocks in
+which the samples come; memory is bounded by the window.
 """
 
 from collections.abc import Iterator
@@ -19,13 +19,12 @@ from turnout.audio.voice import SpeechFinder
 Floats = NDArray[np.float32]
 
 PADDING = round(0.6 * SAMPLE_RATE)
-"""Heard before and behind speech: the finder comes late at soft beginnings, and leaves early."""
-LEAST_PAUSE = round(0.2 * SAMPLE_RATE)
-"""What is shorter may be the closure inside a stop consonant."""
+"""Heard before and behind speech: the finder comes late at soft beginnings, and leaves early. With
+0.4 s, the shipped model lost six of 3,945 words of dev utterances, with 0.6 s none."""
 LONGEST_PAUSE = 2 * SAMPLE_RATE
 """Inside a window."""
 SMOOTHING_FRAMES = 20
-"""Quiet means quiet for 0.2 s, for the same reason."""
+"""Quiet means quiet for 0.2 s: a pause between words, not the closure inside a stop consonant."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,8 +51,6 @@ class WindowCutter:
         """Of the last speech."""
         self._done = 0
         """Where the last window ended."""
-        self._pauses: list[tuple[int, int]] = []
-        """Inside the window in the making."""
 
     def add(self, samples: Floats) -> Iterator[Window]:
         """The windows that are known when these samples were heard as well."""
@@ -82,33 +79,19 @@ class WindowCutter:
         if self._begin is None:
             # On the grid of the features, lest the same sound give other frames.
             self._begin = max(self._done, (begin - PADDING) // HOP_SAMPLES * HOP_SAMPLES)
-        elif begin - self._end >= LEAST_PAUSE:
-            self._pauses.append((self._end, begin))
         self._end = end
-        while self._end - self._begin > self._most:
-            yield self._cut(self._begin)
+        while end - self._begin > self._most:
+            window = self._samples(self._begin, self._begin + self._most)
+            point = self._begin + quietest_point(window)
+            yield self._taken(self._begin, point)
+            self._begin = point
 
     def _closed(self) -> Window:
         """The window in the making, up to a little behind its last speech."""
         assert self._begin is not None
         there = self._first + len(self._held)
         window = self._taken(self._begin, min(self._end + PADDING, self._begin + self._most, there))
-        self._begin, self._pauses = None, []
-        return window
-
-    def _cut(self, begin: int) -> Window:
-        """As much of the window in the making as fits."""
-        last = begin + self._most
-        late = [pause for pause in self._pauses if pause[0] >= begin + self._most // 2]
-        if late:
-            stops, starts = max(late, key=lambda pause: pause[1] - pause[0])
-            middle = (stops + starts) // 2
-            end, begins = min(stops + PADDING, middle, last), max(starts - PADDING, middle)
-        else:
-            end = begins = begin + quietest_point(self._samples(begin, last))
-        window = self._taken(begin, end)
-        self._begin = begins
-        self._pauses = [pause for pause in self._pauses if pause[0] >= begins]
+        self._begin = None
         return window
 
     def _taken(self, begin: int, end: int) -> Window:

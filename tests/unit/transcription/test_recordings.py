@@ -11,17 +11,31 @@ import numpy as np
 import pytest
 import soundfile
 
-from tests.doubles import Script, ScriptedBackend, model_config, tokenizer, tone
+from tests.doubles import (
+    Script,
+    ScriptedBackend,
+    hears_every_sound,
+    model_config,
+    tokenizer,
+    tone,
+)
 from turnout.config import DecoderConfig, FeatureConfig, ModelConfig, TranscriptionOptions
 from turnout.decoding.requests import Decoded, Hypothesis, Request, Utterance
 from turnout.errors import AudioError, AudioTooLong, Cancelled, GuidanceError, TurnoutError
 from turnout.guidance import Bandwidth, Task
 from turnout.text.transcript import Transcript, Word
+from turnout.transcription import segments
 from turnout.transcription.recordings import OpenRecording, OpenRecordings
 from turnout.transcription.segments import AudioSegments
 from turnout.transcription.transcriber import Transcriber
 
 CONFIG = model_config(window_seconds=2.0)
+
+
+@pytest.fixture(autouse=True)
+def tones_are_speech(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is decoded here are tones."""
+    monkeypatch.setattr(segments, "finder", hears_every_sound)
 
 
 @dataclass
