@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load
 
 from turnout.audio.bandwidth import is_silent
-from turnout.errors import StorageError
+from turnout.errors import ModelFolderError
 
 Floats = NDArray[np.float32]
 
@@ -64,10 +64,10 @@ class Network:
 
 @lru_cache(maxsize=1)
 def network() -> Network:
-    """As it ships; raises StorageError where the file is not the one that shipped."""
+    """As it ships; raises ModelFolderError where the file is not the one that shipped."""
     data = WEIGHTS.read_bytes()
     if sha256(data).hexdigest() != WEIGHTS_SHA256:
-        raise StorageError(f"{WEIGHTS}: is damaged: install turnout again")
+        raise ModelFolderError(f"{WEIGHTS}: is damaged: install turnout again")
     arrays = {name: array.astype(np.float32) for name, array in load(data).items()}
     position = np.arange(FFT_SAMPLES)
     layers = ((arrays[f"conv{i}.weight"], arrays[f"conv{i}.bias"]) for i in range(4))
@@ -135,10 +135,7 @@ class SpeechProbabilities:
 
 def _encoded(samples: Floats, model: Network) -> Floats:
     """What the LSTM is given of each chunk, [chunks, UNITS]."""
-    width = CONTEXT_SAMPLES + CHUNK_SAMPLES
-    chunks = np.lib.stride_tricks.sliding_window_view(samples, width)[::CHUNK_SAMPLES]
-    # Mirrored without the outermost sample, at the end alone.
-    mirrored = np.pad(chunks, ((0, 0), (0, CONTEXT_SAMPLES)), mode="reflect")
+    mirrored = _mirrored(samples)
     frames = np.lib.stride_tricks.sliding_window_view(mirrored, FFT_SAMPLES, axis=1)
     spectrum = np.fft.rfft(frames[:, ::FFT_HOP_SAMPLES] * model.window, axis=2)
     hidden = np.abs(spectrum).astype(np.float32, copy=False)  # NumPy 1 transforms in float64
@@ -147,6 +144,14 @@ def _encoded(samples: Floats, model: Network) -> Floats:
         windows = [padded[:, i : i + hidden.shape[1] : stride] for i in range(3)]
         hidden = np.maximum(np.concatenate(windows, axis=2) @ weights + bias, 0.0)
     return hidden[:, 0]
+
+
+def _mirrored(samples: Floats) -> Floats:
+    """Each chunk with what was before it and, mirrored without its outermost sample, its own end,
+    [chunks, samples]."""
+    width = CONTEXT_SAMPLES + CHUNK_SAMPLES
+    chunks = np.lib.stride_tricks.sliding_window_view(samples, width)[::CHUNK_SAMPLES]
+    return np.pad(chunks, ((0, 0), (0, CONTEXT_SAMPLES)), mode="reflect")
 
 
 def _sigmoid(values: Floats) -> Floats:

@@ -84,7 +84,9 @@ class AudioSegments:
         its end, and Cancelled."""
         blocks = self._blocks()
         held = list(self._measured(blocks)) if self._bandwidth is None else []
-        cutter = WindowCutter(round(self._config.window_seconds * SAMPLE_RATE), finder(self._config))
+        cutter = WindowCutter(
+            round(self._config.window_seconds * SAMPLE_RATE), finder(self._config)
+        )
         length = 0
         # Samples are dropped as they are handed out: hours must not gather in memory.
         for samples in chain(drained(held), blocks):
