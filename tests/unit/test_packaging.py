@@ -140,9 +140,10 @@ def test_the_wheel_states_the_licences_of_code_and_models(wheel: zipfile.ZipFile
     of_models = [re.search(r"^license: (\S+)$", c.read_text("utf-8"), re.M) for c in cards]
     assert cards and all(of_models)
     assert {licence.lower() for licence in stated} == {
-        "apache-2.0", *(found[1] for found in of_models if found),
+        "apache-2.0", "mit", *(found[1] for found in of_models if found),
     }  # fmt: skip
     folder = name.removesuffix("METADATA") + "licenses/"
     enclosed = {entry.removeprefix(folder) for entry in wheel.namelist() if folder in entry}
-    assert enclosed == {"LICENSE", *(card.relative_to(ROOT).as_posix() for card in cards)}
+    notices = [*cards, *PACKAGE.rglob("*.LICENSE.txt")]
+    assert enclosed == {"LICENSE", *(notice.relative_to(ROOT).as_posix() for notice in notices)}
     assert set(metadata.get_all("License-File", [])) == enclosed

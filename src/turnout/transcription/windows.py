@@ -37,7 +37,7 @@ class Window:
 
 
 class WindowCutter:
-    """Hears one recording in blocks, mono at 16 kHz, and gives windows of at most `most` samples."""
+    """Hears one recording in blocks, mono at 16 kHz; gives windows of at most `most` samples."""
 
     def __init__(self, most: int, finder: SpeechFinder) -> None:
         self._most = most
@@ -60,7 +60,7 @@ class WindowCutter:
         known = self._finder.known
         if self._begin is not None and known - self._end > LONGEST_PAUSE:
             yield self._closed()
-        keep = max(self._done, known - PADDING) if self._begin is None else self._begin
+        keep = self._before(known) if self._begin is None else self._begin
         # A copy: a view would keep what was before it in memory.
         self._held = self._held[keep - self._first :].copy()
         self._first = keep
@@ -77,8 +77,7 @@ class WindowCutter:
         if self._begin is not None and begin - self._end > LONGEST_PAUSE:
             yield self._closed()
         if self._begin is None:
-            # On the grid of the features, lest the same sound give other frames.
-            self._begin = max(self._done, (begin - PADDING) // HOP_SAMPLES * HOP_SAMPLES)
+            self._begin = self._before(begin)
         self._end = end
         while end - self._begin > self._most:
             window = self._samples(self._begin, self._begin + self._most)
@@ -93,6 +92,11 @@ class WindowCutter:
         window = self._taken(self._begin, min(self._end + PADDING, self._begin + self._most, there))
         self._begin = None
         return window
+
+    def _before(self, speech: int) -> int:
+        """Where a window begins whose speech begins here, on the grid of the features, lest the
+        same sound give other frames."""
+        return max(self._done, (speech - PADDING) // HOP_SAMPLES * HOP_SAMPLES)
 
     def _taken(self, begin: int, end: int) -> Window:
         self._done = end

@@ -120,6 +120,17 @@ def test_what_fits_is_not_cut() -> None:
     assert places(windows(noise(WINDOW), [1.0] * 32, WINDOW)) == [(0, WINDOW)]
 
 
+def test_what_stands_before_speech_is_kept_until_it_is_known() -> None:
+    """Wherever the blocks end: 512 samples are no multiple of the features' hop."""
+    for pause in range(60, 66):
+        samples = noise((pause + 20) * CHUNK)
+        (found,) = windows(
+            samples, spoken((pause, pause + 20), chunks=pause + 21), 2 * SECOND, [CHUNK] * pause
+        )
+        assert found.begin == (pause * CHUNK - PADDING) // FRAME * FRAME
+        assert np.array_equal(found.samples, samples[found.begin :])
+
+
 def test_memory_is_bounded_by_the_window() -> None:
     cutter = WindowCutter(WINDOW, scripted_finder([1.0] * 4_000))
     longest = 0
