@@ -93,7 +93,7 @@ def test_all_speech_is_heard_and_long_pauses_are_not(
         samples += behind * np.float32(np.sqrt(power / np.square(behind).mean()) / 10)
     found = segments(samples, ctc=ctc)
     assert len(found) >= 3
-    assert min(heard_of(span, found) for span in spans) > 0.99
+    assert min(heard_of(span, found) for span in spans) > (0.95 if noisy else 0.99)
     gaps = [(end, begin) for (_, end), (begin, _) in pairwise(spans)]
     for (end, begin), pause in zip(gaps, PAUSES[1:], strict=True):
         if pause * RATE > LONGEST_PAUSE + RATE and not (ctc and noisy):

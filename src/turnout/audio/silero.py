@@ -59,7 +59,8 @@ class Network:
     """[4 * UNITS]"""
     output: Floats
     """[UNITS]"""
-    output_bias: np.float32
+    output_bias: Floats
+    """[]"""
 
 
 @lru_cache(maxsize=1)
@@ -81,7 +82,7 @@ def network() -> Network:
         hidden=np.ascontiguousarray(arrays["lstm.weight_hh"]),
         bias=arrays["lstm.bias_ih"] + arrays["lstm.bias_hh"],
         output=arrays["output.weight"],
-        output_bias=arrays["output.bias"][()],
+        output_bias=arrays["output.bias"],
     )
 
 
