@@ -53,6 +53,7 @@ def sound():
 @pytest.fixture
 def model(monkeypatch, tmp_path):
     stand_in = StandIn()
+    monkeypatch.setattr("turnout.transcription.segments.finder", hears_every_sound)
     monkeypatch.setattr("turnout.transcription.transcriber.load", lambda *_, **__: stand_in)
     monkeypatch.chdir(tmp_path)
     for name in ("a.wav", "b.wav", "x/a.wav", "y/a.wav"):
