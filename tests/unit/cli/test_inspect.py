@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from tests.doubles import model_config, tone
+from tests.doubles import hears_every_sound, model_config, tone
 from turnout.cli import main
 from turnout.config import EncoderConfig, RoutingConfig
 from turnout.decoding.requests import Decoded, Hypothesis
