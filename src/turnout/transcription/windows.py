@@ -22,7 +22,7 @@ PADDING = round(0.6 * SAMPLE_RATE)
 """Heard before and behind speech: the finder comes late at soft beginnings, and leaves early. With
 0.4 s, the shipped model took six words more of 4,746 for others (dev), with 0.6 s two."""
 LONGEST_PAUSE = 2 * SAMPLE_RATE
-"""Inside a window."""
+"""Inside a window; more than twice the padding, lest windows meet in it."""
 SMOOTHING_FRAMES = 20
 """Quiet means quiet for 0.2 s: a pause between words, not the closure inside a stop consonant."""
 
