@@ -1,6 +1,6 @@
 """Stand-ins with known answers, shared by the tests of several rooms."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
@@ -8,6 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from turnout.audio.bandwidth import STEP
+from turnout.audio.silero import CHUNK_SAMPLES
+from turnout.audio.voice import LENIENT, SpeechFinder
 from turnout.config import DecoderConfig, ModelConfig, VocabularyConfig
 from turnout.decoding.backend import (
     Backend,
@@ -50,6 +53,47 @@ def tone(
     """A sine [samples]."""
     time = np.arange(round(seconds * rate)) / rate
     return (amplitude * np.sin(2 * np.pi * frequency_hz * time)).astype(np.float32)
+
+
+class Probabilities:
+    """As `SpeechProbabilities`, by a rule instead of a network."""
+
+    def __init__(self, rule: Callable[[int, NDArray[np.float32]], float]) -> None:
+        self._rule = rule
+        self._waiting = np.zeros(0, np.float32)
+        self._chunks = 0
+
+    def add(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Of the whole chunks."""
+        self._waiting = np.concatenate((self._waiting, samples))
+        whole = len(self._waiting) // CHUNK_SAMPLES
+        chunks = self._waiting[: whole * CHUNK_SAMPLES].reshape(whole, CHUNK_SAMPLES)
+        found = [self._rule(self._chunks + i, chunk) for i, chunk in enumerate(chunks)]
+        self._waiting = self._waiting[whole * CHUNK_SAMPLES :]
+        self._chunks += whole
+        return np.array(found, np.float32)
+
+    def finish(self) -> NDArray[np.float32]:
+        """Of the rest."""
+        rest = [self._rule(self._chunks, self._waiting)] if len(self._waiting) else []
+        return np.array(rest, np.float32)
+
+
+def scripted_finder(probabilities: Sequence[float]) -> SpeechFinder:
+    """One that is told how probable speech is in each chunk."""
+    return ruled_finder(lambda chunk, _: probabilities[chunk])
+
+
+def hears_every_sound(*_: object) -> SpeechFinder:
+    """One that takes for speech whatever is not silent, such as a tone."""
+    return ruled_finder(lambda _, samples: float(samples.max() - samples.min() > 2 * STEP))
+
+
+def ruled_finder(rule: Callable[[int, NDArray[np.float32]], float]) -> SpeechFinder:
+    """One whose probabilities follow a rule."""
+    finder = SpeechFinder(LENIENT)
+    finder._heard = Probabilities(rule)  # type: ignore[assignment]
+    return finder
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,9 @@ from tokenizers import decoders, models, pre_tokenizers, trainers
 from turnout.backends.torch import TorchBackend
 from turnout.config import ModelConfig, VocabularyConfig, preset
 from turnout.decoding.requests import DecodingOptions, Request, Utterance
+from turnout.hub.names import whisper_state
 from turnout.model.build import build_model
-from turnout.model.convert import fit_state, whisper_state
+from turnout.model.convert import fit_state
 from turnout.text.whisper import WhisperTokenizer
 
 LANGUAGES = ("en", "zh", "haw")

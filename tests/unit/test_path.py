@@ -25,6 +25,9 @@ FILES = [
     "audio/recognition.py",  # whichever reads its container
     "transcription/segments.py",  # samples -> segments
     "audio/bandwidth.py",  # narrowband or wideband
+    "audio/voice.py",  # where somebody speaks
+    "audio/silero.py",  # by a network
+    "transcription/windows.py",  # cut at pauses
     "audio/features.py",  # segments -> log-mel frames
     "decoding/decode.py",  # a batch of segments -> hypotheses
     "decoding/encoded_batch.py",  # one encoder pass, and the rows of the decoder
@@ -62,7 +65,7 @@ def files_of(work: Callable[[], object]) -> list[str]:
     return list(found)
 
 
-def test_a_recording_becomes_text_in_seventeen_files() -> None:
+def test_a_recording_becomes_text_in_twenty_one_files() -> None:
     model = turnout.load(threads=1)
     found = files_of(lambda: [model.transcribe(path) for path in EXAMPLES])
     passed = [name for name in found if not name.startswith(VOCABULARY)]

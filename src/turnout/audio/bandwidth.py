@@ -87,6 +87,21 @@ def measure_bandwidth(samples: Floats, native_rate: float) -> Bandwidth:
     return meter.bandwidth
 
 
+def is_silent(samples: Floats) -> bool:
+    """Whether there is nothing to hear: digital silence, an offset, or one that drifts slowly.
+
+    What is sound here is sound in a frame of the bandwidth's measurement, too, since any hop of it
+    lies in one: otherwise hours would be held until there is enough of it.
+    """
+    if not len(samples):
+        return True
+    starts = np.arange(0, len(samples), FFT_HOP_SAMPLES // 2)
+    highs, lows = (extreme.reduceat(samples, starts) for extreme in (np.maximum, np.minimum))
+    highs, lows = np.append(highs, highs[-1]), np.append(lows, lows[-1])
+    peaks = np.maximum(highs[1:], highs[:-1]) - np.minimum(lows[1:], lows[:-1])
+    return float(peaks.max()) <= STEP
+
+
 class BandwidthMeter:
     """Hears a recording in blocks; the verdict does not depend on where they are cut."""
 

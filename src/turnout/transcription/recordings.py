@@ -2,8 +2,10 @@
 
 A recording whose language is not known yet gives one segment at a time, until one holds words; its
 language is then forced on the others. So does one whose segments read what was written before them.
+A segment whose decoding failed is decoded anew in halves.
 """
 
+from bisect import insort
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -25,6 +27,8 @@ from turnout.text.spacing import joined_text, spaced
 from turnout.text.transcript import Segment, Transcript
 from turnout.transcription.segments import AudioSegment, AudioSegments, IsCancelled
 
+LEAST_HALVED_SECONDS = 6.0
+"""A segment that is no longer is not cut in two: what fails on so little fails on less."""
 MOST_PLACES = 3
 """Named where texts were cut."""
 MOST_TEMPERATURE = 0.5
@@ -125,6 +129,11 @@ def segment_of(number: int, audio: AudioSegment, hypothesis: Hypothesis) -> Segm
     )
 
 
+def has_failed(decoded: Decoded) -> bool:
+    """Whether a text of it was stopped before its end, or is not to be believed."""
+    return any(hypothesis.cut or hypothesis.failed for hypothesis in decoded.hypotheses)
+
+
 def opened(source: Source, options: TranscriptionOptions) -> Recording:
     """The recording, as it is asked for; raises AudioError."""
     return open_recording(
@@ -164,9 +173,17 @@ class OpenRecording:
         self._most_before = config.decoder.max_tokens
         self._before: dict[Task, tuple[int, ...]] = {}
         self._is_cancelled = is_cancelled
+        self._config = config
         self._findable = config.decoder.num_layers > 0
         self._builder = TranscriptBuilder(options)
         self._waiting = 0
+        """How many segments were taken and have no answer yet."""
+        self._halves: deque[AudioSegment] = deque()
+        """Of segments that failed, to be taken before any other."""
+        self._open: list[float] = []
+        """Where those begin that no text was added of yet, in order."""
+        self._answers: dict[float, tuple[AudioSegment, Decoded]] = {}
+        """By that beginning: those that wait for what lies before them."""
         self._audio: AudioSegments | None = None
         self._segments: Iterator[AudioSegment] = iter(())
         try:
@@ -178,14 +195,14 @@ class OpenRecording:
         self._segments = iter(self._audio)
 
     def take(self) -> tuple[AudioSegment, Utterance] | None:
-        """The next segment with something to hear, ready for decoding, if it may be decoded now."""
+        """The next segment, ready for decoding, if it may be decoded now."""
         if self.result is not None or self._audio is None:
             return None
         finding = self.language is None and self._findable
         if self._waiting and (finding or self._options.condition_on_previous_text):
             return None
         try:
-            segment = next((s for s in self._segments if s.log_mel is not None), None)
+            segment = self._next()
         except TurnoutError as error:
             self.fail(error)
             return None
@@ -198,16 +215,22 @@ class OpenRecording:
         request = request_of(self._options, self._audio.bandwidth, self.language, before)
         frames = segment.num_frames
         utterance = Utterance(segment.log_mel, request, self._search, frames, self._is_cancelled)
-        # Without its features: of hours they would be gigabytes.
+        # Without its features, which are larger than the samples.
         return replace(segment, log_mel=None), utterance
 
     def give(self, segment: AudioSegment, decoded: Decoded) -> list[Segment]:
-        """The answer for a segment that was taken; the segments of text that it adds."""
+        """The answer for a segment that was taken; the segments of text that are now known, in
+        order of time: none while one before them is decoded anew."""
         self._waiting -= 1
         if self.result is not None:
             return []
         if decoded.error is not None:
             self.fail(decoded.error)
+            return []
+        if has_failed(decoded) and segment.end - segment.start > LEAST_HALVED_SECONDS:
+            halves = segment.halves(self._config)
+            self._halves.extendleft(reversed(halves))
+            insort(self._open, halves[1].start)
             return []
         spoken = any(hypothesis.text.strip() for hypothesis in decoded.hypotheses)
         if spoken and self.language is None:
@@ -215,7 +238,24 @@ class OpenRecording:
         if self._options.condition_on_previous_text:
             for hypothesis in decoded.hypotheses:
                 self._remember(hypothesis)
-        return self._builder.add(segment, decoded)
+        self._answers[segment.start] = replace(segment, samples=None), decoded
+        return self._added()
+
+    def _next(self) -> AudioSegment | None:
+        """The next segment, if there is one; raises as AudioSegments does."""
+        if self._halves:
+            return self._halves.popleft()
+        segment = next(self._segments, None)
+        if segment is not None:
+            self._open.append(segment.start)
+        return segment
+
+    def _added(self) -> list[Segment]:
+        """The text of the answers before which nothing is missing."""
+        added: list[Segment] = []
+        while self._open and self._open[0] in self._answers:
+            added += self._builder.add(*self._answers.pop(self._open.pop(0)))
+        return added
 
     def _remember(self, hypothesis: Hypothesis) -> None:
         """Let what is written next know of this; but what went wrong must not go on."""

@@ -1,42 +1,59 @@
 """The first step: a recording -> segments with features, in bounded memory, its bandwidth measured
 once.
 
-Cut at the quietest point of the second half of each window, so that words stay whole. Where the
-cuts fall does not depend on the blocks in which the samples come. Knows no backend and no request;
-reads as the segments are asked for.
+Segments hold speech, and are cut at pauses: `windows.py` says where. Where the cuts fall does not
+depend on the blocks in which the samples come. Knows no backend and no request; reads as the
+segments are asked for.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
 
-from turnout.audio.bandwidth import FFT_HOP_SAMPLES, STEP, BandwidthMeter
-from turnout.audio.features import HOP_SAMPLES, SAMPLE_RATE, model_features, num_frames
+from turnout.audio.bandwidth import BandwidthMeter, is_silent
+from turnout.audio.features import SAMPLE_RATE, model_features, num_frames
+from turnout.audio.voice import LENIENT, STRICT, SpeechFinder
 from turnout.audio.waveform import Recording
 from turnout.config import ModelConfig
 from turnout.errors import Cancelled
 from turnout.guidance import Bandwidth
+from turnout.transcription.windows import WindowCutter, quietest_point
 
 Floats = NDArray[np.float32]
 IsCancelled = Callable[[], bool]
 
-SMOOTHING_FRAMES = 20
-"""Quiet means quiet for 0.2 s: a pause between words, not the closure inside a stop consonant."""
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class AudioSegment:
     """A part of a recording that the model takes at once; times in seconds."""
 
     start: float
     end: float
+    samples: Floats | None
+    """Mono at 16 kHz; None once they were decoded."""
     log_mel: Floats | None
-    """[frames, mels]; None where there is nothing to hear."""
+    """[frames, mels]; None once they were handed to the decoder."""
     num_frames: int
     """Frames of sound: fewer than there are where the features are padded to the window."""
+
+    @classmethod
+    def of(cls, begin: int, samples: Floats, config: ModelConfig) -> "AudioSegment":
+        """Samples that begin at this one of the recording, as the model takes them."""
+        end = begin + len(samples)
+        frames = num_frames(len(samples), config.features)
+        features = model_features(samples, config)
+        return cls(begin / SAMPLE_RATE, end / SAMPLE_RATE, samples, features, frames)
+
+    def halves(self, config: ModelConfig) -> "tuple[AudioSegment, AudioSegment]":
+        """The same sound in two, cut at the quietest point of its middle half."""
+        assert self.samples is not None, "it was decoded already"
+        begin, length = round(self.start * SAMPLE_RATE), len(self.samples)
+        point = quietest_point(self.samples[: 3 * length // 4], length // 4)
+        first, second = np.split(self.samples, [point])
+        return AudioSegment.of(begin, first, config), AudioSegment.of(begin + point, second, config)
 
 
 class AudioSegments:
@@ -63,34 +80,35 @@ class AudioSegments:
         return self._bandwidth
 
     def __iter__(self) -> Iterator[AudioSegment]:
-        """Raises AudioError where the recording cannot be taken, perhaps only at its end, and
-        Cancelled."""
-        parts = self._parts()
-        held = list(self._measured(parts)) if self._bandwidth is None else []
-        position = 0
+        """Those with speech; raises AudioError where the recording cannot be taken, perhaps only at
+        its end, and Cancelled."""
+        blocks = self._blocks()
+        held = list(self._measured(blocks)) if self._bandwidth is None else []
+        cutter = WindowCutter(
+            round(self._config.window_seconds * SAMPLE_RATE), finder(self._config)
+        )
+        length = 0
         # Samples are dropped as they are handed out: hours must not gather in memory.
-        for samples in chain(drained(held), parts):
-            start = position / SAMPLE_RATE
-            position += len(samples)
-            self.duration_seconds = position / SAMPLE_RATE
-            silent = is_silent(samples)
-            features = None if silent else model_features(samples, self._config)
-            frames = num_frames(len(samples), self._config.features)
-            yield AudioSegment(start, self.duration_seconds, features, frames)
+        for samples in chain(drained(held), blocks):
+            length += len(samples)
+            self.duration_seconds = length / SAMPLE_RATE
+            for window in cutter.add(samples):
+                yield AudioSegment.of(window.begin, window.samples, self._config)
+        for window in cutter.finish():
+            yield AudioSegment.of(window.begin, window.samples, self._config)
 
-    def _parts(self) -> Iterator[Floats]:
-        """The samples, cut to the model's window. Whether to go on is asked here, since silence,
-        of which nothing is decoded, may last for hours."""
-        window = round(self._config.window_seconds * SAMPLE_RATE)
-        for samples in cut(self.recording.blocks(), window):
+    def _blocks(self) -> Iterator[Floats]:
+        """The samples. Whether to go on is asked here, since silence, of which nothing is decoded,
+        may last for hours."""
+        for samples in self.recording.blocks():
             if self._is_cancelled is not None and self._is_cancelled():
                 raise Cancelled("transcription was cancelled")
             yield samples
 
-    def _measured(self, parts: Iterator[Floats]) -> Iterator[Floats]:
-        """The first parts, until there is sound enough to measure the bandwidth on."""
+    def _measured(self, blocks: Iterator[Floats]) -> Iterator[Floats]:
+        """The first blocks, until there is sound enough to measure the bandwidth on."""
         meter = BandwidthMeter(self.recording.native_rate)
-        for samples in parts:
+        for samples in blocks:
             meter.add(samples)
             if is_silent(samples):
                 # A copy of the one value: a view would keep the whole buffer, for hours of silence.
@@ -106,50 +124,13 @@ class AudioSegments:
         self.recording.close()
 
 
+def finder(config: ModelConfig) -> SpeechFinder:
+    """In doubt it hears, where CTC knows silence by itself; a decoder alone would invent words."""
+    return SpeechFinder(LENIENT if config.ctc else STRICT)
+
+
 def drained(items: list[Floats]) -> Iterator[Floats]:
     """The items from the first to the last, forgotten as they go."""
     items.reverse()
     while items:
         yield items.pop()
-
-
-def cut(blocks: Iterable[Floats], window: int) -> Iterator[Floats]:
-    """Parts of at most `window` samples that together are the stream."""
-    buffer = np.zeros(0, dtype=np.float32)
-    for block in blocks:
-        buffer = np.concatenate((buffer, block))
-        while len(buffer) > window:
-            point = quietest_point(buffer[:window])
-            yield buffer[:point]
-            buffer = buffer[point:]
-    if len(buffer):
-        yield buffer
-
-
-def quietest_point(samples: Floats) -> int:
-    """The quietest point in the second half, the last one where several are."""
-    first = len(samples) // 2
-    frames = (len(samples) - first) // HOP_SAMPLES
-    if frames <= SMOOTHING_FRAMES:
-        return len(samples)
-    power = np.square(samples[first : first + frames * HOP_SAMPLES].astype(np.float64))
-    total = np.concatenate(([0.0], np.cumsum(power.reshape(frames, HOP_SAMPLES).sum(axis=1))))
-    smooth = total[SMOOTHING_FRAMES:] - total[:-SMOOTHING_FRAMES]
-    # Differences of a running sum are exact to about 1e-12 of it: equal ones must count as equal.
-    tied = np.flatnonzero(smooth <= smooth.min() + 1e-9 * total[-1])
-    return first + (int(tied[-1]) + SMOOTHING_FRAMES // 2) * HOP_SAMPLES
-
-
-def is_silent(samples: Floats) -> bool:
-    """Whether there is nothing to hear: digital silence, an offset, or one that drifts slowly.
-
-    What is sound here is sound in a frame of the bandwidth's measurement, too, since any hop of it
-    lies in one: otherwise hours would be held until there is enough of it.
-    """
-    if not len(samples):
-        return True
-    starts = np.arange(0, len(samples), FFT_HOP_SAMPLES // 2)
-    highs, lows = (extreme.reduceat(samples, starts) for extreme in (np.maximum, np.minimum))
-    highs, lows = np.append(highs, highs[-1]), np.append(lows, lows[-1])
-    peaks = np.maximum(highs[1:], highs[:-1]) - np.minimum(lows[1:], lows[:-1])
-    return float(peaks.max()) <= STEP

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from tests.doubles import model_config, tone
+from tests.doubles import hears_every_sound, model_config, tone
 from turnout.cli import main
 from turnout.config import EncoderConfig, RoutingConfig
 from turnout.decoding.requests import Decoded, Hypothesis
@@ -53,6 +53,7 @@ def sound():
 @pytest.fixture
 def model(monkeypatch, tmp_path):
     stand_in = StandIn()
+    monkeypatch.setattr("turnout.transcription.segments.finder", hears_every_sound)
     monkeypatch.setattr("turnout.transcription.transcriber.load", lambda *_, **__: stand_in)
     monkeypatch.chdir(tmp_path)
     for name in ("a.wav", "b.wav", "x/a.wav", "y/a.wav"):
