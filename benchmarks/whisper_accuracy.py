@@ -48,7 +48,11 @@ def ours(model: turnout.Transcriber, beam: int | None) -> Hears:
     def hear(spoken: Spoken) -> str:
         options: dict[str, Any] = {}
         if beam is not None:
-            options = {"beam_size": beam, "temperature": (0.0,), "language": spoken.language}
+            options = {
+                "beam_size": beam,
+                "temperature_increment_on_fallback": None,
+                "language": spoken.language,
+            }
         return model.transcribe(Waveform(spoken.samples, 16_000), **options).text
 
     return hear

@@ -46,7 +46,7 @@ def compared(model: turnout.Transcriber, oracle: Oracle, spoken: Spoken) -> dict
     config = model.backend.config
     limit = round(config.window_seconds * 16_000)
     log_mel = model_features(spoken.samples[:limit], config)
-    options = DecodingOptions.of(TranscriptionOptions(temperature=(0.0,)))
+    options = DecodingOptions.of(TranscriptionOptions(temperature_increment_on_fallback=None))
     (found,) = model.decode([Utterance(log_mel, Request(), options)])
     expected = oracle.write(log_mel)
     (ours,) = found.hypotheses
