@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from tokenizers import Tokenizer as Oracle
-from tokenizers import decoders, models, pre_tokenizers, trainers
 
+from tests.byte_level import LANGUAGES, tokenizer
 from turnout.backends.torch import TorchBackend
 from turnout.config import ModelConfig, VocabularyConfig, preset
 from turnout.decoding.requests import DecodingOptions, Request, Utterance
@@ -18,33 +17,8 @@ from turnout.model.build import build_model
 from turnout.model.convert import fit_state
 from turnout.text.whisper import WhisperTokenizer
 
-LANGUAGES = ("en", "zh", "haw")
-SPECIAL = (
-    "<|endoftext|>",
-    "<|startoftranscript|>",
-    *(f"<|{code}|>" for code in LANGUAGES),
-    "<|translate|>",
-    "<|transcribe|>",
-    "<|startofprev|>",
-    "<|nospeech|>",
-    "<|notimestamps|>",
-    "<|0.00|>",
-)
-TEXTS = ("the cat sat on the mat", "die Straße ist naß", "一二三四五", "привет мир", "café 😀")
 FRAMES, MOST_TOKENS = 100, 40
 WIDTH, LAYERS, HEADS = 32, 2, 2
-
-
-def bpe() -> Oracle:
-    """A byte-level BPE of a few hundred pieces, as Whisper's is made."""
-    found = Oracle(models.BPE())
-    found.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    found.decoder = decoders.ByteLevel()
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(vocab_size=330, initial_alphabet=alphabet, show_progress=False)
-    found.train_from_iterator([f" {text}" for text in TEXTS], trainer)
-    found.add_special_tokens(list(SPECIAL))
-    return found
 
 
 @cache
@@ -52,14 +26,14 @@ def whisper_tokenizer() -> WhisperTokenizer:
     """Three languages, of which two are translated to English."""
     translations = (("zh", "en"), ("haw", "en"))
     vocabulary = VocabularyConfig(size=512, languages=LANGUAGES, translations=translations)
-    return WhisperTokenizer.from_bytes(bpe().to_str().encode(), vocabulary)
+    return WhisperTokenizer.from_bytes(tokenizer().to_str().encode(), vocabulary)
 
 
 def whisper_config(**changes: Any) -> ModelConfig:
     """A window of one second; `changes` are the decoder's."""
-    shape, tokenizer = preset("whisper-tiny"), whisper_tokenizer()
+    shape, ids = preset("whisper-tiny"), whisper_tokenizer()
     sizes = {"num_layers": LAYERS, "num_heads": HEADS, "d_feedforward": 2 * WIDTH}
-    vocabulary = replace(tokenizer.vocabulary, size=tokenizer.size)
+    vocabulary = replace(ids.vocabulary, size=ids.size)
     decoder = replace(shape.decoder, max_tokens=MOST_TOKENS, **sizes, **changes)
     encoder = replace(shape.encoder, d_model=WIDTH, **sizes)
     return replace(
@@ -72,12 +46,12 @@ def twin(seed: int = 0) -> Any:
     """transformers' model of that shape."""
     from transformers import WhisperConfig, WhisperForConditionalGeneration
 
-    tokenizer = whisper_tokenizer()
+    ids = whisper_tokenizer()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = WhisperForConditionalGeneration(
             WhisperConfig(
-                vocab_size=tokenizer.size,
+                vocab_size=ids.size,
                 d_model=WIDTH,
                 encoder_layers=LAYERS,
                 decoder_layers=LAYERS,
@@ -87,10 +61,10 @@ def twin(seed: int = 0) -> Any:
                 decoder_ffn_dim=2 * WIDTH,
                 max_source_positions=FRAMES // 2,
                 max_target_positions=MOST_TOKENS,
-                pad_token_id=tokenizer.end,
-                bos_token_id=tokenizer.end,
-                eos_token_id=tokenizer.end,
-                decoder_start_token_id=tokenizer.start,
+                pad_token_id=ids.end,
+                bos_token_id=ids.end,
+                eos_token_id=ids.end,
+                decoder_start_token_id=ids.start,
                 attn_implementation="eager",
             )
         ).eval()

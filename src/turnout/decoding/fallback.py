@@ -90,7 +90,7 @@ def refused(batch: EncodedBatch, row: DecoderRow, text: RowResult) -> bool:
     options = batch.utterances[row.utterance].options
     if silent(text, options):
         return False
-    return text.cut or improbable(text, options) or repetitive(batch, text, options)
+    return improbable(text, options) or repetitive(batch, text, options)
 
 
 def improbable(text: RowResult, options: DecodingOptions) -> bool:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from huggingface_hub import close_session, constants
 
-from tests.hub_server import HubServer, serving
+from tests.hub_server import BASE, HubServer, Repository, checkpoint, serving
 
 
 @pytest.fixture
@@ -60,3 +60,9 @@ def converted(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, bytes]]:
 
     monkeypatch.setattr("turnout.hub.fetched.convert", convert)
     return calls
+
+
+@pytest.fixture
+def base(hub: HubServer) -> Repository:
+    hub.repositories[BASE] = checkpoint()
+    return hub.repositories[BASE]

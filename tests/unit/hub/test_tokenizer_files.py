@@ -10,6 +10,7 @@ from tokenizers import Tokenizer
 from transformers import WhisperTokenizer as Oracle
 
 from tests import whispers
+from tests.byte_level import SPECIAL, TEXTS
 from turnout.config import VocabularyConfig
 from turnout.errors import ModelFolderError
 from turnout.hub.tokenizer_files import read_tokenizer_file
@@ -44,7 +45,7 @@ def data(folder: Path) -> bytes:
     return read_tokenizer_file(folder)
 
 
-@given(text=st.text() | st.sampled_from(whispers.TEXTS))
+@given(text=st.text() | st.sampled_from(TEXTS))
 def test_it_is_the_tokenizer_that_it_was(data: bytes, text: str) -> None:
     found = Tokenizer.from_str(data.decode())
     assert found.encode(text).ids == whispers.tokenizer().encode(text).ids
@@ -56,16 +57,16 @@ def test_transformers_reads_the_same_of_the_three(folder: Path, data: bytes) -> 
     merges = [tuple(pair.split(" ")) for pair in content["model"]["merges"]]
     oracle = Oracle(vocab=content["model"]["vocab"], merges=merges)
     found = Tokenizer.from_str(data.decode())
-    for text in whispers.TEXTS:
+    for text in TEXTS:
         assert found.encode(text).ids == oracle(text, add_special_tokens=False).input_ids
 
 
 def test_the_special_tokens_have_their_ids(data: bytes) -> None:
     found = Tokenizer.from_str(data.decode())
-    for name in whispers.SPECIAL:
+    for name in SPECIAL:
         assert found.token_to_id(name) == whispers.token(name)
     ours = WhisperTokenizer.from_bytes(data, VOCABULARY)
-    assert not ours.text_mask[[whispers.token(name) for name in whispers.SPECIAL]].any()
+    assert not ours.text_mask[[whispers.token(name) for name in SPECIAL]].any()
 
 
 def test_a_line_that_joins_nothing(tmp_path: Path) -> None:

@@ -9,42 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer as Oracle
-from tokenizers import decoders, models, pre_tokenizers, trainers
 
+from tests.byte_level import LANGUAGES, SPECIAL, TEXTS, tokenizer
 from turnout.config import VocabularyConfig
 from turnout.errors import GuidanceError, ModelFolderError
 from turnout.guidance import Bandwidth, Guidance, Task
 from turnout.text.whisper import WhisperTokenizer, languages_of
 
-LANGUAGES = ("en", "zh", "haw")
-SPECIAL = (
-    "<|endoftext|>",
-    "<|startoftranscript|>",
-    *(f"<|{code}|>" for code in LANGUAGES),
-    "<|translate|>",
-    "<|transcribe|>",
-    "<|startofprev|>",
-    "<|nospeech|>",
-    "<|notimestamps|>",
-    "<|0.00|>",
-)
 VOCABULARY = VocabularyConfig(size=512, languages=LANGUAGES, translations=(("zh", "en"),))
-TEXTS = ("the cat sat on the mat", "die Straße ist naß", "一二三四五", "привет мир", "café 😀")
-
-
-def oracle() -> Oracle:
-    """A byte-level BPE of a few hundred pieces, as Whisper's is made."""
-    found = Oracle(models.BPE())
-    found.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    found.decoder = decoders.ByteLevel()
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(vocab_size=330, initial_alphabet=alphabet, show_progress=False)
-    found.train_from_iterator([f" {text}" for text in TEXTS], trainer)
-    found.add_special_tokens(list(SPECIAL))
-    return found
-
-
-ORACLE = oracle()
+ORACLE = tokenizer()
 TOKENIZER = WhisperTokenizer.from_bytes(ORACLE.to_str().encode(), VOCABULARY)
 
 
