@@ -13,13 +13,13 @@ resample speakers. Writes results/whisper_accuracy.json, or -defaults.json.
 import argparse
 import json
 import tempfile
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import jiwer
 import numpy as np
+from numpy.typing import NDArray
 from origin import ROOT, origin
 from whisper_normalizer.basic import BasicTextNormalizer
 from whisper_normalizer.english import EnglishTextNormalizer
@@ -27,10 +27,10 @@ from whisper_speech import VOICES, Spoken, from_corpus, prompts
 
 import turnout
 from turnout.audio.waveform import Waveform
+from turnout.evaluation.intervals import RESAMPLES, interval
 from turnout.hub.convert import convert
 
 SEED = 0
-RESAMPLED = 2000
 Hears = Callable[[Spoken], str]
 ENGLISH, OTHERS = EnglishTextNormalizer(), BasicTextNormalizer()
 
@@ -88,22 +88,17 @@ def errors_of(spoken: Spoken, text: str) -> tuple[int, int]:
     return counts.substitutions + counts.deletions + counts.insertions, words
 
 
-def rate(counts: Sequence[tuple[int, int]]) -> float:
-    """In percent."""
-    errors, words = np.array(counts).sum(axis=0)
-    return 100 * float(errors) / float(words)
+def rate(total: NDArray[np.float64]) -> float:
+    """Of summed errors and words, in percent."""
+    return 100 * float(total[0]) / max(float(total[1]), 1.0)
 
 
-def interval(spoken: Sequence[Spoken], counts: Sequence[tuple[int, int]]) -> tuple[float, float]:
-    """95 %, resampling speakers."""
-    of_speaker: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
-    for one, pair in zip(spoken, counts, strict=True):
-        of_speaker[one.speaker].append(pair)
-    totals = np.array([np.sum(pairs, axis=0) for pairs in of_speaker.values()])
-    rng = np.random.default_rng(SEED)
-    drawn = totals[rng.integers(len(totals), size=(RESAMPLED, len(totals)))].sum(axis=1)
-    low, high = np.percentile(100 * drawn[:, 0] / drawn[:, 1], [2.5, 97.5])
-    return round(float(low), 2), round(float(high), 2)
+def judged(spoken: Sequence[Spoken], counts: Sequence[tuple[int, int]]) -> dict[str, Any]:
+    """The error rate and its interval, which resamples speakers."""
+    table = np.array(counts, dtype=np.float64)
+    found = interval(table, rate, [one.speaker for one in spoken], RESAMPLES)
+    assert found is not None
+    return {"wer": round(rate(table.sum(axis=0)), 2), "interval": [round(end, 2) for end in found]}
 
 
 def table(spoken: list[Spoken], found: dict[str, list[tuple[int, int]]]) -> list[dict[str, Any]]:
@@ -120,8 +115,7 @@ def table(spoken: list[Spoken], found: dict[str, list[tuple[int, int]]]) -> list
             "speakers": len({one.speaker for one in members}),
         }
         for name, counts in found.items():
-            own = [counts[i] for i in places]
-            row[name] = {"wer": round(rate(own), 2), "interval": interval(members, own)}
+            row[name] = judged(members, [counts[i] for i in places])
         rows.append(row)
     return rows
 
