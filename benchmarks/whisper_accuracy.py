@@ -1,24 +1,27 @@
 """Word error rates of a converted Whisper checkpoint and of faster-whisper with the same weights.
 
     python benchmarks/whisper_accuracy.py --weights FOLDER --prompts FOLDER
-        [--utterances 400] [--each 100] [--defaults]
+        [--utterances 400] [--each 100] [--defaults] [--kept FILE]
 
 So many LibriSpeech utterances, and of Asterisk's 8 kHz prompts so many of each of five languages;
 the language is given to both. At temperature 0, beams of 1 and of 5, without time stamps. With
 --defaults both work as they do when nothing is said to them (ours greedy, faster-whisper's beam of
 5), language found, temperatures tried. Needs faster-whisper beside the test environment. Intervals
-resample speakers. Writes results/whisper_accuracy.json, or -defaults.json.
+resample speakers. With --kept every text is written to a file as it comes, and one that stands
+there is not heard again. Writes results/whisper_accuracy.json, or -defaults.json.
 """
 
 import argparse
 import json
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jiwer
 import numpy as np
+from heard import Heard
 from numpy.typing import NDArray
 from origin import ROOT, origin
 from whisper_normalizer.basic import BasicTextNormalizer
@@ -129,6 +132,7 @@ def main() -> None:
     parser.add_argument("--utterances", type=int, default=400)
     parser.add_argument("--each", type=int, default=100)
     parser.add_argument("--defaults", action="store_true")
+    parser.add_argument("--kept", type=Path, help="of earlier runs, taken and added to")
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
     arguments = parser.parse_args()
     made_by = origin(SEED, "numpy", "onnxruntime", "faster-whisper", "ctranslate2")
@@ -138,11 +142,15 @@ def main() -> None:
     spoken = list(
         utterances(arguments.data, arguments.prompts, arguments.utterances, arguments.each)
     )
+    heard = Heard(arguments.kept)
     found: dict[str, list[tuple[int, int]]] = {}
     for beam in (None,) if arguments.defaults else (1, 5):
         of_beam = "defaults" if beam is None else f"beam {beam}"
         for name, hear in (("turnout", ours(model, beam)), ("faster-whisper", theirs(peer, beam))):
-            found[f"{name}, {of_beam}"] = [errors_of(one, hear(one)) for one in spoken]
+            system = f"{name}, {of_beam}"
+            found[system] = [
+                errors_of(one, heard.text(system, one.id, partial(hear, one))) for one in spoken
+            ]
     rows = table(spoken, found)
     for row in rows:
         print(row)

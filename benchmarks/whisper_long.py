@@ -1,13 +1,14 @@
 """Recordings of half an hour: word error rates, loops and lost utterances, beside faster-whisper.
 
-    python benchmarks/whisper_long.py --weights FOLDER [--minutes 30]
+    python benchmarks/whisper_long.py --weights FOLDER [--minutes 30] [--kept FILE]
 
 Five recordings of LibriSpeech utterances of many speakers: pauses of 0.2 to 2 s, of 0.2 to 20 s,
 the same with noise of `noise_rooms` at 15 dB in speech and pauses, telephone speech with pauses,
 and one with no pause at all (utterances trimmed to their speech). turnout as it is by default;
 faster-whisper's sequential and its batched pipeline as they are by default, with the same
 weights. A lost utterance is one of which half the words or more are missing. Needs faster-whisper
-beside the test environment. Writes results/whisper_long.json.
+beside the test environment. With --kept every text is written to a file as it comes, and one that
+stands there is not heard again. Writes results/whisper_long.json.
 """
 
 import argparse
@@ -17,11 +18,13 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jiwer
 import numpy as np
+from heard import Heard
 from numpy.typing import NDArray
 from origin import ROOT, origin
 from whisper_normalizer.english import EnglishTextNormalizer
@@ -154,6 +157,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--weights", type=Path, required=True, help="a CTranslate2 folder")
     parser.add_argument("--minutes", type=float, default=30.0)
+    parser.add_argument("--kept", type=Path, help="of earlier runs, taken and added to")
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
     arguments = parser.parse_args()
     made_by = origin(SEED, "numpy", "onnxruntime", "faster-whisper", "ctranslate2")
@@ -172,6 +176,7 @@ def main() -> None:
             batched.transcribe(samples, batch_size=8)[0]
         ),
     }
+    heard = Heard(arguments.kept)
     rows = []
     for recording in recordings(arguments.data, arguments.minutes):
         row: dict[str, Any] = {
@@ -181,7 +186,9 @@ def main() -> None:
         }
         for name, hear in hears.items():
             began = time.monotonic()
-            row[name] = judged(recording, hear(recording.samples))
+            row[name] = judged(
+                recording, heard.text(name, recording.name, partial(hear, recording.samples))
+            )
             print(recording.name, name, row[name], f"{time.monotonic() - began:.0f} s", flush=True)
         both = set(row["faster-whisper, sequential"]["lost"]) & set(
             row["faster-whisper, batched"]["lost"]
