@@ -26,6 +26,14 @@ class Task(StrEnum):
     TRANSLATE = "translate"
 
 
+class Window(StrEnum):
+    """How much the encoder of a model with padded windows hears: the whole window, or no more than
+    there is of the recording."""
+
+    PADDED = "padded"
+    SPEECH = "speech"
+
+
 class Guide(StrEnum):
     """A property of a request that can select an expert."""
 
@@ -33,6 +41,8 @@ class Guide(StrEnum):
     TASK = "task"
     LANGUAGE = "language"
     TARGET_LANGUAGE = "target_language"
+    DOMAIN = "domain"
+    WINDOW = "window"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,23 +53,35 @@ class Guidance:
     task: Task | None = None
     language: str | None = None
     target_language: str | None = None
+    domain: str | None = None
+    window: Window | None = None
 
     def value(self, guide: Guide) -> str | None:
         """The value of one guide, as the plain string that `ExpertMap` lists, or None."""
         found = getattr(self, guide.value)
-        # Bandwidth and Task are enumerations, languages are words.
+        # Bandwidth, Task and Window are enumerations, the others are words.
         return None if found is None else str(found)
+
+
+ANY = "*"
+"""In an expert's values: whatever the guide says."""
+BASE = "base"
+"""The expert of all that have none of their own."""
 
 
 @dataclass(frozen=True)
 class ExpertMap:
-    """Guidance -> expert (or group) index: the product of the guides' values, first guide slowest.
+    """Guidance -> expert (or group) index.
 
-    `choices` lists, for each guide, its values in order.
+    The product of the guides' values, first guide slowest; or, where `own` lists some, the base
+    (index 0) for everybody but those that `own` names, of which the first that fits is taken.
     """
 
     guides: tuple[Guide, ...]
     choices: tuple[tuple[str, ...], ...]
+    """For each guide, its values in order."""
+    own: tuple[tuple[str, ...], ...] = ()
+    """For each expert beside the base a value, or `ANY`, of every guide."""
 
     @classmethod
     def of(
@@ -68,35 +90,41 @@ class ExpertMap:
         *,
         languages: Sequence[str],
         target_languages: Sequence[str],
+        domains: Sequence[str] = (),
+        own: Sequence[str] = (),
     ) -> "ExpertMap":
-        """The map of a model with these languages; `target_languages` includes the spoken ones."""
+        """The map of a model with these languages and domains; `target_languages` includes the
+        spoken ones, `own` has the names of experts, such as 'es' or 'narrowband+translate'."""
         table: Mapping[Guide, tuple[str, ...]] = {
             Guide.BANDWIDTH: tuple(Bandwidth),
             Guide.TASK: tuple(Task),
             Guide.LANGUAGE: tuple(languages),
             Guide.TARGET_LANGUAGE: tuple(target_languages),
+            Guide.DOMAIN: tuple(domains),
+            Guide.WINDOW: tuple(Window),
         }
-        return cls(tuple(guides), tuple(table[guide] for guide in guides))
+        values = tuple(tuple(name.split("+")) for name in own)
+        return cls(tuple(guides), tuple(table[guide] for guide in guides), values)
 
     @property
     def num_groups(self) -> int:
         """How many indices there are (1 where nothing guides)."""
-        return prod(len(values) for values in self.choices)
+        return 1 + len(self.own) if self.own else prod(len(values) for values in self.choices)
 
     def index(self, guidance: Guidance) -> int:
         """The index that this guidance selects.
 
         Raises GuidanceError, naming the choices, where a value is missing or unknown.
         """
+        found = [
+            known_value(guidance, guide, values)
+            for guide, values in zip(self.guides, self.choices, strict=True)
+        ]
+        if self.own:
+            fitting = (place for place, own in enumerate(self.own, start=1) if fits(own, found))
+            return next(fitting, 0)
         index = 0
-        for guide, values in zip(self.guides, self.choices, strict=True):
-            value = guidance.value(guide)
-            if value not in values:
-                given = "was not given" if value is None else f"'{value}' is unknown to this model"
-                raise GuidanceError(
-                    f"the {guide.value.replace('_', ' ')} selects this model's experts and "
-                    f"{given}: choose one of {', '.join(values)}"
-                )
+        for value, values in zip(found, self.choices, strict=True):
             # Digits of a number, each guide with a base of its own; `name` takes them apart again.
             index = index * len(values) + values.index(value)
         return index
@@ -107,11 +135,31 @@ class ExpertMap:
 
     def name(self, index: int) -> str:
         """The words behind an index, such as 'narrowband' or 'narrowband+translate'."""
+        if self.own:
+            return "+".join(self.own[index - 1]) if index else BASE
         words: list[str] = []
         for values in reversed(self.choices):
             index, position = divmod(index, len(values))
             words.append(values[position])
         return "+".join(reversed(words)) or "all"
+
+
+def fits(own: Sequence[str], found: Sequence[str]) -> bool:
+    """Whether an expert's values are those that were found."""
+    return all(value in (ANY, given) for value, given in zip(own, found, strict=True))
+
+
+def known_value(guidance: Guidance, guide: Guide, values: Sequence[str]) -> str:
+    """What guidance says of a guide; raises GuidanceError where that is nothing, or none of
+    `values`."""
+    value = guidance.value(guide)
+    if value is None or value not in values:
+        given = "was not given" if value is None else f"'{value}' is unknown to this model"
+        raise GuidanceError(
+            f"the {guide.value.replace('_', ' ')} selects this model's experts and "
+            f"{given}: choose one of {', '.join(values)}"
+        )
+    return value
 
 
 def bandwidth_indices(guidance: Sequence[Guidance], *, needed: bool) -> list[int]:

@@ -5,7 +5,7 @@ from math import inf
 from typing import Literal
 
 from turnout.config.bounds import at_least, require
-from turnout.guidance import ExpertMap, Guide
+from turnout.guidance import ANY, BASE, ExpertMap, Guide
 
 FEWEST_TOKENS = 8
 """The decoder's prompt, a few of text, and the end."""
@@ -51,7 +51,11 @@ class RoutingConfig:
     """Experts of a learned router; under 'hybrid' those of each group; unused by the others."""
     guided_by: tuple[Guide, ...] = (Guide.BANDWIDTH,)
     """What guides 'supervised' and 'hybrid': one or two of bandwidth, task, language,
-    target_language."""
+    target_language, domain, window."""
+    experts_for: tuple[str, ...] = ()
+    """'supervised' and 'hybrid': those that have an expert (or group) of their own, such as es, or
+    narrowband+translate, a value of each guide in their order, * being any. The others share one,
+    the base. By default everybody has their own."""
     layers: tuple[int, ...] | None = None
     """Which layers are routed, from 0; all by default. The others stay dense."""
     share_layers: int | None = None
@@ -77,6 +81,7 @@ class RoutingConfig:
                 1 <= len(self.guided_by) <= 2 and len(set(self.guided_by)) == len(self.guided_by),
                 f"guided_by is {[str(g) for g in self.guided_by]}: name one or two different ones",
             )
+            check_experts_for(self)
 
     @property
     def guided(self) -> bool:
@@ -246,6 +251,9 @@ class ModelConfig:
     """Whether the decoder's prompt names the task; a neutral token stands there when off."""
     window_seconds: float = 30.0
     """Longest segment of audio that the model takes at once; longer recordings are cut."""
+    domains: tuple[str, ...] = (BASE,)
+    """Kinds of recordings, by names of one's own, that can guide to an expert; the first is meant
+    where nobody says which."""
 
     def __post_init__(self) -> None:
         if self.decoder.num_layers:
@@ -254,6 +262,12 @@ class ModelConfig:
         require(0 < self.window_seconds < inf, "window_seconds must be above 0, and finite")
         if self.encoder.positions == "learned":
             check_positions(self)
+        require(
+            len(self.domains) > 0 and len(set(self.domains)) == len(self.domains),
+            f"domains are {', '.join(self.domains) or 'none'}: name at least one, none twice",
+        )
+        for name, stack in (("encoder", self.encoder), ("decoder", self.decoder)):
+            check_values(f"{name}.routing.experts_for", self.expert_map(stack.routing))
         for name in ("suppressed", "suppressed_first"):
             ids = getattr(self.decoder, name)
             strange = next((i for i in ids if not 0 <= i < self.vocabulary.size), None)
@@ -275,7 +289,35 @@ class ModelConfig:
             routing.guided_by if routing.guided else (),
             languages=self.vocabulary.languages,
             target_languages=self.vocabulary.all_languages,
+            domains=self.domains,
+            own=routing.experts_for if routing.guided else (),
         )
+
+
+def check_experts_for(routing: RoutingConfig) -> None:
+    """Raise ConfigError where an expert has not as many values as there are guides."""
+    guides = ", ".join(routing.guided_by)
+    for name in routing.experts_for:
+        require(
+            len(name.split("+")) == len(routing.guided_by),
+            f"experts_for names '{name}': {len(routing.guided_by)} values joined by + are needed, "
+            f"one of each of {guides}",
+        )
+    require(
+        len(set(routing.experts_for)) == len(routing.experts_for),
+        f"experts_for is {', '.join(routing.experts_for)}: name none twice",
+    )
+
+
+def check_values(place: str, experts: ExpertMap) -> None:
+    """Raise ConfigError where an expert's value is none of its guide's."""
+    for own in experts.own:
+        for guide, value, values in zip(experts.guides, own, experts.choices, strict=True):
+            require(
+                value == ANY or value in values,
+                f"{place} names '{value}', which is no {guide.replace('_', ' ')} of this model: "
+                f"choose of {', '.join(values)}, or {ANY}",
+            )
 
 
 def check_positions(model: ModelConfig) -> None:
