@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 from torch import Tensor
 
-import turnout.model_folder
+import turnout.verified_folder
 from turnout.files import partial_of
 from turnout.training import checkpoints, loop
 from turnout.training.checkpoints import MANIFEST, NAME, Checkpoints
@@ -142,7 +142,7 @@ def while_validated_weights_are_written(after: int) -> None:
 
 def while_the_model_is_written(after: int) -> None:
     """Some of its files are there."""
-    original = turnout.model_folder.write_synced
+    original = turnout.verified_folder.write_synced
     written: list[Path] = []
 
     def write_synced(path: Path, data: bytes) -> None:
@@ -151,7 +151,7 @@ def while_the_model_is_written(after: int) -> None:
         written.append(path)
         original(path, data)
 
-    turnout.model_folder.write_synced = write_synced
+    turnout.verified_folder.write_synced = write_synced
 
 
 POINTS: dict[str, Callable[[int], None]] = {

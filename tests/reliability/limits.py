@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import turnout.model_folder
+import turnout.verified_folder
 from tests.reliability.kills import step_of
 from turnout.cli import command
 from turnout.data import store
@@ -79,7 +79,7 @@ WRITES: dict[str, Callable[[Full], None]] = {
         Board, "scalar", full, lambda given: given[3] >= full.after
     ),
     "plot": lambda full: striking(finish, "plot_run", full, bool),
-    "model": lambda full: striking(turnout.model_folder, "write_synced", full, bool),
+    "model": lambda full: striking(turnout.verified_folder, "write_synced", full, bool),
     "features": lambda full: striking(store, "_all_variants", full, bool),
 }
 """What can find the disk full."""

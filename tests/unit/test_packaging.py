@@ -20,8 +20,8 @@ PACKAGE = ROOT / "src" / "turnout"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 WORKSHOP_PACKAGES = ("torch", "lightning", "lightning_fabric", "lhotse", "scipy", "matplotlib")
 RUNTIME_ROOMS = (
-    "audio", "text", "files", "progress", "decoding", "model_folder", "transcription", "config",
-    "backends", "hub",
+    "audio", "text", "files", "progress", "decoding", "model_folder", "verified_folder",
+    "transcription", "config", "backends", "hub",
 )  # fmt: skip
 
 

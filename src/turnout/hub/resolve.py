@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -36,11 +36,13 @@ def resolve(name: str | Path | None = None, say: Say = to_log) -> Path:
     return fetched(source, cache, say)
 
 
-def open_model(name: str | Path | None = None, say: Say = to_log) -> ModelFolder:
-    """The folder that `resolve` finds, verified; raises ModelFolderError, too."""
+def open_model(
+    name: str | Path | None = None, say: Say = to_log, keep: Collection[str] = ()
+) -> ModelFolder:
+    """The folder that `resolve` finds, opened with `keep`; raises ModelFolderError, too."""
     path = resolve(name, say)
     try:
-        return ModelFolder.open(path)
+        return ModelFolder.open(path, keep)
     except ModelFolderError as error:
         if is_here(name):
             raise

@@ -235,9 +235,10 @@ def load(
     read_value(int | None, threads, "threads")
     if threads is not None and threads < 1:
         raise UsageError(f"threads is {threads}: it must be at least 1")
-    folder = open_model(name_or_folder, say)
+    folder = open_model(name_or_folder, say, keep=[WEIGHTS])
     chosen = choose_backend(folder, backend, device)
     runs = open_torch(folder, device, threads) if chosen == "torch" else open_onnx(folder, threads)
+    folder.release()  # graphs of version 1 want no weights
     return Transcriber(runs, folder.tokenizer, folder)
 
 

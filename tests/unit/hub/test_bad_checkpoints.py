@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from tests import whispers
 from tests.unit.cli.test_extra import without_extra
-from turnout import model_folder
+from turnout import verified_folder
 from turnout.cli import main
 from turnout.errors import MissingModel, ModelFolderError, StorageError
 from turnout.hub.convert import convert
@@ -343,7 +343,7 @@ def test_no_space_leaves_the_model_that_was_there(
 ) -> None:
     convert(kept["transformers"], tmp_path / "model")
     before = (tmp_path / "model" / "SHA256SUMS").read_bytes()
-    write = model_folder.write_synced
+    write = verified_folder.write_synced
 
     def full(path: Path, data: Any) -> None:
         if path.name != WEIGHTS:
@@ -352,7 +352,7 @@ def test_no_space_leaves_the_model_that_was_there(
         path.write_bytes(next(iter(data)))
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(model_folder, "write_synced", full)
+    monkeypatch.setattr(verified_folder, "write_synced", full)
     with pytest.raises(StorageError, match="the model cannot be written: no space left"):
         convert(kept["ctranslate2"], tmp_path / "model")
     assert (tmp_path / "model" / "SHA256SUMS").read_bytes() == before

@@ -8,6 +8,7 @@ import pytest
 
 from tests.doubles import tokenizer
 from turnout import model_folder as rooms
+from turnout import verified_folder
 from turnout.config import ModelConfig, VocabularyConfig
 from turnout.errors import ModelFolderError, StorageError
 from turnout.model_folder import (
@@ -74,6 +75,23 @@ def test_the_card_may_be_edited(tmp_path: Path) -> None:
     assert ModelFolder.open(tmp_path / "model").files()[CARD] == b"# Better words\n"
 
 
+def test_what_was_verified_is_kept_for_one_read(tmp_path: Path) -> None:
+    write_folder(tmp_path / "model", files())
+    folder = ModelFolder.open(tmp_path / "model", keep=[WEIGHTS])
+    (tmp_path / "model" / WEIGHTS).write_bytes(b"swapped")
+    assert folder.read(WEIGHTS) == b"weights"
+    assert not folder.kept
+    with pytest.raises(ModelFolderError, match="is damaged"):
+        folder.read(WEIGHTS)
+
+
+def test_what_is_to_be_kept_is_verified(tmp_path: Path) -> None:
+    write_folder(tmp_path / "model", files())
+    (tmp_path / "model" / WEIGHTS).write_bytes(b"swapped")
+    with pytest.raises(ModelFolderError, match=r"model\.safetensors is damaged"):
+        ModelFolder.open(tmp_path / "model", keep=[WEIGHTS])
+
+
 def test_a_model_gives_way_to_its_successor(tmp_path: Path) -> None:
     write_folder(tmp_path / "model", files(b"old"))
     write_folder(tmp_path / "model", files(b"new"))
@@ -124,7 +142,7 @@ def test_no_space_leaves_what_was_there(
     if exists:
         write_folder(tmp_path / "model", files(b"old"))
     before = names(tmp_path)
-    write_synced, calls = rooms.write_synced, []
+    write_synced, calls = verified_folder.write_synced, []
 
     def full(path: Path, data: bytes) -> None:
         calls.append(path)
@@ -133,7 +151,7 @@ def test_no_space_leaves_what_was_there(
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         write_synced(path, data)
 
-    monkeypatch.setattr(rooms, "write_synced", full)
+    monkeypatch.setattr(verified_folder, "write_synced", full)
     with pytest.raises(StorageError, match="the model cannot be written: no space left on device"):
         write_folder(tmp_path / "model", files(b"new"))
     assert names(tmp_path) == before

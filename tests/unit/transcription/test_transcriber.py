@@ -1,4 +1,6 @@
 import io
+from contextlib import AbstractContextManager
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
@@ -7,19 +9,37 @@ import pytest
 
 from tests.doubles import Script, ScriptedBackend, tokenizer
 from tests.models import saved
+from turnout import verified_folder
 from turnout.config import TranscriptionOptions
 from turnout.config.transcription import options_of
 from turnout.decoding.requests import options_for_model, spelled
 from turnout.errors import ConfigError, GuidanceError, ModelFolderError, UsageError
-from turnout.model_folder import ModelFolder
+from turnout.model_folder import WEIGHTS, ModelFolder
 from turnout.transcription import transcriber as transcriber_room
 from turnout.transcription.transcriber import Transcriber, choose_backend, load
+
+VERSION_1 = Path(__file__).parents[2] / "data" / "model-v1"
 
 
 def test_a_folder_without_graphs_runs_on_pytorch() -> None:
     transcriber = load(saved("supervised"))
     assert repr(transcriber) == "Transcriber('supervised-half', TorchBackend)"
     assert Transcriber.from_pretrained(saved("supervised")).backend.config.ctc
+
+
+@pytest.mark.parametrize("folder", ["version 1", "graphs without weights", "no graphs"])
+def test_weights_are_read_once_and_not_kept(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = {"version 1": VERSION_1, "no graphs": saved("supervised")}
+    opened, read = verified_folder.opened, []
+
+    def counted(folder: Path, name: str) -> AbstractContextManager[BufferedReader]:
+        read.append(name)
+        return opened(folder, name)
+
+    monkeypatch.setattr(verified_folder, "opened", counted)
+    transcriber = load(paths.get(folder))
+    assert read.count(WEIGHTS) == 1
+    assert transcriber.folder is not None and not transcriber.folder.kept
 
 
 @pytest.mark.parametrize(
