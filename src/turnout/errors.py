@@ -79,6 +79,8 @@ class MissingExtra(UsageError):
 
     def __init__(self, what: str, extra: str) -> None:
         super().__init__(f"{what} needs the extra '{extra}': pip install 'turnout[{extra}]'")
+        self.what = what
+        self.extra = extra
 
 
 class AudioError(TurnoutError):

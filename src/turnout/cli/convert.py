@@ -10,6 +10,7 @@ from cyclopts import Parameter
 
 from turnout.cli.terminal import note, say
 from turnout.errors import MissingExtra
+from turnout.progress import progress
 
 
 def convert(
@@ -21,17 +22,23 @@ def convert(
     ----------
     source
         Folder of Transformers (model.safetensors) or CTranslate2 (model.bin), tokenizer included;
-        or a name (whisper-base, hf://owner/name[@revision]), whose files are fetched.
+        or a name (whisper-base, hf://owner/name[@revision]): what the cache has, or is fetched.
     output
         Model folder to write.
     half
         Round float32 to float16: half the size.
     """
-    from turnout.hub.resolve import checkpoint_at
+    from turnout.hub.resolve import checkpoint_at, in_cache, open_model
 
     began = perf_counter()
-    with checkpoint_at(source, note) as (folder, origin):
-        write(folder, output, origin, half)
+    if in_cache(source):
+        from turnout.hub.copy import copy_model
+
+        note(f"{source}: copying what is in the cache")
+        copy_model(open_model(source, note), output, half=half, watched=watched)
+    else:
+        with checkpoint_at(source, note) as (folder, origin):
+            write(folder, output, origin, half)
     note(f"converted in {perf_counter() - began:.1f} s")
     say(str(output))
     return 0
@@ -40,10 +47,6 @@ def convert(
 def write(folder: Path, output: Path, origin: Mapping[str, str] | None, half: bool) -> None:
     """Convert a checkpoint's folder; with PyTorch where that is there and its shape needs it."""
     from turnout.hub.convert import describe, read_checkpoint, write_checkpoint
-    from turnout.progress import progress
-
-    def watched(names: list[str]) -> Iterable[str]:
-        return progress(names, "converting", len(names))
 
     checkpoint = read_checkpoint(folder)
     note(describe(checkpoint, half=half))
@@ -57,3 +60,8 @@ def write(folder: Path, output: Path, origin: Mapping[str, str] | None, half: bo
 
         write_checkpoint(checkpoint, output, graphs=lambda _: {}, **fixed)
         export_folder(output)
+
+
+def watched(names: list[str]) -> Iterable[str]:
+    """The names of tensors, under a bar."""
+    return progress(names, "converting", len(names))

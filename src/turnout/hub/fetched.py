@@ -46,9 +46,21 @@ def fetched(source: Source, cache: Cache, say: Say) -> Path:
             with files_of(hub, source, listing, cache) as folder, cache.written():
                 say(f"{source.name}: converting it")
                 place.parent.mkdir(parents=True, exist_ok=True)
-                convert(folder, place, origin=origin_of(source, listing))
+                convert_or_advise(source, folder, place, origin_of(source, listing))
         cache.note(source, listing.commit)
     return place
+
+
+def convert_or_advise(source: Source, folder: Path, place: Path, origin: Mapping[str, str]) -> None:
+    """Convert, and say of a shape whose graphs need PyTorch how a folder is made of it."""
+    try:
+        convert(folder, place, origin=origin)
+    except MissingExtra as error:
+        raise MissingExtra(
+            f"{source.name}: run 'turnout convert {source.name} -o FOLDER' and give the folder "
+            f"instead of the name: {error.what}",
+            error.extra,
+        ) from error
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from pathlib import Path
 from turnout import model_folder
 from turnout.errors import ModelFolderError
 from turnout.hub.cache import Cache
-from turnout.hub.sources import PUBLISHED, SCHEME, missing, source_of
+from turnout.hub.sources import PUBLISHED, SCHEME, looks_like_path, missing, source_of
 from turnout.model_folder import ModelFolder, shipped_models
 from turnout.progress import Say
 
@@ -51,17 +51,31 @@ def open_model(
         ) from error
 
 
+def in_cache(place: str) -> bool:
+    """Whether this is a name, and what has it is in the cache; raises as `resolve` does."""
+    if not is_name(place):
+        return False
+    return Cache.of_environment().find(source_of(place)) is not None
+
+
 @contextmanager
 def checkpoint_at(place: str, say: Say = to_log) -> Iterator[tuple[Path, Mapping[str, str] | None]]:
     """The folder of a checkpoint at a path, or by name, whose files are fetched for as long as the
     context lasts; with where they come from. Raises as `resolve` does."""
-    if is_here(place) or not (place in PUBLISHED or place.startswith(SCHEME)):
+    if not is_name(place):
+        if not is_here(place) and not looks_like_path(place):
+            raise missing(place)
         yield Path(place), None
         return
     from turnout.hub.fetched import checkpoint_of  # noqa: PLC0415 - what is there needs none of it
 
     with checkpoint_of(source_of(place), Cache.of_environment(), say) as found:
         yield found
+
+
+def is_name(place: str) -> bool:
+    """Whether it is one of the names of `hub.sources`; what lies at this path goes first."""
+    return not is_here(place) and (place in PUBLISHED or place.startswith(SCHEME))
 
 
 def is_here(name: str | Path | None) -> bool:
