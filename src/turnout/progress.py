@@ -4,11 +4,17 @@ terminal."""
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from datetime import timedelta
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, ProgressColumn
 
 T = TypeVar("T")
 Say = Callable[[str], None]
 """Is told, in lines, what whoever waits should know."""
+Heard = Callable[[float], None]
+"""Is told how many seconds of a recording are through."""
 
 
 def progress(items: Iterable[T], what: str, total: int) -> Iterator[T]:
@@ -18,7 +24,6 @@ def progress(items: Iterable[T], what: str, total: int) -> Iterator[T]:
         yield from items
         return
     from rich import progress as rich  # noqa: PLC0415 - slow to import
-    from rich.console import Console  # noqa: PLC0415
 
     columns = (
         rich.TextColumn(what),
@@ -26,7 +31,7 @@ def progress(items: Iterable[T], what: str, total: int) -> Iterator[T]:
         rich.MofNCompleteColumn(),
         rich.TimeRemainingColumn(compact=True),
     )
-    with rich.Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    with bar_of(*columns) as bar:
         yield from bar.track(items, total=total)
 
 
@@ -37,7 +42,6 @@ def byte_progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
         yield lambda _: None
         return
     from rich import progress as rich  # noqa: PLC0415 - slow to import
-    from rich.console import Console  # noqa: PLC0415
 
     columns = (
         rich.TextColumn(what),
@@ -46,6 +50,40 @@ def byte_progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
         rich.TransferSpeedColumn(),
         rich.TimeRemainingColumn(compact=True),
     )
-    with rich.Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    with bar_of(*columns) as bar:
         task = bar.add_task(what, total=total)
         yield lambda size: bar.advance(task, size)
+
+
+def sound_progress(work: Callable[[Heard], Iterable[T]], what: str) -> Iterator[T]:
+    """What work on a single recording gives, once it is through; meanwhile it says, by what it is
+    given, how many seconds of the recording are."""
+    if not sys.stderr.isatty():
+        yield from work(lambda _: None)
+        return
+    from rich import progress as rich  # noqa: PLC0415 - slow to import
+
+    columns = (
+        rich.SpinnerColumn(),
+        rich.TextColumn(what + "{task.fields[heard]}"),
+        rich.TimeElapsedColumn(),
+    )
+    with bar_of(*columns) as bar:
+        task = bar.add_task(what, total=None, heard="")
+        given = list(
+            work(
+                lambda seconds: bar.update(task, heard=f", {timedelta(seconds=int(seconds))} done")
+            )
+        )
+    # Behind the bar, so that a long text is not folded above it.
+    yield from given
+
+
+def bar_of(*columns: "ProgressColumn") -> "Progress":
+    """A bar on the terminal: what is printed meanwhile goes above it, unless it goes into a file or
+    a pipe."""
+    from rich.console import Console  # noqa: PLC0415 - slow to import
+    from rich.progress import Progress  # noqa: PLC0415
+
+    console, above = Console(stderr=True), sys.stdout.isatty()
+    return Progress(*columns, console=console, transient=True, redirect_stdout=above)

@@ -19,9 +19,13 @@ from turnout.cli.options import (
 from turnout.cli.terminal import note, say_text, warn, write_each
 from turnout.config.transcription import TaskName, TranscriptionOptions
 from turnout.files import write_whole
+from turnout.progress import Heard, sound_progress
 from turnout.text.writers import FORMATS, Format, render
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from turnout.errors import TurnoutError
     from turnout.text.transcript import Transcript
 
 
@@ -62,8 +66,7 @@ def transcribe(
     endings = endings_of(output, options.task)
     check_targets(audio, output.folder, endings)
     refused = unnameable(audio, output.folder, endings)
-    heard = transcriber_of(model).transcribe_files(without(refused, audio), options)
-    results = with_refused(audio, refused, heard)
+    transcriber = transcriber_of(model)
 
     def write(path: Path, transcript: "Transcript") -> None:
         warn(path, transcript.warnings)
@@ -72,7 +75,13 @@ def transcribe(
         else:
             _print(path, transcript, several=len(audio) > 1)
 
-    return write_each(audio, results, "transcribing", write)
+    def results(heard: Heard) -> "Iterator[Transcript | TurnoutError]":
+        found = transcriber.transcribe_files(without(refused, audio), options, heard=heard)
+        return with_refused(audio, refused, found)
+
+    what = "transcribing"
+    found = sound_progress(results, what) if len(audio) == 1 else results(lambda _: None)
+    return write_each(audio, found, what, write)
 
 
 def endings_of(output: OutputOptions, task: TaskName) -> list[str]:

@@ -28,7 +28,7 @@ from turnout.errors import (
 )
 from turnout.hub.resolve import open_model, to_log
 from turnout.model_folder import WEIGHTS, ModelFolder, write_folder
-from turnout.progress import Say
+from turnout.progress import Heard, Say
 from turnout.text.tokenizer import Tokenizer
 from turnout.text.transcript import Segment, Transcript
 from turnout.transcription.recordings import OpenRecording, OpenRecordings, opened
@@ -91,16 +91,19 @@ class Transcriber:
         options: TranscriptionOptions = DEFAULTS,
         *,
         cancelled: Callable[[], bool] | None = None,
+        heard: Heard = lambda _: None,
         **changes: Any,
     ) -> Iterator[Transcript | TurnoutError]:
         """What became of each recording, in order: an error of one does not stop the others.
+        `heard` is told, batch by batch, how many seconds of a recording are through.
 
         Raises, before anything is read, GuidanceError or UsageError for options that no recording
         could be served with; Cancelled where `cancelled`, which is asked at every step, says so.
         """
         check_sources(sources)
         asked = self._asked(options, changes)
-        return self._results(OpenRecordings(sources, asked, self.backend.config, cancelled))
+        recordings = OpenRecordings(sources, asked, self.backend.config, cancelled)
+        return self._results(recordings, heard)
 
     def segments(
         self,
@@ -145,11 +148,14 @@ class Transcriber:
         check_previous(asked, self.tokenizer)
         return asked
 
-    def _results(self, recordings: OpenRecordings) -> Iterator[Transcript | TurnoutError]:
+    def _results(
+        self, recordings: OpenRecordings, heard: Heard
+    ) -> Iterator[Transcript | TurnoutError]:
         with closing(recordings):
             while (batch := recordings.take()) or recordings.waiting:
                 if batch:
                     recordings.give(batch, self.decode([taken.utterance for taken in batch]))
+                    heard(batch[-1].segment.end)
                 for result in recordings.finished():
                     if isinstance(result, Cancelled):
                         raise result

@@ -95,6 +95,52 @@ def test_a_terminal_that_lacks_letters_says_so_once() -> None:
     assert line.startswith("turnout: warning: letters that this terminal's encoding, cp1252, lacks")
 
 
+PRINTING = """
+import sys
+from turnout.progress import byte_progress, progress, sound_progress
+for name in progress(["one", "two"], "working", 2):
+    print(name)
+for text in sound_progress(lambda heard: [heard(3725.5) or "three " * 40], "working"):
+    print(text.strip())
+with byte_progress("fetching", 2) as advance:
+    print("four")
+"""
+
+
+def on_terminal(file: Path, *, both: bool) -> tuple[str, str]:
+    """What is seen on a terminal, and what is in the file that stdout is, unless it is that
+    terminal, too."""
+    ours, theirs = pty.openpty()
+    try:
+        with file.open("wb") as out:
+            subprocess.run(
+                [sys.executable, "-c", PRINTING],
+                env={**os.environ, "TERM": "xterm", "COLUMNS": "80"},
+                stdout=theirs if both else out, stderr=theirs,
+                check=True, timeout=60,
+            )  # fmt: skip
+        return os.read(ours, 1 << 20).decode(), file.read_text()
+    finally:
+        os.close(ours)
+        os.close(theirs)
+
+
+def test_a_bar_never_takes_what_goes_into_a_file(tmp_path: Path) -> None:
+    """`turnout transcribe a.wav b.wav > texts.txt` in a terminal."""
+    seen, written = on_terminal(tmp_path / "texts.txt", both=False)
+    assert written.splitlines() == ["one", "two", ("three " * 40).strip(), "four"]
+    assert "working" in seen and "1:02:05" in seen
+    assert not {"one", "two", "three", "four"} & set(seen.split())
+
+
+def test_on_a_terminal_text_is_told_from_the_bar_and_a_single_one_is_not_folded(
+    tmp_path: Path,
+) -> None:
+    seen, _ = on_terminal(tmp_path / "texts.txt", both=True)
+    assert ("three " * 40).strip() + "\r\n" in seen
+    assert "one\r\n" in seen and "four\r\n" in seen
+
+
 HOSTILE = "a\x1b[2J\r\x07\u202egpj\udcff"
 SHOWN = "a\\x1b[2J\\r\\x07\\u202egpj\\udcff"
 
