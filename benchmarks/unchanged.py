@@ -96,9 +96,8 @@ def as_wav(samples: Samples, rate: int, subtype: str) -> bytes:
 
 def recordings(data: Path) -> Iterator[tuple[str, Path | bytes]]:
     """The recordings of examples/, then the 36 utterances, each with a name."""
-    for path in sorted((ROOT / "examples").iterdir()):
-        if path.suffix != ".json":
-            yield path.name, path
+    for path in sorted((ROOT / "examples").glob("*-*.*")):
+        yield path.name, path
     arabic = list(connected(words_of(data / "arabic_commands.tar", "dev"), SEED))
     english = list(connected(words_of(data / "fsdd.tar", "dev"), SEED + 1))
     for index, samples in enumerate(arabic):

@@ -1,11 +1,12 @@
 """The table of scripts/demo: what the shipped model makes of recordings, beside what was said.
 
-Needs the runtime alone. Recordings without an entry in examples/references.json have no reference.
+Needs the runtime alone. Recordings that are not the repository's have no reference.
 """
 
 import json
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 import turnout
+from turnout.progress import progress
 from turnout.text.transcript import Transcript
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
@@ -65,8 +67,8 @@ def native_rate(path: Path) -> int:
         return 0
 
 
-def hear(path: Path, transcriber: turnout.Transcriber, references: dict) -> Outcome:
-    """Transcribe and translate one recording."""
+def hear(path: Path, transcriber: turnout.Transcriber, said: Mapping[Path, dict]) -> Outcome:
+    """Transcribe and translate one recording; `said` has the references."""
     began = time.perf_counter()
     transcript = transcriber.transcribe(path, task="both")
     seconds = time.perf_counter() - began
@@ -75,8 +77,33 @@ def hear(path: Path, transcriber: turnout.Transcriber, references: dict) -> Outc
         native_rate=native_rate(path),
         transcript=transcript,
         seconds=seconds,
-        reference=references.get(path.name),
+        reference=said.get(path.resolve()),
     )
+
+
+def hear_all(
+    paths: Sequence[Path], transcriber: turnout.Transcriber, said: Mapping[Path, dict]
+) -> list[Outcome]:
+    """Each recording that can be taken; of the others a line is said."""
+    outcomes: list[Outcome] = []
+    for path in progress(paths, "transcribing and translating", len(paths)):
+        try:
+            outcomes.append(hear(path, transcriber, said))
+        except turnout.TurnoutError as error:
+            print(f"demo: {error}", file=sys.stderr)
+    return outcomes
+
+
+def references(folder: Path) -> dict[Path, dict[str, str]]:
+    """Recording of the folder -> what it says."""
+    content = json.loads((folder / "references.json").read_text(encoding="utf-8"))
+    return {folder / name: content[name] for name in sorted(content)}
+
+
+def console() -> Console:
+    """Where tables are shown."""
+    shown = Console()
+    return shown if shown.is_terminal else Console(width=LOG_WIDTH)
 
 
 def row(outcome: Outcome) -> list[str]:
@@ -128,26 +155,16 @@ def summary(outcomes: list[Outcome], load_seconds: float) -> str:
 
 def main(arguments: list[str]) -> int:
     """Print the table; 1 where a recording could not be taken."""
-    references = json.loads((EXAMPLES / "references.json").read_text(encoding="utf-8"))
-    paths = [Path(argument) for argument in arguments]
-    paths = paths or [EXAMPLES / name for name in sorted(references)]
+    said = references(EXAMPLES)
+    paths = [Path(argument) for argument in arguments] or list(said)
     began = time.perf_counter()
     transcriber = turnout.load()
     load_seconds = time.perf_counter() - began
-    outcomes: list[Outcome] = []
-    failed = False
-    for path in paths:
-        try:
-            outcomes.append(hear(path, transcriber, references))
-        except turnout.TurnoutError as error:
-            print(f"demo: {error}", file=sys.stderr)
-            failed = True
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=LOG_WIDTH)
-    console.print(table(outcomes))
-    console.print(summary(outcomes, load_seconds), highlight=False)
-    return int(failed)
+    outcomes = hear_all(paths, transcriber, said)
+    shown = console()
+    shown.print(table(outcomes))
+    shown.print(summary(outcomes, load_seconds), highlight=False)
+    return int(len(outcomes) < len(paths))
 
 
 if __name__ == "__main__":

@@ -53,7 +53,7 @@ class Speech:
 @cache
 def examples() -> tuple[Speech, ...]:
     """The repository's recordings."""
-    files = sorted(path for path in EXAMPLES.iterdir() if path.suffix != ".json")
+    files = sorted(EXAMPLES.glob("*-*.*"))
     return tuple(
         Speech(
             read_audio(path).samples[: round(LONGEST_SECONDS * SAMPLE_RATE)],

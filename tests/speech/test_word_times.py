@@ -11,7 +11,7 @@ from turnout.transcription.transcriber import Transcriber
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 DATA = EXAMPLES.parents[1] / "shared" / "data"
-RECORDINGS = sorted(path for path in EXAMPLES.iterdir() if path.suffix != ".json")
+RECORDINGS = sorted(EXAMPLES.glob("*-*.*"))
 
 
 @pytest.fixture(scope="module")

@@ -9,11 +9,7 @@ from types import FrameType
 import turnout
 
 ROOT = Path(turnout.__file__).parent
-EXAMPLES = sorted(
-    path
-    for path in (Path(__file__).resolve().parents[2] / "examples").iterdir()
-    if path.suffix != ".json"
-)
+EXAMPLES = sorted((Path(__file__).resolve().parents[2] / "examples").glob("*-*.*"))
 VOCABULARY = ("config/", "guidance.py", "errors.py", "text/spacing.py")
 """What words mean everywhere; nobody needs to open them to follow the work."""
 FILES = [
