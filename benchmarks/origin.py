@@ -1,5 +1,7 @@
 """What every figure says of where it comes from: command, seed, commit, machine."""
 
+import os
+
 import platform
 import subprocess
 import sys
@@ -15,7 +17,9 @@ def origin(seed: int, *packages: str) -> dict[str, Any]:
     with the versions of `packages`."""
     versions = [f"{name} {version(name)}" for name in packages]
     return {
-        "command": " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]]),
+        "command": " ".join(
+            ["python", f"benchmarks/{Path(sys.argv[0]).name}", *map(placed, sys.argv[1:])]
+        ),
         "seed": seed,
         "commit": commit(),
         "machine": ", ".join(
@@ -26,6 +30,18 @@ def origin(seed: int, *packages: str) -> dict[str, Any]:
             ]
         ),
     }
+
+
+def placed(word: str) -> str:
+    """An argument as it is, but for a path outside the checkout: where that lies on this machine
+    tells nobody anything, what it is called may."""
+    option, sign, value = word.rpartition("=")
+    path = Path(os.path.expanduser(value))  # noqa: PTH111 - Path.expanduser refuses unknown users
+    if not (path.is_absolute() or ".." in path.parts):
+        return word
+    whole = Path(os.path.normpath(path.absolute()))
+    inside = whole.is_relative_to(ROOT)
+    return f"{option}{sign}{whole.relative_to(ROOT) if inside else f'FOLDER/{whole.name}'}"
 
 
 def commit() -> str:

@@ -32,7 +32,8 @@ import turnout
 SEED = 20_261_126
 RATE = 16_000
 TELEPHONE_RATE = 8_000
-FEWEST_WORDS, MOST_WORDS = 2, 6
+WORDS = (2, 6)
+"""In an utterance: fewest and most."""
 PAUSES: dict[str, tuple[float, float]] = {"none": (0.0, 0.0), "short": (0.05, 0.3)}
 LONGEST_EDGE = 0.4
 """Seconds before the first word and behind the last, at most."""
@@ -101,12 +102,18 @@ def speech_of(clip: bytes) -> Samples:
     return word
 
 
-def joined(speakers: list[Clips], count: int, pauses: tuple[float, float]) -> Iterator[Joined]:
+def joined(
+    speakers: list[Clips],
+    count: int,
+    pauses: tuple[float, float],
+    words_of_each: tuple[int, int] = WORDS,
+) -> Iterator[Joined]:
     """Utterances of the speakers in turn: the same words whatever the pauses."""
     for index in range(count):
         rng = np.random.default_rng((SEED, index))
         clips = speakers[index % len(speakers)]
-        chosen = rng.integers(len(clips), size=int(rng.integers(FEWEST_WORDS, MOST_WORDS + 1)))
+        fewest, most = words_of_each
+        chosen = rng.integers(len(clips), size=int(rng.integers(fewest, most + 1)))
         words = tuple(sorted(clips)[word] for word in chosen)
         spoken = [speech_of(clips[word][int(rng.integers(len(clips[word])))]) for word in words]
         lead, tail = rng.uniform(0, LONGEST_EDGE, 2)
