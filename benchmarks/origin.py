@@ -1,7 +1,6 @@
 """What every figure says of where it comes from: command, seed, commit, machine."""
 
 import os
-
 import platform
 import subprocess
 import sys

@@ -3,7 +3,7 @@
     python benchmarks/whisper_silence.py --weights FOLDER [--clips 1000] [--seed 0] [--kept FILE]
 
 Clips of 1 to 30 s at levels from -60 to -10 dB of full scale, drawn by the seed: the noises of
-`noise_rooms` cut at random, hum of 50 and 60 Hz with harmonics, tones, chords and arpeggios, clicks,
+`noise_rooms` cut at random, hum of 50 and 60 Hz with harmonics, tones, chords, arpeggios, clicks,
 white, pink and brown noise, digital silence, and noise that nobody hears. Transcribed as a user
 would, with nothing said about them. Counted by kind are the clips that come out empty, and those of
 which the detector lets nothing through; every text that comes is shown. With --kept the texts are

@@ -40,7 +40,9 @@ SETS = {
     "english digits": ("fsdd", "en", "narrowband", "four, nine, zero, two, seven, one."),
     "arabic commands": ("arabic_commands", "ar", "wideband", "يمين يسار نعم لا"),
 }
-DIGITS = dict(enumerate("zero one two three four five six seven eight nine".split()))
+DIGITS = dict(
+    enumerate(["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"])
+)
 AGREES = 0.5
 """Similarity of two words from which they are the same word, spelled otherwise or misheard."""
 

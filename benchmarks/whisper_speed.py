@@ -1,0 +1,253 @@
+"""How fast a converted Whisper checkpoint runs, beside CTranslate2 with the same weights.
+
+    python benchmarks/whisper_speed.py --weights FOLDER [--rounds 15] [--minutes 5]
+
+Both in float32 with two threads each. Encoder: the same frames of LibriSpeech, windows of 30 s,
+batches of 1 and 8; turnout's encoder also works out what the decoder attends to, which CTranslate2
+does in its decoder, so that the sum of both is given too. Decoder: greedy, 50 tokens forced (the
+end may not be written). Whole files: a recording of some minutes with pauses, greedy, temperature
+0, the language given, beside faster-whisper's sequential and its batched pipeline.
+
+In every round each is timed once and turnout once more behind it: the ratio of turnout's own two
+is the control, which says what a ratio of this machine is worth. Given are medians over the rounds
+and 95 % intervals of them (rounds resampled); a ratio above 1 means that turnout takes longer. One
+round before the first is not counted. Needs faster-whisper beside the test environment, and a
+machine that does nothing else. Writes results/whisper_speed.json.
+"""
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from origin import ROOT, origin
+from whisper_long import joined
+from whisper_speech import RATE, from_corpus
+
+import turnout
+from turnout.audio.features import model_features
+from turnout.audio.waveform import Waveform
+from turnout.decoding.backend import Encoded, StepQuery
+from turnout.guidance import Guidance, Task
+from turnout.hub.convert import convert
+
+SEED = 0
+THREADS = 2
+TOKENS = 50
+BATCHES = (1, 8)
+PAUSES = (0.2, 2.0)
+RESAMPLES = 2000
+GUIDANCE = Guidance(task=Task.TRANSCRIBE, language="en", target_language="en")
+
+Floats = NDArray[np.float32]
+Timed = dict[str, dict[str, list[float]]]
+"""Seconds of every round, by what was done and by whom."""
+
+
+class Ours:
+    """turnout's graphs on ONNX Runtime."""
+
+    def __init__(self, model: turnout.Transcriber) -> None:
+        self.model, self.config = model, model.backend.config
+        self.tokenizer, self.backend = model.tokenizer, model.backend
+
+    def encode(self, log_mel: Floats) -> Encoded:
+        """Of [batch, frames, mels]."""
+        mask = np.ones(log_mel.shape[:2], dtype=bool)
+        return self.backend.encode(log_mel, mask, [GUIDANCE] * len(log_mel))
+
+    def decode(self, encoded: Encoded, batch: int) -> list[list[int]]:
+        """So many tokens of each."""
+        allowed = np.zeros((batch, self.config.vocabulary.size), dtype=bool)
+        allowed[:, : self.tokenizer.size] = self.tokenizer.text_mask
+        allowed[:, list(self.config.decoder.suppressed)] = False
+        first = allowed.copy()
+        first[:, list(self.config.decoder.suppressed_first)] = False
+        prompt = self.tokenizer.prompt(GUIDANCE, self.config.task_token)
+        new = np.tile(np.array(prompt), (batch, 1))
+        state = self.backend.start(encoded, np.arange(batch), [GUIDANCE] * batch)
+        written = []
+        for step in range(TOKENS):
+            last = np.full((batch, 1), new.shape[1] - 1)
+            query = StepQuery(
+                positions=last,
+                allowed=allowed if step else first,
+                best=1,
+                scored=np.full((batch, 1), self.tokenizer.end),
+            )
+            found, state = self.backend.step(state, new, np.full(batch, new.shape[1]), query)
+            new = found.tokens[:, -1]
+            written.append(new[:, 0])
+        return np.stack(written, axis=1).tolist()
+
+
+class Theirs:
+    """CTranslate2, given what `Ours` is given."""
+
+    def __init__(self, whisper: Any, ours: Ours) -> None:
+        from ctranslate2 import StorageView  # noqa: PLC0415 - not in the test environment
+
+        self.view, self.model = StorageView.from_array, whisper.model
+        config, tokenizer = ours.config, ours.tokenizer
+        self.prompt = tokenizer.prompt(GUIDANCE, config.task_token)
+        texts = np.flatnonzero(tokenizer.text_mask)
+        others = set(range(config.vocabulary.size)) - set(texts.tolist())
+        self.suppressed = sorted(others | set(config.decoder.suppressed))
+
+    def encode(self, log_mel: Floats) -> Any:
+        """Of [batch, frames, mels]."""
+        return self.model.encode(self.view(np.ascontiguousarray(log_mel.transpose(0, 2, 1))))
+
+    def decode(self, encoded: Any, batch: int) -> list[list[int]]:
+        """So many tokens of each."""
+        # It takes the lesser of half of max_length and what the prompt leaves of it.
+        found = self.model.generate(
+            encoded,
+            [self.prompt] * batch,
+            beam_size=1,
+            max_length=2 * TOKENS,
+            suppress_tokens=self.suppressed,
+        )
+        return [one.sequences_ids[0] for one in found]
+
+
+def windows(data: Path, model: turnout.Transcriber, count: int) -> Floats:
+    """[count, frames, mels]: joined utterances of 30 s."""
+    spoken = list(from_corpus(data, "librispeech", 12 * count, SEED))
+    seconds = model.backend.config.window_seconds
+    samples, _ = joined(spoken, count * seconds, PAUSES, np.random.default_rng(SEED))
+    parts = samples[: round(count * seconds * RATE)].reshape(count, -1)
+    return np.stack([model_features(part, model.backend.config) for part in parts])
+
+
+def seconds_of(act: Callable[[], Any]) -> tuple[float, Any]:
+    """How long it takes, and what comes of it."""
+    began = time.perf_counter()
+    found = act()
+    return time.perf_counter() - began, found
+
+
+def parts_timed(ours: Ours, theirs: Theirs, log_mel: Floats) -> Iterator[tuple[str, str, float]]:
+    """One round of a batch: what was done, by whom, seconds; turnout's second time is `again`."""
+    batch = len(log_mel)
+    texts = {}
+    for name, system in (("turnout", ours), ("ctranslate2", theirs), ("again", ours)):
+        encoding, encoded = seconds_of(lambda system=system: system.encode(log_mel))
+        decoding, texts[name] = seconds_of(
+            lambda system=system, encoded=encoded: system.decode(encoded, batch)
+        )
+        yield f"encoder, batch {batch}", name, encoding
+        yield f"decoder, batch {batch}", name, decoding
+        yield f"both, batch {batch}", name, encoding + decoding
+    for name, text in texts.items():
+        if [len(row) for row in text] != [TOKENS] * batch:
+            raise SystemExit(f"{name} wrote {[len(row) for row in text]} tokens, not {TOKENS}")
+    same = sum(a == b for a, b in zip(texts["turnout"], texts["ctranslate2"], strict=True))
+    yield f"rows with the same tokens, batch {batch}", "turnout", same
+
+
+def files_timed(
+    model: turnout.Transcriber, whisper: Any, samples: Floats
+) -> Iterator[tuple[str, str, float]]:
+    """One round of a whole recording."""
+    from faster_whisper import (  # noqa: PLC0415 - not in the test environment
+        BatchedInferencePipeline,
+    )
+
+    greedy = {"language": "en", "beam_size": 1}
+    batched = BatchedInferencePipeline(whisper)
+
+    def ours() -> str:
+        return model.transcribe(
+            Waveform(samples, RATE), temperature_increment_on_fallback=None, **greedy
+        ).text
+
+    acts: dict[str, Callable[[], Any]] = {
+        "turnout": ours,
+        "faster-whisper, sequential": lambda: list(
+            whisper.transcribe(
+                samples, temperature=0.0, condition_on_previous_text=False, **greedy
+            )[0]
+        ),
+        "faster-whisper, batched": lambda: list(
+            batched.transcribe(samples, temperature=0.0, batch_size=8, **greedy)[0]
+        ),
+        "again": ours,
+    }
+    for name, act in acts.items():
+        yield "whole file", name, seconds_of(act)[0]
+
+
+def middle(values: NDArray[np.float64]) -> dict[str, Any]:
+    """The median, and the interval in which it lies when rounds are resampled."""
+    rng = np.random.default_rng(SEED)
+    resampled = np.median(rng.choice(values, (RESAMPLES, len(values))), axis=1)
+    ends = [round(float(end), 4) for end in np.percentile(resampled, (2.5, 97.5))]
+    return {"median": round(float(np.median(values)), 4), "interval": ends}
+
+
+def table(timed: Timed) -> list[dict[str, Any]]:
+    """A row for everything that was done: seconds, ratios round by round, and the control."""
+    rows = []
+    for what, by in timed.items():
+        row: dict[str, Any] = {"what": what}
+        if set(by) == {"turnout"}:
+            rows.append(row | {"fewest": min(by["turnout"])})
+            continue
+        seconds = {name: np.array(values) for name, values in by.items()}
+        for name, values in seconds.items():
+            row[name] = middle(values)
+            if name not in ("turnout", "again"):
+                row[f"turnout over {name}"] = middle(seconds["turnout"] / values)
+        row["control"] = middle(seconds["turnout"] / seconds["again"])
+        rows.append(row)
+    return rows
+
+
+def main() -> None:
+    from faster_whisper import WhisperModel  # noqa: PLC0415 - not in the test environment
+
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--weights", type=Path, required=True, help="a CTranslate2 folder")
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--minutes", type=float, default=5.0)
+    parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
+    arguments = parser.parse_args()
+    made_by = origin(SEED, "numpy", "onnxruntime", "faster-whisper", "ctranslate2")
+    with tempfile.TemporaryDirectory() as place:
+        model = turnout.load(convert(arguments.weights, Path(place) / "model"), threads=THREADS)
+    whisper = WhisperModel(
+        str(arguments.weights), device="cpu", compute_type="float32", cpu_threads=THREADS
+    )
+    ours = Ours(model)
+    theirs = Theirs(whisper, ours)
+    log_mel = windows(arguments.data, model, max(BATCHES))
+    spoken = list(from_corpus(arguments.data, "librispeech", 200, SEED))
+    recording, _ = joined(spoken, arguments.minutes * 60, PAUSES, np.random.default_rng(SEED))
+    timed: Timed = {}
+    for number in range(arguments.rounds + 1):
+        found = [one for size in BATCHES for one in parts_timed(ours, theirs, log_mel[:size])]
+        found += files_timed(model, whisper, recording)
+        for what, name, taken in found if number else ():
+            timed.setdefault(what, {}).setdefault(name, []).append(taken)
+        print(f"round {number} of {arguments.rounds}", flush=True)
+    rows = table(timed)
+    for row in rows:
+        print(json.dumps(row))
+    result = {
+        **made_by,
+        "rounds": arguments.rounds,
+        "threads": THREADS,
+        "minutes": arguments.minutes,
+    }
+    target = Path(__file__).parent / "results" / "whisper_speed.json"
+    target.write_text(json.dumps({**result, "rows": rows}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
