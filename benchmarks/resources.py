@@ -1,6 +1,7 @@
 """What turnout takes of a machine: time from a cold process, and memory over long recordings.
 
     python benchmarks/resources.py [--runs 10] [--hours 0.02 1 3]
+    python benchmarks/resources.py --whisper whisper-base [--runs 10] [--hours 0.1667 1]
 
 - A cold process: `turnout --help`, and a 2-second file transcribed with the shipped model, beside a
   twin that only imports NumPy and ONNX Runtime. Medians of the runs, taken in turns.
@@ -11,6 +12,10 @@
   with the shipped shape.
 
 Writes results/resources.json beside this file.
+
+With --whisper, of that model alone (a name that is in the cache, or a folder): how long it takes to
+load, and to transcribe a 2-second file from a cold process, beside the twin; and peak memory over
+recordings of LibriSpeech's utterances, one after another. Writes results/whisper_resources.json.
 """
 
 import argparse
@@ -21,6 +26,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -29,14 +35,22 @@ import numpy as np
 import soundfile
 import soxr
 from origin import ROOT, origin
+from whisper_speech import from_corpus
 
 RATE = 16_000
 EXAMPLES = sorted((ROOT / "examples").glob("arabic-*.*"))
-COMMANDS = {
-    "twin": [sys.executable, "-c", "import numpy, onnxruntime"],
-    "help": [sys.executable, "-m", "turnout", "--help"],
-    "transcribe_2_s": [sys.executable, "-m", "turnout", "transcribe", "two-seconds.wav"],
-}
+TWIN = [sys.executable, "-c", "import numpy, onnxruntime"]
+TURNOUT = [sys.executable, "-m", "turnout"]
+TRANSCRIBE = [*TURNOUT, "transcribe", "two-seconds.wav"]
+COMMANDS = {"twin": TWIN, "help": [*TURNOUT, "--help"], "transcribe_2_s": TRANSCRIBE}
+HOURS = {False: [0.02, 1.0, 3.0], True: [1 / 6, 1.0]}
+"""Of long recordings, by default; with --whisper others."""
+LOAD = """
+import sys, time, turnout
+started = time.perf_counter()
+turnout.load(sys.argv[1])
+print(time.perf_counter() - started)
+"""
 ONE_STEP = """
 import resource, sys, torch
 from turnout import load
@@ -79,30 +93,40 @@ def write_silence(path: Path, seconds: float) -> None:
         file.write(next(examples()))
 
 
+def write_librispeech(data: Path, path: Path, seconds: float) -> None:
+    """Utterances of LibriSpeech for so long, all of them again where they do not last."""
+    with soundfile.SoundFile(path, "w", RATE, 1) as file:
+        while True:
+            for one in from_corpus(data, "librispeech", 10_000, 0):
+                file.write(one.samples[: round(seconds * RATE) - file.frames])
+                if file.frames >= round(seconds * RATE):
+                    return
+
+
 LONG = {"long_recordings": write_recording, "long_silences": write_silence}
 
 
-def cold_starts(folder: Path, runs: int) -> dict[str, float]:
+def cold_starts(folder: Path, runs: int, commands: dict[str, list[str]]) -> dict[str, float]:
     """Median seconds of each command, and their ratios to the twin."""
     write_recording(folder / "two-seconds.wav", 2.0)
-    taken: dict[str, list[float]] = {name: [] for name in COMMANDS}
+    taken: dict[str, list[float]] = {name: [] for name in commands}
     for _ in range(runs):
-        for name, command in COMMANDS.items():
+        for name, command in commands.items():
             started = time.perf_counter()
             subprocess.run(command, cwd=folder, check=True, capture_output=True)
             taken[name].append(time.perf_counter() - started)
     medians = {name: median(seconds) for name, seconds in taken.items()}
-    ratios = {f"{n}_over_twin": medians[n] / medians["twin"] for n in COMMANDS if n != "twin"}
+    ratios = {f"{n}_over_twin": medians[n] / medians["twin"] for n in commands if n != "twin"}
     return {**{f"{name}_seconds": value for name, value in medians.items()}, **ratios}
 
 
 def long_recording(
-    folder: Path, hours: float, write: Callable[[Path, float], None]
+    folder: Path, hours: float, write: Callable[[Path, float], None], *options: str
 ) -> dict[str, float]:
-    """Peak memory and speed of the command line over one recording."""
+    """Peak memory and speed of the command line, with these options, over one recording."""
     path = folder / "long.flac"
     write(path, hours * 3600)
-    command = [sys.executable, "-m", "turnout", "transcribe", str(path), "-o", str(folder)]
+    command = [*TURNOUT, "transcribe", str(path), "-o", str(folder), *options]
     started = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
@@ -123,24 +147,57 @@ def one_step(batch: int) -> dict[str, float]:
     return {"windows_of_30_s": batch, "peak_mib": float(done.stdout)}
 
 
+def of_the_shipped(folder: Path, runs: int, hours: list[float]) -> dict[str, Any]:
+    """What the shipped model takes."""
+    return {
+        "cold": cold_starts(folder, runs, COMMANDS),
+        **{
+            name: [long_recording(folder, each, write) for each in hours]
+            for name, write in LONG.items()
+        },
+        "one_training_step": [one_step(batch) for batch in (1, 16)],
+    }
+
+
+def of_whisper(
+    folder: Path, runs: int, hours: list[float], model: str, data: Path
+) -> dict[str, Any]:
+    """What a Whisper model takes."""
+    ask = ["--model", model]
+    load = [sys.executable, "-c", LOAD, model]
+    loads = [
+        float(subprocess.run(load, check=True, capture_output=True, text=True).stdout)
+        for _ in range(runs)
+    ]
+    found = [long_recording(folder, each, partial(write_librispeech, data), *ask) for each in hours]
+    return {
+        "model": Path(model).name,
+        "load_seconds": median(loads),
+        "cold": cold_starts(folder, runs, {"twin": TWIN, "transcribe_2_s": [*TRANSCRIBE, *ask]}),
+        "long_recordings": found,
+        "longest_over_shortest_peak": found[-1]["peak_mib"] / found[0]["peak_mib"],
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=10)
-    parser.add_argument("--hours", type=float, nargs="+", default=[0.02, 1.0, 3.0])
+    parser.add_argument("--hours", type=float, nargs="+", help="of long recordings, in order")
+    parser.add_argument("--whisper", help="a model's name or folder, to measure that alone")
+    parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
     arguments = parser.parse_args()
-    made_by = origin(0, "numpy", "onnxruntime", "torch")
+    model: str | None = arguments.whisper
+    hours = sorted(arguments.hours or HOURS[model is not None])
+    made_by = origin(0, "numpy", "onnxruntime", *(() if model else ("torch",)))
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        result: dict[str, Any] = {
-            **made_by,
-            "cold": cold_starts(folder, arguments.runs),
-            **{
-                name: [long_recording(folder, hours, write) for hours in arguments.hours]
-                for name, write in LONG.items()
-            },
-            "one_training_step": [one_step(batch) for batch in (1, 16)],
-        }
-    path = Path(__file__).parent / "results" / "resources.json"
+        place = Path(name)
+        if model is None:
+            measured = of_the_shipped(place, arguments.runs, hours)
+        else:
+            measured = of_whisper(place, arguments.runs, hours, model, arguments.data)
+    result: dict[str, Any] = {**made_by, **measured}
+    file = "resources.json" if model is None else "whisper_resources.json"
+    path = Path(__file__).parent / "results" / file
     path.write_text(json.dumps(result, indent=2) + "\n")
     print(json.dumps(result, indent=2))
 
