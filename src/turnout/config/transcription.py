@@ -50,7 +50,7 @@ class TranscriptionOptions:
     """Texts whose mean log-probability is below this are refused."""
     no_speech_threshold: float | None = 0.6
     """Where no speech is more probable than this, a text that is refused for its log-probability
-    counts as silence."""
+    counts as silence; the surer no speech is, the more probable a text must be."""
     max_duration: float = MAX_DURATION_SECONDS
     """Longest recording taken, in seconds of decoded audio."""
     channel: int | None = None

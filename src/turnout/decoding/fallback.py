@@ -2,8 +2,8 @@
 4.5).
 
 A text is refused that repeats itself (zlib makes little of it), is improbable, or was cut; its row,
-and no other, is decoded anew at the next temperature. An improbable text where no speech is
-probable is silence.
+and no other, is decoded anew at the next temperature. Where no speech is probable, a text is
+silence unless it is more probable for that.
 
 Where all are refused, the most probable of those that do not repeat themselves is kept, as
 faster-whisper has it: the last one, which openai/whisper keeps, is the one that was sampled most
@@ -13,6 +13,7 @@ wildly.
 import zlib
 from collections.abc import Sequence
 from dataclasses import replace
+from math import log
 
 import numpy as np
 
@@ -22,6 +23,7 @@ from turnout.decoding.requests import DecodingOptions, compression_ratio
 from turnout.decoding.search import search
 from turnout.guidance import Task
 
+SURELY_NOT = 1e-6
 MOST_ROWS = 8
 """Sampled at once: each has what the decoder attends to in memory."""
 
@@ -105,11 +107,23 @@ def repetitive(batch: EncodedBatch, text: RowResult, options: DecodingOptions) -
 
 
 def silent(text: RowResult, options: DecodingOptions) -> bool:
-    """Whether nothing is said: no speech is probable, and the text is not."""
+    """Whether nothing is said: no speech is probable, and the text is not.
+
+    The surer no speech is, the more probable a text must be: by as much as its log-odds are above
+    the threshold's. At both thresholds this is openai/whisper's rule, which keeps the short phrases
+    that are invented in noise.
+    """
     most, found = options.no_speech_threshold, text.no_speech_prob
     if most is None or found is None or found <= most:
         return False
-    return options.logprob_threshold is None or improbable(text, options)
+    least = options.logprob_threshold
+    return least is None or text.avg_log_prob < least + log_odds(found) - log_odds(most)
+
+
+def log_odds(probability: float) -> float:
+    """Of a probability; of 0 and 1, which have none, those of their neighbours."""
+    inside = min(max(probability, SURELY_NOT), 1 - SURELY_NOT)
+    return log(inside) - log(1 - inside)
 
 
 def settled(batch: EncodedBatch, row: DecoderRow, tried: Sequence[RowResult]) -> RowResult:

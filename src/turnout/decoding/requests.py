@@ -83,7 +83,7 @@ class DecodingOptions:
     """Mean log-probability below which a text is refused."""
     no_speech_threshold: float | None = 0.6
     """No-speech probability above which a text that is refused for its log-probability is no text
-    at all."""
+    at all; the further above, the more probable a text must be."""
 
     def __post_init__(self) -> None:
         at_least(1, self, "", "beam_size", "best_of")

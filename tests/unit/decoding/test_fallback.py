@@ -149,6 +149,37 @@ def test_an_improbable_text_is_silence_where_no_speech_is_probable() -> None:
     assert none.text == "", "without the other threshold, this one decides"
 
 
+@pytest.mark.parametrize(
+    ("no_speech", "heard_with", "kept"),
+    [
+        (0.61, 0.40, True),
+        (0.84, 0.40, False),  # what whisper-base invents in a coffee shop
+        (0.84, 0.96, False),
+        (0.84, SURELY, False),
+        (0.70, 0.60, True),
+        (0.35, 0.13, True),  # the worst that was seen of short words: refused, but never silence
+    ],
+)
+def test_the_surer_no_speech_is_the_more_probable_a_text_must_be(
+    no_speech: float, heard_with: float, kept: bool
+) -> None:
+    one = script(SAID, heard_with)
+    (found,) = said(one, backend=whispering([one], no_speech=no_speech))
+    assert bool(found.text) is kept
+    assert found.no_speech_prob == pytest.approx(no_speech)
+    (found,) = said(one, backend=whispering([one], no_speech=no_speech), no_speech_threshold=None)
+    assert found.text == SAID
+
+
+@pytest.mark.parametrize(("threshold", "no_speech"), [(0.0, 0.5), (0.6, 0.97), (1.0, 0.97)])
+def test_any_threshold_can_be_asked_for(threshold: float, no_speech: float) -> None:
+    one = script(SAID)
+    (found,) = said(
+        one, backend=whispering([one], no_speech=no_speech), no_speech_threshold=threshold
+    )
+    assert bool(found.text) is (threshold == 1.0)
+
+
 def test_draws_are_an_utterance_s_own() -> None:
     scripts = [script(SAID, 0.1), script(SAID, 0.1), script("the mat", 0.1)]
     asked = {"temperatures": (1.0,), "best_of": 1, **UNGUARDED}
