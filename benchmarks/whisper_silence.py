@@ -187,7 +187,7 @@ def main() -> None:
     arguments = parser.parse_args()
     made_by = origin(arguments.seed, "numpy", "onnxruntime")
     with tempfile.TemporaryDirectory() as place:
-        model = turnout.load(convert(arguments.weights, Path(place) / "model"))
+        model = turnout.load(convert(arguments.weights, Path(place) / "model"), threads=1)
     heard = Heard(arguments.kept)
     rows: defaultdict[str, dict[str, Any]] = defaultdict(
         lambda: {"clips": 0, "passed": 0, "empty": 0, "texts": []}

@@ -189,7 +189,7 @@ def main() -> None:
     arguments = parser.parse_args()
     made_by = origin(SEED, "numpy", "onnxruntime", "faster-whisper", "ctranslate2")
     with tempfile.TemporaryDirectory() as place:
-        model = turnout.load(convert(arguments.weights, Path(place) / "model"))
+        model = turnout.load(convert(arguments.weights, Path(place) / "model"), threads=1)
     peer = WhisperModel(str(arguments.weights), device="cpu", compute_type="float32")
     systems = {"turnout": ours(model), "faster-whisper": theirs(peer)}
     rows = heard_by(systems, Heard(arguments.kept), arguments.data, arguments.utterances)
