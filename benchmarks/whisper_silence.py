@@ -18,6 +18,7 @@ import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from whisper_speech import RATE, at_16khz, content
 
 import turnout
 from turnout.audio.waveform import Waveform
+from turnout.decoding.backend import Backend, Encoded
 from turnout.hub.convert import convert
 
 SHORTEST_SECONDS, LONGEST_SECONDS = 1.0, 30.0
@@ -171,10 +173,27 @@ def sounds(data: Path, count: int, seed: int) -> Iterator[Sound]:
             yield Sound(f"{seed} {kind} {number}", kind, whole.astype(np.float32))
 
 
-def passed(model: turnout.Transcriber, sound: Sound) -> str:
-    """What the detector lets through: "something" or nothing."""
-    found = next(iter(model.listen(Waveform(sound.samples, RATE))), None)
-    return "something" if found else ""
+class Watched:
+    """A backend, and whether it was asked anything: the detector let something through."""
+
+    def __init__(self, backend: Backend) -> None:
+        self.backend, self.asked = backend, False
+
+    def __getattr__(self, name: str) -> Any:
+        """All but this is the backend's own."""
+        return getattr(self.backend, name)
+
+    def encode(self, *arguments: Any) -> Encoded:
+        """See `Backend.encode`."""
+        self.asked = True
+        return self.backend.encode(*arguments)
+
+
+def written(model: turnout.Transcriber, watched: Watched, sound: Sound) -> str:
+    """What came of a clip: whether anything passed the detector, and the text."""
+    watched.asked = False
+    text = model.transcribe(Waveform(sound.samples, RATE)).text
+    return json.dumps([watched.asked, text], ensure_ascii=False)
 
 
 def main() -> None:
@@ -188,16 +207,19 @@ def main() -> None:
     made_by = origin(arguments.seed, "numpy", "onnxruntime")
     with tempfile.TemporaryDirectory() as place:
         model = turnout.load(convert(arguments.weights, Path(place) / "model"), threads=1)
+    watched = Watched(model.backend)
+    model = turnout.Transcriber(watched, model.tokenizer, model.folder)
     heard = Heard(arguments.kept)
     rows: defaultdict[str, dict[str, Any]] = defaultdict(
         lambda: {"clips": 0, "passed": 0, "empty": 0, "texts": []}
     )
     for sound in sounds(arguments.data, arguments.clips, arguments.seed):
-        waveform = Waveform(sound.samples, RATE)
-        text = heard.text("turnout", sound.id, lambda of=waveform: model.transcribe(of).text)
+        asked, text = json.loads(
+            heard.text("turnout", sound.id, partial(written, model, watched, sound))
+        )
         row = rows[sound.kind]
         row["clips"] += 1
-        row["passed"] += bool(heard.text("detector", sound.id, lambda of=sound: passed(model, of)))
+        row["passed"] += asked
         row["empty"] += not text
         row["texts"] += [text] if text else []
     total = {name: sum(row[name] for row in rows.values()) for name in ("clips", "passed", "empty")}
