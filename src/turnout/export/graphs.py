@@ -134,6 +134,8 @@ def decoder_plan(model: SpeechModel) -> Plan:
     }
     names = ("rows", "new", "slots", "frames", "asked", "best")
     dim = {name: torch.export.Dim(name) for name in names}
+    # Said at once: PyTorch finds it out by tracing all of it in vain.
+    dim["best"] = torch.export.Dim("best", max=model.config.vocabulary.size)
     memory = {1: dim["rows"], 3: dim["frames"]}
     past = {1: dim["rows"], 3: dim["slots"]}
     dynamic = {

@@ -17,6 +17,11 @@ from turnout.errors import ExportError
 from turnout.guidance import Bandwidth, Guidance, Task
 
 TOLERANCE = 1e-4
+OF_THE_LARGEST = 1e-5
+"""Beyond it, this share of the largest log-probability of a place, in size. Where a model is almost
+sure of a token, an error of that token's logit moves all others' log-probabilities, and float32
+rounds a logit by its size: whisper-base, which knows log-probabilities of -40, is 1e-4 from float64
+in PyTorch and 0.6e-4 in its graphs."""
 SHAPES = ((1, 7), (1, 160), (3, 50), (5, 33))
 """(utterances, frames of the longest)"""
 
@@ -32,7 +37,7 @@ class Case:
 
 def check_parity(expected: Backend, found: Backend) -> float:
     """The largest difference of any log-probability or attention weight; raises ExportError beyond
-    1e-4."""
+    1e-4, or 1e-5 of the largest of its place where that is more."""
     worst = 0.0
     for case in cases(expected.config):
         try:
@@ -154,11 +159,14 @@ def random_query(random: np.random.Generator, rows: int, new: int, vocabulary: i
 
 
 def difference(what: str, expected: NDArray[np.float32], found: NDArray[np.float32]) -> float:
-    """The largest difference; raises ExportError beyond the tolerance."""
-    worst = float(np.abs(expected - found).max(initial=0.0))
-    if not worst <= TOLERANCE:  # also true of NaN
+    """The largest difference [places, values]; raises ExportError beyond the tolerance."""
+    far = np.abs(expected - found)
+    largest = np.abs(expected).max(axis=-1, keepdims=True, initial=0.0)
+    tolerance = np.broadcast_to(np.maximum(TOLERANCE, OF_THE_LARGEST * largest), far.shape)
+    wrong = ~(far <= tolerance)  # also true of NaN
+    if wrong.any():
         raise ExportError(
-            f"the {what} differ by {worst:.2g} between the graphs and the "
-            f"model, more than {TOLERANCE:g}: nothing was written"
+            f"the {what} differ by {far[wrong].max():.2g} between the graphs and the "
+            f"model, more than {tolerance[wrong].min():.2g}: nothing was written"
         )
-    return worst
+    return float(far.max(initial=0.0))

@@ -79,7 +79,8 @@ def export_folder(path: str | Path, *, half: bool = False, say: Say = to_log) ->
     of the newest format version then.
 
     The graphs take the weights that the folder has; `half` first rounds them to float16. Raises
-    ExportError, and leaves the folder as it was, where log-probabilities differ by more than 1e-4.
+    ExportError, and leaves the folder as it was, where log-probabilities differ by more than
+    `check_parity` allows.
     """
     folder = open_model(path, say)
     folder.require(WEIGHTS)

@@ -6,12 +6,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
+from tests import tiny_whisper
 from tests.models import SHAPES, saved
 from turnout.backends.torch import TorchBackend, load_model
 from turnout.decoding.backend import DecoderState, Encoded, StepOutput, StepQuery
 from turnout.errors import ExportError
-from turnout.export.parity import cases, check_parity
+from turnout.export.parity import cases, check_parity, difference
 from turnout.guidance import Guidance
 from turnout.model_folder import ModelFolder
 
@@ -76,6 +78,32 @@ def failing(_: Encoded) -> Encoded:
 def test_what_differs_is_found(wrong: Wrong, message: str) -> None:
     with pytest.raises(ExportError, match=message):
         check_parity(backend(), wrong)
+
+
+def test_large_log_probabilities_may_differ_by_their_rounding_at_their_place_alone() -> None:
+    expected = np.array([[0.0, -5.0, -40.0], [-1.0, -2.0, -0.7]], np.float32)
+    rounded = np.array([[0.0, 3e-4, -3e-4], [1e-5, 0.0, -9e-5]], np.float32)
+    assert difference("x", expected, expected + rounded) == pytest.approx(3e-4, rel=0.02)
+    for place, wrong in (((0, 2), 5e-4), ((0, 1), -5e-4), ((1, 0), 2e-4), ((1, 1), np.nan)):
+        found = expected.copy()
+        found[place] += wrong
+        with pytest.raises(ExportError, match=r"the x differ by (0\.000\d|nan)"):
+            difference("x", expected, found)
+
+
+def test_a_graph_that_is_a_little_wrong_is_found_in_a_loud_model() -> None:
+    """One weight of it is another, and the log-probabilities go down to those of Whisper."""
+    right = tiny_whisper.backend()
+    check_parity(right, tiny_whisper.backend())
+    for name, by in (
+        ("decoder.norm.weight", 1.0001),
+        ("encoder.blocks.1.attention.value.weight", 1.001),
+    ):
+        wrong = tiny_whisper.backend()
+        with torch.no_grad():
+            wrong.model.get_parameter(name)[3] *= by
+        with pytest.raises(ExportError, match="decoder differ by"):
+            check_parity(right, wrong)
 
 
 def test_another_attention_is_found() -> None:
