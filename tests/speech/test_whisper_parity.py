@@ -1,5 +1,4 @@
-"""tiny.en, whole, on real speech: what Transformers writes with the same weights is written here, and
-every log-probability on the way is the same."""
+"""tiny.en, whole, on real speech: it writes here what Transformers writes with the same weights."""
 
 import json
 import os
@@ -24,9 +23,10 @@ from turnout.hub.convert import convert
 
 WEIGHTS = Path(os.environ.get("TURNOUT_TEST_WHISPER", "nowhere")) / "tiny.en"
 CORPUS = Path(__file__).resolve().parents[3] / "shared" / "data" / "librispeech.tar"
-COUNT = 10
+COUNT, STEP_BY_STEP = 10, 2
+GUIDANCE = Guidance(task=Task.TRANSCRIBE, language="en", target_language="en")
 TOLERANCE = 2e-4
-"""Of log-probabilities, which go down to -40."""
+"""Of log-probabilities, which go down to -40; 4e-5 was found."""
 
 pytestmark = [
     pytest.mark.skipif(
@@ -52,35 +52,33 @@ def heard(model: turnout.Transcriber) -> list[NDArray[np.float32]]:
 
 def test_tokens_and_log_probabilities_are_those_of_transformers(tmp_path: Path) -> None:
     model = turnout.load(convert(WEIGHTS, tmp_path / "model"), threads=1)
-    oracle = Oracle(tmp_path / "model")
-    windows = heard(model)
+    oracle, windows = Oracle(tmp_path / "model"), heard(model)
     options = DecodingOptions.of(TranscriptionOptions(temperature_increment_on_fallback=None))
     found = model.decode([Utterance(window, Request(), options) for window in windows])
-    for window, decoded in zip(windows, found, strict=True):
+    assert len(found) == COUNT
+    for place, (window, decoded) in enumerate(zip(windows, found, strict=True)):
         (ours,) = decoded.hypotheses
         expected = oracle.write(window)
         assert ours.tokens == expected.tokens
         assert len(ours.tokens) > 2
         assert ours.no_speech_prob == pytest.approx(expected.no_speech, abs=1e-5)
-        guidance = Guidance(task=Task.TRANSCRIBE, language="en", target_language="en")
-        tokens = [*model.tokenizer.prompt(guidance, task_token=False), *ours.tokens]
-        with torch.no_grad():
-            features = torch.from_numpy(window).T[None]
-            hidden = oracle.model.model.encoder(features).last_hidden_state
-        difference = np.abs(
-            steps(model, window, guidance, tokens) - oracle.after(hidden, tokens).numpy()
-        )
-        print(len(tokens), difference.max())
-        assert difference.max() < TOLERANCE
+        if place < STEP_BY_STEP:
+            tokens = [*model.tokenizer.prompt(GUIDANCE, task_token=False), *ours.tokens]
+            with torch.no_grad():
+                features = torch.from_numpy(window).T[None]
+                hidden = oracle.model.model.encoder(features).last_hidden_state
+            wanted = oracle.after(hidden, tokens)
+            written = steps(model, window, tokens)
+            np.testing.assert_allclose(written, wanted, rtol=0, atol=TOLERANCE)
 
 
 def steps(
-    model: turnout.Transcriber, window: NDArray[np.float32], guidance: Guidance, tokens: list[int]
+    model: turnout.Transcriber, window: NDArray[np.float32], tokens: list[int]
 ) -> NDArray[np.float32]:
     """[tokens, vocabulary]: log-probabilities behind each token, given one at a time."""
     backend = model.backend
-    encoded = backend.encode(window[None], np.ones((1, len(window)), np.bool_), [guidance])
-    state, found = backend.start(encoded, np.array([0]), [guidance]), []
+    encoded = backend.encode(window[None], np.ones((1, len(window)), np.bool_), [GUIDANCE])
+    state, found = backend.start(encoded, np.array([0]), [GUIDANCE]), []
     for token in tokens:
         step, state = whole_step(backend, state, np.array([[token]]), np.array([1]))
         found.append(step[0, 0])

@@ -13,7 +13,7 @@ from tests.models import SHAPES, exported, saved
 from turnout.backends.onnx import OnnxBackend
 from turnout.backends.sessions import weight_names
 from turnout.errors import ExportError, ModelFolderError
-from turnout.export import tracing
+from turnout.export import save, tracing
 from turnout.export.save import export_folder
 from turnout.model_folder import CONFIG, DECODER, ENCODER, WEIGHTS, ModelFolder, write_folder
 from turnout.transcription.transcriber import load
@@ -62,11 +62,21 @@ def test_the_graphs_hold_no_weights_and_say_nothing_of_this_machine(shape: str) 
     assert wanted == stored.keys()
 
 
-def test_a_folder_of_version_1_becomes_one_of_version_2(tmp_path: Path) -> None:
+def test_a_folder_of_version_1_becomes_one_of_version_2(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "model"
     shutil.copytree(VERSION_1, path)
     before = ModelFolder.open(VERSION_1)
+    # Another model's: tracing takes long, and `exported` shows what it gives.
+    other = ModelFolder.open(exported("supervised"))
+    graphs = {name: other.read(name) for name in (ENCODER, DECODER)}
+    monkeypatch.setattr(tracing, "graphs_of", lambda _: graphs)
+    compared: list[object] = []
+    monkeypatch.setattr(save, "OnnxBackend", lambda *given, **_: compared.append(given[1]))
+    monkeypatch.setattr(save, "check_parity", lambda *given: compared.append(given))
     export_folder(path)
+    assert compared[0] == graphs and len(compared) == 2
     after = ModelFolder.open(path)
     assert json.loads(after.read(CONFIG))["format_version"] == 2
     assert after.config == before.config
