@@ -10,11 +10,13 @@ import pytest
 from safetensors.numpy import load as load_tensors
 
 from tests.models import SHAPES, exported, saved
+from tests.tiny_whisper import whisper_config
 from turnout.backends.onnx import OnnxBackend
 from turnout.backends.sessions import weight_names
 from turnout.errors import ExportError, ModelFolderError
 from turnout.export import save, tracing
 from turnout.export.save import export_folder
+from turnout.hub import whisper_graphs
 from turnout.model_folder import CONFIG, DECODER, ENCODER, WEIGHTS, ModelFolder, write_folder
 from turnout.transcription.transcriber import load
 
@@ -68,9 +70,8 @@ def test_a_folder_of_version_1_becomes_one_of_version_2(
     path = tmp_path / "model"
     shutil.copytree(VERSION_1, path)
     before = ModelFolder.open(VERSION_1)
-    # Another model's: tracing takes long, and `exported` shows what it gives.
-    other = ModelFolder.open(exported("supervised"))
-    graphs = {name: other.read(name) for name in (ENCODER, DECODER)}
+    # Another model's: tracing takes long, and what it gives is shown above.
+    graphs = whisper_graphs.graphs_of(whisper_config())
     monkeypatch.setattr(tracing, "graphs_of", lambda _: graphs)
     compared: list[object] = []
     monkeypatch.setattr(save, "OnnxBackend", lambda *given, **_: compared.append(given[1]))
