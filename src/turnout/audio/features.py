@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from turnout.config import FeatureConfig, ModelConfig
+from turnout.guidance import Window
 
 Floats = NDArray[np.float32]
 
@@ -58,11 +59,15 @@ def log_mel(samples: Floats, config: FeatureConfig) -> Floats:
     return log_mel_of(mel_power(samples, config), config)
 
 
-def model_features(samples: Floats, model: ModelConfig) -> Floats:
+def model_features(samples: Floats, model: ModelConfig, window: Window = Window.PADDED) -> Floats:
     """Log-mel frames, [frames, mels], as this model takes them: where its features are padded, of
-    the samples and silence up to its window, which the normalisation sees as well."""
+    the samples and silence up to its window, which the normalisation sees as well.
+
+    A window of the speech alone has the features of a model without padding: at its end, where the
+    padded one goes over into silence, samples are mirrored; all else is the same to rounding.
+    """
     missing = round(model.window_seconds * SAMPLE_RATE) - len(samples)
-    if model.features.padding == "window" and missing > 0:
+    if model.features.padding == "window" and window is Window.PADDED and missing > 0:
         samples = np.pad(samples, (0, missing))
     return log_mel(samples, model.features)
 

@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from turnout.config import ModelConfig
+from turnout.config.cutting import every_guidance
 from turnout.decoding.backend import Backend, Encoded, StepQuery
 from turnout.errors import ExportError
-from turnout.guidance import Bandwidth, Guidance, Task
+from turnout.guidance import Guidance
 
 TOLERANCE = 1e-4
 OF_THE_LARGEST = 1e-5
@@ -64,17 +65,6 @@ def cases(config: ModelConfig) -> Iterator[Case]:
         start = int(random.integers(len(known)))
         chosen = [known[(start + i * mixed) % len(known)] for i in range(batch)]
         yield Case((log_mel * mask[..., None]).astype(np.float32), mask, chosen)
-
-
-def every_guidance(config: ModelConfig) -> list[Guidance]:
-    """Everything that can be asked of the model."""
-    vocabulary = config.vocabulary
-    asked = [(Task.TRANSCRIBE, language, language) for language in vocabulary.languages]
-    asked += [(Task.TRANSLATE, source, target) for source, target in vocabulary.translations]
-    return [
-        Guidance(bandwidth=bandwidth, task=task, language=language, target_language=target)
-        for (task, language, target), bandwidth in product(asked, Bandwidth)
-    ]
 
 
 def compare(case: Case, expected: Backend, found: Backend) -> float:
