@@ -67,6 +67,8 @@ ANY = "*"
 """In an expert's values: whatever the guide says."""
 BASE = "base"
 """The expert of all that have none of their own."""
+FINDABLE = (Guide.LANGUAGE, Guide.TARGET_LANGUAGE)
+"""Guides that may be unknown until somebody has listened."""
 
 
 @dataclass(frozen=True)
@@ -112,40 +114,49 @@ class ExpertMap:
         return 1 + len(self.own) if self.own else prod(len(values) for values in self.choices)
 
     def index(self, guidance: Guidance) -> int:
-        """The index that this guidance selects.
+        """The index that this guidance selects. Where there is a base, a language that is not known
+        yet is nobody's own: it is for the base to find.
 
         Raises GuidanceError, naming the choices, where a value is missing or unknown.
         """
-        found = [
-            known_value(guidance, guide, values)
-            for guide, values in zip(self.guides, self.choices, strict=True)
-        ]
         if self.own:
+            found = [
+                None
+                if guide in FINDABLE and guidance.value(guide) is None
+                else known_value(guidance, guide, values)
+                for guide, values in zip(self.guides, self.choices, strict=True)
+            ]
             fitting = (place for place, own in enumerate(self.own, start=1) if fits(own, found))
             return next(fitting, 0)
         index = 0
-        for value, values in zip(found, self.choices, strict=True):
-            # Digits of a number, each guide with a base of its own; `name` takes them apart again.
-            index = index * len(values) + values.index(value)
+        for guide, values in zip(self.guides, self.choices, strict=True):
+            # Digits of a number, each guide with a base of its own; `values` takes them apart.
+            index = index * len(values) + values.index(known_value(guidance, guide, values))
         return index
 
     def indices(self, guidance: Sequence[Guidance]) -> list[int]:
         """The index of each; zeros where nothing guides. Raises GuidanceError."""
         return [self.index(known) for known in guidance]
 
-    def name(self, index: int) -> str:
-        """The words behind an index, such as 'narrowband' or 'narrowband+translate'."""
+    def values(self, index: int) -> tuple[str, ...]:
+        """What guides to an index: of each guide a value, or `ANY`; the base's are all `ANY`."""
         if self.own:
-            return "+".join(self.own[index - 1]) if index else BASE
+            return self.own[index - 1] if index else (ANY,) * len(self.guides)
         words: list[str] = []
         for values in reversed(self.choices):
             index, position = divmod(index, len(values))
             words.append(values[position])
-        return "+".join(reversed(words)) or "all"
+        return tuple(reversed(words))
+
+    def name(self, index: int) -> str:
+        """The words behind an index, such as 'narrowband', 'narrowband+translate' or 'base'."""
+        if self.own and not index:
+            return BASE
+        return "+".join(self.values(index)) or "all"
 
 
-def fits(own: Sequence[str], found: Sequence[str]) -> bool:
-    """Whether an expert's values are those that were found."""
+def fits(own: Sequence[str], found: Sequence[str | None]) -> bool:
+    """Whether an expert's values are those that were found; what was not found fits `ANY` alone."""
     return all(value in (ANY, given) for value, given in zip(own, found, strict=True))
 
 

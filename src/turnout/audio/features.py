@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from turnout.config import FeatureConfig, ModelConfig
+from turnout.guidance import Window
 
 Floats = NDArray[np.float32]
 
@@ -20,6 +21,8 @@ SAMPLE_RATE = 16_000
 WINDOW_SAMPLES = 400
 HOP_SAMPLES = 160
 FRAME_SECONDS = HOP_SAMPLES / SAMPLE_RATE
+FADING_SAMPLES = 2 * WINDOW_SAMPLES
+"""Silence behind which no frame hears what was before it, nor a mirrored sample of it."""
 
 KALDI_FFT = 512
 KALDI_LOWEST_HZ = 20.0
@@ -58,13 +61,20 @@ def log_mel(samples: Floats, config: FeatureConfig) -> Floats:
     return log_mel_of(mel_power(samples, config), config)
 
 
-def model_features(samples: Floats, model: ModelConfig) -> Floats:
+def model_features(samples: Floats, model: ModelConfig, window: Window = Window.PADDED) -> Floats:
     """Log-mel frames, [frames, mels], as this model takes them: where its features are padded, of
-    the samples and silence up to its window, which the normalisation sees as well."""
+    the samples and silence up to its window, which the normalisation sees as well.
+
+    In a window of the speech alone they are these same frames, as far as there are samples: those
+    that would be heard at its end go over into silence there, too.
+    """
     missing = round(model.window_seconds * SAMPLE_RATE) - len(samples)
-    if model.features.padding == "window" and missing > 0:
-        samples = np.pad(samples, (0, missing))
-    return log_mel(samples, model.features)
+    if model.features.padding != "window" or missing <= 0:
+        return log_mel(samples, model.features)
+    if window is Window.PADDED:
+        return log_mel(np.pad(samples, (0, missing)), model.features)
+    heard = log_mel(np.pad(samples, (0, min(missing, FADING_SAMPLES))), model.features)
+    return heard[: num_frames(len(samples), model.features)]
 
 
 def mel_power(samples: Floats, config: FeatureConfig) -> Floats:

@@ -6,10 +6,10 @@ from turnout.config.model import (
     EncoderConfig,
     FeatureConfig,
     ModelConfig,
-    RoutingConfig,
     VocabularyConfig,
 )
 from turnout.config.presets import PRESETS, preset
+from turnout.config.routing import RoutingConfig
 from turnout.config.training import ObjectiveConfig, OptimizerConfig, TrainConfig
 from turnout.config.transcription import TranscriptionOptions
 

@@ -1,11 +1,12 @@
-"""The shape of a model: features, vocabulary, encoder, decoder, routing. No torch here."""
+"""The shape of a model: features, vocabulary, encoder, decoder. No torch here."""
 
 from dataclasses import dataclass, field
 from math import inf
 from typing import Literal
 
 from turnout.config.bounds import at_least, require
-from turnout.guidance import ANY, BASE, ExpertMap, Guide
+from turnout.config.routing import RoutingConfig, check_domains, check_values
+from turnout.guidance import BASE, ExpertMap, Guide
 
 FEWEST_TOKENS = 8
 """The decoder's prompt, a few of text, and the end."""
@@ -37,65 +38,6 @@ class FeatureConfig:
             (self.kind == "whisper") == (self.normalization == "whisper"),
             "normalization 'whisper' belongs to features of kind 'whisper', and to no other",
         )
-
-
-@dataclass(frozen=True, kw_only=True)
-class RoutingConfig:
-    """How frames find their expert in the feed-forwards of one stack of layers."""
-
-    kind: Literal["dense", "switch", "omni", "supervised", "hybrid"] = "dense"
-    """'dense': one feed-forward. 'switch': a learned router per layer. 'omni': one learned router
-    shared by layers. 'supervised': guidance chooses. 'hybrid': guidance chooses a group of
-    experts, a learned shared router one of the group."""
-    num_experts: int = 4
-    """Experts of a learned router; under 'hybrid' those of each group; unused by the others."""
-    guided_by: tuple[Guide, ...] = (Guide.BANDWIDTH,)
-    """What guides 'supervised' and 'hybrid': one or two of bandwidth, task, language,
-    target_language, domain, window."""
-    experts_for: tuple[str, ...] = ()
-    """'supervised' and 'hybrid': those that have an expert (or group) of their own, such as es, or
-    narrowband+translate, a value of each guide in their order, * being any. The others share one,
-    the base. By default everybody has their own."""
-    layers: tuple[int, ...] | None = None
-    """Which layers are routed, from 0; all by default. The others stay dense."""
-    share_layers: int | None = None
-    """'omni' and 'hybrid': one router for this many consecutive routed layers; all by default
-    (Omni-router); 1 gives each layer its own."""
-    router_bias: bool = True
-    """Whether the learned router has a bias."""
-    jitter: float = 0.01
-    """Standard deviation of the noise added to router logits in training."""
-    gate: Literal["probability", "straight_through"] = "probability"
-    """'probability' multiplies by p (Switch); 'straight_through' by 1 with p's gradient, so that
-    copies of a dense feed-forward keep its function."""
-
-    def __post_init__(self) -> None:
-        require(self.num_experts >= 1, f"num_experts is {self.num_experts}: at least 1 is needed")
-        require(self.jitter >= 0, "jitter must not be negative")
-        require(
-            self.share_layers is None or self.share_layers >= 1,
-            f"share_layers is {self.share_layers}: at least 1, or leave it out for all layers",
-        )
-        if self.guided:
-            require(
-                1 <= len(self.guided_by) <= 2 and len(set(self.guided_by)) == len(self.guided_by),
-                f"guided_by is {[str(g) for g in self.guided_by]}: name one or two different ones",
-            )
-            check_experts_for(self)
-
-    @property
-    def guided(self) -> bool:
-        """Whether guidance takes part in the choice."""
-        return self.kind in ("supervised", "hybrid")
-
-    @property
-    def learned(self) -> bool:
-        """Whether a trained router takes part in the choice."""
-        return self.kind in ("switch", "omni", "hybrid")
-
-    def routes(self, layer: int) -> bool:
-        """Whether this layer's feed-forwards are routed."""
-        return self.kind != "dense" and (self.layers is None or layer in self.layers)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -262,12 +204,15 @@ class ModelConfig:
         require(0 < self.window_seconds < inf, "window_seconds must be above 0, and finite")
         if self.encoder.positions == "learned":
             check_positions(self)
-        require(
-            len(self.domains) > 0 and len(set(self.domains)) == len(self.domains),
-            f"domains are {', '.join(self.domains) or 'none'}: name at least one, none twice",
-        )
+        check_domains(self.domains)
         for name, stack in (("encoder", self.encoder), ("decoder", self.decoder)):
-            check_values(f"{name}.routing.experts_for", self.expert_map(stack.routing))
+            experts = self.expert_map(stack.routing)
+            check_values(f"{name}.routing.experts_for", experts)
+            require(
+                Guide.WINDOW not in experts.guides or self.features.padding == "window",
+                f"{name}.routing is guided by the window, and features.padding is "
+                f"'{self.features.padding}': only models of padded windows have two kinds of them",
+            )
         for name in ("suppressed", "suppressed_first"):
             ids = getattr(self.decoder, name)
             strange = next((i for i in ids if not 0 <= i < self.vocabulary.size), None)
@@ -283,6 +228,12 @@ class ModelConfig:
         frames = max(int(self.window_seconds * FRAMES_PER_SECOND + 0.5), 1)
         return -(-frames // self.encoder.subsampling_factor) + self.bandwidth_token
 
+    def guided_by(self, guide: Guide) -> bool:
+        """Whether some expert is chosen by it."""
+        stacks = (self.encoder.routing, self.decoder.routing)
+        used = stacks if self.decoder.num_layers else stacks[:1]
+        return any(guide in routing.guided_by for routing in used if routing.guided)
+
     def expert_map(self, routing: RoutingConfig) -> ExpertMap:
         """Which guidance selects which expert (or group) under `routing`."""
         return ExpertMap.of(
@@ -292,32 +243,6 @@ class ModelConfig:
             domains=self.domains,
             own=routing.experts_for if routing.guided else (),
         )
-
-
-def check_experts_for(routing: RoutingConfig) -> None:
-    """Raise ConfigError where an expert has not as many values as there are guides."""
-    guides = ", ".join(routing.guided_by)
-    for name in routing.experts_for:
-        require(
-            len(name.split("+")) == len(routing.guided_by),
-            f"experts_for names '{name}': {len(routing.guided_by)} values joined by + are needed, "
-            f"one of each of {guides}",
-        )
-    require(
-        len(set(routing.experts_for)) == len(routing.experts_for),
-        f"experts_for is {', '.join(routing.experts_for)}: name none twice",
-    )
-
-
-def check_values(place: str, experts: ExpertMap) -> None:
-    """Raise ConfigError where an expert's value is none of its guide's."""
-    for own in experts.own:
-        for guide, value, values in zip(experts.guides, own, experts.choices, strict=True):
-            require(
-                value == ANY or value in values,
-                f"{place} names '{value}', which is no {guide.replace('_', ' ')} of this model: "
-                f"choose of {', '.join(values)}, or {ANY}",
-            )
 
 
 def check_positions(model: ModelConfig) -> None:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from turnout.config.bounds import require
+from turnout.config.routing import check_domains
 from turnout.config.transcription import AUTO, MAX_DURATION_SECONDS
 from turnout.guidance import Bandwidth
 
@@ -29,6 +30,9 @@ class PrepareConfig:
     bandwidth: Literal["auto", "narrowband", "wideband"] = AUTO
     """The bandwidth, where the source does not state one; 'auto' measures it, utterance by
     utterance, as a transcription does. A file below 11 kHz is narrowband in any case."""
+    domain: str | None = None
+    """Which kind of recording it is, by a model's name for that, where the source does not state
+    one."""
     split: str | None = None
     """Shares such as 'train=0.8,dev=0.1,test=0.1': speakers (recordings, where no speaker is
     stated) are dealt out to these splits."""
@@ -42,6 +46,8 @@ class PrepareConfig:
     def __post_init__(self) -> None:
         require(self.max_duration > 0, "max_duration must be above 0 seconds")
         shares_of(self.split)  # a wrong one is told before any work
+        if self.domain is not None:
+            check_domains((self.domain,))
 
     @property
     def stated_bandwidth(self) -> Bandwidth | None:

@@ -27,6 +27,11 @@ class TranscriptionOptions:
     """Language of the translation; by default the only one that the model has."""
     bandwidth: Literal["auto", "narrowband", "wideband"] | None = AUTO
     """'auto' measures it."""
+    domain: str | None = None
+    """Which of the model's domains the recordings are of; by default its first."""
+    window: Literal["padded", "speech"] = "padded"
+    """Of models that hear windows of one length, such as Whisper's: 'padded' with silence up to it,
+    or no longer than the 'speech', which is faster, and less accurate where nothing learned it."""
     beam_size: int = 1
     """Hypotheses kept while decoding; 1 is greedy."""
     word_timestamps: bool = False

@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from turnout.audio.bandwidth import bandwidth_by_rate, measure_bandwidth
 from turnout.audio.features import SAMPLE_RATE
 from turnout.audio.waveform import LastRecording, Waveform
-from turnout.config import CorpusConfig
+from turnout.config import CorpusConfig, ModelConfig
 from turnout.config.transcription import MAX_DURATION_SECONDS
 from turnout.corpora.cuts import Cut, read_cuts
 from turnout.corpora.manifest import Fields
 from turnout.corpora.spelling import plain_text, usual_split
 from turnout.errors import AudioError, AudioTooLong, ConfigError, ManifestError, MissingManifest
-from turnout.guidance import Bandwidth
+from turnout.guidance import Bandwidth, Guide
 from turnout.progress import progress
 
 logger = logging.getLogger(__name__)
@@ -56,6 +56,8 @@ class Clip:
     translations: Mapping[str, str]
     """Text by target language."""
     split: str | None
+    domain: str | None = None
+    """Which kind of recording it is, where its cut says so."""
     native_rate: int | None = None
     """What the recording's file must have, in Hz; None where it is not known."""
     whole: bool = False
@@ -125,6 +127,21 @@ def check_languages(clips: Sequence[Clip], cuts: str, known: Sequence[str]) -> N
             f"{cuts} is spoken in {', '.join(unknown)}, and model.vocabulary.languages has "
             f"{', '.join(known)}: add what is missing there or leave the corpus out"
         )
+
+
+def check_domains(clips: Sequence[Clip], cuts: str, model: ModelConfig) -> None:
+    """Raise ConfigError where a clip's domain would choose experts that the model does not have."""
+    unknown = sorted({clip.domain for clip in clips if clip.domain}.difference(model.domains))
+    if unknown and model.guided_by(Guide.DOMAIN):
+        raise ConfigError(
+            f"{cuts} has clips of the domain {', '.join(unknown)}, and model.domains has "
+            f"{', '.join(model.domains)}: add what is missing there or leave the corpus out"
+        )
+
+
+def domain_of(clip: Clip, model: ModelConfig) -> str:
+    """The clip's domain where the model knows it, else the model's first."""
+    return clip.domain if clip.domain in model.domains and clip.domain else model.domains[0]
 
 
 class ClipReader:
@@ -238,6 +255,7 @@ def _clip(cut: Cut | ManifestError, file: Path) -> tuple[Clip, bool]:
         bandwidth=bandwidth or Bandwidth.WIDEBAND,
         translations={to: plain_text(said) for to, said in custom.translations().items()},
         split=custom.text("split"),
+        domain=custom.domain(),
         native_rate=native_rate,
         # Both comparisons are false of a duration that is no number; `max` would pass over it.
         recording_duration=cut.recording_duration if cut.recording_duration < inf else 0.0,

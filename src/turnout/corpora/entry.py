@@ -29,6 +29,7 @@ class Entry:
     translations: Mapping[str, str] = field(default_factory=dict)
     split: str | None = None
     bandwidth: Bandwidth | None = None
+    domain: str | None = None
     offset: float = 0.0
     duration: float | None = None
     channel: int | None = None

@@ -15,6 +15,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar, cast
 
+from turnout.config.routing import DOMAIN
 from turnout.corpora.spelling import SPLITS, plain_text, trimmed
 from turnout.errors import ManifestError, shown
 from turnout.guidance import Bandwidth
@@ -125,6 +126,13 @@ class Fields:
         if value is not None and value not in set(Bandwidth):
             raise self.place.wrong("bandwidth", value, f"one of {', '.join(Bandwidth)} was")
         return None if value is None else Bandwidth(value)
+
+    def domain(self) -> str | None:
+        """Which kind of recording it is, by a model's name for that."""
+        value = self.word("domain")
+        if value is not None and not DOMAIN.fullmatch(value):
+            raise self.place.wrong("domain", value, "a word such as 'calls' was")
+        return value
 
     def split(self) -> str | None:
         """The split, with the usual words for one made 'train', 'dev' or 'test'."""

@@ -62,7 +62,14 @@ def _measured(stream: EntryStream, config: PrepareConfig, ledger: "Ledger") -> l
     entries = ledger.good(merged(list(one_path_each(timed))))
     entries = ledger.good(map(_checked, entries))
     stated = config.stated_bandwidth
-    entries = [replace(entry, bandwidth=entry.bandwidth or stated) for entry in entries]
+    entries = [
+        replace(
+            entry,
+            bandwidth=entry.bandwidth or stated,
+            domain=entry.domain or config.domain,
+        )
+        for entry in entries
+    ]
     watched = progress(entries, "measuring", len(entries))
     # Kept by nothing else: the last recording is let go of before the cuts are written.
     return ledger.good(
@@ -142,7 +149,7 @@ def _joined(first: Entry, second: Entry) -> Entry:
     before = f"line {first.place.line}"
     if first.place.file != second.place.file:
         before += f" of {first.place.file}"
-    for name in ("text", "language", "speaker", "split"):
+    for name in ("text", "language", "speaker", "split", "domain"):
         old, new = getattr(first, name), getattr(second, name)
         if None not in (old, new) and old != new:
             raise second.place.error(

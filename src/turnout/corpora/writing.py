@@ -111,6 +111,8 @@ def _cut(measured: MeasuredEntry) -> MonoCut:
         "translations": dict(entry.translations),
         "bandwidth": str(measured.bandwidth),
     }
+    if entry.domain is not None:
+        custom["domain"] = entry.domain
     if entry.split is not None:
         custom["split"] = entry.split
     channel = entry.channel or 0

@@ -12,7 +12,7 @@ from torch import Tensor
 from turnout.audio.features import FRAME_SECONDS
 from turnout.config import ModelConfig
 from turnout.decoding.encoded_batch import padded
-from turnout.guidance import Bandwidth, Guidance, Guide, Task, bandwidth_indices
+from turnout.guidance import Bandwidth, Guidance, Guide, Task, Window, bandwidth_indices
 from turnout.text.tokenizer import Tokenizer
 
 IGNORED = -100
@@ -160,13 +160,21 @@ def padded_ids(ids: Sequence[Sequence[int]], padding: int) -> Int64[Tensor, "row
     return torch.from_numpy(padded)
 
 
-def text_guidance(bandwidth: Bandwidth, language: str, target_language: str | None) -> Guidance:
+def text_guidance(
+    bandwidth: Bandwidth,
+    language: str,
+    target_language: str | None,
+    domain: str | None = None,
+    window: Window = Window.PADDED,
+) -> Guidance:
     """Of one text; without a target it is the transcript, in the spoken language."""
     return Guidance(
         bandwidth=bandwidth,
         task=Task.TRANSCRIBE if target_language is None else Task.TRANSLATE,
         language=language,
         target_language=target_language or language,
+        domain=domain,
+        window=window,
     )
 
 

@@ -45,15 +45,15 @@ class Joining:
 
 
 Speaker = tuple[tuple[int, ...], ...]
-"""One speaker's clips in one language and bandwidth: those of each text."""
+"""One speaker's clips in one language, bandwidth and domain: those of each text."""
 
 
 def speakers_of(clips: Sequence[Clip]) -> list[Speaker]:
     """The clips that may be joined with each other: one speaker (where none is stated, one
-    recording), language, bandwidth and split."""
+    recording), language, bandwidth, domain and split."""
     groups: dict[tuple[str, ...], dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
     for index, clip in enumerate(clips):
-        key = (clip.split or "", clip.voice, clip.language, clip.bandwidth)
+        key = (clip.split or "", clip.voice, clip.language, clip.bandwidth, clip.domain or "")
         groups[key][clip.text].append(index)
     return [tuple(map(tuple, words.values())) for words in groups.values()]
 

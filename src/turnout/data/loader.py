@@ -10,7 +10,13 @@ from hashlib import sha256
 from pathlib import Path
 
 from turnout.config import CorpusConfig, DataConfig, ModelConfig
-from turnout.corpora.clips import Clip, check_languages, training_clips
+from turnout.corpora.clips import (
+    Clip,
+    check_domains,
+    check_languages,
+    domain_of,
+    training_clips,
+)
 from turnout.data.augment import Augmenter
 from turnout.data.batch import Batch, Collator, Example, text_guidance
 from turnout.data.channel import open_channel
@@ -126,6 +132,7 @@ class Loader:
         """What all ranks can read of a corpus, as mel power."""
         clips = training_clips(self.clips[corpus.cuts])
         check_languages(clips, corpus.cuts, self.model.vocabulary.languages)
+        check_domains(clips, corpus.cuts, self.model)
         tell_of_unused(self.clips[corpus.cuts], clips, corpus.cuts, self.model.vocabulary)
         # Joined words are followed by a gap, as a whole clip is by its features' padding.
         padded = self._padded and not corpus.join
@@ -228,8 +235,9 @@ class ExampleMaker:
         language = clips[0].language
         spoken = joined_translations(clips)
         targets = [t for t in self._augmenter.model.vocabulary.targets_of(language) if t in spoken]
-        texts = {text_guidance(bandwidth, language, None): transcript}
-        texts |= {text_guidance(bandwidth, language, t): spoken[t] for t in targets}
+        domain = domain_of(clips[0], self._augmenter.model)
+        texts = {text_guidance(bandwidth, language, None, domain): transcript}
+        texts |= {text_guidance(bandwidth, language, t, domain): spoken[t] for t in targets}
         if self._tasks == "draw":
             drawn = list(texts.items())[min(planned.target, len(targets))]
             texts = dict([drawn])

@@ -10,7 +10,7 @@ translation of an empty transcript is empty.
 Training's validation, the command line and the server all decode through `decode`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -86,14 +86,17 @@ def decode_batch(batch: EncodedBatch) -> list[Decoded]:
     # The encoder's pass takes a while, in which somebody may have left.
     batch.ask(range(len(batch.utterances)))
     languages, probabilities = spoken_languages(batch)
-    rows, errors = rows_of(batch, languages)
+    anew = decoded_anew(batch, languages, probabilities)
+    rows, errors = rows_of(batch, languages, anew)
     hypotheses: list[list[Hypothesis]] = [[] for _ in batch.utterances]
     texts = write(batch, rows)
     followed = attended(batch, rows, texts)
     for i, (row, text) in enumerate(zip(rows, texts, strict=True)):
         hypotheses[row.utterance].append(timed(batch, row, text, followed.get(i)))
     return [
-        cancelled(language)
+        anew[i]
+        if i in anew
+        else cancelled(language)
         if i in batch.cancelled
         else Decoded(
             language=language,
@@ -115,23 +118,55 @@ def spoken_languages(batch: EncodedBatch) -> tuple[list[str | None], dict[int, f
     if not unknown or not batch.config.decoder.num_layers:
         return languages, {}
     entries = np.array([batch.entries.find(i, Task.TRANSCRIBE) for i in unknown])
-    guidance = [Guidance(bandwidth=requests[i].bandwidth, task=Task.TRANSCRIBE) for i in unknown]
+    guidance = [row_guidance(requests[i], Task.TRANSCRIBE, None, batch.config) for i in unknown]
     found = find_languages(batch, entries, guidance)
     for i, (language, _) in zip(unknown, found, strict=True):
         languages[i] = language
     return languages, {i: share for i, (_, share) in zip(unknown, found, strict=True)}
 
 
+def decoded_anew(
+    batch: EncodedBatch, languages: Sequence[str | None], probabilities: Mapping[int, float]
+) -> dict[int, Decoded]:
+    """The answers of those utterances whose language, found on the base's path, has experts of its
+    own in the encoder: they are encoded once more, on their own path."""
+    elsewhere = on_other_paths(batch, languages)
+    known = [
+        replace(utterance, request=replace(utterance.request, language=languages[i]))
+        for i, utterance in enumerate(batch.utterances)
+        if i in elsewhere
+    ]
+    answers = zip(elsewhere, decode(batch.backend, batch.tokenizer, known), strict=True)
+    return {i: replace(one, language_probability=probabilities.get(i)) for i, one in answers}
+
+
+def on_other_paths(batch: EncodedBatch, languages: Sequence[str | None]) -> list[int]:
+    """The utterances that the encoder has another expert for, now that their language is found."""
+    experts = batch.config.expert_map(batch.config.encoder.routing)
+    found: dict[int, None] = {}
+    for i, before in zip(batch.entries.utterances, batch.entries.guidance, strict=True):
+        language, task = languages[i], before.task
+        if before.language is not None or language is None or task is None:
+            continue
+        try:
+            now = row_guidance(batch.utterances[i].request, task, language, batch.config)
+        except GuidanceError:  # `rows_of` says so
+            continue
+        if experts.index(now) != experts.index(before):
+            found[i] = None
+    return list(found)
+
+
 def rows_of(
-    batch: EncodedBatch, languages: Sequence[str | None]
+    batch: EncodedBatch, languages: Sequence[str | None], without: Container[int]
 ) -> tuple[list[DecoderRow], list[GuidanceError | None]]:
-    """A row for every task of every utterance; an error where its language cannot be translated
-    as asked, so that the other utterances go on."""
+    """A row for every task of every utterance but those `without`; an error where its language
+    cannot be translated as asked, so that the other utterances go on."""
     rows: list[DecoderRow] = []
     errors: list[GuidanceError | None] = []
     for i, (utterance, language) in enumerate(zip(batch.utterances, languages, strict=True)):
         request = utterance.request
-        if i in batch.cancelled:
+        if i in batch.cancelled or i in without:
             errors.append(None)
             continue
         try:

@@ -3,8 +3,8 @@ wish is refused here, with the choices named. No backend and no file here.
 """
 
 import zlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from math import ceil
 
 import numpy as np
@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 from turnout.audio.features import FRAME_SECONDS
 from turnout.config import ModelConfig, RoutingConfig, TranscriptionOptions
 from turnout.config.bounds import above_zero, at_least, require, share
-from turnout.config.transcription import AUTO
 from turnout.errors import Cancelled, GuidanceError, TurnoutError
-from turnout.guidance import Bandwidth, Guidance, Guide, Task
+from turnout.guidance import FINDABLE, Bandwidth, Guidance, Guide, Task, Window
 from turnout.text.transcript import Word
 
 CHARACTERS_PER_SECOND = 25
@@ -50,6 +49,10 @@ class Request:
     """Spoken language; found by the decoder where it is None."""
     target_language: str | None = None
     """Of the translation; where None, the only one the model has for the spoken language."""
+    domain: str | None = None
+    """One of the model's; where None, its first."""
+    window: Window = Window.PADDED
+    """How much of a window the features are of."""
     initial_prompt: str | None = None
     """Stands before every text, for models with a token for previous texts."""
     previous: tuple[tuple[int, ...], ...] = ()
@@ -208,49 +211,6 @@ def cancelled(language: str | None) -> Decoded:
     return Decoded(language=language, hypotheses=(), error=Cancelled("decoding was cancelled"))
 
 
-def options_for_model(options: TranscriptionOptions, config: ModelConfig) -> TranscriptionOptions:
-    """The same with languages spelled as this model spells them.
-
-    Raises GuidanceError where it can never do what is asked.
-    """
-    vocabulary = config.vocabulary
-    options = replace(
-        options,
-        language=spelled(options.language, (AUTO, *vocabulary.languages)),
-        target_language=spelled(options.target_language, vocabulary.all_languages),
-    )
-    request = request_of(options, Bandwidth.WIDEBAND, options.stated_language)
-    check_request(request, config)
-    if options.target_language is not None and Task.TRANSLATE not in options.tasks:
-        check_translation(replace(request, language=None), config)
-    return options
-
-
-def spelled(language: str | None, known: Sequence[str]) -> str | None:
-    """The one known language that differs from this one in capitals alone, if any."""
-    if language is None or language in known:
-        return language
-    same = [name for name in known if name.casefold() == language.casefold()]
-    return same[0] if len(same) == 1 else language
-
-
-def request_of(
-    options: TranscriptionOptions,
-    bandwidth: Bandwidth,
-    language: str | None,
-    previous: tuple[tuple[int, ...], ...] = (),
-) -> Request:
-    """What these options want of an utterance, with what has been found of it."""
-    return Request(
-        tasks=options.tasks,
-        bandwidth=bandwidth,
-        language=language,
-        target_language=options.target_language,
-        initial_prompt=options.initial_prompt,
-        previous=previous,
-    )
-
-
 def guides_of(routing: RoutingConfig) -> frozenset[Guide]:
     """What this stack's experts are chosen by."""
     return frozenset(routing.guided_by if routing.guided else ())
@@ -265,6 +225,11 @@ def check_request(request: Request, config: ModelConfig) -> None:
         raise GuidanceError(
             f"the language '{request.language}' is unknown to this model: choose one of "
             f"{', '.join(vocabulary.languages)}, or leave it out"
+        )
+    if request.domain is not None and request.domain not in config.domains:
+        raise GuidanceError(
+            f"the domain '{request.domain}' is unknown to this model: choose one of "
+            f"{', '.join(config.domains)}, or leave it out"
         )
     if Task.TRANSLATE in request.tasks:
         check_translation(request, config)
@@ -289,12 +254,14 @@ def check_translation(request: Request, config: ModelConfig) -> None:
 
 
 def check_findable(config: ModelConfig) -> None:
-    """Raise GuidanceError where the language must be said, since it chooses experts that would
-    have to run before it is found."""
-    guides = guides_of(config.encoder.routing)
-    if config.decoder.num_layers:
-        guides |= guides_of(config.decoder.routing)
-    if len(config.vocabulary.languages) > 1 and guides & {Guide.LANGUAGE, Guide.TARGET_LANGUAGE}:
+    """Raise GuidanceError where the language must be said, since it chooses among experts none of
+    which is for finding it."""
+    stacks = (config.encoder.routing, config.decoder.routing)
+    used = stacks if config.decoder.num_layers else stacks[:1]
+    # A base finds it; CTC alone finds none.
+    needing = [one for one in used if not (one.experts_for and config.decoder.num_layers)]
+    guides = frozenset[Guide]().union(*map(guides_of, needing))
+    if len(config.vocabulary.languages) > 1 and not guides.isdisjoint(FINDABLE):
         raise GuidanceError(
             "the spoken language selects this model's experts and was not given: choose one of "
             f"{', '.join(config.vocabulary.languages)}"
@@ -335,7 +302,12 @@ def row_guidance(
     if task is Task.TRANSLATE and language is not None:
         target = target_of(request, language, config)
     return Guidance(
-        bandwidth=request.bandwidth, task=task, language=language, target_language=target
+        bandwidth=request.bandwidth,
+        task=task,
+        language=language,
+        target_language=target,
+        domain=request.domain or config.domains[0],
+        window=request.window,
     )
 
 

@@ -19,8 +19,10 @@ from turnout.corpora.clips import (
     MOST_MISSING_SECONDS,
     Clip,
     ClipReader,
+    check_domains,
     check_languages,
     development_clips,
+    domain_of,
 )
 from turnout.data.channel import telephone_of
 from turnout.data.common_clips import Gather
@@ -101,6 +103,7 @@ def _passes(clip: Clip, samples: Floats, model: ModelConfig) -> list[DevUtteranc
             tasks=tuple(text.task for text in references),
             bandwidth=clip.bandwidth,
             language=clip.language,
+            domain=domain_of(clip, model),
             target_language=last.language if last.task is Task.TRANSLATE else None,
         )
         name = "/".join((clip.id, clip.bandwidth, *(text.language for text in references)))
@@ -118,6 +121,7 @@ def _spoken(
     corpus = data.dev[number]
     clips = development_clips(clips)
     check_languages(clips, corpus.cuts, model.vocabulary.languages)
+    check_domains(clips, corpus.cuts, model)
     planned = _joined(clips, data, number) if corpus.join else _whole(clips, data, number, model)
     first = planned[: data.dev_utterances]
     reader = _Reader(clips, [index for _, indices, _ in first for index in indices])

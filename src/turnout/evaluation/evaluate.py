@@ -1,6 +1,7 @@
 """Clips through a transcriber, in batches -> a report.
 
-What the data say of language and bandwidth is never told to the model unless the caller does.
+What the data say of language and bandwidth is never told to the model unless the caller does; their
+domain, which nobody can hear, is.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -13,7 +14,8 @@ from turnout.config import ModelConfig, TranscriptionOptions, VocabularyConfig
 from turnout.config.plain import to_plain
 from turnout.config.transcription import AUTO, TaskName
 from turnout.corpora.clips import Clip, check_length
-from turnout.decoding.requests import Request, check_translation, spelled
+from turnout.decoding.requests import Request, check_translation
+from turnout.decoding.wishes import spelled
 from turnout.errors import AudioError, GuidanceError, TurnoutError, one_line
 from turnout.evaluation.references import (
     Reference,
@@ -25,7 +27,7 @@ from turnout.evaluation.references import (
 from turnout.evaluation.report import Report
 from turnout.evaluation.score_rows import ScoredText, score_rows
 from turnout.evaluation.sources import HELD_SECONDS, ClipSource, channel_of, sources_of
-from turnout.guidance import Task
+from turnout.guidance import Guide, Task
 from turnout.text.transcript import Transcript
 from turnout.transcription.transcriber import Transcriber
 
@@ -89,7 +91,9 @@ def evaluate(
     ]
     found: dict[ClipPass, list[ScoredText] | str] = {}
     # Each once, whatever the number of clips.
-    warnings: dict[str, None] = dict.fromkeys(data.notes)
+    warnings: dict[str, None] = dict.fromkeys(
+        (*data.notes, *unknown_domains(clips, options, model))
+    )
     for asked, result in watched(results_of(transcriber, passes, options), len(passes)):
         if isinstance(result, AudioError):
             found[asked] = f"{asked.clip.id}: {result.reason}"
@@ -127,6 +131,18 @@ def options_of_data(options: TranscriptionOptions, model: ModelConfig) -> Transc
     return options
 
 
+def unknown_domains(
+    clips: Sequence[Clip], options: TranscriptionOptions, model: ModelConfig
+) -> Iterator[str]:
+    """A line where data are of domains that this model has no experts for, and could."""
+    unknown = sorted({clip.domain for clip in clips if clip.domain}.difference(model.domains))
+    if unknown and options.domain is None and model.guided_by(Guide.DOMAIN):
+        yield (
+            f"the data's domain {', '.join(unknown)} is unknown to this model, which has "
+            f"{', '.join(model.domains)}: {model.domains[0]} was taken"
+        )
+
+
 def results_of(
     transcriber: Transcriber, passes: Iterable[ClipPass], options: TranscriptionOptions
 ) -> Iterator[Result]:
@@ -160,13 +176,20 @@ def _transcribed(
     asked: Sequence[tuple[ClipPass, ClipSource]],
     options: TranscriptionOptions,
 ) -> Iterator[Result]:
-    vocabulary = transcriber.backend.config.vocabulary
+    model = transcriber.backend.config
+    vocabulary = model.vocabulary
     groups: dict[TranscriptionOptions, list[tuple[ClipPass, Path | Waveform]]] = {}
     for one, source in asked:
         if isinstance(source, AudioError):
             yield one, source
             continue
-        wanted = replace(options, task=one.task, target_language=one.target(vocabulary))
+        stated = one.clip.domain if one.clip.domain in model.domains else None
+        wanted = replace(
+            options,
+            task=one.task,
+            target_language=one.target(vocabulary),
+            domain=options.domain or stated,
+        )
         if isinstance(source, Path):
             wanted = replace(wanted, channel=channel_of(one.clip, options))
         else:  # samples are of one track and channel already

@@ -9,7 +9,7 @@ from rich.filesize import decimal
 from rich.table import Table
 from rich.text import Text
 
-from turnout.config import ModelConfig
+from turnout.config import ModelConfig, RoutingConfig
 from turnout.errors import MissingModel, ModelFolderError, UsageError
 from turnout.hub.cache import Cache, Cached
 from turnout.hub.sources import Source, source_of
@@ -105,12 +105,23 @@ def listed(languages: tuple[str, ...]) -> str:
 
 
 def routing_of(config: ModelConfig) -> str:
-    """Of both stacks: the kinds, and what guides them."""
+    """Of both stacks: the kinds, and what guides them; who has an expert, where not everybody."""
     stacks = (config.encoder.routing, config.decoder.routing)
     used = stacks if config.decoder.num_layers else stacks[:1]
-    guides = dict.fromkeys(guide for one in used if one.guided for guide in one.guided_by)
+    guides = dict.fromkeys(
+        f"{guide}: {listed(owners(one, place))}" if one.experts_for else str(guide)
+        for one in used
+        if one.guided
+        for place, guide in enumerate(one.guided_by)
+    )
     kinds = ", ".join(dict.fromkeys(one.kind for one in used))
     return f"{kinds} ({', '.join(guides)})" if guides else kinds
+
+
+def owners(routing: RoutingConfig, place: int) -> tuple[str, ...]:
+    """The values of the guide at this place that some expert is for."""
+    values = (name.split("+")[place] for name in routing.experts_for)
+    return tuple(dict.fromkeys(values))
 
 
 def size_of(folder: Path) -> int:

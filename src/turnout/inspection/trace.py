@@ -15,7 +15,8 @@ from jaxtyping import Float32, Int64
 from turnout.audio.features import FRAME_SECONDS
 from turnout.config import ModelConfig
 from turnout.config.transcription import TranscriptionOptions
-from turnout.decoding.requests import Decoded, options_for_model
+from turnout.decoding.requests import Decoded
+from turnout.decoding.wishes import options_for_model
 from turnout.errors import TurnoutError, one_line
 from turnout.guidance import Guidance, Task
 from turnout.inspection.record import Layout, RoutingRecord

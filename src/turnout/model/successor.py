@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from turnout.config import ModelConfig, RoutingConfig
-from turnout.guidance import ExpertMap
+from turnout.guidance import ANY, ExpertMap
 from turnout.model.convert import EXPERT
 
 VOCABULARY = (
@@ -98,16 +98,16 @@ def group_size(routing: RoutingConfig) -> int:
 
 
 def values_of(choices: ExpertMap, index: int) -> dict[str, str]:
-    """What guides to an expert: guide -> value."""
-    values = choices.name(index).split("+")
+    """What guides to an expert: guide -> value, or ANY."""
+    values = choices.values(index)
     return {guide.value: value for guide, value in zip(choices.guides, values, strict=True)}
 
 
 def nearest(choices: ExpertMap, wanted: Mapping[str, str]) -> int:
-    """The expert whose guides have most of these values, the first of equals."""
-    common = [
-        len(values_of(choices, i).items() & wanted.items()) for i in range(choices.num_groups)
-    ]
+    """The expert whose guides have most of these values, the first of equals. That both take any
+    says less than one value that both name."""
+    shared = [values_of(choices, i).items() & wanted.items() for i in range(choices.num_groups)]
+    common = [(sum(value != ANY for _, value in some), len(some)) for some in shared]
     return common.index(max(common))
 
 

@@ -19,10 +19,10 @@ from turnout.decoding.requests import (
     Hypothesis,
     Utterance,
     most_characters,
-    request_of,
 )
+from turnout.decoding.wishes import request_of
 from turnout.errors import Cancelled, TurnoutError
-from turnout.guidance import Task
+from turnout.guidance import Task, Window
 from turnout.text.spacing import joined_text, spaced
 from turnout.text.transcript import Segment, Transcript
 from turnout.transcription.segments import AudioSegment, AudioSegments, IsCancelled
@@ -168,6 +168,7 @@ class OpenRecording:
         self.result: Transcript | TurnoutError | None = None
         self.language = options.stated_language or config.vocabulary.only_language
         self._options = options
+        self._window = Window(options.window)
         self._search = DecodingOptions.of(options)
         self._probability: float | None = None
         self._most_before = config.decoder.max_tokens
@@ -191,7 +192,9 @@ class OpenRecording:
         except TurnoutError as error:
             self.result = error
             return
-        self._audio = AudioSegments(recording, config, options.stated_bandwidth, is_cancelled)
+        self._audio = AudioSegments(
+            recording, config, options.stated_bandwidth, is_cancelled, window=self._window
+        )
         self._segments = iter(self._audio)
 
     def take(self) -> tuple[AudioSegment, Utterance] | None:
@@ -228,7 +231,7 @@ class OpenRecording:
             self.fail(decoded.error)
             return []
         if has_failed(decoded) and segment.end - segment.start > LEAST_HALVED_SECONDS:
-            halves = segment.halves(self._config)
+            halves = segment.halves(self._config, self._window)
             self._halves.extendleft(reversed(halves))
             insort(self._open, halves[1].start)
             return []

@@ -19,7 +19,8 @@ from turnout.audio.voice import LENIENT, STRICT, SpeechFinder
 from turnout.audio.waveform import Recording
 from turnout.config import ModelConfig
 from turnout.errors import Cancelled
-from turnout.guidance import Bandwidth
+from turnout.guidance import Bandwidth, Window
+from turnout.transcription.windows import Window as Cut
 from turnout.transcription.windows import WindowCutter, quietest_point
 
 Floats = NDArray[np.float32]
@@ -40,20 +41,27 @@ class AudioSegment:
     """Frames of sound: fewer than there are where the features are padded to the window."""
 
     @classmethod
-    def of(cls, begin: int, samples: Floats, config: ModelConfig) -> "AudioSegment":
+    def of(
+        cls, begin: int, samples: Floats, config: ModelConfig, window: Window = Window.PADDED
+    ) -> "AudioSegment":
         """Samples that begin at this one of the recording, as the model takes them."""
         end = begin + len(samples)
         frames = num_frames(len(samples), config.features)
-        features = model_features(samples, config)
+        features = model_features(samples, config, window)
         return cls(begin / SAMPLE_RATE, end / SAMPLE_RATE, samples, features, frames)
 
-    def halves(self, config: ModelConfig) -> "tuple[AudioSegment, AudioSegment]":
+    def halves(
+        self, config: ModelConfig, window: Window = Window.PADDED
+    ) -> "tuple[AudioSegment, AudioSegment]":
         """The same sound in two, cut at the quietest point of its middle half."""
         assert self.samples is not None, "it was decoded already"
         begin, length = round(self.start * SAMPLE_RATE), len(self.samples)
         point = quietest_point(self.samples[: 3 * length // 4], length // 4)
         first, second = np.split(self.samples, [point])
-        return AudioSegment.of(begin, first, config), AudioSegment.of(begin + point, second, config)
+        return (
+            AudioSegment.of(begin, first, config, window),
+            AudioSegment.of(begin + point, second, config, window),
+        )
 
 
 class AudioSegments:
@@ -65,8 +73,11 @@ class AudioSegments:
         config: ModelConfig,
         bandwidth: Bandwidth | None = None,
         is_cancelled: IsCancelled | None = None,
+        *,
+        window: Window = Window.PADDED,
     ) -> None:
         self.recording = recording
+        self._window = window
         self._is_cancelled = is_cancelled
         self._config = config
         self._bandwidth = bandwidth
@@ -93,9 +104,12 @@ class AudioSegments:
             length += len(samples)
             self.duration_seconds = length / SAMPLE_RATE
             for window in cutter.add(samples):
-                yield AudioSegment.of(window.begin, window.samples, self._config)
+                yield self._segment(window)
         for window in cutter.finish():
-            yield AudioSegment.of(window.begin, window.samples, self._config)
+            yield self._segment(window)
+
+    def _segment(self, found: Cut) -> AudioSegment:
+        return AudioSegment.of(found.begin, found.samples, self._config, self._window)
 
     def _blocks(self) -> Iterator[Floats]:
         """The samples. Whether to go on is asked here, since silence, of which nothing is decoded,

@@ -16,7 +16,8 @@ from turnout.config.plain import read_value
 from turnout.config.transcription import options_of
 from turnout.decoding.backend import Backend
 from turnout.decoding.decode import decode
-from turnout.decoding.requests import Decoded, Utterance, options_for_model
+from turnout.decoding.requests import Decoded, Utterance
+from turnout.decoding.wishes import options_for_model
 from turnout.errors import (
     Cancelled,
     GuidanceError,
@@ -26,6 +27,7 @@ from turnout.errors import (
     UsageError,
     shown,
 )
+from turnout.guidance import Window
 from turnout.hub.resolve import open_model, to_log
 from turnout.model_folder import WEIGHTS, ModelFolder, write_folder
 from turnout.progress import Say
@@ -128,7 +130,12 @@ class Transcriber:
         Raises AudioError.
         """
         asked = options_of(options, changes)
-        return AudioSegments(opened(source, asked), self.backend.config, asked.stated_bandwidth)
+        return AudioSegments(
+            opened(source, asked),
+            self.backend.config,
+            asked.stated_bandwidth,
+            window=Window(asked.window),
+        )
 
     def decode(self, utterances: Sequence[Utterance]) -> list[Decoded]:
         """The second step: segments of any recordings, each with a request, options and an end of

@@ -12,7 +12,7 @@ from tests.models import saved
 from turnout import verified_folder
 from turnout.config import TranscriptionOptions
 from turnout.config.transcription import options_of
-from turnout.decoding.requests import options_for_model, spelled
+from turnout.decoding.wishes import options_for_model, spelled
 from turnout.errors import ConfigError, GuidanceError, ModelFolderError, UsageError
 from turnout.model_folder import WEIGHTS, ModelFolder
 from turnout.transcription import transcriber as transcriber_room

@@ -29,7 +29,7 @@ SPEAKERS = ("speaker", "speaker_id", "client_id")
 LANGUAGES = ("language", "lang", "locale")
 AUDIO = ("audio", "speech", "file_name", "file", "path", "audio_filepath")
 """Columns that may hold it, the likeliest first."""
-OTHERS = ("id", "split", "bandwidth", "translation", *TARGETS)
+OTHERS = ("id", "split", "bandwidth", "domain", "translation", *TARGETS)
 KNOWN = {*TEXTS, *SPEAKERS, *LANGUAGES, *OTHERS}
 AT_ONCE = 16
 """Rows of audio in memory."""
@@ -83,6 +83,7 @@ def _entry(audio: Any, fields: Fields, column: str, config: PrepareConfig, unpac
         translations=translation(fields, config),
         split=fields.split(),
         bandwidth=fields.bandwidth(),
+        domain=fields.domain(),
         audio_field=column,
         language_field=fields.given(*LANGUAGES),
         target_field=fields.given(*TARGETS),

@@ -119,6 +119,7 @@ def _entry(fields: Fields, file: Path, source: Path, config: PrepareConfig) -> F
         translations=translation(fields, config),
         split=fields.split() or _split_of(PurePath(folder).parts),
         bandwidth=fields.bandwidth(),
+        domain=fields.domain(),
         audio_field="file_name",
         language_field=fields.given(*LANGUAGES),
         target_field=fields.given(*TARGETS),

@@ -55,6 +55,7 @@ def _entry(cut: Cut, supervision: Supervision, config: PrepareConfig) -> Entry:
         translations=custom.translations(),
         split=custom.split(),
         bandwidth=custom.bandwidth(),
+        domain=custom.domain(),
         offset=cut.start + start,
         duration=end - start,
         channel=cut.channel,

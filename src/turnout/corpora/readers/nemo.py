@@ -35,6 +35,7 @@ def _entry(fields: Fields, folder: Path, config: PrepareConfig) -> Entry:
         translations=translations,
         split=fields.split(),
         bandwidth=fields.bandwidth(),
+        domain=fields.domain(),
         offset=offset,
         duration=fields.seconds("duration"),
         channel=fields.channel(),

@@ -17,7 +17,7 @@ from turnout.errors import ManifestError, shown
 
 COLUMNS = (
     "path", "text", "translation", "language", "target_language", "speaker",
-    "split", "bandwidth", "offset", "duration", "channel", "id",
+    "split", "bandwidth", "domain", "offset", "duration", "channel", "id",
 )  # fmt: skip
 OTHER_WORDS = {
     "audio": "path", "audio_filepath": "path", "file": "path", "file_name": "path",
@@ -98,6 +98,7 @@ def _entry(fields: Fields, folder: Path, config: PrepareConfig) -> Entry:
         translations=translation(fields, config),
         split=fields.split(),
         bandwidth=fields.bandwidth(),
+        domain=fields.domain(),
         offset=offset,
         duration=fields.seconds("duration"),
         channel=fields.channel(),
