@@ -21,8 +21,6 @@ SAMPLE_RATE = 16_000
 WINDOW_SAMPLES = 400
 HOP_SAMPLES = 160
 FRAME_SECONDS = HOP_SAMPLES / SAMPLE_RATE
-FADING_SAMPLES = 2 * WINDOW_SAMPLES
-"""Silence behind which no frame hears what was before it, nor a mirrored sample of it."""
 
 KALDI_FFT = 512
 KALDI_LOWEST_HZ = 20.0
@@ -65,16 +63,13 @@ def model_features(samples: Floats, model: ModelConfig, window: Window = Window.
     """Log-mel frames, [frames, mels], as this model takes them: where its features are padded, of
     the samples and silence up to its window, which the normalisation sees as well.
 
-    In a window of the speech alone they are these same frames, as far as there are samples: those
-    that would be heard at its end go over into silence there, too.
+    A window of the speech alone has the features of a model without padding: at its end, where the
+    padded one goes over into silence, samples are mirrored; all else is the same to rounding.
     """
     missing = round(model.window_seconds * SAMPLE_RATE) - len(samples)
-    if model.features.padding != "window" or missing <= 0:
-        return log_mel(samples, model.features)
-    if window is Window.PADDED:
-        return log_mel(np.pad(samples, (0, missing)), model.features)
-    heard = log_mel(np.pad(samples, (0, min(missing, FADING_SAMPLES))), model.features)
-    return heard[: num_frames(len(samples), model.features)]
+    if model.features.padding == "window" and window is Window.PADDED and missing > 0:
+        samples = np.pad(samples, (0, missing))
+    return log_mel(samples, model.features)
 
 
 def mel_power(samples: Floats, config: FeatureConfig) -> Floats:

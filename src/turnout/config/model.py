@@ -6,7 +6,7 @@ from typing import Literal
 
 from turnout.config.bounds import at_least, require
 from turnout.config.routing import RoutingConfig, check_domains, check_values
-from turnout.guidance import BASE, ExpertMap, Guide
+from turnout.guidance import BASE, ExpertMap, Guide, Task
 
 FEWEST_TOKENS = 8
 """The decoder's prompt, a few of text, and the end."""
@@ -193,6 +193,8 @@ class ModelConfig:
     """Whether the decoder's prompt names the task; a neutral token stands there when off."""
     window_seconds: float = 30.0
     """Longest segment of audio that the model takes at once; longer recordings are cut."""
+    tasks: tuple[Task, ...] = tuple(Task)
+    """What it can be asked for; one that was cut out of a larger model may have lost a task."""
     domains: tuple[str, ...] = (BASE,)
     """Kinds of recordings, by names of one's own, that can guide to an expert; the first is meant
     where nobody says which."""
@@ -205,6 +207,7 @@ class ModelConfig:
         if self.encoder.positions == "learned":
             check_positions(self)
         check_domains(self.domains)
+        require(len(self.tasks) > 0, f"tasks must name at least one of {', '.join(Task)}")
         for name, stack in (("encoder", self.encoder), ("decoder", self.decoder)):
             experts = self.expert_map(stack.routing)
             check_values(f"{name}.routing.experts_for", experts)

@@ -233,6 +233,10 @@ def check_request(request: Request, config: ModelConfig) -> None:
         )
     if Task.TRANSLATE in request.tasks:
         check_translation(request, config)
+    for task in request.tasks:
+        if task not in config.tasks:
+            left = ", ".join(config.tasks)
+            raise GuidanceError(f"this model does not {task}: it was cut out to {left} alone")
     if request.language is None:
         check_findable(config)
 

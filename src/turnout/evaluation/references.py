@@ -84,7 +84,7 @@ def references_of(
     if clip.language not in model.vocabulary.languages:
         return ()
     found: list[Reference] = []
-    if Task.TRANSCRIBE in tasks:
+    if Task.TRANSCRIBE in tasks and Task.TRANSCRIBE in model.tasks:
         found.append(Reference(task=Task.TRANSCRIBE, language=clip.language, text=clip.text))
     if Task.TRANSLATE in tasks and model.decoder.num_layers:
         found += [

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from turnout.config import ModelConfig
 from turnout.decoding.backend import Backend, Encoded, StepQuery
 from turnout.errors import ExportError
-from turnout.guidance import Bandwidth, Guidance, Task
+from turnout.guidance import Bandwidth, Guidance, Task, Window
 
 TOLERANCE = 1e-4
 SHAPES = ((1, 7), (1, 160), (3, 50), (5, 33))
@@ -66,9 +66,20 @@ def every_guidance(config: ModelConfig) -> list[Guidance]:
     vocabulary = config.vocabulary
     asked = [(Task.TRANSCRIBE, language, language) for language in vocabulary.languages]
     asked += [(Task.TRANSLATE, source, target) for source, target in vocabulary.translations]
+    windows = tuple(Window) if config.features.padding == "window" else (Window.PADDED,)
     return [
-        Guidance(bandwidth=bandwidth, task=task, language=language, target_language=target)
-        for (task, language, target), bandwidth in product(asked, Bandwidth)
+        Guidance(
+            bandwidth=bandwidth,
+            task=task,
+            language=language,
+            target_language=target,
+            domain=domain,
+            window=window,
+        )
+        for (task, language, target), bandwidth, domain, window in product(
+            asked, Bandwidth, config.domains, windows
+        )
+        if task in config.tasks
     ]
 
 
