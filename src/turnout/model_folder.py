@@ -197,14 +197,19 @@ def parse_config(data: bytes, folder: Path) -> dict[str, Any]:
     return content
 
 
-def write_folder(path: str | Path, files: Mapping[str, bytes | Iterable[bytes]]) -> None:
+def write_folder(
+    path: str | Path,
+    files: Mapping[str, bytes | Iterable[bytes]],
+    check: Callable[[Path], None] | None = None,
+) -> None:
     """Write a model folder whole or not at all, digests included; another model gives way to it,
     and what lies beside that model's files stays. What memory may not hold comes in parts.
 
-    Raises StorageError, and leaves what was there, where there is no space or no permission, or
-    something that is no model.
+    `check` is called with the whole folder before it takes its place, and may raise. Raises
+    StorageError, and leaves what was there, where there is no space or no permission, or something
+    that is no model.
     """
-    write_verified(Path(path).resolve(), files, files_of_model)
+    write_verified(Path(path).resolve(), files, files_of_model, check)
 
 
 def files_of_model(path: Path) -> frozenset[str]:

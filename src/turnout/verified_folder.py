@@ -173,11 +173,13 @@ def write_verified(
     path: Path,
     files: Mapping[str, bytes | Iterable[bytes]],
     gone: Callable[[Path], Collection[str]],
+    check: Callable[[Path], None] | None = None,
 ) -> None:
     """Write a folder whole or not at all, digests included. What memory may not hold comes in
     parts. Of what is at `path`, the files that `gone` names are deleted, and the others stay.
 
-    Raises StorageError, and leaves what was there, where there is no space or no permission.
+    `check` is called with the whole folder before it takes its place, which what it raises keeps it
+    from. Raises StorageError, and leaves what was there, where there is no space or no permission.
     """
     try:
         with whole_folder(path, gone(path)) as partial:
@@ -188,6 +190,8 @@ def write_verified(
                 write_synced(partial / name, parts)
                 digests[name] = digest.hexdigest()
             write_synced(partial / DIGESTS, digest_lines(digests))
+            if check is not None:
+                check(partial)
     except OSError as error:
         raise StorageError(
             f"{path}: the model cannot be written: {(error.strerror or str(error)).lower()}"

@@ -12,6 +12,7 @@ from tests.models import SHAPES, exported, saved
 from turnout.backends.onnx import OnnxBackend
 from turnout.backends.torch import TorchBackend, load_model
 from turnout.config import ModelConfig
+from turnout.config.cutting import every_guidance
 from turnout.decoding.backend import Backend, Encoded
 from turnout.decoding.decode import decode
 from turnout.decoding.requests import (
@@ -22,7 +23,7 @@ from turnout.decoding.requests import (
     check_findable,
 )
 from turnout.errors import GuidanceError
-from turnout.export.parity import check_parity, every_guidance
+from turnout.export.parity import check_parity
 from turnout.guidance import Bandwidth, Guidance, Task
 from turnout.model_folder import ModelFolder
 from turnout.transcription.transcriber import Transcriber

@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from turnout.config import ModelConfig
+from turnout.config.cutting import every_guidance
 from turnout.decoding.backend import Backend, Encoded, StepQuery
 from turnout.errors import ExportError
-from turnout.guidance import Bandwidth, Guidance, Task, Window
+from turnout.guidance import Guidance
 
 TOLERANCE = 1e-4
 SHAPES = ((1, 7), (1, 160), (3, 50), (5, 33))
@@ -59,28 +60,6 @@ def cases(config: ModelConfig) -> Iterator[Case]:
         start = int(random.integers(len(known)))
         chosen = [known[(start + i * mixed) % len(known)] for i in range(batch)]
         yield Case((log_mel * mask[..., None]).astype(np.float32), mask, chosen)
-
-
-def every_guidance(config: ModelConfig) -> list[Guidance]:
-    """Everything that can be asked of the model."""
-    vocabulary = config.vocabulary
-    asked = [(Task.TRANSCRIBE, language, language) for language in vocabulary.languages]
-    asked += [(Task.TRANSLATE, source, target) for source, target in vocabulary.translations]
-    windows = tuple(Window) if config.features.padding == "window" else (Window.PADDED,)
-    return [
-        Guidance(
-            bandwidth=bandwidth,
-            task=task,
-            language=language,
-            target_language=target,
-            domain=domain,
-            window=window,
-        )
-        for (task, language, target), bandwidth, domain, window in product(
-            asked, Bandwidth, config.domains, windows
-        )
-        if task in config.tasks
-    ]
 
 
 def compare(case: Case, expected: Backend, found: Backend) -> float:

@@ -18,8 +18,9 @@ from turnout.backends.onnx import OnnxBackend
 from turnout.backends.sessions import weight_names
 from turnout.backends.torch import TorchBackend
 from turnout.config import ModelConfig, RoutingConfig, preset
+from turnout.config.cutting import every_guidance
 from turnout.errors import MissingExtra, ModelFolderError
-from turnout.export.parity import Case, compare, every_guidance
+from turnout.export.parity import Case, compare
 from turnout.hub.names import whisper_state
 from turnout.hub.whisper_graphs import graphs_of
 from turnout.model.build import build_model
