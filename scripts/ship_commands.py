@@ -17,7 +17,7 @@ from typing import Any
 
 from safetensors.torch import load, save
 
-from turnout.export import export_folder
+from turnout.export.save import export_folder
 from turnout.model_folder import (
     CARD,
     CONFIG,

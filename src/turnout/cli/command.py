@@ -22,12 +22,16 @@ VERBS = {
     "evaluate": "Score a model: WER, CER, BLEU, chrF by bandwidth, task, language.",
     "inspect": "Show which expert each frame of a recording took.",
     "convert": "Turn a Whisper checkpoint into a model folder.",
+    "upcycle": "Turn a dense model into one with experts that does just the same.",
+    "specialise": "Cut one path out of a model with experts: small, and equal to the bit.",
     "models": "List the models that ship and those in the cache, or remove one.",
     "export": "Write a model folder's ONNX graphs, checked against PyTorch.",
 }
 """Verb (a function of the file of its name, or of `corpora`) -> its line in the help."""
 # The others need the workshop.
-RUNTIME_VERBS = ("transcribe", "convert", "models")
+RUNTIME_VERBS = ("transcribe", "convert", "upcycle", "specialise", "models")
+APPS = ("train", "upcycle")
+"""Apps of their own, since they alone read more than the command line."""
 WORKSHOP_MODULES = (
     "torch", "lightning_fabric", "lhotse", "jiwer", "sacrebleu", "pyarrow",
     "whisper_normalizer", "matplotlib", "tensorboard", "onnxscript", "jaxtyping",
@@ -66,9 +70,9 @@ def build_app() -> App:
         default_parameter=Parameter(negative_iterable=()),
     )
     for position, (verb, line) in enumerate(VERBS.items()):
-        # `train` is an App of its own, since it alone reads --config. A name is imported on use.
+        # A name is imported on use.
         file = "corpora" if verb in ("prepare", "synthesize") else verb
-        name = f"turnout.cli.{file}:{'app' if verb == 'train' else verb}"
+        name = f"turnout.cli.{file}:{'app' if verb in APPS else verb}"
         app.command(name, name=verb, help=line, sort_key=position)
     return app
 

@@ -53,7 +53,7 @@ def write(folder: Path, output: Path, origin: Mapping[str, str] | None, half: bo
     except MissingExtra:  # its shape is not one whose graphs are built without PyTorch
         if find_spec("torch") is None:
             raise
-        from turnout.export import export_folder
+        from turnout.export.save import export_folder
 
         write_checkpoint(checkpoint, output, graphs=lambda _: {}, **fixed)
         export_folder(output)

@@ -14,7 +14,7 @@ def export(*, model: str, half: bool = False) -> int:
     half
         Round the weights to float16 first, in the folder too: half the size.
     """
-    from turnout.export import export_folder
+    from turnout.export.save import export_folder
 
     say(str(export_folder(model, half=half, say=note)))
     return 0

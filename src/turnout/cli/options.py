@@ -83,6 +83,12 @@ def refuse_fractions(_app: App, _commands: tuple[str, ...], arguments: ArgumentC
                     raise UsageError(f"{argument.name} is {token.value}: it must be a whole number")
 
 
+def given(arguments: ArgumentCollection, name: str) -> str | None:
+    """The option's last value so far."""
+    found = (argument.tokens for argument in arguments if argument.name == name)
+    return next((tokens[-1].value for tokens in found if tokens), None)
+
+
 def counts(hint: Any) -> bool:
     """Whether whole numbers are the only numbers of a type."""
     # Two levels deep, for `int | None` and `tuple[tuple[float, int], ...]` alike.

@@ -9,7 +9,7 @@ from cyclopts.argument import ArgumentCollection
 from cyclopts.config import Dict
 
 from turnout.cli.configuration import read_config
-from turnout.cli.options import refuse_fractions
+from turnout.cli.options import given, refuse_fractions
 from turnout.cli.terminal import note, say
 from turnout.config import ModelConfig, TrainConfig
 from turnout.config import preset as model_preset
@@ -54,23 +54,17 @@ def read_training_config(
     app: App, commands: tuple[str, ...], arguments: ArgumentCollection
 ) -> None:
     """Fill in what the command line left open: from --config, then from --preset."""
-    path = _given(arguments, "--config")
+    path = given(arguments, "--config")
     if path is not None:
         content = read_config(Path(path), TrainConfig, OWN)
         Dict(content, source=path, use_commands_as_keys=False)(app, commands, arguments)
-    name = _given(arguments, "--preset")
+    name = given(arguments, "--preset")
     shape = ModelConfig() if name is None else model_preset(name)
     # Without a preset too: where a part of a nested dataclass is given, the parser takes the rest
     # from its class, not from the instance that its owner has by default.
     source = f"preset {name}" if name else "the defaults"
     content = {"model": to_plain(shape)}
     Dict(content, source=source, use_commands_as_keys=False)(app, commands, arguments)
-
-
-def _given(arguments: ArgumentCollection, name: str) -> str | None:
-    """The option's last value so far."""
-    found = (argument.tokens for argument in arguments if argument.name == name)
-    return next((tokens[-1].value for tokens in found if tokens), None)
 
 
 app = App(

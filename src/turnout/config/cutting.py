@@ -33,6 +33,8 @@ class Cut:
     config: ModelConfig
     """Of what is left."""
     path: Path
+    guidance: tuple[Guidance, ...]
+    """All that took this path and can still be asked for."""
 
 
 def every_guidance(config: ModelConfig) -> list[Guidance]:
@@ -96,7 +98,20 @@ def cut_out(config: ModelConfig, stated: Guidance) -> Cut:
     if not {*map(asked, every_guidance(rest))} <= {*map(asked, left)}:
         # Such as a target language that is both spoken and translated to.
         raise unsaid(config, stated, known, selecting)
-    return Cut(rest, path)
+    return Cut(rest, path, tuple(left))
+
+
+def one_of_each(config: ModelConfig) -> list[Guidance]:
+    """Guidance that takes every expert, or group, of each stack at least once."""
+    maps = {name: config.expert_map(routing) for name, routing in stacks_of(config).items()}
+    found: list[Guidance] = []
+    seen: set[tuple[str, int]] = set()
+    for one in every_guidance(config):
+        taken = set(path_of(one, maps)._asdict().items())
+        if not taken <= seen:
+            found.append(one)
+            seen |= taken
+    return found
 
 
 def check_guided(config: ModelConfig) -> None:

@@ -127,3 +127,19 @@ def check_values(place: str, experts: ExpertMap) -> None:
                 f"{place} names '{value}', which is no {guide.replace('_', ' ')} of this model: "
                 f"choose of {', '.join(values)}, or {ANY}",
             )
+
+
+def routing_words(routing: RoutingConfig) -> str:
+    """The routing of a stack in a few words."""
+    guides = " and ".join(guide.replace("_", " ") for guide in routing.guided_by)
+    own = f" ({', '.join(routing.experts_for)}; one for all others)" if routing.experts_for else ""
+    match routing.kind:
+        case "dense":
+            return "dense"
+        case "supervised":
+            return f"experts chosen by {guides}{own}"
+        case "hybrid":
+            each = f"{routing.num_experts} experts for each {guides}{own}"
+            return f"{each}, chosen by a learned router"
+        case _:
+            return f"{routing.kind} routing over {routing.num_experts} experts"

@@ -4,7 +4,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from turnout.config import ModelConfig, RoutingConfig
+from turnout.config import ModelConfig
+from turnout.config.routing import routing_words
 
 
 def render_card(config: ModelConfig, facts: Mapping[str, Any]) -> str:
@@ -66,19 +67,3 @@ def section(key: str, value: Any) -> list[str]:
         block = json.dumps(value, indent=2, ensure_ascii=False, default=str)
         return ["", f"### {title}", "", "```json", block, "```", ""]
     return [f"- {title}: {value}"]
-
-
-def routing_words(routing: RoutingConfig) -> str:
-    """The routing of a stack in a few words."""
-    guides = " and ".join(guide.replace("_", " ") for guide in routing.guided_by)
-    own = f" ({', '.join(routing.experts_for)}; one for all others)" if routing.experts_for else ""
-    match routing.kind:
-        case "dense":
-            return "dense"
-        case "supervised":
-            return f"experts chosen by {guides}{own}"
-        case "hybrid":
-            each = f"{routing.num_experts} experts for each {guides}{own}"
-            return f"{each}, chosen by a learned router"
-        case _:
-            return f"{routing.kind} routing over {routing.num_experts} experts"

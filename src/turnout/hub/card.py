@@ -1,7 +1,7 @@
 """The card of a converted checkpoint: where it comes from, and whose licence it has."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from turnout.config import VocabularyConfig
@@ -83,3 +83,15 @@ def render_card(
         NOTICE,
     ]
     return "\n".join(lines)
+
+
+def remade(card: str, title: str, said: Sequence[str]) -> str:
+    """A card for what was made of a model: the head of that one's, what was done, and the rest of
+    it, whose licence and notices hold on."""
+    head, rest = "license: other\n", card
+    if card.startswith("---\n") and "\n---\n" in card:
+        head, _, rest = card.removeprefix("---\n").partition("---\n")
+    lines = [f"---\n{head}---", "", f"# {title}", "", *(f"- {line}" for line in said), ""]
+    if rest.strip():
+        lines += ["The card of the model that it was made of, and its licence, follow.", ""]
+    return "\n".join(lines) + rest

@@ -1,0 +1,175 @@
+"""What two models make of the same recordings, number by number: proof that one was made of the
+other without a change."""
+
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from math import inf
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from turnout.audio.features import SAMPLE_RATE, model_features
+from turnout.audio.waveform import open_recording
+from turnout.decoding.backend import Backend, StepQuery
+from turnout.decoding.encoded_batch import padded
+from turnout.errors import ExportError, UsageError
+from turnout.guidance import Guidance, Window
+from turnout.text.tokenizer import Tokenizer
+from turnout.transcription.segments import AudioSegments
+
+Floats = NDArray[np.float32]
+MOST_RECORDINGS = 4
+"""In the batch that both models are given."""
+MOST_PATHS = 6
+"""Each is a pass over all of the recordings."""
+STEPS = 4
+"""Tokens written behind the prompt, each the most probable to the first model."""
+BEST = 16
+"""Ids whose log-probabilities are compared at each of them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Receipt:
+    """What was compared, and by how much it differs."""
+
+    recordings: int
+    seconds: float
+    paths: int
+    of: int
+    """Paths that there are."""
+    numbers: int
+    """Log-probabilities, in natural logarithms."""
+    difference: float
+    """The largest of any two."""
+    same: bool
+    """To the last bit, tokens and masks as well."""
+
+    def __str__(self) -> str:
+        """One line."""
+        found = (
+            "equal to the last bit"
+            if self.same
+            else f"the largest difference {self.difference:.1g}"
+        )
+        some = f"{self.paths} of {self.of}" if self.paths < self.of else str(self.paths)
+        return (
+            f"receipt: both models on {self.recordings} recordings ({self.seconds:.1f} s), "
+            f"{some} paths, {self.numbers:,} log-probabilities: {found}"
+        )
+
+
+def compared(
+    before: Backend,
+    after: Backend,
+    tokenizer: Tokenizer,
+    audio: Sequence[Path],
+    guidance: Sequence[Guidance],
+) -> Receipt:
+    """Both models' log-probabilities of the same batch, once for each guidance, or for some of
+    many. Raises AudioError, and UsageError for recordings in which nobody speaks."""
+    sounds = [spoken(path, before) for path in audio[:MOST_RECORDINGS]]
+    some = [guidance[int(i)] for i in np.linspace(0, len(guidance) - 1, MOST_PATHS)]
+    some = list(dict.fromkeys(some))
+    numbers, worst, same = 0, 0.0, True
+    for known in some:
+        batch = batch_of(sounds, known, before)
+        expected = outputs_of(before, tokenizer, batch, known)
+        found = outputs_of(after, tokenizer, batch, known, expected.tokens)
+        same &= expected.to_bytes() == found.to_bytes()
+        for first, second in zip(expected.log_probs, found.log_probs, strict=True):
+            numbers += first.size
+            gap = float(np.abs(first - second).max(initial=0.0))
+            worst = max(worst, gap if np.isfinite(gap) else inf)
+    return Receipt(
+        recordings=len(sounds),
+        seconds=sum(map(len, sounds)) / SAMPLE_RATE,
+        paths=len(some),
+        of=len(guidance),
+        numbers=numbers,
+        difference=worst,
+        same=same,
+    )
+
+
+def confirm(receipt: Receipt, most: float) -> None:
+    """Raise ExportError where the models differ by more than that; 0 wants the last bit."""
+    if not receipt.same and not (most and receipt.difference <= most):
+        wanted = f"{most:g}" if most else "nothing"
+        raise ExportError(
+            f"the models differ by {receipt.difference:.2g} where {wanted} is allowed: nothing was "
+            "written"
+        )
+
+
+def spoken(path: Path, backend: Backend) -> Floats:
+    """The samples of the first window with speech; raises AudioError and UsageError."""
+    with closing(AudioSegments(open_recording(path), backend.config)) as segments:
+        found = next(iter(segments), None)
+    if found is None or found.samples is None:
+        raise UsageError(f"{path}: nobody speaks in it, so that nothing can be compared")
+    return found.samples
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What a model says of a batch."""
+
+    mask: NDArray[np.bool_]
+    log_probs: list[Floats]
+    """CTC's, then for each token the decoder's of the likeliest ids and of the end."""
+    tokens: list[NDArray[np.int64]]
+    """The likeliest ids at each of them."""
+
+    def to_bytes(self) -> bytes:
+        """All of it."""
+        return b"".join(part.tobytes() for part in (self.mask, *self.log_probs, *self.tokens))
+
+
+Batch = tuple[Floats, NDArray[np.bool_]]
+
+
+def batch_of(sounds: Sequence[Floats], guidance: Guidance, backend: Backend) -> Batch:
+    """Features as the model takes them, and their mask."""
+    window = guidance.window or Window.PADDED
+    return padded([model_features(one, backend.config, window) for one in sounds])
+
+
+def outputs_of(
+    backend: Backend,
+    tokenizer: Tokenizer,
+    batch: Batch,
+    guidance: Guidance,
+    chosen: Sequence[NDArray[np.int64]] = (),
+) -> Outputs:
+    """A model's outputs; what it writes are the first ids of each of `chosen`, or its own."""
+    asked = [guidance] * len(batch[0])
+    encoded = backend.encode(*batch, asked)
+    found = Outputs(encoded.frame_mask, [], [])
+    if encoded.ctc_log_probs is not None:
+        there = encoded.frame_mask[..., None]
+        found.log_probs.append(np.where(there, encoded.ctc_log_probs, np.float32(0)))
+    if backend.config.decoder.num_layers == 0:
+        return found
+    rows = np.arange(len(asked))
+    prompt = [tokenizer.prompt(one, backend.config.task_token) for one in asked]
+    new, state = np.array(prompt), backend.start(encoded, rows, asked)
+    for step in range(STEPS + 1):
+        query = best_after(new, backend.config.vocabulary.size, tokenizer.end)
+        answer, state = backend.step(state, new, np.full(len(rows), new.shape[1]), query)
+        found.log_probs.extend((answer.log_probs, answer.scored))
+        found.tokens.append(answer.tokens)
+        new = (chosen[step] if chosen else answer.tokens)[:, 0, :1]
+    return found
+
+
+def best_after(tokens: NDArray[np.int64], size: int, end: int) -> StepQuery:
+    """Asks for the likeliest ids behind the last of these tokens [rows, new], and for the end."""
+    last = np.full((len(tokens), 1), tokens.shape[1] - 1)
+    return StepQuery(
+        positions=last,
+        allowed=np.ones((len(tokens), size), dtype=np.bool_),
+        best=min(BEST, size),
+        scored=np.full_like(last, end),
+    )

@@ -1,0 +1,181 @@
+"""A model -> another folder of it: upcycled into experts, or one path cut out; checked on recordings
+before it takes its place. Without torch where graphs and weights need none."""
+
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+from turnout.config import ModelConfig, RoutingConfig
+from turnout.config.cutting import Cut, cut_out, one_of_each, stacks_of
+from turnout.config.upcycling import upcycled
+from turnout.errors import MissingExtra, UsageError
+from turnout.export.receipt import Receipt, compared, confirm
+from turnout.guidance import Guidance
+from turnout.hub.rerouted import Writing, plain_graphs, specialise, upcycle
+from turnout.hub.resolve import to_log
+from turnout.model_folder import WEIGHTS, ModelFolder
+from turnout.progress import Say
+from turnout.transcription.transcriber import Transcriber, load
+
+LEARNED_TOLERANCE = 1e-5
+"""Of log-probabilities: behind a router frames are sorted by expert, which rounds otherwise."""
+EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
+"""Of a checkout; what is installed has none."""
+SOME = ("english-1.flac", "arabic-telephone-1.wav", "arabic-2.mp3", "english-telephone-2.wav")
+
+
+def upcycle_model(
+    model: str | Path,
+    output: Path,
+    routings: tuple[RoutingConfig | None, RoutingConfig | None],
+    *,
+    domains: tuple[str, ...] | None = None,
+    audio: Sequence[Path] = (),
+    say: Say = to_log,
+) -> Receipt:
+    """Write a dense model with these routings of encoder and decoder, each expert a copy, whole or
+    not at all: both models must say the same of the recordings.
+
+    Raises ConfigError, UsageError, ModelFolderError, MissingExtra, ExportError, StorageError.
+    """
+    heard = recordings(audio)
+    before, folder = opened(model, say)
+    config = upcycled(folder.config, *routings, domains)
+    learned = any(
+        routing.learned and routing != stacks_of(folder.config)[name]
+        for name, routing in stacks_of(config).items()
+    )
+    checked = Checked(before, heard, one_of_each(config), LEARNED_TOLERANCE if learned else 0.0)
+    writing = Writing(
+        output=output,
+        title="A model with experts",
+        said=(
+            made_of("made of", model, folder),
+            "by: turnout upcycle; until it is trained, each expert is a copy",
+        ),
+        graphs=graphs_of,
+        check=checked,
+    )
+    if learned:
+        write_learned(folder, config, writing)
+    else:
+        upcycle(folder, config, writing)
+    return checked.receipt()
+
+
+def specialise_model(
+    model: str | Path,
+    output: Path,
+    stated: Guidance,
+    *,
+    audio: Sequence[Path] = (),
+    say: Say = to_log,
+) -> Receipt:
+    """Write the path of a routed model that this guidance selects, whole or not at all: both models
+    must say the same of the recordings, to the last bit.
+
+    Raises GuidanceError, UsageError, ModelFolderError, MissingExtra, ExportError, StorageError.
+    """
+    heard = recordings(audio)
+    before, folder = opened(model, say)
+    cut = cut_out(folder.config, stated)
+    checked = Checked(before, heard, cut.guidance, 0.0)
+    writing = Writing(
+        output=output,
+        title="One path of a model with experts",
+        said=(
+            made_of("cut out of", model, folder),
+            "by: turnout specialise",
+            *left_in(cut, folder),
+        ),
+        graphs=graphs_of,
+        check=checked,
+    )
+    specialise(folder, cut, writing)
+    return checked.receipt()
+
+
+class Checked:
+    """Compares a folder that was just written with the model that it was made of."""
+
+    def __init__(
+        self, before: Transcriber, audio: Sequence[Path], guidance: Sequence[Guidance], most: float
+    ) -> None:
+        self._before, self._audio, self._guidance, self._most = before, audio, guidance, most
+        self._receipt: Receipt | None = None
+
+    def __call__(self, folder: Path) -> None:
+        """Raises ExportError where they differ."""
+        before, after = self._before, load(folder)
+        self._receipt = compared(
+            before.backend, after.backend, before.tokenizer, self._audio, self._guidance
+        )
+        confirm(self._receipt, self._most)
+
+    def receipt(self) -> Receipt:
+        """Of the comparison, which was made."""
+        assert self._receipt is not None, "nothing was compared"
+        return self._receipt
+
+
+def opened(model: str | Path, say: Say) -> tuple[Transcriber, ModelFolder]:
+    """The model and its folder."""
+    transcriber = load(model, say=say)
+    assert transcriber.folder is not None
+    return transcriber, transcriber.folder
+
+
+def recordings(audio: Sequence[Path]) -> Sequence[Path]:
+    """What both models hear; raises UsageError where there is nothing."""
+    found = list(audio) or [EXAMPLES / name for name in SOME if (EXAMPLES / name).is_file()]
+    if not found:
+        raise UsageError(
+            "there is no recording to compare the models on: name some with --audio, with speech in "
+            "a language of theirs"
+        )
+    return found
+
+
+def graphs_of(config: ModelConfig) -> dict[str, bytes]:
+    """Graphs of a configuration, by PyTorch where they need it; raises MissingExtra where it is not
+    there."""
+    try:
+        return plain_graphs(config)
+    except MissingExtra:
+        if find_spec("torch") is None:
+            raise
+    from turnout.export.learned import traced_graphs  # noqa: PLC0415 - torch
+
+    return traced_graphs(config)
+
+
+def write_learned(folder: ModelFolder, config: ModelConfig, writing: Writing) -> None:
+    """See `turnout.export.learned.upcycle_learned`; raises MissingExtra, too."""
+    if find_spec("torch") is None:
+        raise MissingExtra("a learned router", "train")
+    from turnout.export.learned import upcycle_learned  # noqa: PLC0415 - torch
+
+    upcycle_learned(folder, config, writing)
+
+
+def made_of(how: str, model: str | Path, folder: ModelFolder) -> str:
+    """Which model it was, so that it can be found and told from others."""
+    name = Path(model).name if Path(model).exists() else model
+    return f"{how}: {name} (SHA-256 of its weights: {folder.digests[WEIGHTS]})"
+
+
+def left_in(cut: Cut, folder: ModelFolder) -> list[str]:
+    """What a path is, and what is left of the model's tasks, languages and domains."""
+    before, after = folder.config, cut.config
+    lines = [
+        f"{name}: the experts of {before.expert_map(routing).name(getattr(cut.path, name))}"
+        for name, routing in stacks_of(before).items()
+        if routing.guided
+    ]
+    pairs = (
+        ("tasks", before.tasks, after.tasks),
+        ("languages", before.vocabulary.languages, after.vocabulary.languages),
+        ("domains", before.domains, after.domains),
+    )
+    lines += [f"{what} left: {', '.join(now)}" for what, then, now in pairs if then != now]
+    return lines
