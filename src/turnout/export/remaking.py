@@ -1,5 +1,5 @@
-"""A model -> another folder of it: upcycled into experts, or one path cut out; checked on recordings
-before it takes its place. Without torch where graphs and weights need none."""
+"""A model -> another folder of it: upcycled into experts, or one path cut out; compared with the
+model on recordings before it takes its place. Without torch where graphs and weights need none."""
 
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -86,7 +86,7 @@ def specialise_model(
         said=(
             made_of("cut out of", model, folder),
             "by: turnout specialise",
-            *left_in(cut, folder),
+            *left_in(cut, folder.config),
         ),
         graphs=graphs_of,
         check=checked,
@@ -130,8 +130,8 @@ def recordings(audio: Sequence[Path]) -> Sequence[Path]:
     found = list(audio) or [EXAMPLES / name for name in SOME if (EXAMPLES / name).is_file()]
     if not found:
         raise UsageError(
-            "there is no recording to compare the models on: name some with --audio, with speech in "
-            "a language of theirs"
+            "there is no recording to compare the models on: name some with --audio, with speech "
+            "in a language of theirs"
         )
     return found
 
@@ -164,9 +164,9 @@ def made_of(how: str, model: str | Path, folder: ModelFolder) -> str:
     return f"{how}: {name} (SHA-256 of its weights: {folder.digests[WEIGHTS]})"
 
 
-def left_in(cut: Cut, folder: ModelFolder) -> list[str]:
+def left_in(cut: Cut, before: ModelConfig) -> list[str]:
     """What a path is, and what is left of the model's tasks, languages and domains."""
-    before, after = folder.config, cut.config
+    after = cut.config
     lines = [
         f"{name}: the experts of {before.expert_map(routing).name(getattr(cut.path, name))}"
         for name, routing in stacks_of(before).items()
