@@ -1,7 +1,6 @@
 """A model folder goes to Transformers, which takes all of it, and comes back as it was."""
 
 import json
-import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -82,7 +81,7 @@ def test_what_is_there_stays(tmp_path: Path) -> None:
     (tmp_path / "theirs" / "note.txt").write_text("mine")
     with pytest.raises(StorageError, match="exists: choose another folder"):
         to_transformers(folder, tmp_path / "theirs")
-    assert os.listdir(tmp_path / "theirs") == ["note.txt"]
+    assert [path.name for path in (tmp_path / "theirs").iterdir()] == ["note.txt"]
 
 
 def test_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
