@@ -16,7 +16,7 @@ from turnout.cli.options import (
     with_refused,
     without,
 )
-from turnout.cli.terminal import note, show, warn, write_each
+from turnout.cli.terminal import note, say, show, warn, write_each
 from turnout.config.transcription import TaskName, TranscriptionOptions
 from turnout.files import write_whole
 
@@ -42,7 +42,7 @@ def inspect(
     output: Annotated[Path, Parameter(name=("--output-dir", "-o"))] = Path(),
     model: ModelOptions = MODEL,
 ) -> int:
-    """Show which expert each frame took, layer by layer, under the spectrogram and the words.
+    """Show which expert each frame and each word took, layer by layer, under the spectrogram.
 
     Writes `<stem>.routing.png` and `<stem>.routing.json` for each recording, `routing.json` for
     all of them together, and prints load, agreement of the layers, and experts that took nothing.
@@ -62,7 +62,7 @@ def inspect(
 
     transcriber = transcriber_of(model)
     config = transcriber.backend.config
-    layout = Layout.of(config)
+    layout, decoder = Layout.of(config), Layout.of(config, "decoder")
     heard = inspect_files(transcriber, without(refused, audio), options)
     results = with_refused(audio, refused, heard)
     records: list[RoutingRecord] = []
@@ -70,18 +70,22 @@ def inspect(
     def write(path: Path, record: RoutingRecord) -> None:
         records.append(record)
         warn(path, record.transcript.warnings)
-        write_whole(output / f"{path.stem}.routing.json", record_json(record, layout).encode())
+        content = record_json(record, layout, decoder)
+        write_whole(output / f"{path.stem}.routing.json", content.encode())
         # One picture for each 30 seconds.
         for number, start in enumerate(pages(record), start=1):
             suffix = "" if number == 1 else f"-{number}"
             target = output / f"{path.stem}.routing{suffix}.png"
-            write_whole(target, draw(record, layout, config.features, start=start))
+            write_whole(target, draw(record, layout, config.features, decoder=decoder, start=start))
             note(f"{path} -> {target}")
 
     status = write_each(audio, results, "inspecting", write)
     if records:
-        statistics = statistics_of(records, layout)
-        summary = statistics_json(statistics, [one.name for one in records])
+        statistics, words = statistics_of(records, layout), statistics_of(records, decoder)
+        summary = statistics_json(statistics, [one.name for one in records], words)
         write_whole(output / SUMMARY, summary.encode())
         show(statistics_table(statistics))
+        if config.decoder.num_layers:
+            say("")
+            show(statistics_table(words))
     return status

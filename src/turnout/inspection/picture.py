@@ -5,6 +5,7 @@ directly, so that no figure and no backend outlives the call.
 """
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import replace
 from io import BytesIO
 
@@ -12,6 +13,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
+from matplotlib.legend import Legend
 from matplotlib.patches import Patch
 
 from turnout.audio.features import FRAME_SECONDS, SAMPLE_RATE, filterbank
@@ -30,21 +32,24 @@ def draw(
     layout: Layout,
     features: FeatureConfig,
     *,
+    decoder: Layout | None = None,
     start: float = 0.0,
     dpi: int = 150,
 ) -> bytes:
-    """The PNG of up to 30 s of a recording, from `start` seconds on."""
+    """The PNG of up to 30 s of a recording, from `start` seconds on, with the decoder's routing
+    below the encoder's where that is given."""
     record = _never_empty(record, features)
+    stacks = [one for one in (layout, decoder) if one and one.feed_forwards]
     end = min(start + PAGE_SECONDS, max(len(record.log_mel) * FRAME_SECONDS, start + 0.1))
-    rows = len(layout.feed_forwards)
-    routed_inches = 0.24 * rows + 0.1 if rows else 0.0
+    inches = [0.24 * len(one.feed_forwards) + 0.1 for one in stacks]
+    routed_inches = sum(inches)
     width = float(np.clip(4.2 + 1.5 * (end - start), 9.5, 26.0))
     figure = Figure(figsize=(width, 3.5 + routed_inches), dpi=dpi, facecolor="white")
     grid = figure.add_gridspec(
-        2 if rows else 1,
+        1 + len(stacks),
         2,
         width_ratios=(width - 3.1, 1.9),
-        height_ratios=(2.1, routed_inches) if rows else (1,),
+        height_ratios=(2.1, *inches),
         hspace=0.06,
         wspace=0.04,
         left=0.72 / width,
@@ -56,15 +61,22 @@ def draw(
     _draw_spectrogram(spectrogram, record, features, start)
     _draw_words(spectrogram, record.words, (start, end), width)
     side = figure.add_subplot(grid[0, 1])
-    _draw_legend(side, layout)
-    bottom = spectrogram
-    if rows:
-        bottom = figure.add_subplot(grid[1, 0], sharex=spectrogram)
-        _draw_routing(bottom, record, layout, start, end)
-        _draw_load(figure.add_subplot(grid[1, 1], sharey=bottom), record, layout)
-        spectrogram.tick_params(labelbottom=False)
+    _draw_legends(side, stacks or [layout])
+    axes = [spectrogram]
+    for place, one in enumerate(stacks, start=1):
+        axes.append(figure.add_subplot(grid[place, 0], sharex=spectrogram))
+        _draw_routing(axes[-1], record, one, start, end)
+        if len(stacks) > 1:
+            axes[-1].set_ylabel(one.stack, fontsize=8, color=INK)
+        load = figure.add_subplot(grid[place, 1], sharey=axes[-1])
+        _draw_load(load, record, one)
+        if place < len(stacks):
+            load.tick_params(labelbottom=False)
+            load.set_xlabel("")
+    for upper in axes[:-1]:
+        upper.tick_params(labelbottom=False)
     spectrogram.set_xlim(start, end)
-    bottom.set_xlabel("seconds", fontsize=8, color=INK, labelpad=2)
+    axes[-1].set_xlabel("seconds", fontsize=8, color=INK, labelpad=2)
     _draw_title(figure, record)
     return _png(figure)
 
@@ -165,7 +177,7 @@ def _draw_routing(
     """One row of colours per feed-forward, the first at the top."""
     step = layout.frame_seconds
     first, last = int(start / step), int(np.ceil(end / step))
-    index = record.expert_index[:, first:last]
+    index = record.index_of(layout)[:, first:last]
     # RGBA by hand: a colour map would have to be told apart from "no frame" by rounding.
     palette = ListedColormap(colours_of(layout.experts))
     image = palette(np.maximum(index, 0))
@@ -191,8 +203,9 @@ def _draw_load(axes: Axes, record: RoutingRecord, layout: Layout) -> None:
     colours = colours_of(layout.experts)
     left = np.zeros(len(layout.feed_forwards))
     for expert, colour in enumerate(colours):
-        taken = (record.expert_index == expert).sum(axis=1)
-        share = taken / np.maximum((record.expert_index >= 0).sum(axis=1), 1)
+        index = record.index_of(layout)
+        taken = (index == expert).sum(axis=1)
+        share = taken / np.maximum((index >= 0).sum(axis=1), 1)
         axes.barh(range(len(share)), share, left=left, height=0.72, color=colour)
         left = left + share
     _plain(axes)
@@ -202,19 +215,28 @@ def _draw_load(axes: Axes, record: RoutingRecord, layout: Layout) -> None:
     axes.set_xlabel("share of frames", fontsize=8, color=INK, labelpad=2)
 
 
-def _draw_legend(axes: Axes, layout: Layout) -> None:
+def _draw_legends(axes: Axes, layouts: Sequence[Layout]) -> None:
+    """The encoder's experts at the bottom, the decoder's above them."""
     axes.axis("off")
+    for place, layout in enumerate(layouts):
+        which = f"{layout.stack}: " if len(layouts) > 1 else ""
+        # matplotlib keeps but the last one where it is not added by itself.
+        if legend := _legend(axes, layout, which, 0.56 * place):
+            axes.add_artist(legend)
+
+
+def _legend(axes: Axes, layout: Layout, which: str, bottom: float) -> Legend | None:
     if not layout.experts:
         axes.text(0.04, 0.9, "dense: every frame takes\nthe same way", fontsize=8.5, color=FAINT,
                   va="top", transform=axes.transAxes)  # fmt: skip
-        return
+        return None
     patches = [
         Patch(facecolor=colour, label=name if not name.isdigit() else f"expert {name}")
         for name, colour in zip(layout.experts, colours_of(layout.experts), strict=True)
     ]
-    axes.legend(
-        handles=patches, loc="lower left", bbox_to_anchor=(-0.04, 0.0), frameon=False,
-        fontsize=8.5, title=f"{layout.kind} routing", title_fontsize=8.5, alignment="left",
+    return axes.legend(
+        handles=patches, loc="lower left", bbox_to_anchor=(-0.04, bottom), frameon=False,
+        fontsize=8.5, title=f"{which}{layout.kind} routing", title_fontsize=8.5, alignment="left",
         ncols=1 if len(patches) <= 8 else 2, handlelength=1.1, handleheight=1.0,
         labelcolor=INK, borderaxespad=0, columnspacing=0.8,
     )  # fmt: skip

@@ -1,4 +1,5 @@
-"""A recording through a model -> the expert that each frame took in each routed feed-forward.
+"""A recording through a model -> the expert that each frame took in each routed feed-forward, and
+each word in those of the decoder.
 
 And what a model's experts are called and coloured, the same in every picture and table. Knows
 nothing of pictures or statistics.
@@ -7,14 +8,15 @@ nothing of pictures or statistics.
 import colorsys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float32, Int64
 from matplotlib.colors import to_hex, to_rgb
 
 from turnout.audio.features import FRAME_SECONDS
-from turnout.config import ModelConfig
-from turnout.guidance import Guidance
+from turnout.config import ModelConfig, RoutingConfig
+from turnout.guidance import Guidance, Guide
 from turnout.text.transcript import Transcript, Word
 
 PALETTE = (
@@ -35,23 +37,32 @@ class Layout:
     """The routing: dense, switch, omni, supervised or hybrid."""
     frame_seconds: float
     """Length of a hidden frame."""
+    stack: Literal["encoder", "decoder"] = "encoder"
+    guides: tuple[Guide, ...] = ()
+    """What chooses, or helps to."""
 
     @classmethod
-    def of(cls, config: ModelConfig) -> "Layout":
-        """The layout of the encoder."""
-        encoder = config.encoder
-        halves = ("a", "b") if encoder.block == "conformer" else ("",)
-        routed = [layer for layer in range(encoder.num_layers) if encoder.routing.routes(layer)]
+    def of(cls, config: ModelConfig, stack: Literal["encoder", "decoder"] = "encoder") -> "Layout":
+        """The layout of encoder or decoder; no feed-forwards of a decoder whose experts a learned
+        router chooses, since no backend tells of that."""
+        part = getattr(config, stack)
+        routing: RoutingConfig = part.routing
+        halves = ("",)
+        if stack == "encoder" and config.encoder.block == "conformer":
+            halves = ("a", "b")
+        told = stack == "encoder" or not routing.learned
+        routed = [layer for layer in range(part.num_layers) if told and routing.routes(layer)]
         return cls(
             tuple(f"{layer + 1}{half}" for layer in routed for half in halves),
-            _expert_names(config) if routed else (),
-            encoder.routing.kind,
-            FRAME_SECONDS * encoder.subsampling_factor,
+            _expert_names(config, routing) if routed else (),
+            routing.kind if part.num_layers else "dense",
+            FRAME_SECONDS * config.encoder.subsampling_factor,
+            stack,
+            routing.guided_by if routing.guided else (),
         )
 
 
-def _expert_names(config: ModelConfig) -> tuple[str, ...]:
-    routing = config.encoder.routing
+def _expert_names(config: ModelConfig, routing: RoutingConfig) -> tuple[str, ...]:
     groups = config.expert_map(routing)
     names = [groups.name(group) for group in range(groups.num_groups)]
     if not routing.learned:
@@ -62,15 +73,24 @@ def _expert_names(config: ModelConfig) -> tuple[str, ...]:
 
 @dataclass(frozen=True, kw_only=True)
 class RoutingRecord:
-    """What one recording did inside the encoder."""
+    """What one recording did inside a model."""
 
     name: str
     log_mel: Float32[np.ndarray, "frames mels"]
     """As the encoder saw it, windows joined in time."""
     expert_index: Int64[np.ndarray, "feed_forwards hidden"]
-    """-1 where no window covers the frame."""
+    """The encoder's; -1 where no window covers the frame."""
     guidance: Guidance
     transcript: Transcript
+    decoder_index: Int64[np.ndarray, "feed_forwards hidden"] | None = None
+    """The decoder's, in the frames of the words that it wrote; -1 between them."""
+
+    def index_of(self, layout: Layout) -> Int64[np.ndarray, "feed_forwards hidden"]:
+        """The experts of a stack."""
+        if layout.stack == "encoder":
+            return self.expert_index
+        empty = np.zeros((len(layout.feed_forwards), 0), np.int64)
+        return empty if self.decoder_index is None else self.decoder_index
 
     @property
     def words(self) -> tuple[Word, ...]:

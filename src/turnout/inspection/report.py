@@ -12,9 +12,10 @@ from turnout.inspection.record import Layout, RoutingRecord, colours_of
 from turnout.inspection.statistics import Statistics, dead_in_words
 
 
-def record_json(record: RoutingRecord, layout: Layout) -> str:
+def record_json(record: RoutingRecord, layout: Layout, decoder: Layout | None = None) -> str:
     """One recording: the expert of every frame of every feed-forward, and the words."""
     transcript = record.transcript
+    stacks = {"decoder": _experts(record, decoder)} if decoder else {}
     return _dump(
         {
             "file": record.name,
@@ -26,44 +27,59 @@ def record_json(record: RoutingRecord, layout: Layout) -> str:
                 {"word": word.word, "start": round(word.start, 3), "end": round(word.end, 3)}
                 for word in record.words
             ],
-            **_layout(layout),
-            "expert_index": record.expert_index.tolist(),
+            **_experts(record, layout),
+            **stacks,
         }
     )
 
 
-def statistics_json(statistics: Statistics, files: list[str]) -> str:
+def _experts(record: RoutingRecord, layout: Layout) -> dict[str, Any]:
+    return {**_layout(layout), "expert_index": record.index_of(layout).tolist()}
+
+
+def statistics_json(
+    statistics: Statistics, files: list[str], decoder: Statistics | None = None
+) -> str:
     """All recordings together."""
-    return _dump(
-        {
-            "files": files,
-            **_layout(statistics.layout),
-            "frames": statistics.frames.tolist(),
-            "load": _rounded(statistics.load),
-            "entropy": _rounded(statistics.entropy),
-            "same_expert": _rounded(statistics.same_expert),
-            "mutual_information": _rounded(statistics.mutual_information),
-            "by_guidance": {key: counts.tolist() for key, counts in statistics.by_guidance.items()},
-            "dead": [{"layer": layer, "expert": expert} for layer, expert in statistics.dead],
-        }
-    )
+    stacks = {"decoder": _figures(decoder)} if decoder else {}
+    return _dump({"files": files, **_figures(statistics), **stacks})
+
+
+def _figures(statistics: Statistics) -> dict[str, Any]:
+    return {
+        **_layout(statistics.layout),
+        "frames": statistics.frames.tolist(),
+        "load": _rounded(statistics.load),
+        "entropy": _rounded(statistics.entropy),
+        "same_expert": _rounded(statistics.same_expert),
+        "mutual_information": _rounded(statistics.mutual_information),
+        "by_guidance": {key: counts.tolist() for key, counts in statistics.by_guidance.items()},
+        "dead": [{"layer": layer, "expert": expert} for layer, expert in statistics.dead],
+    }
 
 
 def statistics_table(statistics: Statistics) -> RenderableType:
     """Load of each expert by layer, then by guidance, then the experts that took nothing."""
     layout = statistics.layout
+    if not layout.experts and layout.kind != "dense":
+        return Text(f"{layout.stack}: a learned router ({layout.kind}), whose choices are not told")
     if not layout.experts:
-        return Text("dense: every frame takes the same way, so there is no routing to count")
+        return Text(
+            f"{layout.stack}: dense: every {'frame' if layout.stack == 'encoder' else 'word'} "
+            "takes the same way, so there is no routing to count"
+        )
     parts: list[RenderableType] = [_load_table(statistics), Text(), _guidance_table(statistics)]
     if statistics.layout.kind != "supervised" and len(layout.feed_forwards) > 1:
         parts += [Text(), Text(_agreement_in_words(statistics))]
-    if dead := dead_in_words(statistics):
+    # Of the decoder's experts, those of the task that nobody asked for never have any.
+    dead = dead_in_words(statistics) if layout.stack == "encoder" else ()
+    if dead:
         parts += [Text(), *(Text(phrase, style="yellow") for phrase in dead)]
     return Group(*parts)
 
 
 def _load_table(statistics: Statistics) -> Table:
-    table = _table(statistics.layout, "layer")
+    table = _table(statistics.layout, f"{statistics.layout.stack} layer")
     table.add_column("entropy", justify="right")
     rows = zip(statistics.layout.feed_forwards, statistics.load, statistics.entropy, strict=True)
     for name, shares, entropy in rows:

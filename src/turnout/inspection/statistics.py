@@ -52,21 +52,22 @@ def statistics_of(records: Sequence[RoutingRecord], layout: Layout) -> Statistic
     experts = len(layout.experts)
     index = np.concatenate(
         [np.zeros((len(layout.feed_forwards), 0), np.int64)]
-        + [record.expert_index for record in records],
+        + [record.index_of(layout) for record in records],
         axis=1,
     )
     by_guidance: dict[str, Int64[np.ndarray, " experts"]] = {}
     for record in records:
-        counts = _counts(record.expert_index, experts).sum(axis=0)
-        key = describe(record)
+        counts = _counts(record.index_of(layout), experts).sum(axis=0)
+        key = describe(record, layout)
         by_guidance[key] = by_guidance.get(key, np.zeros(experts, np.int64)) + counts
     same, information = _agreement(index, experts)
     return Statistics(layout, _counts(index, experts), same, information, by_guidance)
 
 
-def describe(record: RoutingRecord) -> str:
-    """The guidance that can choose an encoder's expert, in words, as 'narrowband, ar'."""
-    values = (record.guidance.value(guide) for guide in (Guide.BANDWIDTH, Guide.LANGUAGE))
+def describe(record: RoutingRecord, layout: Layout) -> str:
+    """Bandwidth and language, and what else guides, in words, as 'narrowband, ar'."""
+    guides = dict.fromkeys((Guide.BANDWIDTH, Guide.LANGUAGE, *layout.guides))
+    values = (record.guidance.value(guide) for guide in guides)
     return ", ".join(value for value in values if value) or "unknown"
 
 

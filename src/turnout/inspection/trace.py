@@ -18,7 +18,7 @@ from turnout.config.transcription import TranscriptionOptions
 from turnout.decoding.requests import Decoded
 from turnout.decoding.wishes import options_for_model
 from turnout.errors import TurnoutError, one_line
-from turnout.guidance import Guidance, Task
+from turnout.guidance import Guidance, Task, Window
 from turnout.inspection.record import Layout, RoutingRecord
 from turnout.text.transcript import Transcript
 from turnout.transcription.recordings import OpenRecording, OpenRecordings, Taken
@@ -42,16 +42,20 @@ def inspect_files(
     """The routing of each recording, in order, or why it could not be taken. Each is read and
     encoded once.
 
-    The task is to transcribe, with word times, whatever `options` say. Raises GuidanceError and
-    UsageError for options that no recording could be served with.
+    The task is to transcribe where the model can, with word times, whatever `options` say. Raises
+    GuidanceError and UsageError for options that no recording could be served with.
     """
     config = transcriber.backend.config
-    asked = options_for_model(replace(options, task="transcribe", word_timestamps=True), config)
-    return _records(transcriber, sources, OpenRecordings(sources, asked, config))
+    task = "transcribe" if Task.TRANSCRIBE in config.tasks else "translate"
+    asked = options_for_model(replace(options, task=task, word_timestamps=True), config)
+    return _records(transcriber, sources, OpenRecordings(sources, asked, config), asked)
 
 
 def _records(
-    transcriber: Transcriber, sources: Sequence[Path], recordings: OpenRecordings
+    transcriber: Transcriber,
+    sources: Sequence[Path],
+    recordings: OpenRecordings,
+    asked: TranscriptionOptions,
 ) -> Iterator[RoutingRecord | TurnoutError]:
     parts: dict[OpenRecording, list[Part]] = defaultdict(list)
     names = iter(sources)
@@ -66,7 +70,7 @@ def _records(
             ):
                 name, found = one_line(next(names).name), parts.pop(recording, [])
                 if isinstance(result, Transcript):
-                    yield record_of(name, result, found, transcriber.backend.config)
+                    yield record_of(name, result, found, asked, transcriber.backend.config)
                 else:
                     yield result
 
@@ -80,22 +84,47 @@ def part_of(taken: Taken, answer: Decoded) -> list[Part]:
 
 
 def record_of(
-    name: str, transcript: Transcript, parts: Sequence[Part], config: ModelConfig
+    name: str,
+    transcript: Transcript,
+    parts: Sequence[Part],
+    asked: TranscriptionOptions,
+    config: ModelConfig,
 ) -> RoutingRecord:
     """What became of a recording, with its parts laid out."""
     log_mel, expert_index = laid_out(parts, config)
+    guidance = Guidance(
+        bandwidth=transcript.bandwidth,
+        task=transcript.task,
+        language=transcript.language,
+        target_language=transcript.language,
+        domain=asked.domain or config.domains[0],
+        window=Window(asked.window),
+    )
     return RoutingRecord(
         name=name,
         log_mel=log_mel,
         expert_index=expert_index,
-        guidance=Guidance(
-            bandwidth=transcript.bandwidth,
-            task=Task.TRANSCRIBE,
-            language=transcript.language,
-            target_language=transcript.language,
-        ),
+        guidance=guidance,
         transcript=transcript,
+        decoder_index=written(transcript, guidance, expert_index.shape[1], config),
     )
+
+
+def written(
+    transcript: Transcript, guidance: Guidance, hidden: int, config: ModelConfig
+) -> Int64[np.ndarray, "feed_forwards hidden"]:
+    """The decoder's expert, which guidance chose, in the frames of each word, or of each segment
+    whose words have no times; -1 between them."""
+    layout = Layout.of(config, "decoder")
+    index = np.full((len(layout.feed_forwards), hidden), -1, np.int64)
+    if not layout.feed_forwards or not transcript.segments:
+        return index
+    expert = config.expert_map(config.decoder.routing).index(guidance)
+    for segment in transcript.segments:
+        for span in segment.words or (segment,):
+            first, last = (round(time / layout.frame_seconds) for time in (span.start, span.end))
+            index[:, first : max(last, first + 1)] = expert
+    return index
 
 
 def laid_out(

@@ -1,9 +1,11 @@
 import json
+from dataclasses import replace
 from io import BytesIO, StringIO
 
 import numpy as np
 import pytest
 from matplotlib.image import imread
+from rich.console import Console
 
 from turnout.config import FeatureConfig
 from turnout.guidance import Bandwidth, Guidance, Task
@@ -91,7 +93,6 @@ def test_the_json_holds_every_frame_and_word():
 
 
 def test_the_statistics_are_json_and_a_table():
-    from rich.console import Console
 
     found = statistics_of([record(OMNI)], OMNI)
     assert json.loads(statistics_json(found, ["a.wav"]))["load"] == [[0.5, 0.5], [0.5, 0.5]]
@@ -100,3 +101,24 @@ def test_the_statistics_are_json_and_a_table():
     text = console.export_text()
     assert "50.0 %" in text
     assert "same expert 100 %" in text
+
+
+def test_both_stacks_have_their_rows_and_names() -> None:
+    decoder = Layout(("1",), ("transcribe", "translate"), "supervised", 0.04, "decoder")
+    made = record(OMNI)
+    made = replace(made, decoder_index=np.full((1, made.expert_index.shape[1]), 1, np.int64))
+    both = pixels(draw(made, OMNI, FeatureConfig(), decoder=decoder, dpi=60))
+    one = pixels(draw(made, OMNI, FeatureConfig(), dpi=60))
+    assert len(both) > len(one)
+    second = colours_of(OMNI.experts)[1]
+    assert share_of(both, second) * both.size > 1.3 * share_of(one, second) * one.size
+    content = json.loads(record_json(made, OMNI, decoder))
+    assert content["decoder"]["experts"] == ["transcribe", "translate"]
+    assert content["decoder"]["expert_index"] == made.decoder_index.tolist()
+    figures = [statistics_of([made], layout) for layout in (OMNI, decoder)]
+    found = json.loads(statistics_json(figures[0], ["a.wav"], figures[1]))
+    assert found["routing"] == "omni" and found["decoder"]["load"] == [[0.0, 1.0]]
+    console = Console(file=StringIO(), width=120)
+    console.print(statistics_table(figures[1]))
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "decoder layer" in text and "100.0 %" in text and "took no frame" not in text

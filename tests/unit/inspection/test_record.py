@@ -2,7 +2,7 @@ from dataclasses import replace
 
 from turnout.config import RoutingConfig, preset
 from turnout.guidance import Guide
-from turnout.inspection.record import Layout
+from turnout.inspection.record import Layout, colours_of
 
 
 def layout(**routing):
@@ -39,3 +39,20 @@ def test_hybrid_numbers_the_experts_of_each_group():
 
 def test_a_frame_is_as_long_as_the_subsampling_makes_it():
     assert layout(kind="omni").frame_seconds == 0.04
+
+
+def test_names_of_those_that_have_an_expert_of_their_own() -> None:
+    base = layout(
+        kind="supervised", guided_by=(Guide.LANGUAGE, Guide.BANDWIDTH), experts_for=("ar+*",)
+    )
+    assert base.experts == ("base", "ar+*")
+    group = layout(kind="hybrid", num_experts=2, experts_for=("narrowband",))
+    assert group.experts == ("base 0", "base 1", "narrowband 0", "narrowband 1")
+    assert len(set(colours_of(group.experts))) == 4
+
+
+def test_a_decoder_s_learned_router_is_not_told_of() -> None:
+    config = preset("tiny")
+    decoder = replace(config.decoder, routing=RoutingConfig(kind="omni"))
+    found = Layout.of(replace(config, decoder=decoder), "decoder")
+    assert (found.feed_forwards, found.experts, found.kind) == ((), (), "omni")

@@ -9,7 +9,8 @@ import turnout
 from tests.doubles import model_config
 from turnout.config import EncoderConfig, RoutingConfig
 from turnout.config.transcription import TranscriptionOptions
-from turnout.inspection.record import RoutingRecord
+from turnout.inspection.record import Layout, RoutingRecord
+from turnout.inspection.statistics import statistics_of
 from turnout.inspection.trace import Part, inspect_files, laid_out
 
 CONFIG = model_config(encoder=EncoderConfig(num_layers=1, routing=RoutingConfig(kind="omni")))
@@ -67,3 +68,22 @@ def test_a_recording_is_encoded_once_for_text_and_experts() -> None:
         assert rows and hidden == -(-len(record.log_mel) // 4)
         experts = {turnout.Bandwidth.NARROWBAND: 0, turnout.Bandwidth.WIDEBAND: 1}
         assert (record.expert_index == experts[transcript.bandwidth]).all()
+
+
+def test_the_decoder_s_expert_is_that_of_the_task_in_the_frames_of_the_words() -> None:
+    model = turnout.load(threads=1)
+    (record,) = inspect_files(model, [EXAMPLES / "english-1.flac"], TranscriptionOptions())
+    assert isinstance(record, RoutingRecord) and record.decoder_index is not None
+    layout = Layout.of(model.backend.config, "decoder")
+    assert layout.feed_forwards == ("1", "2") and layout.experts == ("transcribe", "translate")
+    assert record.decoder_index.shape == (2, record.expert_index.shape[1])
+    step = layout.frame_seconds
+    inside = np.zeros(record.expert_index.shape[1], bool)
+    for word in record.words:
+        inside[round(word.start / step) : round(word.end / step)] = True
+    assert 0 < inside.sum() < len(inside)
+    assert np.array_equal(record.decoder_index[0] == 0, inside)
+    assert (record.decoder_index[1, ~inside] == -1).all()
+    found = statistics_of([record], layout)
+    assert list(found.by_guidance) == ["wideband, en, transcribe"]
+    assert found.frames.tolist() == [[inside.sum(), 0]] * 2
