@@ -93,6 +93,8 @@ def cut_out(config: ModelConfig, stated: Guidance) -> Cut:
         raise unsaid(config, stated, known, selecting)
     (path,) = paths
     kept = {guide: values_on(path, guide, stated, known) for guide in selecting}
+    if stated.task is not None and Guide.TARGET_LANGUAGE in kept:
+        kept[Guide.TASK] = frozenset({stated.task.value})  # the other has targets of other paths
     left = [one for one, _ in known if all(one.value(g) in kept[g] for g in kept)]
     rest = replace(restricted(config, left, kept), **routed(config))
     if not {*map(asked, every_guidance(rest))} <= {*map(asked, left)}:
