@@ -37,7 +37,7 @@ def specialise(
     model: str,
     output: Annotated[Path, Parameter(alias="-o")],
     path: PathOptions = PATH,
-    audio: tuple[Path, ...] = (),
+    audio: Annotated[tuple[Path, ...], Parameter(consume_multiple=True)] = (),
 ) -> int:
     """Cut one path out of a routed model: a smaller one, without those experts, that says the same.
 

@@ -89,6 +89,6 @@ app = App(
     config=(read_shape, refuse_fractions),
     # Markdown reflows the long field docstrings.
     help_format="markdown",
-    default_parameter=Parameter(negative_iterable=()),
+    default_parameter=Parameter(negative_iterable=(), consume_multiple=True),
 )
 app.default(upcycle)
