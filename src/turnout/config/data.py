@@ -20,8 +20,17 @@ class CorpusConfig:
     join: bool = False
     """Whether its clips are isolated words, to be joined into connected utterances."""
 
+    pack: bool = False
+    """Whether its utterances are put one after the other, with short gaps (`join.min_pause` to
+    `max_pause`), until the model's window is full: of one language, bandwidth and translations
+    each. For models whose windows are padded, such as Whisper."""
+
     def __post_init__(self) -> None:
         at_least(0, self, "", "weight")
+        require(
+            not (self.join and self.pack),
+            f"{self.cuts}: join is for isolated words, pack for whole utterances: choose one",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +129,8 @@ class AugmentConfig:
     narrowband: float = 0.5
     """Share of wideband utterances sent through the telephone channel."""
     telephone_variants: int = 2
-    """Telephone channels (codec, filter, line noise) made of each clip and drawn from."""
+    """Telephone channels (codec, filter, line noise) made of each clip and drawn from; 0 leaves
+    narrowband recordings as they are."""
     channel: ChannelConfig | None = None
     """What these channels have besides, and wideband too: more codecs, lost packets, rooms, noises,
     level, clipping. Any of its options turns it on; without them a line has G.711 or no codec."""
@@ -149,7 +159,7 @@ class AugmentConfig:
 
     def __post_init__(self) -> None:
         share(self, "augment.", "narrowband", "noise", "empty", "sounds")
-        at_least(1, self, "augment.", "telephone_variants")
+        at_least(0, self, "augment.", "telephone_variants")
         at_least(0, self, "augment.", "equalizer_db", "time_masks", "time_mask_frames")
         at_least(0, self, "augment.", "mel_masks", "mel_mask_bands")
         within(-60, 100, self, "augment.", "noise_snr_db")

@@ -78,6 +78,13 @@ class TrainConfig:
     init_tokenizer: Literal["keep", "new"] | None = None
     """'keep': that of init_from. 'new': trained on the texts of the run; pieces that both have keep
     what was learned of them. By default a new one where that of init_from lacks a language."""
+    trainable: tuple[str, ...] = ()
+    """Parts that are trained, the rest stays what it is; all by default. encoder.experts,
+    encoder.experts.narrowband (or whatever guides to an expert), decoder.attention, decoder.norms,
+    or shell patterns over names of parameters, such as decoder.blocks.[3-5].*"""
+    low_rank: int | None = None
+    """The trained matrices move by a product of this rank alone, which is added to them at the end:
+    far fewer numbers, and so smaller adapters."""
     tie_experts_until: int = 0
     """The experts of a layer train as one for this many steps, then apart."""
     max_steps: int | None = 10_000
@@ -113,9 +120,13 @@ class TrainConfig:
         )
         at_least(1, self, "", "max_steps", "max_epochs", "threads", "log_every")
         at_least(1, self, "", "validate_every", "checkpoint_every", "keep_checkpoints")
-        at_least(1, self, "", "average_last")
+        at_least(1, self, "", "average_last", "low_rank")
         at_least(0, self, "", "tie_experts_until", "seed")
         above_zero(self, "", "max_hours")
+        require(
+            self.low_rank is None or bool(self.trainable),
+            "low_rank is for parts of a model: name them in trainable, such as encoder.attention",
+        )
         require(
             self.device in DEVICES, f"device is '{self.device}': it must be {', '.join(DEVICES)}"
         )

@@ -140,11 +140,14 @@ class Collator:
         """Inputs and labels of each row."""
         tokens: list[list[int]] = []
         labels: list[list[int]] = []
+        languages = set(self._tokenizer.language_ids.values())
         for row, guidance, text in rows:
             prompt = self._tokenizer.prompt(guidance, self._model.task_token)
             pieces = self._tokenizer.encode(text)
-            # Nobody can tell the language of an utterance without words.
-            language = prompt[1] if examples[row].transcript else IGNORED
+            # Nobody can tell the language of an utterance without words, nor is it asked of a model
+            # of one language whose prompt names none.
+            told = examples[row].transcript and prompt[1] in languages
+            language = prompt[1] if told else IGNORED
             tokens.append([*prompt, *pieces])
             # What else the prompt forces is nothing to be learned.
             forced = [IGNORED] * (len(prompt) - 2)

@@ -14,6 +14,7 @@ from turnout.training.distributed import Ranks
 from turnout.training.objective import Objective, StepCounts, count_step
 from turnout.training.optimizer import Gradients, build_optimizer, learning_rate
 from turnout.training.state import RunState, seed_step
+from turnout.training.trainable import to_train
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +66,7 @@ class Stepper:
         ids = "\n".join(name for batch in batches for name in batch.utterance_ids)
         counts, seconds = count_step(batches, self.ranks)
         rate = learning_rate(config.optimizer, state.step, share, state.warm_share)
-        self.model.train()
+        to_train(self.model)
         sums, balance, frames = self._gradients(batches, counts, state.step)
         tied = state.step < config.tie_experts_until
         if tied:
@@ -120,7 +121,9 @@ class Stepper:
                     moved.decoder_guide,
                 )
             parts = self.objective(output, moved, counts)
-            parts.loss.backward()
+            # A batch may reach nothing that is trained, such as one without texts a decoder.
+            if parts.loss.requires_grad:
+                parts.loss.backward()
             sums += parts.local
             balance += float(parts.balance) / len(batches)
             frames = tuple(map(torch.add, parts.frames, frames)) if frames else parts.frames
