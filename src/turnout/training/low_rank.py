@@ -22,7 +22,10 @@ class LowRankLinear(nn.Linear):
     added_down: nn.Parameter
     """[rank, in]"""
 
-    def forward(self, input: Float[Tensor, "*rows inner"]) -> Float[Tensor, "*rows outer"]:
+    def forward(
+        self,
+        input: Float[Tensor, "*rows inner"],  # noqa: A002 - as nn.Linear calls it
+    ) -> Float[Tensor, "*rows outer"]:
         """As of the sum of both, which is never made."""
         added = nn.functional.linear(input, self.added_down)
         return super().forward(input) + nn.functional.linear(added, self.added_up)

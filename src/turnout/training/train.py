@@ -34,8 +34,8 @@ from turnout.training import log
 from turnout.training.distributed import Ranks, StopSignals, open_fabric
 from turnout.training.finish import finish
 from turnout.training.log import RunLog
-from turnout.training.low_rank import add_low_rank, is_added, merge_low_rank
 from turnout.training.loop import Trainer
+from turnout.training.low_rank import add_low_rank, is_added, merge_low_rank
 from turnout.training.run_folder import (
     CHECKPOINTS,
     MODEL,

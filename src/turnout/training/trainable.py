@@ -1,5 +1,5 @@
-"""Which parts of a model are trained. The rest is frozen: it has no gradient, no optimizer state and
-no place in a checkpoint, and is afterwards what it was, to the last bit.
+"""Which parts of a model are trained. The rest is frozen: it has no gradient, no optimizer state
+and no place in a checkpoint, and is afterwards what it was, to the last bit.
 """
 
 import hashlib
@@ -78,8 +78,8 @@ def instead(pattern: str, parts: Mapping[str, str], names: Sequence[str]) -> str
     if close:
         return f"which is no part of this model: did you mean '{close[0]}'?"
     return (
-        f"which is no part of this model: there are {', '.join(parts)}, and shell patterns over the "
-        f"names of its {len(names)} parameters, such as '{names[0].rpartition('.')[0]}.*'"
+        f"which is no part of this model: there are {', '.join(parts)}, and shell patterns over "
+        f"the names of its {len(names)} parameters, such as '{names[0].rpartition('.')[0]}.*'"
     )
 
 
