@@ -147,7 +147,7 @@ def row_of(
 
 
 def read_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--weights", type=Path, required=True, help="whisper-base: a checkpoint")
     parser.add_argument("--prompts", type=Path, required=True)
     parser.add_argument("--runs", type=Path, required=True, help="outside of the checkout")

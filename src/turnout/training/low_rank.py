@@ -65,7 +65,7 @@ def merge_low_rank(model: nn.Module) -> None:
         if isinstance(module, LowRankLinear):
             module.weight += module.added_up @ module.added_down
             del module.added_up, module.added_down
-            module.__class__ = nn.Linear
+            module.__class__ = nn.Linear  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def is_added(name: str) -> bool:

@@ -106,6 +106,6 @@ def frozen_digest(model: nn.Module) -> str:
         if not parameter.requires_grad:
             values = parameter.detach().to("cpu", torch.float32).contiguous()
             digest.update(f"{name} {list(values.shape)}\n".encode())
-            digest.update(memoryview(values.numpy()).cast("B"))
+            digest.update(values.numpy().tobytes())
             found = True
     return digest.hexdigest() if found else ""
