@@ -137,13 +137,19 @@ def build_trainer(
         say(f"warning: {len(loader.left_out)} recordings are left out")
     dev = shared_dev_utterances(config.data, shape, clips, ranks.gather_text)
     scores = partial(validate, dev[ranks.rank :: ranks.size], tokenizer, ranks.gather_text)
+    model = first_model(config, shape).to(ranks.device)
+    return Trainer(config, Stepper(config, model, ranks), loader, scores, StopSignals())
+
+
+def first_model(config: TrainConfig, shape: ModelConfig) -> SpeechModel:
+    """A model with random weights, the same on every rank; what is not trained is frozen."""
     # No step is -1, and rank 0 is meant on all: they begin with the same weights.
     seed_step(config.seed, -1, 0, 0)
-    model = build_model(shape).to(ranks.device)
+    model = build_model(shape)
     freeze(model, config.trainable)
     if config.low_rank is not None:
         add_low_rank(model, config.low_rank)
-    return Trainer(config, Stepper(config, model, ranks), loader, scores, StopSignals())
+    return model
 
 
 def vocabulary_of(
