@@ -2,13 +2,26 @@
 hears its whole window, as Whisper's does, would else hear mostly silence.
 """
 
+from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from turnout.corpora.clips import Clip
+
+MOST_OPEN = 16
+"""Windows of a path that are still looked into: of many thousand, no more is gained."""
+
+
+@dataclass
+class Window:
+    """One that is being filled."""
+
+    clips: list[int] = field(default_factory=list)
+    frames: float = 0.0
+    tokens: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -32,19 +45,21 @@ def path_of(clip: Clip) -> tuple[object, ...]:
 def packed(order: Iterable[int], clips: Sequence[Clip], room: Room) -> list[tuple[int, ...]]:
     """The clips of each window, in this order; a clip larger than the room has one of its own.
 
-    The window of each path stays open until the next clip of that path does not fit into it.
+    Each goes into the first window of its path that has room for it, of the last MOST_OPEN.
     """
-    windows: list[list[int]] = []
-    open_windows: dict[tuple[object, ...], tuple[list[int], float, float]] = {}
+    windows: list[Window] = []
+    open_windows: dict[tuple[object, ...], deque[Window]] = {}
     for clip in order:
-        path = path_of(clips[clip])
-        window, frames, tokens = open_windows.get(path, ([], 0.0, 0.0))
-        frames += float(room.frames_of[clip])
-        tokens += float(room.tokens_of[clip])
-        if not window or frames > room.frames or tokens > room.tokens:
-            window = []
-            frames, tokens = float(room.frames_of[clip]), float(room.tokens_of[clip])
+        candidates = open_windows.setdefault(path_of(clips[clip]), deque(maxlen=MOST_OPEN))
+        frames, tokens = float(room.frames_of[clip]), float(room.tokens_of[clip])
+        for window in candidates:
+            if window.frames + frames <= room.frames and window.tokens + tokens <= room.tokens:
+                break
+        else:
+            window = Window()
             windows.append(window)
-        window.append(clip)
-        open_windows[path] = window, frames, tokens
-    return [tuple(window) for window in windows]
+            candidates.append(window)
+        window.clips.append(clip)
+        window.frames += frames
+        window.tokens += tokens
+    return [tuple(window.clips) for window in windows]
