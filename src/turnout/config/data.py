@@ -188,6 +188,12 @@ class DataConfig:
     """Audio in one batch of one rank, padding included, at most."""
     epoch_hours: float | None = None
     """Audio in one epoch; by default each corpus about once (weights considered)."""
+    plans: int | None = None
+    """So many different plans of an epoch (what is joined or packed, gaps, tempo) in turn; by
+    default every epoch has its own. What a teacher hears comes again with the plan."""
+    window: Literal["padded", "speech"] = "padded"
+    """'speech': models with padded windows learn to hear no more than there is of an utterance, in
+    a third of the time."""
     cache: str | None = None
     """Folder for the mel power of every clip; by default `features` inside the run's folder."""
     workers: int = 0
@@ -203,5 +209,5 @@ class DataConfig:
     def __post_init__(self) -> None:
         above_zero(self, "data.", "batch_seconds", "epoch_hours", "worker_timeout")
         at_least(0, self, "data.", "workers")
-        at_least(1, self, "data.", "dev_utterances")
+        at_least(1, self, "data.", "dev_utterances", "plans")
         share(self, "data.", "translate_weight")

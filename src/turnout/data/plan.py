@@ -44,6 +44,7 @@ class Stream(IntEnum):
     AUGMENT = 2
     BATCHES = 3
     DEV = 4
+    HEARD = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,7 +178,8 @@ class CorpusPlanner:
         """The utterances of one epoch."""
         if count == 0 or not self.clips:
             return []
-        rng = generator(Stream.ORDER, seed, epoch, self.number)
+        plan = epoch % self.config.plans if self.config.plans else epoch
+        rng = generator(Stream.ORDER, seed, plan, self.number)
         if self.corpus.join:
             # By their clips: a speaker of few words would be learned by heart.
             sizes = np.array([sum(map(len, words)) for words in self.speakers], float)
@@ -189,16 +191,25 @@ class CorpusPlanner:
             picks = self._packed(whole) if self.corpus.pack else [(clip,) for clip in whole]
         # A generator for each: an utterance is the same however many there are before it.
         return [
-            self._utterance(index, pick, most_words, generator(
-                Stream.UTTERANCE, seed, epoch, self.number, index
+            self._utterance(index, pick, most_words, (
+                generator(Stream.UTTERANCE, seed, plan, self.number, index),
+                generator(Stream.HEARD, seed, epoch, self.number, index)
+                if self.config.plans
+                else None,
             ))
             for index, pick in enumerate(picks)
         ]  # fmt: skip
 
     def _utterance(
-        self, index: int, pick: int | tuple[int, ...], most_words: int, rng: np.random.Generator
+        self,
+        index: int,
+        pick: int | tuple[int, ...],
+        most_words: int,
+        generators: tuple[np.random.Generator, np.random.Generator | None],
     ) -> PlannedUtterance:
-        """Of a speaker's words, or of these clips."""
+        """Of a speaker's words, or of these clips; what it is, and how it is heard, come from a
+        generator each where the first returns in other epochs."""
+        rng, heard = generators[0], generators[1] or generators[0]
         augment = self.config.augment
         if isinstance(pick, int):
             joining = self._drawn(pick, most_words, rng)
@@ -207,7 +218,7 @@ class CorpusPlanner:
         first = self.clips[joining.clips[0]]
         native = first.bandwidth is Bandwidth.NARROWBAND
         narrow = native or bool(
-            rng.random() < augment.narrowband and augment.telephone_variants > 0
+            heard.random() < augment.narrowband and augment.telephone_variants > 0
         )
         counts = [int(self.counts[clip]) for clip in joining.clips]
         shape = self._within_window(draw_shape(counts, joining, augment, rng))
@@ -218,9 +229,9 @@ class CorpusPlanner:
             corpus=self.number,
             index=index,
             joining=joining,
-            variant=self._variant(native, narrow, rng),
+            variant=self._variant(native, narrow, heard),
             narrow=narrow,
-            empty=bool(rng.random() < augment.empty),
+            empty=bool(heard.random() < augment.empty),
             target=self._target(joining, rng),
             shape=shape,
         )

@@ -50,6 +50,7 @@ from turnout.training.run_folder import (
 )
 from turnout.training.state import seed_step
 from turnout.training.step import Stepper
+from turnout.training.teacher import Teacher
 from turnout.training.trainable import freeze
 
 Clips = Mapping[str, Sequence[Clip]]
@@ -130,6 +131,7 @@ def build_trainer(
         world_size=ranks.size,
         cache_dir=Path(config.output) / "features",
         gather=ranks.gather_text,
+        clean=config.objective.distils,
     )
     for line in loader.left_out:
         say(f"warning: left out: {line}")
@@ -176,9 +178,14 @@ def begin_or_resume(
     trainer.ranks.barrier()
     checkpoint = trainer.checkpoints.newest(lambda text: say(f"warning: {text}"))
     source = trainer.config.init_from
-    # What is frozen is in no checkpoint.
-    if source is not None and (checkpoint is None or trainer.config.trainable):
+    objective = trainer.config.objective
+    # Neither what is frozen nor a teacher is in a checkpoint.
+    wanted = checkpoint is None or trainer.config.trainable or objective.distils
+    if source is not None and wanted:
         start_from(source, trainer.model, say if checkpoint is None else log.silent, tokenizer)
+    if objective.distils:
+        kept = trainer.folder / "teacher" / str(trainer.ranks.rank)
+        trainer.stepper.teacher = Teacher(trainer.model, objective, kept)
     if checkpoint is None:
         trainer.begin()
         return {}
