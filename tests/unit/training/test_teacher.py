@@ -191,8 +191,8 @@ def test_a_run_that_goes_on_has_the_same_teacher(
         init_from=str(base),
         objective=dataclasses.replace(BOTH, text_weight=1.0),
         trainable=("encoder.experts",),
-        max_steps=4,
-        checkpoint_every=2,
+        max_steps=8,
+        checkpoint_every=4,
         keep_checkpoints=3,
     )
     calls: list[int] = []
@@ -207,6 +207,6 @@ def test_a_run_that_goes_on_has_the_same_teacher(
     monkeypatch.setattr(teaching.Teacher, "_encoded", counted)
     weights = (train(config) / "model.safetensors").read_bytes()
     assert calls[-1] == 0 < calls[0]  # plans come again, and with them what is kept
-    for place in ("model", "checkpoints/step-00000004", "teacher"):
+    for place in ("model", "checkpoints/step-00000008", "teacher"):
         shutil.rmtree(tmp_path / "student" / place)
     assert (train(config) / "model.safetensors").read_bytes() == weights
