@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from turnout.config.bounds import above_zero, at_least, require, share, within
+from turnout.guidance import Window
 
 LONGEST_PAUSE = 30
 """Seconds: as long as the window of most models."""
@@ -191,7 +192,7 @@ class DataConfig:
     plans: int | None = None
     """So many different plans of an epoch (what is joined or packed, gaps, tempo) in turn; by
     default every epoch has its own. What a teacher hears comes again with the plan."""
-    window: Literal["padded", "speech"] = "padded"
+    window: Window = Window.PADDED
     """'speech': models with padded windows learn to hear no more than there is of an utterance, in
     a third of the time."""
     cache: str | None = None

@@ -25,6 +25,7 @@ from turnout.data.noise import (
 )
 from turnout.data.plan import WORD_WARP_JITTER, PlannedUtterance
 from turnout.data.variants import Variant
+from turnout.guidance import Window
 
 Floats = NDArray[np.float32]
 NATS_PER_DB = np.log(10.0) / 10.0
@@ -54,7 +55,7 @@ class Augmenter:
     model: ModelConfig
     noises: tuple[Sound, ...] = ()
     """Recorded; where there are any, they are RECORDED of the noise."""
-    padded: bool = True
+    window: Window = Window.PADDED
     """Whether features that are padded to the model's window are padded here."""
 
     @cached_property
@@ -159,7 +160,8 @@ class Augmenter:
 
     def _finished(self, power: Floats, rng: np.random.Generator) -> Floats:
         frames = len(power)
-        log_mel = log_mel_of(self._in_window(power) if self.padded else power, self.model.features)
+        padded = self._in_window(power) if self.window is Window.PADDED else power
+        log_mel = log_mel_of(padded, self.model.features)
         # In place; what is silence anyway is not hidden.
         masked(log_mel[:frames], self.config, rng)
         return log_mel

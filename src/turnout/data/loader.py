@@ -29,7 +29,7 @@ from turnout.data.store import FeatureStore, open_store
 from turnout.data.variants import VariantConfig
 from turnout.data.workers import Workers, new_processes
 from turnout.errors import TrainingError
-from turnout.guidance import Bandwidth, Guidance
+from turnout.guidance import Bandwidth, Guidance, Window
 from turnout.text.tokenizer import Tokenizer
 
 Asked = tuple[int, Sequence[PlannedUtterance]]
@@ -62,8 +62,9 @@ class Loader:
 
     def __post_init__(self) -> None:
         self._context = new_processes(self.config.worker_start)
+        window = self.config.window
         padded = self.model.features.padding == "window"
-        self._padded = padded and self.config.window == "padded"
+        self._padded = padded and window is Window.PADDED
         channel = self.config.augment.channel
         # Before anything is made: what it names must be there.
         self._channel = None if channel is None else open_channel(channel)
@@ -84,7 +85,7 @@ class Loader:
                 else "data.train holds nothing to learn from: name at least one corpus"
             )
         noises = self._channel.noises if self._channel else ()
-        augmenter = Augmenter(self.config.augment, self.model, noises, self._padded)
+        augmenter = Augmenter(self.config.augment, self.model, noises, window)
         self._examples = ExampleMaker(
             self.config.tasks, augmenter, self.seed, self._stores, clean=self.clean
         )

@@ -23,6 +23,7 @@ from turnout.corpora.clips import ClipReader, read_corpora
 from turnout.data.batch import IGNORED, Batch
 from turnout.data.loader import Loader
 from turnout.errors import ConfigError
+from turnout.guidance import Window
 from turnout.model.build import build_model
 from turnout.training import teacher as teaching
 from turnout.training.distributed import Ranks, open_fabric
@@ -145,7 +146,7 @@ def loader(tmp_path: Path, cuts: str, **changes: object) -> Loader:
 def test_a_teacher_hears_the_recording_as_it_was(tmp_path: Path) -> None:
     cuts = write_words(tmp_path)
     noisy = dataclasses.replace(PLAIN, noise=1.0, noise_snr_db=(0.0, 0.0), time_masks=2)
-    made = loader(tmp_path, cuts, augment=noisy, plans=1, window="speech")
+    made = loader(tmp_path, cuts, augment=noisy, plans=1, window=Window.SPEECH)
     reader = ClipReader()
 
     def number(batch: Batch) -> str:
