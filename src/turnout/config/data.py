@@ -23,8 +23,8 @@ class CorpusConfig:
 
     pack: bool = False
     """Whether its utterances are put one after the other, with short gaps (`join.min_pause` to
-    `max_pause`), until the model's window is full: of one language, bandwidth and translations
-    each. For models whose windows are padded, such as Whisper."""
+    `max_pause`), until the model's window is full: of one language, bandwidth, domain and
+    translations each. For models whose windows are padded, such as Whisper."""
 
     def __post_init__(self) -> None:
         at_least(0, self, "", "weight")

@@ -254,9 +254,9 @@ class ExampleMaker:
         language = clips[0].language
         spoken = joined_translations(clips)
         targets = [t for t in self._augmenter.model.vocabulary.targets_of(language) if t in spoken]
-        domain = domain_of(clips[0], self._augmenter.model)
-        texts = {text_guidance(bandwidth, language, None, domain): transcript}
-        texts |= {text_guidance(bandwidth, language, t, domain): spoken[t] for t in targets}
+        more = domain_of(clips[0], self._augmenter.model), self._augmenter.window
+        texts = {text_guidance(bandwidth, language, None, *more): transcript}
+        texts |= {text_guidance(bandwidth, language, t, *more): spoken[t] for t in targets}
         if self._tasks == "draw":
             drawn = list(texts.items())[min(planned.target, len(targets))]
             texts = dict([drawn])

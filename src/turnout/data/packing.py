@@ -39,7 +39,7 @@ class Room:
 def path_of(clip: Clip) -> tuple[object, ...]:
     """What clips of one window have in common: all that guides to an expert, and what there is to
     be written of them."""
-    return clip.language, clip.bandwidth, tuple(sorted(clip.translations))
+    return clip.language, clip.bandwidth, clip.domain, tuple(sorted(clip.translations))
 
 
 def packed(order: Iterable[int], clips: Sequence[Clip], room: Room) -> list[tuple[int, ...]]:
