@@ -33,7 +33,8 @@ def train(
     config
         YAML file of the options below; options given beside it win.
     preset
-        Model shape to start from: tiny, small, omni-router or whisper-tiny.
+        Model shape to start from: tiny, small, omni-router or whisper-tiny; by default that of
+        --init-from where there is one.
     """
     from turnout.training.train import train as train_run
 
@@ -53,16 +54,25 @@ def train(
 def read_training_config(
     app: App, commands: tuple[str, ...], arguments: ArgumentCollection
 ) -> None:
-    """Fill in what the command line left open: from --config, then from --preset."""
+    """Fill in what the command line left open: from --config, then from --preset, or without one
+    from the model that --init-from names."""
     path = given(arguments, "--config")
     if path is not None:
         content = read_config(Path(path), TrainConfig, OWN)
         Dict(content, source=path, use_commands_as_keys=False)(app, commands, arguments)
     name = given(arguments, "--preset")
-    shape = ModelConfig() if name is None else model_preset(name)
+    start = given(arguments, "--init-from")
+    if name is not None:
+        shape = model_preset(name)
+    elif start is not None:
+        from turnout.hub.resolve import open_model
+
+        shape = open_model(start, note).config
+    else:
+        shape = ModelConfig()
     # Without a preset too: where a part of a nested dataclass is given, the parser takes the rest
     # from its class, not from the instance that its owner has by default.
-    source = f"preset {name}" if name else "the defaults"
+    source = f"preset {name}" if name else start or "the defaults"
     content = {"model": to_plain(shape)}
     Dict(content, source=source, use_commands_as_keys=False)(app, commands, arguments)
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from turnout.config.bounds import above_zero, at_least, require, share, within
+from turnout.guidance import Window
 
 LONGEST_PAUSE = 30
 """Seconds: as long as the window of most models."""
@@ -20,8 +21,17 @@ class CorpusConfig:
     join: bool = False
     """Whether its clips are isolated words, to be joined into connected utterances."""
 
+    pack: bool = False
+    """Whether its utterances are put one after the other, with short gaps (`join.min_pause` to
+    `max_pause`), until the model's window is full: of one language, bandwidth, domain and
+    translations each. For models whose windows are padded, such as Whisper."""
+
     def __post_init__(self) -> None:
         at_least(0, self, "", "weight")
+        require(
+            not (self.join and self.pack),
+            f"{self.cuts}: join is for isolated words, pack for whole utterances: choose one",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +130,8 @@ class AugmentConfig:
     narrowband: float = 0.5
     """Share of wideband utterances sent through the telephone channel."""
     telephone_variants: int = 2
-    """Telephone channels (codec, filter, line noise) made of each clip and drawn from."""
+    """Telephone channels (codec, filter, line noise) made of each clip and drawn from; 0 leaves
+    narrowband recordings as they are."""
     channel: ChannelConfig | None = None
     """What these channels have besides, and wideband too: more codecs, lost packets, rooms, noises,
     level, clipping. Any of its options turns it on; without them a line has G.711 or no codec."""
@@ -149,7 +160,7 @@ class AugmentConfig:
 
     def __post_init__(self) -> None:
         share(self, "augment.", "narrowband", "noise", "empty", "sounds")
-        at_least(1, self, "augment.", "telephone_variants")
+        at_least(0, self, "augment.", "telephone_variants")
         at_least(0, self, "augment.", "equalizer_db", "time_masks", "time_mask_frames")
         at_least(0, self, "augment.", "mel_masks", "mel_mask_bands")
         within(-60, 100, self, "augment.", "noise_snr_db")
@@ -178,6 +189,12 @@ class DataConfig:
     """Audio in one batch of one rank, padding included, at most."""
     epoch_hours: float | None = None
     """Audio in one epoch; by default each corpus about once (weights considered)."""
+    plans: int | None = None
+    """So many different plans of an epoch (what is joined or packed, gaps, tempo) in turn; by
+    default every epoch has its own. What a teacher hears comes again with the plan."""
+    window: Window = Window.PADDED
+    """'speech': models with padded windows learn to hear no more than there is of an utterance, in
+    a third of the time."""
     cache: str | None = None
     """Folder for the mel power of every clip; by default `features` inside the run's folder."""
     workers: int = 0
@@ -193,5 +210,5 @@ class DataConfig:
     def __post_init__(self) -> None:
         above_zero(self, "data.", "batch_seconds", "epoch_hours", "worker_timeout")
         at_least(0, self, "data.", "workers")
-        at_least(1, self, "data.", "dev_utterances")
+        at_least(1, self, "data.", "dev_utterances", "plans")
         share(self, "data.", "translate_weight")

@@ -20,11 +20,39 @@ class ObjectiveConfig:
     """Of the attention loss."""
     balance_weight: float = 0.01
     """Switch's load-balance loss, per learned routing (arXiv 2101.03961, equation 4)."""
+    text_weight: float = 1.0
+    """Of CTC's and attention's loss together; 0 leaves distillation alone."""
+    distil_encoder: float = 0.0
+    """Weight of the mean squared difference to what the encoder of init_from hears in the same
+    recording as it was: not by telephone, without noise and masks, in the whole window. Needs no
+    right text."""
+    distil_decoder: float = 0.0
+    """Weight of the KL divergence from the distributions of its decoder, which has heard that, over
+    the given text."""
+    teacher_cache_gb: float = 2.0
+    """Most disk that the outputs of its encoder may take in the run's folder; the least recently
+    used give way. They come again where data.plans is set."""
 
     def __post_init__(self) -> None:
         share(self, "objective.", "ctc_weight")
-        at_least(0, self, "objective.", "balance_weight")
+        at_least(0, self, "objective.", "balance_weight", "text_weight", "teacher_cache_gb")
+        at_least(0, self, "objective.", "distil_encoder", "distil_decoder")
+        require(
+            self.text_weight > 0 or self.distils,
+            "objective.text_weight is 0, and so nothing is learned: set distil_encoder or "
+            "distil_decoder beside it",
+        )
         require(0 <= self.label_smoothing < 1, "objective.label_smoothing: from 0 to below 1")
+
+    @property
+    def distils(self) -> bool:
+        """Whether the model that a run begins from teaches."""
+        return self.distil_encoder > 0 or self.distil_decoder > 0
+
+    @property
+    def decodes(self) -> bool:
+        """Whether the decoder takes part, where there is one."""
+        return self.text_weight > 0 or self.distil_decoder > 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +106,13 @@ class TrainConfig:
     init_tokenizer: Literal["keep", "new"] | None = None
     """'keep': that of init_from. 'new': trained on the texts of the run; pieces that both have keep
     what was learned of them. By default a new one where that of init_from lacks a language."""
+    trainable: tuple[str, ...] = ()
+    """Parts that are trained, the rest stays what it is; all by default. encoder.experts,
+    encoder.experts.narrowband (or whatever guides to an expert), decoder.attention, decoder.norms,
+    or shell patterns over names of parameters, such as decoder.blocks.[3-5].*"""
+    low_rank: int | None = None
+    """The trained matrices move by a product of this rank alone, which is added to them at the end:
+    far fewer numbers, and so smaller adapters."""
     tie_experts_until: int = 0
     """The experts of a layer train as one for this many steps, then apart."""
     max_steps: int | None = 10_000
@@ -113,9 +148,18 @@ class TrainConfig:
         )
         at_least(1, self, "", "max_steps", "max_epochs", "threads", "log_every")
         at_least(1, self, "", "validate_every", "checkpoint_every", "keep_checkpoints")
-        at_least(1, self, "", "average_last")
+        at_least(1, self, "", "average_last", "low_rank")
         at_least(0, self, "", "tie_experts_until", "seed")
         above_zero(self, "", "max_hours")
+        require(
+            self.low_rank is None or bool(self.trainable),
+            "low_rank is for parts of a model: name them in trainable, such as encoder.attention",
+        )
+        require(
+            self.init_from is not None or not self.objective.distils,
+            "objective.distil_encoder and distil_decoder keep to the model that init_from names: "
+            "name one",
+        )
         require(
             self.device in DEVICES, f"device is '{self.device}': it must be {', '.join(DEVICES)}"
         )

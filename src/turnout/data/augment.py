@@ -25,6 +25,7 @@ from turnout.data.noise import (
 )
 from turnout.data.plan import WORD_WARP_JITTER, PlannedUtterance
 from turnout.data.variants import Variant
+from turnout.guidance import Window
 
 Floats = NDArray[np.float32]
 NATS_PER_DB = np.log(10.0) / 10.0
@@ -54,6 +55,8 @@ class Augmenter:
     model: ModelConfig
     noises: tuple[Sound, ...] = ()
     """Recorded; where there are any, they are RECORDED of the noise."""
+    window: Window = Window.PADDED
+    """Whether features that are padded to the model's window are padded here."""
 
     @cached_property
     def bank(self) -> NoiseBank:
@@ -81,6 +84,20 @@ class Augmenter:
             total = max(float(noise.sum(axis=1).mean()), 1e-20)
             power += noise * np.float32(level * 10.0 ** (-snr_db / 10.0) / total)
         return self._finished(power, rng)
+
+    def clean(self, words: Sequence[Variant], planned: PlannedUtterance) -> Floats:
+        """The log-mel frames of the same utterance as it was recorded: in the same tempo, without
+        colour, noise or masks, and always in the whole window."""
+        shape = planned.shape
+        power = np.zeros((shape.num_frames, len(self.bank.band_hz)), np.float32)
+        first = shape.gaps[0]
+        for number, word in enumerate(words):
+            logs = stretched(word.log_power, shape.counts[number])
+            logs = logs @ self._warp_matrix(shape.warp[number], narrow=False)
+            last = first + len(logs)
+            np.exp(logs, out=power[first:last])
+            first = last + shape.gaps[number + 1]
+        return log_mel_of(self._in_window(power), self.model.features)
 
     def empty(self, planned: PlannedUtterance, rng: np.random.Generator) -> Floats:
         """The log-mel frames of an utterance without words: noise, faint noise, digital zero, or
@@ -142,15 +159,20 @@ class Augmenter:
         return noise * self.inside_telephone if narrow else noise
 
     def _finished(self, power: Floats, rng: np.random.Generator) -> Floats:
-        features, frames = self.model.features, len(power)
-        if features.padding == "window":
-            # As `audio.features.model_features` pads samples: silence has no power at all.
-            window = num_frames(round(self.model.window_seconds * SAMPLE_RATE), features)
-            power = np.pad(power, ((0, max(window - frames, 0)), (0, 0)))
-        log_mel = log_mel_of(power, features)
+        frames = len(power)
+        padded = self._in_window(power) if self.window is Window.PADDED else power
+        log_mel = log_mel_of(padded, self.model.features)
         # In place; what is silence anyway is not hidden.
         masked(log_mel[:frames], self.config, rng)
         return log_mel
+
+    def _in_window(self, power: Floats) -> Floats:
+        features = self.model.features
+        if features.padding == "none":
+            return power
+        # As `audio.features.model_features` pads samples: silence has no power at all.
+        window = num_frames(round(self.model.window_seconds * SAMPLE_RATE), features)
+        return np.pad(power, ((0, max(window - len(power), 0)), (0, 0)))
 
     def _warp_matrix(self, warp: float, narrow: bool) -> Floats:
         low, _ = self.config.warp

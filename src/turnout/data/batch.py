@@ -33,6 +33,8 @@ class Example:
     transcript: str
     texts: Mapping[Guidance, str]
     """What each decoder row writes."""
+    clean: NDArray[np.float32] | None = None
+    """[frames, mels] of the recording as it was, for a teacher."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +66,9 @@ class Batch:
     """[rows]"""
     seconds: float
     """Audio, without padding."""
+    clean: Float[Tensor, "batch clean mels"] | None = None
+    """The recordings as they were, where a teacher hears them."""
+    clean_mask: Bool[Tensor, "batch clean"] | None = None
 
     def to(self, device: torch.device | str) -> "Batch":
         """The same with its tensors on `device`."""
@@ -73,6 +78,11 @@ class Batch:
             if isinstance(value := getattr(self, field.name), Tensor)
         }
         return replace(self, **moved)
+
+    def without_texts(self) -> "Batch":
+        """The same with no row for a decoder."""
+        rows = ("rows", "decoder_guide", "tokens", "token_counts", "labels")
+        return replace(self, **{name: getattr(self, name)[:0] for name in rows})
 
 
 class Collator:
@@ -114,7 +124,10 @@ class Collator:
         targets = [self._tokenizer.encode(example.transcript) for example in examples]
         tokens, labels = self._tokens(examples, rows)
         asked = [guidance for _, guidance in passes]
+        unchanged = [example.clean for example in examples if example.clean is not None]
+        clean = map(torch.from_numpy, padded(unchanged)) if unchanged else (None, None)
         return Batch(
+            **dict(zip(("clean", "clean_mask"), clean, strict=True)),
             log_mel=torch.from_numpy(log_mel),
             frame_mask=torch.from_numpy(frame_mask),
             encoder_guide=torch.tensor(self._encoder_map.indices(asked)),
@@ -140,11 +153,14 @@ class Collator:
         """Inputs and labels of each row."""
         tokens: list[list[int]] = []
         labels: list[list[int]] = []
+        languages = set(self._tokenizer.language_ids.values())
         for row, guidance, text in rows:
             prompt = self._tokenizer.prompt(guidance, self._model.task_token)
             pieces = self._tokenizer.encode(text)
-            # Nobody can tell the language of an utterance without words.
-            language = prompt[1] if examples[row].transcript else IGNORED
+            # Nobody can tell the language of an utterance without words, nor is it asked of a model
+            # of one language whose prompt names none.
+            told = examples[row].transcript and prompt[1] in languages
+            language = prompt[1] if told else IGNORED
             tokens.append([*prompt, *pieces])
             # What else the prompt forces is nothing to be learned.
             forced = [IGNORED] * (len(prompt) - 2)

@@ -29,7 +29,7 @@ from turnout.data.store import FeatureStore, open_store
 from turnout.data.variants import VariantConfig
 from turnout.data.workers import Workers, new_processes
 from turnout.errors import TrainingError
-from turnout.guidance import Bandwidth, Guidance
+from turnout.guidance import Bandwidth, Guidance, Window
 from turnout.text.tokenizer import Tokenizer
 
 Asked = tuple[int, Sequence[PlannedUtterance]]
@@ -57,10 +57,14 @@ class Loader:
     """Where stores lie unless the configuration names a folder."""
     gather: Gather = alone
     """How the ranks agree on what all of them can read."""
+    clean: bool = False
+    """Whether a teacher hears the recordings as they were."""
 
     def __post_init__(self) -> None:
         self._context = new_processes(self.config.worker_start)
-        self._padded = self.model.features.padding == "window"
+        window = self.config.window
+        padded = self.model.features.padding == "window"
+        self._padded = padded and window is Window.PADDED
         channel = self.config.augment.channel
         # Before anything is made: what it names must be there.
         self._channel = None if channel is None else open_channel(channel)
@@ -81,8 +85,10 @@ class Loader:
                 else "data.train holds nothing to learn from: name at least one corpus"
             )
         noises = self._channel.noises if self._channel else ()
-        augmenter = Augmenter(self.config.augment, self.model, noises)
-        self._examples = ExampleMaker(self.config.tasks, augmenter, self.seed, self._stores)
+        augmenter = Augmenter(self.config.augment, self.model, noises, window)
+        self._examples = ExampleMaker(
+            self.config.tasks, augmenter, self.seed, self._stores, clean=self.clean
+        )
         self._collator = Collator(self.model, self.tokenizer)
         self._planned: tuple[tuple[int, int], EpochPlan] | None = None
         make = partial(_batch, examples=self._examples, collator=self._collator)
@@ -195,9 +201,16 @@ class ExampleMaker:
     """A planned utterance -> Example: its stored words augmented, its texts written down."""
 
     def __init__(
-        self, tasks: str, augmenter: Augmenter, seed: int, stores: Sequence[FeatureStore]
+        self,
+        tasks: str,
+        augmenter: Augmenter,
+        seed: int,
+        stores: Sequence[FeatureStore],
+        *,
+        clean: bool = False,
     ) -> None:
         self._stores = stores
+        self._clean = clean
         self._tasks = tasks
         self._seed = seed
         self._augmenter = augmenter
@@ -211,6 +224,11 @@ class ExampleMaker:
         else:
             words = [store.variant(clip, planned.variant) for clip in planned.joining.clips]
             log_mel = self._augmenter.speech(words, planned, rng)
+        clean = None
+        if self._clean:
+            words = [store.variant(clip, 0) for clip in planned.joining.clips]
+            # Where nothing is said, a teacher hears what the student does.
+            clean = log_mel if planned.empty else self._augmenter.clean(words, planned)
         clips = [store.clips[clip] for clip in planned.joining.clips]
         transcript = joined_text([clip.text for clip in clips], clips[0].language)
         bandwidth = Bandwidth.NARROWBAND if planned.narrow else Bandwidth.WIDEBAND
@@ -222,6 +240,7 @@ class ExampleMaker:
             language=clips[0].language,
             transcript="" if planned.empty else transcript,
             texts=self._texts(clips, transcript, bandwidth, planned),
+            clean=clean,
         )
 
     def _texts(
@@ -235,9 +254,9 @@ class ExampleMaker:
         language = clips[0].language
         spoken = joined_translations(clips)
         targets = [t for t in self._augmenter.model.vocabulary.targets_of(language) if t in spoken]
-        domain = domain_of(clips[0], self._augmenter.model)
-        texts = {text_guidance(bandwidth, language, None, domain): transcript}
-        texts |= {text_guidance(bandwidth, language, t, domain): spoken[t] for t in targets}
+        more = domain_of(clips[0], self._augmenter.model), self._augmenter.window
+        texts = {text_guidance(bandwidth, language, None, *more): transcript}
+        texts |= {text_guidance(bandwidth, language, t, *more): spoken[t] for t in targets}
         if self._tasks == "draw":
             drawn = list(texts.items())[min(planned.target, len(targets))]
             texts = dict([drawn])

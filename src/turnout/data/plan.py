@@ -26,6 +26,7 @@ from turnout.data.joining import (
     most_joined,
     speakers_of,
 )
+from turnout.data.packing import Room, packed
 from turnout.errors import TrainingError
 from turnout.guidance import Bandwidth
 
@@ -43,6 +44,7 @@ class Stream(IntEnum):
     AUGMENT = 2
     BATCHES = 3
     DEV = 4
+    HEARD = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,48 +178,60 @@ class CorpusPlanner:
         """The utterances of one epoch."""
         if count == 0 or not self.clips:
             return []
-        rng = generator(Stream.ORDER, seed, epoch, self.number)
+        plan = epoch % self.config.plans if self.config.plans else epoch
+        rng = generator(Stream.ORDER, seed, plan, self.number)
         if self.corpus.join:
             # By their clips: a speaker of few words would be learned by heart.
             sizes = np.array([sum(map(len, words)) for words in self.speakers], float)
-            picks = rng.choice(len(self.speakers), count, p=sizes / sizes.sum())
+            picks = rng.choice(len(self.speakers), count, p=sizes / sizes.sum()).tolist()
         else:
             # Each clip comes once before any comes twice.
             passes, clips = -(-count // len(self.clips)), np.arange(len(self.clips))
-            picks = np.concatenate([rng.permutation(clips) for _ in range(passes)])[:count]
+            whole = np.concatenate([rng.permutation(clips) for _ in range(passes)])[:count].tolist()
+            picks = self._packed(whole) if self.corpus.pack else [(clip,) for clip in whole]
         # A generator for each: an utterance is the same however many there are before it.
         return [
-            self._utterance(index, int(pick), most_words, generator(
-                Stream.UTTERANCE, seed, epoch, self.number, index
+            self._utterance(index, pick, most_words, (
+                generator(Stream.UTTERANCE, seed, plan, self.number, index),
+                generator(Stream.HEARD, seed, epoch, self.number, index)
+                if self.config.plans
+                else None,
             ))
             for index, pick in enumerate(picks)
         ]  # fmt: skip
 
     def _utterance(
-        self, index: int, pick: int, most_words: int, rng: np.random.Generator
+        self,
+        index: int,
+        pick: int | tuple[int, ...],
+        most_words: int,
+        generators: tuple[np.random.Generator, np.random.Generator | None],
     ) -> PlannedUtterance:
+        """Of a speaker's words, or of these clips; what it is, and how it is heard, come from a
+        generator each where the first returns in other epochs."""
+        rng, heard = generators[0], generators[1] or generators[0]
         augment = self.config.augment
-        if self.corpus.join:
+        if isinstance(pick, int):
             joining = self._drawn(pick, most_words, rng)
         else:
-            joining = self._fitting(joining_of((pick,), self.config.join, rng))
+            joining = self._fitting(joining_of(pick, self.config.join, rng))
         first = self.clips[joining.clips[0]]
         native = first.bandwidth is Bandwidth.NARROWBAND
         narrow = native or bool(
-            rng.random() < augment.narrowband and augment.telephone_variants > 0
+            heard.random() < augment.narrowband and augment.telephone_variants > 0
         )
         counts = [int(self.counts[clip]) for clip in joining.clips]
         shape = self._within_window(draw_shape(counts, joining, augment, rng))
         if self.fewest is not None:
-            fewest = int(self.fewest[joining.clips[0]])
-            shape = replace(shape, counts=(max(shape.counts[0], fewest),))
+            fewest = (int(self.fewest[clip]) for clip in joining.clips)
+            shape = replace(shape, counts=tuple(map(max, shape.counts, fewest)))
         return PlannedUtterance(
             corpus=self.number,
             index=index,
             joining=joining,
-            variant=self._variant(native, narrow, rng),
+            variant=self._variant(native, narrow, heard),
             narrow=narrow,
-            empty=bool(rng.random() < augment.empty),
+            empty=bool(heard.random() < augment.empty),
             target=self._target(joining, rng),
             shape=shape,
         )
@@ -256,11 +270,24 @@ class CorpusPlanner:
         draw, choice = rng.random(), int(rng.integers(1, most + 1)) if most else 0
         return choice if draw < self.config.translate_weight else 0
 
+    @property
+    def _slowest(self) -> float:
+        """A little slower than the slowest tempo: words differ by WORD_TEMPO_JITTER."""
+        return min(self.config.augment.speed[0], 1.0) * 0.95
+
+    def _packed(self, order: Sequence[int]) -> list[tuple[int, ...]]:
+        """The clips of each window, whatever the gaps between them will be."""
+        most, edges = self.longest_frames, 2 * LONGEST_EDGE * FRAMES_PER_SECOND
+        pause = self.config.join.max_pause * FRAMES_PER_SECOND
+        written = self.written or Written(np.zeros(len(self.clips), np.int64), 0)
+        frames = self.counts / self._slowest + pause
+        room = Room(most - edges, written.most, frames, written.tokens.astype(np.float64))
+        return packed(order, self.clips, room)
+
     def _fitting(self, joining: Joining) -> Joining:
         """As many of the words as the window holds at the slowest tempo, and the decoder writes; at
         least one."""
-        # A little slower than the slowest: words differ by WORD_TEMPO_JITTER.
-        slowest = min(self.config.augment.speed[0], 1.0) * 0.95
+        slowest = self._slowest
         room = self.longest_frames - joining.gaps[0] * FRAMES_PER_SECOND
         unwritten = self.written.most if self.written else 0
         kept = 0

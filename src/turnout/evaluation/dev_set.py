@@ -38,7 +38,7 @@ from turnout.data.plan import Stream, generator
 from turnout.decoding.requests import Request, Utterance
 from turnout.errors import AudioError
 from turnout.evaluation.references import Reference, passes_of, references_of
-from turnout.guidance import Bandwidth, Task
+from turnout.guidance import Bandwidth, Task, Window
 
 DEV_SEED = 0
 """Fixed: runs of different seeds are compared on the same utterances."""
@@ -73,11 +73,12 @@ def dev_utterances(
     for number, corpus in enumerate(data.dev):
         spoken = _spoken(clips[corpus.cuts], data, number, model)
         for index, (clip, samples) in enumerate(spoken):
-            found += _passes(clip, samples, model)
+            found += _passes(clip, samples, model, data.window)
             if clip.bandwidth is Bandwidth.WIDEBAND:
                 rng = generator(Stream.DEV, DEV_SEED, number, index, 1)
                 changed = by_telephone(samples, rng)
-                found += _passes(replace(clip, bandwidth=Bandwidth.NARROWBAND), changed, model)
+                by_line = replace(clip, bandwidth=Bandwidth.NARROWBAND)
+                found += _passes(by_line, changed, model, data.window)
     return found
 
 
@@ -94,8 +95,8 @@ def shared_dev_utterances(
     return [item for item in found if item.clip.id in shared]
 
 
-def _passes(clip: Clip, samples: Floats, model: ModelConfig) -> list[DevUtterance]:
-    features = model_features(samples, model)
+def _passes(clip: Clip, samples: Floats, model: ModelConfig, window: Window) -> list[DevUtterance]:
+    features = model_features(samples, model, window)
     found: list[DevUtterance] = []
     for references in passes_of(references_of(clip, tuple(Task), model)):
         last = references[-1]
@@ -104,6 +105,7 @@ def _passes(clip: Clip, samples: Floats, model: ModelConfig) -> list[DevUtteranc
             bandwidth=clip.bandwidth,
             language=clip.language,
             domain=domain_of(clip, model),
+            window=window,
             target_language=last.language if last.task is Task.TRANSLATE else None,
         )
         name = "/".join((clip.id, clip.bandwidth, *(text.language for text in references)))

@@ -34,11 +34,13 @@ def save_model(
     card: str | Mapping[str, Any],
     *,
     half: bool = False,
+    beside: Mapping[str, bytes] | None = None,
 ) -> None:
     """Write weights, configuration, tokenizer and card, whole or not at all.
 
     `card` is the text of README.md, or what is to be said of the training, as plain values. With
-    `half` the weights are stored as float16. Raises StorageError, and ExportError for weights that
+    `half` the weights are stored as float16. Files `beside` them are graphs that the caller knows
+    to be of this shape. Raises StorageError, and ExportError for weights that
     are not finite or that float16 cannot hold.
     """
     text = card if isinstance(card, str) else render_card(model.config, card)
@@ -49,6 +51,7 @@ def save_model(
             WEIGHTS: weights_bytes(model, half=half),
             TOKENIZERS[tokenizer.kind].name: tokenizer.to_bytes(),
             CARD: text.encode(),
+            **(beside or {}),
         },
     )
 

@@ -23,7 +23,8 @@ def finish(trainer: Trainer, log: RunLog | None) -> dict[str, Any]:
     last = entries[-trainer.config.average_last :]
     kept = best(entries)
     candidates = [(trainer.validated_weights([kept], say)[0], f"validated at step {kept.step}")]
-    if len(last) > 1:
+    # The mean of several products is of a higher rank than each.
+    if len(last) > 1 and trainer.config.low_rank is None:
         steps = ", ".join(str(entry.step) for entry in last)
         averaged = average(trainer.validated_weights(last, say))
         candidates.append((averaged, f"average of steps {steps}"))

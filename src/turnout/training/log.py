@@ -23,7 +23,9 @@ from turnout.training.state import RunState
 from turnout.training.step import StepReport
 
 FILES = ("log.jsonl", "steps.jsonl")
-MEANS = ("loss", "ctc", "attention", "balance", "accuracy", "norm")
+MEANS = (
+    "loss", "ctc", "attention", "balance", "distil_encoder", "distil_decoder", "accuracy", "norm",
+)  # fmt: skip
 
 
 class RunLog:

@@ -35,6 +35,7 @@ from turnout.training.state import (
     run_tensors,
 )
 from turnout.training.step import Stepper
+from turnout.training.trainable import frozen_digest
 
 MOST_SKIPPED = 10
 
@@ -65,11 +66,26 @@ class Trainer:
         self.folder = Path(config.output)
         self.checkpoints = Checkpoints(self.folder / CHECKPOINTS, self.ranks)
         self.saved_step = -1
+        self.frozen = ""
+        """Digest of what is frozen, from where the run begins or goes on."""
         self.log: RunLog | None = None
         self._planned: tuple[tuple[int, float], int] | None = None
 
+    def begin(self) -> None:
+        """Step 0, at the weights that the model has now."""
+        self.frozen = frozen_digest(self.model)
+        if self.config.tie_experts_until:
+            self.stepper.gradients.make_equal()
+
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Go on from what was read back; raises ConfigError where the data changed since."""
+        """Go on from what was read back, the frozen weights being the model's already; raises
+        ConfigError where they or the data changed since."""
+        self.frozen = frozen_digest(self.model)
+        if checkpoint.fields.get("frozen", "") != self.frozen:
+            raise ConfigError(
+                f"{self.folder}: what is not trained is not what this run began with: put back the "
+                f"model that init_from names ({self.config.init_from}), or choose another output"
+            )
         if checkpoint.fields["data"] != self.loader.fingerprint:
             raise ConfigError(
                 f"{self.folder}: the training data changed since this run began: put it "
@@ -218,6 +234,7 @@ class Trainer:
             "log": {} if self.log is None else self.log.lengths(),
             "ranks": self.ranks.size,
             "data": self.loader.fingerprint,
+            "frozen": self.frozen,
             "config": to_plain(self.config),
         }
         self.checkpoints.save(step, tensors, fields)

@@ -26,6 +26,7 @@ from turnout.experts.routing import (
 from turnout.model.decoder import DecoderOutput
 from turnout.model.speech_model import EncoderOutput, SpeechModel
 from turnout.training.distributed import Ranks
+from turnout.training.teacher import Taught, decoder_loss, encoder_loss
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,8 @@ class StepCounts:
     labels: float
     """Trained decoder positions in the whole step."""
     micro_steps: int
+    frames: float = 1.0
+    """Hidden frames of the encoder in the whole step."""
 
 
 class Parts(NamedTuple):
@@ -51,6 +54,8 @@ class Parts(NamedTuple):
     """Sum of the balance losses, of all ranks together."""
     frames: tuple[Float[Tensor, " experts"], ...]
     """Frames of each expert of each routed feed-forward, of all ranks together."""
+    distilled: Float[Tensor, " 2"]
+    """This rank's share of the encoder's and the decoder's difference to the teacher's."""
 
 
 class Objective:
@@ -70,9 +75,14 @@ class Objective:
             self.group_sizes.append(routing.num_experts if routing.learned else None)
 
     def __call__(
-        self, output: tuple[EncoderOutput, DecoderOutput | None], batch: Batch, counts: StepCounts
+        self,
+        output: tuple[EncoderOutput, DecoderOutput | None],
+        batch: Batch,
+        counts: StepCounts,
+        taught: Taught | None = None,
     ) -> Parts:
-        """The parts for one micro-batch; `counts` are those of the whole step."""
+        """The parts for one micro-batch; `counts` are those of the whole step, `taught` what a
+        teacher makes of it."""
         encoded, decoded = output
         zero = batch.log_mel.new_zeros(())
         ctc, too_short, attention, right = zero, zero, zero, zero
@@ -86,10 +96,31 @@ class Objective:
         attention = attention / max(counts.labels, 1.0)
         routings = [*encoded.routings, *(() if decoded is None else decoded.routings)]
         balance, frames = self._balance(routings, zero)
-        loss = self.ctc_weight * ctc + (1 - self.ctc_weight) * attention
+        distilled = self._distilled(output, batch, counts, taught)
+        loss = self.config.text_weight * (self.ctc_weight * ctc + (1 - self.ctc_weight) * attention)
         loss = loss + self.config.balance_weight * balance / counts.micro_steps
+        if taught is not None:
+            weights = self.config.distil_encoder, self.config.distil_decoder
+            loss = loss + (distilled * distilled.new_tensor(weights)).sum()
         local = torch.stack([ctc, attention, too_short, right]).detach()
-        return Parts(loss, local, balance.detach(), frames)
+        return Parts(loss, local, balance.detach(), frames, distilled.detach())
+
+    def _distilled(
+        self,
+        output: tuple[EncoderOutput, DecoderOutput | None],
+        batch: Batch,
+        counts: StepCounts,
+        taught: Taught | None,
+    ) -> Float[Tensor, " 2"]:
+        encoded, decoded = output
+        zero = batch.log_mel.new_zeros(())
+        parts = [zero, zero]
+        if taught is not None and self.config.distil_encoder:
+            parts[0] = encoder_loss(encoded, taught.hidden) / max(counts.frames, 1.0)
+        if taught is not None and taught.log_probs is not None and decoded is not None:
+            found = decoder_loss(decoded.logits, taught.log_probs, batch.labels)
+            parts[1] = found / max(counts.labels, 1.0)
+        return torch.stack(parts)
 
     def _balance(
         self, routings: list[Routing], zero: Tensor
@@ -124,15 +155,18 @@ def routed_feed_forwards(model: SpeechModel) -> dict[str, int]:
     }
 
 
-def count_step(batches: list[Batch], ranks: Ranks) -> tuple[StepCounts, float]:
+def count_step(
+    batches: list[Batch], ranks: Ranks, subsampling: int = 1
+) -> tuple[StepCounts, float]:
     """The normalisers of a step and its seconds of audio, over all ranks and micro-steps."""
-    own = torch.zeros(3, dtype=torch.float64)
+    own = torch.zeros(4, dtype=torch.float64)
     for batch in batches:
         own[0] += int(batch.ctc_lengths.sum())
         own[1] += int((batch.labels != IGNORED).sum())
         own[2] += batch.seconds
-    ctc_tokens, labels, seconds = ranks.sum(own.to(ranks.device)).tolist()
-    return StepCounts(ctc_tokens, labels, len(batches)), seconds
+        own[3] += float((batch.frame_mask.sum(dim=1) / subsampling).ceil().sum())
+    ctc_tokens, labels, seconds, frames = ranks.sum(own.to(ranks.device)).tolist()
+    return StepCounts(ctc_tokens, labels, len(batches), frames), seconds
 
 
 def ctc_loss(

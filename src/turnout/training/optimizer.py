@@ -43,13 +43,8 @@ class Gradients:
     def __init__(self, model: nn.Module) -> None:
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         banks = [module for module in model.modules() if isinstance(module, ExpertBank)]
-        # A list for each tensor of an expert: that tensor of every expert of the bank.
-        self.tied = [
-            same
-            for bank in banks
-            if len(bank.experts) > 1
-            for same in zip(*(expert.parameters() for expert in bank.experts), strict=True)
-        ]
+        # A list for each tensor of an expert: that tensor of every trained expert of the bank.
+        self.tied = [same for bank in banks for same in trained_alike(bank) if len(same) > 1]
 
     @torch.no_grad()
     def make_equal(self) -> None:
@@ -73,6 +68,16 @@ class Gradients:
         copies = {id(p) for same in self.tied for p in same[1:]} if tied else set()
         counted = [_gradient(p) for p in self.parameters if id(p) not in copies]
         return torch.nn.utils.get_total_norm(counted)
+
+
+def trained_alike(bank: ExpertBank) -> list[list[nn.Parameter]]:
+    """Of each tensor of an expert, that of every expert where it is not frozen."""
+    experts = [
+        {name: p for name, p in expert.named_parameters() if p.requires_grad}
+        for expert in bank.experts
+    ]
+    names = dict.fromkeys(name for expert in experts for name in expert)
+    return [[expert[name] for expert in experts if name in expert] for name in names]
 
 
 def _gradient(parameter: nn.Parameter) -> Tensor:

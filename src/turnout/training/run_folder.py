@@ -20,7 +20,14 @@ RUN_FORMAT = 2
 """Of `run.json` and all that a run keeps beside it; that of runs which say none is 1."""
 NOT_A_RUN = "{}: holds no configuration of a run: choose another output"
 FREE = frozenset(
-    {"output", "log_every", "keep_checkpoints", "data.worker_start", "data.worker_timeout"}
+    {
+        "output",
+        "log_every",
+        "keep_checkpoints",
+        "data.worker_start",
+        "data.worker_timeout",
+        "objective.teacher_cache_gb",
+    }
 )
 """Fields that change nothing of what is learned."""
 WARNED = frozenset({"data.workers", "data.cache", "threads", "device"})

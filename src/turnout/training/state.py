@@ -79,15 +79,16 @@ def seed_step(seed: int, step: int, micro_step: int, rank: int) -> None:
 
 
 def named_weights(model: nn.Module) -> dict[str, Tensor]:
-    """Parameters and saved buffers by name, each tensor once whatever refers to it."""
+    """Trained parameters and saved buffers by name, each tensor once whatever refers to it: what is
+    frozen needs no saving, and is put back from where the run began."""
     saved = set(model.state_dict(keep_vars=True))
-    named: dict[str, Tensor] = dict(model.named_parameters())
+    named: dict[str, Tensor] = {n: p for n, p in model.named_parameters() if p.requires_grad}
     named.update((name, buffer) for name, buffer in model.named_buffers() if name in saved)
     return named
 
 
 def run_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Every tensor of a run, under the names of the whole model."""
+    """Every tensor that a run moves, under the names of the whole model."""
     tensors = {WEIGHT + name: tensor.detach() for name, tensor in named_weights(model).items()}
     for name, parameter in model.named_parameters():
         moments = optimizer.state.get(parameter)
@@ -132,7 +133,7 @@ def restore_tensors(
 
 @torch.no_grad()
 def copy_weights(model: nn.Module, weights: dict[str, Tensor]) -> None:
-    """Copy weights in by name; all names of the model are there."""
+    """Copy weights in by name; all names that the run moves are there."""
     for name, tensor in named_weights(model).items():
         tensor.copy_(weights[name])
 

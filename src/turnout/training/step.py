@@ -14,6 +14,8 @@ from turnout.training.distributed import Ranks
 from turnout.training.objective import Objective, StepCounts, count_step
 from turnout.training.optimizer import Gradients, build_optimizer, learning_rate
 from turnout.training.state import RunState, seed_step
+from turnout.training.teacher import Teacher
+from turnout.training.trainable import to_train
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +29,10 @@ class StepReport:
     """Per trained position."""
     balance: float
     """Per micro-step, summed over routed layers."""
+    distil_encoder: float
+    """Mean squared difference to the teacher's frames, per frame."""
+    distil_decoder: float
+    """KL divergence from the teacher's distributions, per trained position."""
     accuracy: float
     """Share of trained decoder positions predicted right."""
     too_short: int
@@ -57,23 +63,28 @@ class Stepper:
         self.objective = Objective(config.objective, model, ranks)
         self.optimizer = build_optimizer(model, config.optimizer)
         self.gradients = Gradients(model)
+        self.teacher: Teacher | None = None
 
     def __call__(self, batches: list[Batch], state: RunState, share: float) -> StepReport:
         """Take step `state.step`, or skip it where loss or gradient is not finite anywhere;
         `share` of the run is done before it. `state` is only read."""
         config = self.config
         ids = "\n".join(name for batch in batches for name in batch.utterance_ids)
-        counts, seconds = count_step(batches, self.ranks)
+        counts, seconds = count_step(
+            batches, self.ranks, self.model.config.encoder.subsampling_factor
+        )
         rate = learning_rate(config.optimizer, state.step, share, state.warm_share)
-        self.model.train()
+        to_train(self.model)
         sums, balance, frames = self._gradients(batches, counts, state.step)
         tied = state.step < config.tie_experts_until
         if tied:
             self.gradients.tie()
         norm = self.gradients.norm(tied=tied)
-        ctc, attention, too_short, right = self.ranks.sum(sums).tolist()
-        weight = self.objective.ctc_weight
-        loss = weight * ctc + (1 - weight) * attention + config.objective.balance_weight * balance
+        ctc, attention, too_short, right, near, alike = self.ranks.sum(sums).tolist()
+        weight, weights = self.objective.ctc_weight, config.objective
+        loss = weights.text_weight * (weight * ctc + (1 - weight) * attention)
+        loss += weights.balance_weight * balance
+        loss += weights.distil_encoder * near + weights.distil_decoder * alike
         finite = bool(torch.isfinite(norm)) and abs(loss) < float("inf")
         if finite:
             clip_grads_with_norm_(self.gradients.parameters, config.optimizer.clip_norm, norm)
@@ -85,6 +96,8 @@ class Stepper:
             ctc=ctc,
             attention=attention,
             balance=balance,
+            distil_encoder=near,
+            distil_decoder=alike,
             accuracy=right / max(counts.labels, 1.0),
             too_short=int(too_short),
             norm=float(norm),
@@ -102,13 +115,16 @@ class Stepper:
         """Leave the step's gradient in the parameters; this rank's sums, the mean balance loss
         and the frames per expert."""
         self.optimizer.zero_grad(set_to_none=True)
-        sums = torch.zeros(4, device=self.ranks.device)
+        sums = torch.zeros(6, device=self.ranks.device)
         balance = 0.0
         frames: tuple[Tensor, ...] = ()
         for micro_step, batch in enumerate(batches):
             seed_step(self.config.seed, step, micro_step, self.ranks.rank)
             moved = batch.to(self.ranks.device)
+            if not self.config.objective.decodes:
+                moved = moved.without_texts()
             with self.ranks.fabric.autocast():
+                taught = None if self.teacher is None else self.teacher(moved)
                 output = self.model(
                     moved.log_mel,
                     moved.frame_mask,
@@ -119,9 +135,11 @@ class Stepper:
                     moved.token_counts,
                     moved.decoder_guide,
                 )
-            parts = self.objective(output, moved, counts)
-            parts.loss.backward()
-            sums += parts.local
+            parts = self.objective(output, moved, counts, taught)
+            # A batch may reach nothing that is trained, such as one without texts a decoder.
+            if parts.loss.requires_grad:
+                parts.loss.backward()
+            sums += torch.cat([parts.local, parts.distilled])
             balance += float(parts.balance) / len(batches)
             frames = tuple(map(torch.add, parts.frames, frames)) if frames else parts.frames
         self.ranks.sum_gradients(self.gradients.parameters)

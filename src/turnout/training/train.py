@@ -9,8 +9,9 @@ from pathlib import Path
 
 import torch
 
+from turnout.backends.sessions import weight_names
 from turnout.backends.torch import stored_tensors
-from turnout.config import CorpusConfig, TrainConfig
+from turnout.config import CorpusConfig, ModelConfig, TrainConfig, VocabularyConfig
 from turnout.corpora.clips import Clip, read_corpora, training_clips
 from turnout.data.loader import Loader
 from turnout.data.workers import death_noticed
@@ -25,14 +26,16 @@ from turnout.model.convert import fit_state
 from turnout.model.speech_model import SpeechModel
 from turnout.model.successor import symbol as language_symbol
 from turnout.model.successor import with_experts, with_rows
-from turnout.model_folder import TOKENIZERS
+from turnout.model_folder import DECODER, ENCODER, TOKENIZERS
 from turnout.text.sentencepieces import SentencePieceTokenizer
 from turnout.text.tokenizer import Tokenizer
+from turnout.text.whisper import WhisperTokenizer
 from turnout.training import log
 from turnout.training.distributed import Ranks, StopSignals, open_fabric
 from turnout.training.finish import finish
 from turnout.training.log import RunLog
 from turnout.training.loop import Trainer
+from turnout.training.low_rank import add_low_rank, is_added, merge_low_rank
 from turnout.training.run_folder import (
     CHECKPOINTS,
     MODEL,
@@ -47,6 +50,8 @@ from turnout.training.run_folder import (
 )
 from turnout.training.state import seed_step
 from turnout.training.step import Stepper
+from turnout.training.teacher import Teacher
+from turnout.training.trainable import freeze
 
 Clips = Mapping[str, Sequence[Clip]]
 """Of each file of cuts, by its path: read once, for the tokenizer, the loader and the dev set."""
@@ -93,8 +98,15 @@ def run(config: TrainConfig, ranks: Ranks, say: Callable[[str], None]) -> Path:
         with death_noticed(), closing(trainer.loader):
             trainer.run(run_log)
         card = finish(trainer, run_log)
+        merge_low_rank(trainer.model)
         if ranks.first:
-            save_model(folder / MODEL, trainer.model, tokenizer, card)
+            save_model(
+                folder / MODEL,
+                trainer.model,
+                tokenizer,
+                card,
+                beside=kept_graphs(config, trainer.model),
+            )
         ranks.barrier()
     return folder / MODEL
 
@@ -108,11 +120,7 @@ def build_trainer(
 ) -> Trainer:
     """Data, model and optimizer, the weights random."""
     # As many rows as the tokenizer has ids: fewer than were asked for, where texts are few.
-    asked = config.model.vocabulary
-    if tokenizer.size < asked.size:
-        say(f"the tokenizer has {tokenizer.size} ids of the {asked.size} that it may have")
-    vocabulary = dataclasses.replace(asked, size=tokenizer.size)
-    shape = dataclasses.replace(config.model, vocabulary=vocabulary)
+    shape = dataclasses.replace(config.model, vocabulary=vocabulary_of(config, tokenizer, say))
     loader = Loader(
         config.data,
         shape,
@@ -123,6 +131,7 @@ def build_trainer(
         world_size=ranks.size,
         cache_dir=Path(config.output) / "features",
         gather=ranks.gather_text,
+        clean=config.objective.distils,
     )
     for line in loader.left_out:
         say(f"warning: left out: {line}")
@@ -130,10 +139,32 @@ def build_trainer(
         say(f"warning: {len(loader.left_out)} recordings are left out")
     dev = shared_dev_utterances(config.data, shape, clips, ranks.gather_text)
     scores = partial(validate, dev[ranks.rank :: ranks.size], tokenizer, ranks.gather_text)
+    model = first_model(config, shape).to(ranks.device)
+    return Trainer(config, Stepper(config, model, ranks), loader, scores, StopSignals())
+
+
+def first_model(config: TrainConfig, shape: ModelConfig) -> SpeechModel:
+    """A model with random weights, the same on every rank; what is not trained is frozen."""
     # No step is -1, and rank 0 is meant on all: they begin with the same weights.
     seed_step(config.seed, -1, 0, 0)
-    model = build_model(shape).to(ranks.device)
-    return Trainer(config, Stepper(config, model, ranks), loader, scores, StopSignals())
+    model = build_model(shape)
+    freeze(model, config.trainable)
+    if config.low_rank is not None:
+        add_low_rank(model, config.low_rank)
+    return model
+
+
+def vocabulary_of(
+    config: TrainConfig, tokenizer: Tokenizer, say: Callable[[str], None]
+) -> VocabularyConfig:
+    """As many rows as the tokenizer has ids: fewer than were asked for, where texts are few. Of
+    Whisper's, which is never trained here, a checkpoint may have more."""
+    asked = config.model.vocabulary
+    if tokenizer.size < asked.size and isinstance(tokenizer, WhisperTokenizer):
+        return asked
+    if tokenizer.size < asked.size:
+        say(f"the tokenizer has {tokenizer.size} ids of the {asked.size} that it may have")
+    return dataclasses.replace(asked, size=tokenizer.size)
 
 
 def begin_or_resume(
@@ -146,11 +177,17 @@ def begin_or_resume(
             remove_leftovers(trainer.folder / place)
     trainer.ranks.barrier()
     checkpoint = trainer.checkpoints.newest(lambda text: say(f"warning: {text}"))
+    source = trainer.config.init_from
+    objective = trainer.config.objective
+    # Neither what is frozen nor a teacher is in a checkpoint.
+    wanted = checkpoint is None or trainer.config.trainable or objective.distils
+    if source is not None and wanted:
+        start_from(source, trainer.model, say if checkpoint is None else log.silent, tokenizer)
+    if objective.distils:
+        kept = trainer.folder / "teacher" / str(trainer.ranks.rank)
+        trainer.stepper.teacher = Teacher(trainer.model, objective, kept)
     if checkpoint is None:
-        if trainer.config.init_from is not None:
-            start_from(trainer.config.init_from, trainer.model, say, tokenizer)
-        if trainer.config.tie_experts_until:
-            trainer.stepper.gradients.make_equal()
+        trainer.begin()
         return {}
     trainer.restore(checkpoint)
     before, now = int(checkpoint.fields["ranks"]), trainer.ranks.size
@@ -193,12 +230,35 @@ def start_from(
         say(f"init_from {name}: {line}")
     fitted = fit_state(model, state)
     for what, names in (
-        ("not in the model folder, left random", fitted.missing),
+        ("not in the model folder, left random", [n for n in fitted.missing if not is_added(n)]),
         ("in the model folder, but not in the model", fitted.unexpected),
         ("of another shape, left random", fitted.mismatched),
     ):
         if names:
             say(f"init_from {name}: {len(names)} tensors {what}: {', '.join(sorted(names))}")
+
+
+def kept_graphs(config: TrainConfig, model: SpeechModel) -> dict[str, bytes]:
+    """The graphs of `init_from` where the shape is still its own, and they hold no weights; none
+    otherwise: `turnout export` writes them."""
+    if config.init_from is None:
+        return {}
+    folder = open_model(config.init_from, log.say)
+    if not folder.has_graphs or graph_shape(folder.config) != graph_shape(model.config):
+        return {}
+    graphs = {name: folder.read(name) for name in (ENCODER, DECODER) if folder.has(name)}
+    return graphs if all(map(weight_names, graphs.values())) else {}
+
+
+def graph_shape(config: ModelConfig) -> ModelConfig:
+    """What a model's graphs depend on."""
+    vocabulary, parts = config.vocabulary, {}
+    for name in ("encoder", "decoder"):
+        parts[name] = dataclasses.replace(getattr(config, name), dropout=0.0)
+    if not (config.encoder.routing.guided or config.decoder.routing.guided):
+        # Only what guides to an expert may be told by the languages.
+        vocabulary = VocabularyConfig(size=vocabulary.size, languages=("",), translations=())
+    return dataclasses.replace(config, vocabulary=vocabulary, **parts)
 
 
 def run_tokenizer(config: TrainConfig, clips: Clips, folder: Path, ranks: Ranks) -> Tokenizer:

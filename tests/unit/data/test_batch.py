@@ -1,6 +1,9 @@
+from dataclasses import replace
+
 import numpy as np
 import torch
 
+from tests.tiny_whisper import whisper_config, whisper_tokenizer
 from tests.unit.data.words import small_model, small_tokenizer
 from turnout.config import DecoderConfig, EncoderConfig, RoutingConfig
 from turnout.data.batch import IGNORED, Collator, Example, text_guidance
@@ -119,3 +122,27 @@ def test_a_batch_moves_whole() -> None:
     moved = batch.to("meta")
     assert moved.log_mel.device.type == moved.labels.device.type == "meta"
     assert moved.texts == batch.texts and moved.seconds == batch.seconds
+
+
+def test_a_prompt_without_a_language_teaches_none() -> None:
+    """Of Whisper's checkpoints for English alone: start, no time stamps."""
+    ids = whisper_tokenizer()
+    vocabulary = replace(ids.vocabulary, size=ids.size)
+    english = replace(whisper_config(), task_token=False, vocabulary=vocabulary)
+    text = {text_guidance(Bandwidth.WIDEBAND, "en", None): "the cat"}
+    batch = Collator(english, ids).batch([replace(EXAMPLES[0], language="en", texts=text)])
+    assert batch.labels[0].tolist() == [IGNORED, *ids.encode("the cat"), ids.end]
+
+
+def test_a_teacher_hears_another_recording() -> None:
+    assert Collator(small_model(), TOKENIZER).batch(EXAMPLES).clean is None
+    clean = [
+        replace(one, clean=np.ones((60 - n, 80), np.float32)) for n, one in enumerate(EXAMPLES)
+    ]
+    batch = Collator(small_model(), TOKENIZER).batch(clean)
+    assert batch.clean is not None and batch.clean_mask is not None
+    assert batch.clean.shape == (3, 60, 80)
+    assert batch.clean_mask.sum(1).tolist() == [60, 59, 58]
+    silent = batch.without_texts()
+    assert len(silent.rows) == len(silent.tokens) == len(silent.labels) == 0
+    assert silent.log_mel is batch.log_mel

@@ -24,14 +24,12 @@ from turnout.data.batch import IGNORED, Batch, padded_ids
 from turnout.decoding.encoded_batch import padded
 from turnout.evaluation.validation import Validation
 from turnout.guidance import Guide
-from turnout.model.build import build_model
 from turnout.model.speech_model import SpeechModel
 from turnout.training import step
 from turnout.training.distributed import Ranks, StopSignals, open_fabric
 from turnout.training.loop import Trainer
-from turnout.training.state import seed_step
 from turnout.training.step import Stepper
-from turnout.training.train import begin_or_resume, open_log
+from turnout.training.train import begin_or_resume, first_model, open_log
 
 WORDS, BATCHES, MELS = 12, 5, 8
 
@@ -176,8 +174,7 @@ def toy_validate(model: SpeechModel, cancelled: Callable[[], bool]) -> Validatio
 def toy_trainer(config: TrainConfig, stop: StopSignals | None = None) -> Trainer:
     """A trainer at step 0."""
     ranks = Ranks(open_fabric(config))
-    seed_step(config.seed, -1, 0, 0)
-    stepper = Stepper(config, build_model(config.model), ranks)
+    stepper = Stepper(config, first_model(config, config.model), ranks)
     source = ToySource(ranks.rank)
     return Trainer(config, stepper, source, toy_validate, stop or StopSignals())
 

@@ -1,0 +1,111 @@
+"""Which parts of a model are trained. The rest is frozen: it has no gradient, no optimizer state
+and no place in a checkpoint, and is afterwards what it was, to the last bit.
+"""
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
+
+import torch
+from torch import nn
+
+from turnout.config import ModelConfig
+from turnout.errors import ConfigError
+from turnout.model.speech_model import SpeechModel
+
+EXPERTS = r"{}\.blocks\.({})\.\w+\.bank\.experts\.({})\."
+ATTENTION = r"{}\.blocks\.\d+\.(self_|cross_)?attention\."
+NORMS = r"{}\.(blocks\.\d+\.\w*)?norm\."
+
+
+def freeze(model: SpeechModel, patterns: Sequence[str]) -> None:
+    """Leave what `patterns` name to be trained, and freeze the rest; without any, all is trained.
+
+    Raises ConfigError for a pattern that names nothing, and where they name everything.
+    """
+    if not patterns:
+        return
+    names = [name for name, _ in model.named_parameters()]
+    parts = parts_of(model.config)
+    trained: set[str] = set()
+    for pattern in patterns:
+        found = [name for name in names if is_named(name, pattern, parts)]
+        if not found:
+            raise ConfigError(f"trainable names '{pattern}', {instead(pattern, parts, names)}")
+        trained.update(found)
+    if len(trained) == len(names):
+        raise ConfigError(
+            "trainable names every parameter of this model: leave it out, and all of it is trained"
+        )
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name in trained)
+
+
+def parts_of(config: ModelConfig) -> dict[str, str]:
+    """The names of a model's parts, each with a regular expression for the beginning of those of
+    its parameters."""
+    parts: dict[str, str] = {}
+    for stack in ("encoder", "decoder"):
+        shape = getattr(config, stack)
+        if not shape.num_layers:
+            continue
+        parts[f"{stack}.experts"] = EXPERTS.format(stack, r"\d+", r"\d+")
+        routing = shape.routing
+        layers = "|".join(str(i) for i in range(shape.num_layers) if routing.routes(i))
+        experts = config.expert_map(routing)
+        size = routing.num_experts if routing.learned else 1
+        for group in range(experts.num_groups if routing.guided and layers else 0):
+            group_of = "|".join(str(group * size + place) for place in range(size))
+            place = EXPERTS.format(stack, layers, group_of)
+            parts[f"{stack}.experts.{experts.name(group)}"] = place
+        parts[f"{stack}.attention"] = ATTENTION.format(stack)
+        parts[f"{stack}.norms"] = NORMS.format(stack)
+    return parts
+
+
+def is_named(name: str, pattern: str, parts: Mapping[str, str]) -> bool:
+    """Whether a pattern means a parameter: the name of a part, a module's, or a shell pattern."""
+    if pattern in parts:
+        return re.match(parts[pattern], name) is not None
+    return name.startswith(f"{pattern}.") or fnmatchcase(name, pattern)
+
+
+def instead(pattern: str, parts: Mapping[str, str], names: Sequence[str]) -> str:
+    """The end of a message: what could have been meant."""
+    close = get_close_matches(pattern, list(parts), n=1, cutoff=0.75)
+    if close:
+        return f"which is no part of this model: did you mean '{close[0]}'?"
+    return (
+        f"which is no part of this model: there are {', '.join(parts)}, and shell patterns over "
+        f"the names of its {len(names)} parameters, such as '{names[0].rpartition('.')[0]}.*'"
+    )
+
+
+def is_frozen(model: nn.Module) -> bool:
+    """Whether anything in it is."""
+    return not all(parameter.requires_grad for parameter in model.parameters())
+
+
+def to_train(module: nn.Module, training: bool = True) -> None:
+    """Training mode for what is trained, evaluation for what is frozen: no dropout is drawn there,
+    no noise added. A part without parameters goes with the one that it belongs to."""
+    parameters = list(module.parameters())
+    if parameters:
+        training = any(parameter.requires_grad for parameter in parameters)
+    module.training = training
+    for child in module.children():
+        to_train(child, training)
+
+
+def frozen_digest(model: nn.Module) -> str:
+    """SHA-256 over names, shapes and values of what is frozen; empty where nothing is."""
+    digest, found = hashlib.sha256(), False
+    for name, parameter in sorted(model.named_parameters()):
+        if not parameter.requires_grad:
+            values = parameter.detach().to("cpu", torch.float32).contiguous()
+            digest.update(f"{name} {list(values.shape)}\n".encode())
+            digest.update(values.numpy().tobytes())
+            found = True
+    return digest.hexdigest() if found else ""

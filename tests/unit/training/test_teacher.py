@@ -1,0 +1,213 @@
+"""Distillation: what a teacher hears and gives, what is kept of it, and the losses."""
+
+import dataclasses
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from tests.unit.data.words import PLAIN, data_of, small_model, small_tokenizer, write_words
+from tests.unit.training.toy import toy_batch, toy_config, toy_model
+from turnout.audio.features import model_features
+from turnout.config import (
+    CorpusConfig,
+    FeatureConfig,
+    ObjectiveConfig,
+    OptimizerConfig,
+    TrainConfig,
+)
+from turnout.corpora.clips import ClipReader, read_corpora
+from turnout.data.batch import IGNORED, Batch
+from turnout.data.loader import Loader
+from turnout.errors import ConfigError
+from turnout.guidance import Window
+from turnout.model.build import build_model
+from turnout.training import teacher as teaching
+from turnout.training.distributed import Ranks, open_fabric
+from turnout.training.state import RunState
+from turnout.training.step import Stepper
+from turnout.training.teacher import Kept, Teacher, decoder_loss, encoder_loss
+from turnout.training.train import train
+
+BOTH = ObjectiveConfig(text_weight=0.0, distil_encoder=1.0, distil_decoder=1.0, balance_weight=0.0)
+WHISPER = FeatureConfig(kind="whisper", normalization="whisper", padding="window")
+
+
+def clean_batch(name: str) -> Batch:
+    batch = toy_batch(name)
+    return dataclasses.replace(batch, clean=batch.log_mel, clean_mask=batch.frame_mask)
+
+
+def stepper(tmp_path: Path, objective: ObjectiveConfig = BOTH, **changes: object) -> Stepper:
+    config = toy_config(
+        tmp_path, model=toy_model(dropout=0.0), objective=objective, init_from="x", **changes
+    )
+    torch.manual_seed(0)
+    made = Stepper(config, build_model(config.model), Ranks(open_fabric(config)))
+    made.teacher = Teacher(made.model, objective, tmp_path / "teacher")
+    return made
+
+
+def test_who_hears_the_same_is_at_no_distance(tmp_path: Path) -> None:
+    made = stepper(tmp_path)
+    report = made([clean_batch("a"), clean_batch("b")], RunState(), 0.0)
+    # float16 of values about 1.
+    assert report.distil_encoder < 1e-6 and report.distil_decoder < 1e-6
+    assert report.loss == pytest.approx(report.distil_encoder + report.distil_decoder)
+    loud = dataclasses.replace(clean_batch("a"), log_mel=toy_batch("a").log_mel + 0.5)
+    moved = made([loud], RunState(), 0.0)
+    assert moved.distil_encoder > 1e-3 and moved.distil_decoder > 1e-4 and moved.norm > 0
+
+
+def test_a_student_comes_closer(tmp_path: Path) -> None:
+    made = stepper(
+        tmp_path,
+        dataclasses.replace(BOTH, distil_decoder=0.0),
+        trainable=("encoder.experts",),
+        optimizer=OptimizerConfig(warmup_steps=0, learning_rate=3e-3, decay="constant"),
+    )
+    noisy = dataclasses.replace(clean_batch("a"), log_mel=toy_batch("a").log_mel + 0.5)
+    reports = [made([noisy], RunState(), 0.0) for _ in range(15)]
+    assert reports[-1].distil_encoder < reports[0].distil_encoder / 2
+    # The decoder was left out: nothing compares its distributions.
+    assert reports[0].attention == 0 and reports[0].distil_decoder == 0
+
+
+@torch.no_grad()
+def test_losses_are_those_of_their_formulas() -> None:
+    torch.manual_seed(1)
+    output = build_model(toy_model()).eval()
+    batch = toy_batch("a")
+    encoded = output.encode(batch.log_mel, batch.frame_mask, batch.encoder_guide, batch.bandwidth)
+    taught = torch.randn(*encoded.hidden.shape[:1], encoded.hidden.shape[1] + 3, 16)
+    expected = sum(
+        float((encoded.hidden[row, frame] - taught[row, frame]).square().mean())
+        for row in range(len(taught))
+        for frame in range(int(encoded.frame_mask[row].sum()))
+    )
+    assert float(encoder_loss(encoded, taught)) == pytest.approx(expected, rel=1e-5)
+    logits, theirs = torch.randn(3, 4, 9), torch.randn(3, 4, 9).log_softmax(dim=-1)
+    labels = torch.randint(0, 9, (3, 4))
+    labels[0, 2:] = IGNORED
+    used = labels != IGNORED
+    own = logits.log_softmax(dim=-1)[used]
+    expected = functional.kl_div(own, theirs[used], reduction="sum", log_target=True)
+    assert float(decoder_loss(logits, theirs, labels)) == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_what_is_kept_stays_within_its_bound(tmp_path: Path) -> None:
+    values = np.arange(80, dtype=np.float16).reshape(-1, 8)
+    size = values.nbytes + 32
+    kept = Kept(tmp_path, 3 * size)
+    for name in "abc":
+        kept.put(name, values)
+    found = kept.get("a", 8)
+    assert found is not None and np.array_equal(found, values)
+    kept.put("d", values)  # b is the one that was not used for longest
+    assert [kept.get(name, 8) is not None for name in "abcd"] == [True, False, True, True]
+    assert sum(path.stat().st_size for path in tmp_path.iterdir()) == 3 * size
+    again = Kept(tmp_path, 3 * size)
+    again.put("e", values)
+    assert len(list(tmp_path.iterdir())) == 3 and again.get("e", 8) is not None
+    data = bytearray((tmp_path / "e.f16").read_bytes())
+    data[-1] ^= 1
+    (tmp_path / "e.f16").write_bytes(data)
+    assert Kept(tmp_path, 3 * size).get("e", 8) is None
+    Kept(tmp_path / "none", 0).put("a", values)
+    assert not list((tmp_path / "none").iterdir())
+
+
+def test_kept_or_not_the_outputs_are_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, batch = stepper(tmp_path), clean_batch("a")
+    teacher = made.teacher
+    assert teacher is not None
+    first = teacher(batch)
+    monkeypatch.setattr(teacher.model, "encode", None)  # is not asked again
+    again = teacher(batch)
+    assert torch.equal(first.hidden, again.hidden)
+    assert first.log_probs is not None and again.log_probs is not None
+    assert torch.equal(first.log_probs, again.log_probs)
+
+
+def loader(tmp_path: Path, cuts: str, **changes: object) -> Loader:
+    model = small_model(features=WHISPER, window_seconds=2.5)
+    data = data_of(cuts, train=(CorpusConfig(cuts=cuts),), **{"batch_seconds": 1.0, **changes})
+    return Loader(
+        data, model, small_tokenizer(), read_corpora(data.train), seed=0, rank=0, world_size=1,
+        cache_dir=tmp_path, clean=True,
+    )  # fmt: skip
+
+
+def test_a_teacher_hears_the_recording_as_it_was(tmp_path: Path) -> None:
+    cuts = write_words(tmp_path)
+    noisy = dataclasses.replace(PLAIN, noise=1.0, noise_snr_db=(0.0, 0.0), time_masks=2)
+    made = loader(tmp_path, cuts, augment=noisy, plans=1, window=Window.SPEECH)
+    reader = ClipReader()
+
+    def number(batch: Batch) -> str:
+        return batch.utterance_ids[0].partition("/")[2]
+
+    later_of = {number(batch): batch for batch in made.batches(7)}
+    for planned, batch in zip(made.plan(0), made.batches(0), strict=True):
+        (utterance,), later = planned, later_of[number(batch)]
+        (clip,) = utterance.joining.clips
+        assert batch.clean is not None and later.clean is not None
+        # The same in every epoch, what the student hears is not.
+        assert torch.equal(batch.clean, later.clean)
+        assert not torch.equal(batch.log_mel, later.log_mel)
+        assert batch.clean.shape[1] == 250
+        assert batch.log_mel.shape[1] == utterance.shape.num_frames < 250
+        samples = reader.read(made._stores[0].clips[clip])
+        gaps = [np.zeros(160 * count, np.float32) for count in utterance.shape.gaps]
+        expected = model_features(np.concatenate((gaps[0], samples, gaps[1])), made.model)
+        difference = np.abs(batch.clean[0].numpy() - expected)
+        assert np.quantile(difference, 0.9) < 0.01
+
+
+def test_distillation_needs_a_teacher_and_something_to_learn(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="keep to the model that init_from names"):
+        TrainConfig(objective=BOTH)
+    with pytest.raises(ConfigError, match="nothing is learned"):
+        ObjectiveConfig(text_weight=0.0)
+
+
+def test_a_run_that_goes_on_has_the_same_teacher(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cuts = write_words(tmp_path)
+    data = data_of(cuts, plans=1, batch_seconds=4.0, dev=())
+    shape = toy_model()
+    model = small_model(encoder=shape.encoder, decoder=shape.decoder)
+    settings = {"data": data, "model": model, "average_last": 1, "validate_every": 100}
+    first = toy_config(tmp_path / "first", **settings, max_steps=2)
+    base = train(first)
+    config = dataclasses.replace(
+        first,
+        output=str(tmp_path / "student"),
+        init_from=str(base),
+        objective=dataclasses.replace(BOTH, text_weight=1.0),
+        trainable=("encoder.experts",),
+        max_steps=8,
+        checkpoint_every=4,
+        keep_checkpoints=3,
+    )
+    calls: list[int] = []
+    encoded = Teacher._encoded
+
+    def counted(self: Teacher, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        before = len(list(self.kept.folder.iterdir()))
+        found = encoded(self, batch)
+        calls.append(len(list(self.kept.folder.iterdir())) - before)
+        return found
+
+    monkeypatch.setattr(teaching.Teacher, "_encoded", counted)
+    weights = (train(config) / "model.safetensors").read_bytes()
+    assert calls[-1] == 0 < calls[0]  # plans come again, and with them what is kept
+    for place in ("model", "checkpoints/step-00000008", "teacher"):
+        shutil.rmtree(tmp_path / "student" / place)
+    assert (train(config) / "model.safetensors").read_bytes() == weights
