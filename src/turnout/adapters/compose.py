@@ -95,16 +95,6 @@ def dense_weights(base: Tensors, adapted: Adapted, guidance: Guidance) -> dict[s
     return {name: paths[stack_of(name)][name] for name in base}
 
 
-def dense_of(config: ModelConfig) -> ModelConfig:
-    """The shape of a model's dense paths."""
-    dense = RoutingConfig()
-    return replace(
-        config,
-        encoder=replace(config.encoder, routing=dense),
-        decoder=replace(config.decoder, routing=dense),
-    )
-
-
 def adapted(config: ModelConfig, experts: Sequence[Expert]) -> Adapted:
     """A dense model of this shape with these experts, which fit its tensors.
 

@@ -20,7 +20,7 @@ from turnout.adapters.stored import Tensors
 from turnout.config import ModelConfig, RoutingConfig
 from turnout.config.plain import to_plain
 from turnout.errors import UsageError, shown
-from turnout.guidance import ANY, ExpertMap, Guide
+from turnout.guidance import ANY, Guide
 
 EXPERT = re.compile(r"(encoder|decoder)\.blocks\.(\d+)\..*\.experts\.(\d+)\..*")
 UNHEARD = ("dropout", "domains", "routing")
@@ -184,17 +184,10 @@ def owner(name: str, config: ModelConfig) -> tuple[str, Mapping[Guide, str] | No
     if not routing.routes(layer):
         return name, None
     choices = config.expert_map(routing)
-    pairs = zip(choices.guides, values_of(choices, expert), strict=True)
+    pairs = zip(choices.guides, choices.values(expert), strict=True)
     when = {guide: value for guide, value in pairs if value != ANY}
     place = found.start(3)
     return f"{name[:place]}0{name[found.end(3) :]}", when or None
-
-
-def values_of(choices: ExpertMap, expert: int) -> tuple[str, ...]:
-    """What guides to an expert: of each guide a value, or ANY."""
-    if not choices.own:
-        return tuple(choices.name(expert).split("+"))
-    return choices.own[expert - 1] if expert else (ANY,) * len(choices.guides)
 
 
 def same(base: NDArray[Any], values: NDArray[Any]) -> bool:

@@ -13,12 +13,13 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from turnout.adapters.compose import STACKS, Adapted, Stack, dense_of, stack_of
+from turnout.adapters.compose import STACKS, Adapted, Stack, stack_of
 from turnout.adapters.stored import Tensors
 from turnout.backends.onnx import OnnxBackend, its_graphs
 from turnout.backends.paths import PathBackend, Paths
 from turnout.backends.sessions import input_names, read_weights, weight_names
 from turnout.config import ModelConfig
+from turnout.config.cutting import dense_twin
 from turnout.decoding.backend import Backend
 from turnout.errors import ModelFolderError
 from turnout.model_folder import DECODER, ENCODER, WEIGHTS, ModelFolder
@@ -61,7 +62,7 @@ def open_paths(
 ) -> PathBackend:
     """The folder's graphs as paths of a model of this `config`. The first ones are opened here, so
     that graphs that cannot be are refused before any work."""
-    dense = dense_of(config)
+    dense = dense_twin(config)
 
     def stored() -> Tensors:
         return read_weights(folder.read(WEIGHTS), f"model folder {folder.path}: {WEIGHTS}")

@@ -130,13 +130,14 @@ class PathBackend:
         pieces: list[Piece] = []
         for piece in pieces_of(state):
             rows = piece.rows
+            new = tokens[rows, : max(counts[rows].max(), 1)]
             own = StepQuery(
-                positions=query.positions[rows],
+                # Behind a row's tokens anything may be asked for, and nothing is meant.
+                positions=np.minimum(query.positions[rows], new.shape[1] - 1),
                 allowed=query.allowed[rows],
                 best=query.best,
                 scored=query.scored[rows],
             )
-            new = tokens[rows, : max(counts[rows].max(), 1)]
             answer, grown = piece.backend.step(piece.state, new, counts[rows], own)
             for name in ("tokens", "log_probs", "scored"):
                 getattr(found, name)[rows] = getattr(answer, name)

@@ -35,14 +35,21 @@ def open_adapted(
     The model may be an adapter itself, which names its base. Raises as `open_model` does, and
     UsageError and ModelFolderError where they do not belong together.
     """
-    if name is not None and adapter_at(name) is not None:
-        first = open_adapter(name)
-        base = open_base(first, say, keep)
-        folders = [first, *map(open_adapter, adapters)]
-    else:
-        folders = [*map(open_adapter, adapters)]
-        base = open_model(name, say, keep)
+    folders = adapter_folders(name, adapters)
+    first = is_adapter_name(name)
+    base = open_base(folders[0], say, keep) if first else open_model(name, say, keep)
     return base, with_adapters(base, folders) if folders else None
+
+
+def adapter_folders(name: str | Path | None, adapters: Names) -> list[AdapterFolder]:
+    """The adapters that are asked for, verified, that in the model's place among them."""
+    names = [name, *adapters] if name is not None and is_adapter_name(name) else adapters
+    return [open_adapter(one) for one in names]
+
+
+def is_adapter_name(name: str | Path | None) -> bool:
+    """Whether this is an adapter in a model's place."""
+    return name is not None and adapter_at(name) is not None
 
 
 def open_base(adapter: AdapterFolder, say: Say, keep: Collection[str]) -> ModelFolder:

@@ -51,11 +51,17 @@ class Transcriber:
     """
 
     def __init__(
-        self, backend: Backend, tokenizer: Tokenizer, folder: ModelFolder | None = None
+        self,
+        backend: Backend,
+        tokenizer: Tokenizer,
+        folder: ModelFolder | None = None,
+        adapted: Adapted | None = None,
     ) -> None:
+        """`adapted` is what the folder's model is together with adapters."""
         self.backend = backend
         self.tokenizer = tokenizer
         self.folder = folder
+        self.adapted = adapted
 
     def __repr__(self) -> str:
         """Where the model came from, and what runs it."""
@@ -207,6 +213,11 @@ class Transcriber:
         """Write the model's folder to another place, whole or not at all; raises StorageError."""
         if self.folder is None:
             raise UsageError("this Transcriber was not made from a model folder: save its model")
+        if self.adapted is not None:
+            raise UsageError(
+                "this Transcriber has adapters, which lie in folders of their own: copy those, or "
+                "cut out a path with 'turnout specialise'"
+            )
         write_folder(folder, self.folder.files())
 
 
@@ -269,7 +280,7 @@ def load(
     else:
         runs = open_onnx(folder, threads, adapted)
     folder.release()  # graphs of version 1 want no weights
-    return Transcriber(runs, folder.tokenizer, folder)
+    return Transcriber(runs, folder.tokenizer, folder, adapted)
 
 
 def choose_backend(folder: ModelFolder, backend: str, device: str) -> str:
