@@ -35,10 +35,11 @@ def experts_of(stack: str) -> Callable[[str], bool]:
 def moved(folder: Path, chosen: Callable[[str], bool], seed: int) -> Arrays:
     """The folder's tensors, those that are chosen trained a little."""
     random = np.random.default_rng(seed)
-    return {
-        name: values + random.normal(0, 0.3, values.shape).astype(np.float32) * chosen(name)
-        for name, values in weights_of(ModelFolder.open(folder)).items()
-    }
+    tensors = weights_of(ModelFolder.open(folder))
+    for name in filter(chosen, sorted(tensors)):
+        noise = random.normal(0, 0.3, tensors[name].shape)
+        tensors[name] = (tensors[name] + noise).astype(np.float32)
+    return tensors
 
 
 def with_tensors(base: Path, place: Path, tensors: Arrays) -> Path:

@@ -46,11 +46,11 @@ class Adapted:
     decoder: tuple[Expert, ...]
 
     def path(self, stack: Stack, number: int, base: Tensors) -> Tensors:
-        """The tensors of a stack's path, those that its expert changes in float32; the others are
-        the base's own."""
+        """The tensors for a stack's path, those that its expert changes in float32, the others as
+        they are; what the other stack is made of is not for this path."""
         if not number:
             return base
-        return Changed(base, getattr(self, stack)[number - 1], stack)
+        return Changed(base, getattr(self, stack)[number - 1])
 
     def number(self, stack: Stack, guidance: Guidance) -> int:
         """The path that this guidance selects; raises GuidanceError."""
@@ -61,14 +61,13 @@ class Changed(Mapping[str, NDArray[Any]]):
     """A base's tensors with those of one expert in their places, worked out when they are asked
     for."""
 
-    def __init__(self, base: Tensors, expert: Expert, stack: Stack) -> None:
+    def __init__(self, base: Tensors, expert: Expert) -> None:
         self._base = base
         self._expert = expert
-        self._stack = stack
 
     def __getitem__(self, name: str) -> NDArray[Any]:
         change = self._expert.changes.get(name)
-        if change is None or stack_of(name) != self._stack:
+        if change is None:
             return self._base[name]
         values = change.applied(self._base[name])
         if not np.isfinite(values).all():
