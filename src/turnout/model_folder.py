@@ -128,7 +128,12 @@ def resolve(name: str | Path | None = None) -> Path:
 
 
 def shipped_models() -> tuple[str, ...]:
-    """Names of the models inside the package."""
+    """Names of the models inside the package; adapters lie there too."""
+    return tuple(name for name in shipped() if (SHIPPED / name / CONFIG).is_file())
+
+
+def shipped() -> tuple[str, ...]:
+    """Names of all folders that ship."""
     if not SHIPPED.is_dir():
         return ()
     return tuple(sorted(entry.name for entry in SHIPPED.iterdir() if (entry / DIGESTS).is_file()))

@@ -21,7 +21,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 WORKSHOP_PACKAGES = ("torch", "lightning", "lightning_fabric", "lhotse", "scipy", "matplotlib")
 RUNTIME_ROOMS = (
     "audio", "text", "files", "progress", "decoding", "model_folder", "verified_folder",
-    "transcription", "config", "backends", "hub",
+    "transcription", "config", "adapters", "backends", "hub",
 )  # fmt: skip
 
 
@@ -67,7 +67,7 @@ import turnout
 for room in {RUNTIME_ROOMS!r}:
     found = importlib.import_module(f"turnout.{{room}}")
     for module in pkgutil.iter_modules(getattr(found, "__path__", ()), f"{{found.__name__}}."):
-        if module.name != "turnout.backends.torch":  # the one door to the workshop
+        if not module.name.startswith("turnout.backends.torch"):  # the one door to the workshop
             importlib.import_module(module.name)
 """
     outcome = subprocess.run(

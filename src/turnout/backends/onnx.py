@@ -1,6 +1,7 @@
 """A model folder's graphs on ONNX Runtime, as a Backend. No torch here."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +10,7 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as runtime  # type: ignore[attr-defined]
 
-from turnout.backends.sessions import open_sessions
+from turnout.backends.sessions import Weights, open_sessions
 from turnout.config import ModelConfig
 from turnout.decoding.backend import (
     DecoderState,
@@ -76,26 +77,27 @@ def of_rows(
 
 
 class OnnxBackend:
-    """Both graphs in memory; threads may share one."""
+    """Both graphs in memory, or the one that is all that it is asked for; threads may share one."""
 
     def __init__(
         self,
         config: ModelConfig,
         graphs: Mapping[str, bytes],
-        weights: Callable[[], bytes],
+        weights: Weights,
         threads: int | None = None,
         *,
         place: str = "",
     ) -> None:
-        """`graphs` by the names of their files; `weights` gives model.safetensors to graphs that
-        want it; `place` is what errors begin with, such as where the graphs come from."""
+        """`graphs` by the names of their files; `weights` gives model.safetensors, or its tensors,
+        to graphs that want some; `place` is what errors begin with, such as where the graphs come
+        from."""
         self._config = config
         self._encoder_experts = config.expert_map(config.encoder.routing)
         self._decoder_experts = config.expert_map(config.decoder.routing)
         sessions = open_sessions(graphs, weights, threads, f"{place}{WEIGHTS}")
-        outputs = encoder_outputs(config)
-        file = f"{place}{ENCODER}"
-        self._encode = runner(sessions[ENCODER], file, ENCODER_INPUTS, outputs, "expert_index")
+        if ENCODER in graphs:
+            file, outputs = f"{place}{ENCODER}", encoder_outputs(config)
+            self._encode = runner(sessions[ENCODER], file, ENCODER_INPUTS, outputs, "expert_index")
         if DECODER in graphs:
             self._open_decoder(sessions[DECODER], f"{place}{DECODER}")
 
@@ -114,15 +116,8 @@ class OnnxBackend:
     @classmethod
     def open(cls, folder: ModelFolder, threads: int | None = None) -> "OnnxBackend":
         """The folder's graphs; raises ModelFolderError."""
-        names = (ENCODER, DECODER) if folder.config.decoder.num_layers else (ENCODER,)
-        graphs = {name: folder.read(name) for name in names}
-        place = f"model folder {folder.path}: "
-        try:
+        with its_graphs(folder) as (graphs, place):
             return cls(folder.config, graphs, lambda: folder.read(WEIGHTS), threads, place=place)
-        except (*RUNTIME_ERRORS, RuntimeError) as error:
-            raise ModelFolderError(
-                f"{place}ONNX Runtime cannot take its graphs: {reason(error)}"
-            ) from error
 
     @property
     def config(self) -> ModelConfig:
@@ -205,6 +200,20 @@ class OnnxBackend:
         cross = held.cross if same else of_rows(held.cross, rows)
         chosen = OnnxRows(held.guide[rows], cross, of_rows(held.past, rows))
         return DecoderState(entries, chosen)
+
+
+@contextmanager
+def its_graphs(folder: ModelFolder) -> Iterator[tuple[dict[str, bytes], str]]:
+    """A folder's graphs and what errors about them begin with; what ONNX Runtime raises of them is
+    a ModelFolderError then."""
+    names = (ENCODER, DECODER) if folder.config.decoder.num_layers else (ENCODER,)
+    place = f"model folder {folder.path}: "
+    try:
+        yield {name: folder.read(name) for name in names}, place
+    except (*RUNTIME_ERRORS, RuntimeError) as error:
+        raise ModelFolderError(
+            f"{place}ONNX Runtime cannot take its graphs: {reason(error)}"
+        ) from error
 
 
 def of_layer(name: str, layer: int) -> str:

@@ -22,19 +22,25 @@ from turnout.errors import ModelFolderError, shown
 
 GRAPH, INITIALIZER, NAME, EXTERNAL_DATA = 7, 5, 8, 13
 """Field numbers of onnx.proto: in a model, a graph, a tensor and a tensor."""
+INPUT, INPUT_NAME = 11, 1
+"""In a graph and a value."""
+Tensors = Mapping[str, NDArray[Any]]
+Weights = Callable[[], bytes | Tensors]
 
 
 def open_sessions(
-    graphs: Mapping[str, bytes], weights: Callable[[], bytes], threads: int | None, place: str
+    graphs: Mapping[str, bytes], weights: Weights, threads: int | None, place: str
 ) -> dict[str, InferenceSession]:
     """A session on the CPU for each graph. Threads are as many as there are cores where None.
 
-    `weights` gives the content of model.safetensors, and is asked only where a graph wants some.
+    `weights` gives the content of model.safetensors, or tensors by name, of which those are looked
+    up that a graph wants; it is asked only where one wants some.
     Raises ModelFolderError, which names `place`, where they do not fit, and what ONNX Runtime
     raises of graphs that it cannot take.
     """
     wanted = {name: weight_names(graph) for name, graph in graphs.items()}
-    tensors = read_weights(weights(), place) if any(wanted.values()) else {}
+    given = weights() if any(wanted.values()) else {}
+    tensors = given if isinstance(given, Mapping) else read_weights(given, place)
 
     def opened(name: str) -> InferenceSession:
         values = [value_of(tensors, one, place) for one in wanted[name]]
@@ -55,13 +61,24 @@ def open_sessions(
 def weight_names(graph: bytes) -> list[str]:
     """Names of the weights that a graph wants; none where it is no graph: ONNX Runtime says so."""
     names: dict[str, None] = {}  # a hostile graph may want one twice, which ends in no good error
-    contents = [content for number, content in fields(memoryview(graph)) if number == GRAPH]
-    for number, content in chain(*map(fields, contents)):
+    for number, content in graph_fields(graph):
         if number == INITIALIZER:
             tensor = dict(fields(content))
             if EXTERNAL_DATA in tensor and NAME in tensor:
                 names[bytes(tensor[NAME]).decode("utf-8", "replace")] = None
     return list(names)
+
+
+def input_names(graph: bytes) -> list[str]:
+    """Names of a graph's inputs; none where it is no graph: ONNX Runtime says so."""
+    values = (dict(fields(content)) for number, content in graph_fields(graph) if number == INPUT)
+    return [bytes(value.get(INPUT_NAME, b"")).decode("utf-8", "replace") for value in values]
+
+
+def graph_fields(graph: bytes) -> Iterator[tuple[int, memoryview]]:
+    """The fields of a model's graph."""
+    contents = [content for number, content in fields(memoryview(graph)) if number == GRAPH]
+    return chain(*map(fields, contents))
 
 
 def fields(message: memoryview) -> Iterator[tuple[int, memoryview]]:
@@ -106,7 +123,7 @@ def read_weights(data: bytes, place: str) -> dict[str, NDArray[Any]]:
         ) from error
 
 
-def value_of(tensors: Mapping[str, NDArray[Any]], name: str, place: str) -> OrtValue:
+def value_of(tensors: Tensors, name: str, place: str) -> OrtValue:
     """A tensor as ONNX Runtime takes it; raises ModelFolderError, which names `place`, where there
     is none of that name."""
     if name not in tensors:

@@ -24,12 +24,13 @@ VERBS = {
     "convert": "Turn a Whisper checkpoint into a model folder.",
     "upcycle": "Turn a dense model into one with experts that does just the same.",
     "specialise": "Cut one path out of a model with experts: small, and equal to the bit.",
+    "adapter": "Write what was trained as its difference from the model that it began with.",
     "models": "List the models that ship and those in the cache, or remove one.",
     "export": "Write a model folder's ONNX graphs, checked against PyTorch.",
 }
 """Verb (a function of the file of its name, or of `corpora`) -> its line in the help."""
 # The others need the workshop.
-RUNTIME_VERBS = ("transcribe", "convert", "upcycle", "specialise", "models")
+RUNTIME_VERBS = ("transcribe", "convert", "upcycle", "specialise", "adapter", "models")
 APPS = ("train", "upcycle")
 """Apps of their own, since they alone read more than the command line."""
 WORKSHOP_MODULES = (

@@ -41,6 +41,8 @@ class ModelOptions:
     model: str | None = None
     """Folder, name (whisper-base) or hf://owner/name[@revision]; by default the model that ships.
     What is not there is fetched, once."""
+    adapter: tuple[str, ...] = ()
+    """Folder of an adapter of that model, or the name of one that ships; may be given again."""
     backend: Literal["auto", "onnx", "torch"] = "auto"
     """'auto': ONNX Runtime, or PyTorch where the folder has no graphs."""
     device: str = "auto"
@@ -63,6 +65,7 @@ def transcriber_of(options: ModelOptions) -> "Transcriber":
 
     return load(
         options.model,
+        adapters=options.adapter,
         backend=options.backend,
         device=options.device,
         threads=options.threads,

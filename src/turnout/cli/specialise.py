@@ -37,6 +37,7 @@ def specialise(
     model: str,
     output: Annotated[Path, Parameter(alias="-o")],
     path: PathOptions = PATH,
+    adapter: tuple[str, ...] = (),
     audio: Annotated[tuple[Path, ...], Parameter(consume_multiple=True)] = (),
 ) -> int:
     """Cut one path out of a routed model: a smaller one, without those experts, that says the same.
@@ -46,9 +47,12 @@ def specialise(
     Parameters
     ----------
     model
-        Folder or name of a model whose experts are chosen by guidance (supervised or hybrid).
+        Folder or name of a model whose experts are chosen by guidance (supervised or hybrid), or
+        of a dense one with adapters.
     output
         Model folder to write.
+    adapter
+        Folder of an adapter of that model, or the name of one that ships; may be given again.
     audio
         Recordings to compare the models on; by default some of a checkout's examples.
     """
@@ -62,7 +66,7 @@ def specialise(
         domain=path.domain,
         window=path.window,
     )
-    receipt = specialise_model(model, output, stated, audio=audio, say=note)
+    receipt = specialise_model(model, output, stated, adapters=adapter, audio=audio, say=note)
     note(str(receipt))
     say(str(output))
     return 0

@@ -11,7 +11,8 @@ from turnout.config.upcycling import upcycled
 from turnout.errors import MissingExtra, UsageError
 from turnout.export.receipt import Receipt, compared, confirm
 from turnout.guidance import Guidance
-from turnout.hub.rerouted import Writing, plain_graphs, specialise, upcycle
+from turnout.hub.adapted import adapter_folders
+from turnout.hub.rerouted import Writing, plain_graphs, specialise, specialise_adapted, upcycle
 from turnout.hub.resolve import to_log
 from turnout.model_folder import WEIGHTS, ModelFolder
 from turnout.progress import Say
@@ -68,19 +69,21 @@ def specialise_model(
     output: Path,
     stated: Guidance,
     *,
+    adapters: Sequence[str | Path] = (),
     audio: Sequence[Path] = (),
     say: Say = to_log,
 ) -> Receipt:
-    """Write the path of a routed model that this guidance selects, whole or not at all: both models
-    must say the same of the recordings, to the last bit (a hybrid's router, whose rows are fewer
-    then, may round otherwise on ONNX Runtime).
+    """Write the path of a routed model, or of a dense one with adapters, that this guidance
+    selects, whole or not at all: both models must say the same of the recordings, to the last bit
+    (a hybrid's router, whose rows are fewer then, may round otherwise on ONNX Runtime).
 
     Raises GuidanceError, UsageError, ModelFolderError, MissingExtra, ExportError, StorageError.
     """
     heard = recordings(audio)
-    before, folder = opened(model, say)
-    cut = cut_out(folder.config, stated)
-    hybrid = any(routing.kind == "hybrid" for routing in stacks_of(folder.config).values())
+    before, folder = opened(model, say, adapters)
+    whole = before.backend.config
+    cut = cut_out(whole, stated)
+    hybrid = any(routing.kind == "hybrid" for routing in stacks_of(whole).values())
     checked = Checked(before, heard, cut.guidance, LEARNED_TOLERANCE if hybrid else 0.0)
     writing = Writing(
         output=output,
@@ -88,12 +91,16 @@ def specialise_model(
         said=(
             made_of("cut out of", model, folder),
             "by: turnout specialise",
-            *left_in(cut, folder.config),
+            *left_in(cut, whole),
+            *(f"adapter: {one.facts.name}" for one in adapter_folders(model, adapters)),
         ),
         graphs=graphs_of,
         check=checked,
     )
-    specialise(folder, cut, writing)
+    if before.adapted is None:
+        specialise(folder, cut, writing)
+    else:
+        specialise_adapted(folder, before.adapted, cut, writing, adapter_folders(model, adapters))
     return checked.receipt()
 
 
@@ -120,9 +127,11 @@ class Checked:
         return self._receipt
 
 
-def opened(model: str | Path, say: Say) -> tuple[Transcriber, ModelFolder]:
+def opened(
+    model: str | Path, say: Say, adapters: Sequence[str | Path] = ()
+) -> tuple[Transcriber, ModelFolder]:
     """The model and its folder."""
-    transcriber = load(model, say=say)
+    transcriber = load(model, adapters=adapters, say=say)
     assert transcriber.folder is not None
     return transcriber, transcriber.folder
 

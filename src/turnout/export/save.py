@@ -1,6 +1,7 @@
 """A SpeechModel -> a model folder with weights, and the ONNX graphs, checked against them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +9,15 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from turnout.adapters.folder import AdapterFolder
 from turnout.backends.onnx import OnnxBackend
+from turnout.backends.onnx_paths import open_onnx
 from turnout.backends.torch import TorchBackend, load_model
+from turnout.backends.torch_paths import open_torch
 from turnout.errors import ExportError
 from turnout.export.card import render_card
 from turnout.export.parity import check_parity
+from turnout.hub.adapted import open_adapter, with_adapters
 from turnout.hub.resolve import open_model, to_log
 from turnout.model.speech_model import SpeechModel
 from turnout.model_folder import (
@@ -20,6 +25,7 @@ from turnout.model_folder import (
     CONFIG,
     TOKENIZERS,
     WEIGHTS,
+    ModelFolder,
     config_bytes,
     write_folder,
 )
@@ -40,8 +46,8 @@ def save_model(
 
     `card` is the text of README.md, or what is to be said of the training, as plain values. With
     `half` the weights are stored as float16. Files `beside` them are graphs that the caller knows
-    to be of this shape. Raises StorageError, and ExportError for weights that
-    are not finite or that float16 cannot hold.
+    to be of this shape. Raises StorageError, and ExportError for weights that are not finite or
+    that float16 cannot hold.
     """
     text = card if isinstance(card, str) else render_card(model.config, card)
     write_folder(
@@ -77,13 +83,19 @@ def stored_state(model: SpeechModel, *, half: bool) -> dict[str, Tensor]:
     return state
 
 
-def export_folder(path: str | Path, *, half: bool = False, say: Say = to_log) -> Path:
+def export_folder(
+    path: str | Path,
+    *,
+    half: bool = False,
+    adapters: Sequence[str | Path] = (),
+    say: Say = to_log,
+) -> Path:
     """Write `encoder.onnx` and, where there is a decoder, `decoder.onnx` into the folder, which is
     of the newest format version then.
 
-    The graphs take the weights that the folder has; `half` first rounds them to float16. Raises
-    ExportError, and leaves the folder as it was, where log-probabilities differ by more than
-    `check_parity` allows.
+    The graphs take the weights that the folder has; `half` first rounds them to float16. With
+    `adapters` they are checked on the paths of those, too. Raises ExportError, and leaves the
+    folder as it was, where log-probabilities differ by more than `check_parity` allows.
     """
     folder = open_model(path, say)
     folder.require(WEIGHTS)
@@ -99,5 +111,14 @@ def export_folder(path: str | Path, *, half: bool = False, say: Say = to_log) ->
     found = OnnxBackend(folder.config, graphs, lambda: files[WEIGHTS], threads=1)
     check_parity(TorchBackend(model), found)
     config = {CONFIG: config_bytes(folder.config, folder.tokenizer)}
-    write_folder(folder.path, {**files, **graphs, **config})
+    experts = [open_adapter(one) for one in adapters]
+    check = partial(check_paths, experts) if experts else None
+    write_folder(folder.path, {**files, **graphs, **config}, check)
     return folder.path
+
+
+def check_paths(adapters: Sequence[AdapterFolder], path: Path) -> None:
+    """Raise ExportError where a folder's graphs do not give what PyTorch gives with these."""
+    folder = ModelFolder.open(path)
+    adapted = with_adapters(folder, adapters)
+    check_parity(open_torch(folder, "cpu", 1, adapted), open_onnx(folder, 1, adapted))

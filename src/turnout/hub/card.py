@@ -8,6 +8,10 @@ from turnout.config import VocabularyConfig
 from turnout.hub.stored import read_part, size_of
 from turnout.model_folder import CARD
 
+SOURCE = "source.json"
+"""Where a folder's weights come from."""
+ROUNDED = "rounded_to"
+"""Its key for those that were integers."""
 LONGEST_HEAD = 64 << 10
 LICENSE = re.compile(r"^license:[ \t]*['\"]?([A-Za-z0-9][\w.+-]{0,60})['\"]?[ \t]*$", re.MULTILINE)
 NOTICE = """\

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from turnout.config import ModelConfig
 from turnout.errors import MissingModel
-from turnout.hub.card import license_of, render_card
+from turnout.hub.card import ROUNDED, SOURCE, license_of, render_card
 from turnout.hub.checkpoint import Checkpoint
 from turnout.hub.ctranslate2_folder import MODEL, read_ctranslate2
-from turnout.hub.stored import refused
+from turnout.hub.stored import INTEGERS, refused
 from turnout.hub.transformers_folder import CONFIG as THEIR_CONFIG
 from turnout.hub.transformers_folder import INDEX, WEIGHTS, read_transformers
 from turnout.hub.weights import Watched, weights_parts, weights_size
@@ -28,7 +28,7 @@ from turnout.model_folder import (
 from turnout.model_folder import WEIGHTS as OWN_WEIGHTS
 from turnout.text.whisper import WhisperTokenizer
 
-GENERATION, SOURCE = "generation_config.json", "source.json"
+GENERATION = "generation_config.json"
 PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle")
 INSTEAD = (
     "take the model.safetensors of the checkpoint's repository on the Hugging Face hub (openai's "
@@ -92,6 +92,9 @@ def write_checkpoint(
     `graphs` are files beside its weights."""
     files_of_model(folder)  # before the work: something else than a model is not overwritten
     told = {"format": checkpoint.kind, "source": checkpoint.path.resolve().name, **(origin or {})}
+    rounded = {one.kind for one in checkpoint.tensors.values()}.intersection(INTEGERS)
+    if rounded:
+        told[ROUNDED] = ", ".join(sorted(kind.lower().replace("i", "int") for kind in rounded))
     config = checkpoint.config
     tokenizer = WhisperTokenizer.from_bytes(checkpoint.tokenizer, config.vocabulary)
     license_name = told.get("license") or license_of(checkpoint.path)

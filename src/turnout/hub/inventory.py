@@ -9,8 +9,12 @@ from rich.filesize import decimal
 from rich.table import Table
 from rich.text import Text
 
+from turnout import model_folder
+from turnout.adapters.folder import AdapterFolder
 from turnout.config import ModelConfig, RoutingConfig
 from turnout.errors import MissingModel, ModelFolderError, UsageError
+from turnout.guidance import Guide
+from turnout.hub.adapted import shipped_adapters
 from turnout.hub.cache import Cache, Cached
 from turnout.hub.sources import Source, source_of
 from turnout.model_folder import SHIPPED, ModelFolder, read_digests, shipped_models
@@ -63,6 +67,7 @@ class Inventory:
 def inventory(cache: Cache) -> Inventory:
     """What there is. A folder that cannot be read is said to be so in its place."""
     shipped = [known(name, SHIPPED / name, "turnout") for name in shipped_models()]
+    shipped += map(known_adapter, shipped_adapters())
     models = [known(one.source.name, one.path, origin_of(one)) for one in cache.models()]
     stopped = [
         (Source(one.source.repository).name, size_of(one.path)) for one in cache.unfinished()
@@ -94,6 +99,24 @@ def known(name: str, path: Path, origin: str) -> Known:
         translates=listed(targets),
         routing=routing_of(config),
         origin=origin,
+    )
+
+
+def known_adapter(name: str) -> Known:
+    """An adapter that ships in a few words; of its files, adapter.json alone is read."""
+    path = model_folder.SHIPPED / name
+    facts = AdapterFolder(path, read_digests(path)).facts
+    guides = dict.fromkeys(guide for entry in facts.experts for guide in entry.when)
+    languages = [
+        entry.when[Guide.LANGUAGE] for entry in facts.experts if Guide.LANGUAGE in entry.when
+    ]
+    return Known(
+        name=name,
+        size=size_of(path),
+        languages=listed(tuple(dict.fromkeys(languages))) if languages else "its base's",
+        translates="",
+        routing=f"adapter of {facts.base} ({', '.join(guides)})",
+        origin="turnout",
     )
 
 

@@ -9,6 +9,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
+from turnout.adapters.compose import Adapted, dense_weights
+from turnout.adapters.folder import LICENSE, AdapterFolder
+from turnout.adapters.stored import safetensors_of, weights_of
 from turnout.config import ModelConfig
 from turnout.config.cutting import Cut, dense_twin, stacks_of
 from turnout.config.routing import routing_words
@@ -67,6 +72,29 @@ def upcycle(folder: ModelFolder, config: ModelConfig, writing: Writing) -> None:
 def specialise(folder: ModelFolder, cut: Cut, writing: Writing) -> None:
     """Write one path of the model alone; raises as `upcycle` does."""
     write(folder, cut.config, of_path(stored(folder), folder.config, cut), writing)
+
+
+def specialise_adapted(
+    folder: ModelFolder,
+    adapted: Adapted,
+    cut: Cut,
+    writing: Writing,
+    adapters: Sequence[AdapterFolder],
+) -> None:
+    """Write one path of a dense model with adapters, their licences beside its own; raises as
+    `upcycle` does."""
+    whole = dense_weights(weights_of(folder), adapted, cut.guidance[0])
+    licences = {
+        f"{name}-{one.facts.name}": one.read(name)
+        for one in adapters
+        for name in one.digests
+        if name.startswith(LICENSE)
+    }
+    files = files_beside(folder, cut.config, writing)
+    weights = {name: np.ascontiguousarray(values) for name, values in whole.items()}
+    write_folder(
+        writing.output, {**files, **licences, WEIGHTS: safetensors_of(weights)}, writing.check
+    )
 
 
 def stored(folder: ModelFolder) -> dict[str, StoredTensor]:

@@ -10,6 +10,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Literal, overload
 
+from turnout.adapters.compose import Adapted
 from turnout.audio.waveform import Source
 from turnout.config import TranscriptionOptions
 from turnout.config.plain import read_value
@@ -28,7 +29,8 @@ from turnout.errors import (
     shown,
 )
 from turnout.guidance import Window
-from turnout.hub.resolve import open_model, to_log
+from turnout.hub.adapted import open_adapted
+from turnout.hub.resolve import to_log
 from turnout.model_folder import WEIGHTS, ModelFolder, write_folder
 from turnout.progress import Heard, Say
 from turnout.text.tokenizer import Tokenizer
@@ -49,11 +51,17 @@ class Transcriber:
     """
 
     def __init__(
-        self, backend: Backend, tokenizer: Tokenizer, folder: ModelFolder | None = None
+        self,
+        backend: Backend,
+        tokenizer: Tokenizer,
+        folder: ModelFolder | None = None,
+        adapted: Adapted | None = None,
     ) -> None:
+        """`adapted` is what the folder's model is together with adapters."""
         self.backend = backend
         self.tokenizer = tokenizer
         self.folder = folder
+        self.adapted = adapted
 
     def __repr__(self) -> str:
         """Where the model came from, and what runs it."""
@@ -185,18 +193,31 @@ class Transcriber:
         cls,
         name_or_folder: str | Path | None = None,
         *,
+        adapters: Sequence[str | Path] = (),
         backend: BackendName = "auto",
         device: str = "auto",
         threads: int | None = None,
         say: Say = to_log,
     ) -> "Transcriber":
         """What `turnout.load` gives, under the name that users of other libraries look for."""
-        return load(name_or_folder, backend=backend, device=device, threads=threads, say=say)
+        return load(
+            name_or_folder,
+            adapters=adapters,
+            backend=backend,
+            device=device,
+            threads=threads,
+            say=say,
+        )
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write the model's folder to another place, whole or not at all; raises StorageError."""
         if self.folder is None:
             raise UsageError("this Transcriber was not made from a model folder: save its model")
+        if self.adapted is not None:
+            raise UsageError(
+                "this Transcriber has adapters, which lie in folders of their own: copy those, or "
+                "cut out a path with 'turnout specialise'"
+            )
         write_folder(folder, self.folder.files())
 
 
@@ -228,13 +249,16 @@ def check_sources(sources: object) -> None:
 def load(
     name_or_folder: str | Path | None = None,
     *,
+    adapters: Sequence[str | Path] = (),
     backend: BackendName = "auto",
     device: str = "auto",
     threads: int | None = None,
     say: Say = to_log,
 ) -> Transcriber:
     """A model by its folder, by the name of one that ships (the default one for None), by the name
-    of a published one ('whisper-base'), or by `hf://owner/name[@revision]`.
+    of a published one ('whisper-base'), or by `hf://owner/name[@revision]`; with the experts of
+    these adapters, each a folder or the name of one that ships. An adapter in the model's place is
+    taken with the base that it names.
 
     What is of the Hugging Face hub is fetched and converted once, into the cache; `say` is told.
     `backend="auto"` takes ONNX Runtime, and PyTorch where the folder has no graphs or `device` is
@@ -248,11 +272,15 @@ def load(
     read_value(int | None, threads, "threads")
     if threads is not None and threads < 1:
         raise UsageError(f"threads is {threads}: it must be at least 1")
-    folder = open_model(name_or_folder, say, keep=[WEIGHTS])
+    check_adapters(adapters)
+    folder, adapted = open_adapted(name_or_folder, adapters, say, keep=[WEIGHTS])
     chosen = choose_backend(folder, backend, device)
-    runs = open_torch(folder, device, threads) if chosen == "torch" else open_onnx(folder, threads)
+    if chosen == "torch":
+        runs = open_torch(folder, device, threads, adapted)
+    else:
+        runs = open_onnx(folder, threads, adapted)
     folder.release()  # graphs of version 1 want no weights
-    return Transcriber(runs, folder.tokenizer, folder)
+    return Transcriber(runs, folder.tokenizer, folder, adapted)
 
 
 def choose_backend(folder: ModelFolder, backend: str, device: str) -> str:
@@ -276,17 +304,29 @@ def choose_backend(folder: ModelFolder, backend: str, device: str) -> str:
     return backend
 
 
-def open_onnx(folder: ModelFolder, threads: int | None) -> Backend:
-    """The folder's graphs on ONNX Runtime."""
-    from turnout.backends.onnx import OnnxBackend  # noqa: PLC0415 - slow to import
+def check_adapters(adapters: object) -> None:
+    """Raise UsageError where these are no list of adapters."""
+    if isinstance(adapters, list | tuple):
+        wrong = [one for one in adapters if not isinstance(one, str | PathLike)]
+        if not wrong:
+            return
+    raise UsageError(f"adapters is {shown(adapters)}: it must be a list of folders or names")
 
-    return OnnxBackend.open(folder, threads)
+
+def open_onnx(folder: ModelFolder, threads: int | None, adapted: Adapted | None) -> Backend:
+    """The folder's graphs on ONNX Runtime, with the experts of adapters where there are such."""
+    from turnout.backends.onnx_paths import open_onnx as opened  # noqa: PLC0415 - slow to import
+
+    return opened(folder, threads, adapted)
 
 
-def open_torch(folder: ModelFolder, device: str, threads: int | None) -> Backend:
-    """The folder's weights in PyTorch, on the device."""
+def open_torch(
+    folder: ModelFolder, device: str, threads: int | None, adapted: Adapted | None
+) -> Backend:
+    """The folder's weights in PyTorch, on the device, with the experts of adapters where there are
+    such."""
     if find_spec("torch") is None:
         raise MissingExtra("running a model on PyTorch", "train")
-    from turnout.backends.torch import open_backend  # noqa: PLC0415 - the one door to the workshop
+    from turnout.backends import torch_paths  # noqa: PLC0415 - the one door to the workshop
 
-    return open_backend(folder, device, threads)
+    return torch_paths.open_torch(folder, device, threads, adapted)

@@ -1,0 +1,155 @@
+"""Two models by name -> an adapter's folder, with its card and licence."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.filesize import decimal
+
+from turnout.adapters.compose import adapted, conditions, stack_of
+from turnout.adapters.folder import (
+    ADAPTER,
+    LICENSE,
+    TENSORS,
+    AdapterFacts,
+    Expert,
+    ExpertEntry,
+    adapter_bytes,
+    files_of_adapter,
+    write_adapter,
+)
+from turnout.adapters.making import Kept, Made, Making, Model, difference, parts_of
+from turnout.adapters.stored import safetensors_of, weights_of
+from turnout.hub.adapted import digest_of, name_of, told_of
+from turnout.hub.card import NOTICE
+from turnout.hub.resolve import open_model, to_log
+from turnout.model_folder import ModelFolder
+from turnout.progress import Say
+from turnout.verified_folder import CARD
+
+WHISPERS = "LICENSE-whisper"
+"""Whisper's notice, which stands beside what was made of it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sources:
+    """Of what an adapter is made."""
+
+    base: str | Path
+    """As `--model` takes it."""
+    trained: str | Path
+    license: str = "other"
+    """The name of the adapter's licence, or the path of a file that holds it."""
+
+
+def make_adapter(
+    sources: Sources, folder: Path, making: Making, say: Say = to_log
+) -> tuple[Made, int]:
+    """Write the adapter that makes the trained model of its base, whole or not at all; what was
+    kept, and the bytes of its tensors.
+
+    Raises as `open_model` does, UsageError where something differs that no expert can hold, and
+    StorageError, and leaves what was there.
+    """
+    files_of_adapter(folder)  # before the work: something else than an adapter is not overwritten
+    base, trained = (open_model(name, say) for name in (sources.base, sources.trained))
+    made = difference(model_of(base), model_of(trained), making)
+    adapted(base.config, made.experts)  # what could never be used is not written
+    facts = AdapterFacts(
+        name=making.name,
+        base=name_of(base, sources.base),
+        digest=digest_of(base),
+        experts=tuple(entry_of(expert, made.kept) for expert in made.experts),
+    )
+    tensors = {
+        f"{expert.name}/{part}": values
+        for expert in made.experts
+        for name, change in expert.changes.items()
+        for part, values in parts_of(name, change).items()
+    }
+    data = safetensors_of(tensors)
+    text = Path(sources.license)
+    given = {LICENSE: text.read_bytes()} if text.is_file() else {}
+    named = None if given else sources.license
+    whisper = {WHISPERS: NOTICE.encode()} if told_of(base) else {}
+    files = {
+        ADAPTER: adapter_bytes(facts),
+        TENSORS: data,
+        CARD: card(facts, made, base, named).encode(),
+        **given,
+        **whisper,
+    }
+    write_adapter(folder, files)
+    return made, len(data)
+
+
+def model_of(folder: ModelFolder) -> Model:
+    """What an adapter is made of."""
+    return Model(
+        name=str(folder.path),
+        config=folder.config,
+        tensors=weights_of(folder),
+        tokenizer=folder.tokenizer_bytes,
+    )
+
+
+def entry_of(expert: Expert, kept: Sequence[Kept]) -> ExpertEntry:
+    """What adapter.json says of an expert."""
+    ranks = [one.rank for one in kept if one.expert == expert.name and one.rank is not None]
+    return ExpertEntry(name=expert.name, when=expert.when, rank=max(ranks, default=None))
+
+
+def card(facts: AdapterFacts, made: Made, base: ModelFolder, license_name: str | None) -> str:
+    """README.md, with the head that the Hugging Face hub reads; a licence without a name is that
+    of the file beside it."""
+    licence = f"The adapter's own is '{license_name}'."
+    if license_name is None:
+        licence = f"The adapter's own is in {LICENSE}."
+    lines = ["---", f"license: {license_name or 'other'}", "library_name: turnout"]
+    if facts.base is not None and "/" in facts.base.removeprefix("hf://"):
+        lines.append(f"base_model: {facts.base.removeprefix('hf://')}")
+    lines += [
+        "pipeline_tag: automatic-speech-recognition",
+        "---",
+        "",
+        f"# {facts.name}: an adapter for turnout",
+        "",
+        f"- base: {facts.base} (digest of its weights {facts.digest})",
+        *(described(expert, made.kept) for expert in made.experts),
+        "",
+        "What none of these is for is the base's own, to the last bit.",
+        "",
+        f"Use it: `turnout transcribe --model {facts.base} --adapter FOLDER recording.wav`.",
+        "",
+        "## Licence",
+        "",
+        licence,
+    ]
+    if told_of(base):
+        lines.append(f"It was made of Whisper, whose notice is in {WHISPERS}.")
+    return "\n".join([*lines, ""])
+
+
+def described(expert: Expert, kept: Sequence[Kept]) -> str:
+    """An expert in a line."""
+    own = [one for one in kept if one.expert == expert.name]
+    stacks = " and ".join(dict.fromkeys(stack_of(one.tensor) for one in own))
+    ranks = sorted({one.rank for one in own if one.rank is not None})
+    form = f"differences of rank {ranks[0]}" if ranks else "whole"
+    return (
+        f"- expert {expert.name}, for {conditions(expert)}: {len(own)} tensors of {stacks}, {form}"
+    )
+
+
+def summary(made: Made, size: int) -> list[str]:
+    """What was made, in lines."""
+    lines: list[str] = []
+    for expert in made.experts:
+        own = [one for one in made.kept if one.expert == expert.name]
+        lines.append(described(expert, own).removeprefix("- "))
+        lines += [
+            f"  {one.tensor}: rank {one.rank} keeps {100 * one.share:.1f} % of the difference"
+            for one in own
+            if one.rank is not None
+        ]
+    return [*lines, f"{decimal(size)} of tensors"]

@@ -1,0 +1,109 @@
+"""What commands do with adapters, and languages that nobody says."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import turnout
+from tests.adapted import FRAMES, adapter, base_in, experts_of, trained
+from turnout.adapters.stored import weights_of
+from turnout.cli import main
+from turnout.decoding.requests import Request, Utterance
+from turnout.errors import GuidanceError, UsageError
+from turnout.export.remaking import specialise_model
+from turnout.export.save import check_paths
+from turnout.guidance import Guidance
+from turnout.hub.adapted import open_adapter
+from turnout.model_folder import ModelFolder
+
+EXAMPLES = Path(__file__).parents[3] / "examples"
+SPEECH = (EXAMPLES / "english-1.flac",)
+CALLS = Guidance(language="zh", domain="calls")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("using")
+    base = base_in(place)
+    trained(base, place / "encoder", experts_of("encoder"))
+    trained(base, place / "decoder", experts_of("decoder"))
+    adapter(base, place / "encoder", place / "zh", language="zh", domain="calls")
+    adapter(base, place / "decoder", place / "calls", domain="calls", rank=4)
+    return place
+
+
+def utterance(index: int, **request: object) -> Utterance:
+    log_mel = np.random.default_rng(index).normal(size=(FRAMES, 80)).astype(np.float32)
+    return Utterance(log_mel, Request(**request))  # type: ignore[arg-type]
+
+
+def test_domains_come_with_adapters(place: Path) -> None:
+    model = turnout.load(place / "base", adapters=[place / "zh"], threads=1)
+    assert model.backend.config.domains == ("base", "calls")
+    batch = [utterance(0, language="zh"), utterance(0, language="zh", domain="calls")]
+    plain, calls = model.decode(batch)
+    (base,) = turnout.load(place / "base", threads=1).decode(batch[:1])
+    (encoder,) = turnout.load(place / "encoder", threads=1).decode(batch[:1])
+    assert (plain, calls) == (base, encoder)
+    (refused,) = model.decode([utterance(0, language="zh", domain="letters")])
+    assert isinstance(refused.error, GuidanceError)
+    assert "the domain 'letters' is unknown to this model: choose one of base, calls" in str(
+        refused.error
+    )
+
+
+def test_a_language_is_found_on_the_bases_path(place: Path, tmp_path: Path) -> None:
+    """Then the utterance is encoded again, where its language has an expert of its own."""
+    batch = [utterance(index) for index in range(2)]
+    plain = turnout.load(place / "base", threads=1).decode(batch)
+    (found,) = {one.language for one in plain}
+    assert found is not None
+    other = "zh" if found == "en" else "en"
+    for language, name in ((found, "encoder"), (other, "base")):
+        expert = adapter(place / "base", place / "encoder", tmp_path / name, language=language)
+        answers = turnout.load(place / "base", adapters=[expert], threads=1).decode(batch)
+        assert [one.language for one in answers] == [found, found]
+        assert [one.language_probability for one in answers] == [
+            one.language_probability for one in plain
+        ]
+        said = [replace(one, request=Request(language=found)) for one in batch]
+        wanted = turnout.load(place / name, threads=1).decode(said)
+        assert [one.hypotheses for one in answers] == [one.hypotheses for one in wanted]
+
+
+def test_a_path_is_cut_out_dense(place: Path, tmp_path: Path) -> None:
+    names = [place / "zh", place / "calls"]
+    output = tmp_path / "cut"
+    specialise_model(place / "base", output, CALLS, adapters=names, audio=SPEECH)
+    whole, cut = weights_of(ModelFolder.open(output)), ModelFolder.open(output)
+    assert cut.config.vocabulary.languages == ("zh",)
+    wanted = weights_of(ModelFolder.open(place / "encoder"))
+    for name in filter(experts_of("encoder"), wanted):
+        assert np.array_equal(whole[name], wanted[name])
+    assert cut.has("LICENSE-whisper-zh")
+    batch = [utterance(index, language="zh") for index in range(3)]
+    calls = [utterance(index, language="zh", domain="calls") for index in range(3)]
+    routed = turnout.load(place / "base", adapters=names, threads=1)
+    for one, other in zip(
+        turnout.load(output, threads=1).decode(batch), routed.decode(calls), strict=True
+    ):
+        assert one.hypotheses == other.hypotheses
+    with pytest.raises(UsageError, match="this Transcriber has adapters, which lie in folders of"):
+        routed.save_pretrained(tmp_path / "saved")
+
+
+def test_the_graphs_are_checked_with_adapters(place: Path) -> None:
+    adapters = [open_adapter(place / name) for name in ("zh", "calls")]
+    check_paths(adapters, place / "base")
+
+
+def test_inspect_names_the_experts(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["inspect", str(SPEECH[0]), "-o", str(tmp_path), "--model", str(place / "base")]
+    more = ["--adapter", str(place / "zh"), "--language", "zh", "--domain", "calls"]
+    assert main([*words, *more, "--threads", "1"]) == 0
+    printed = capsys.readouterr().out
+    assert "zh+calls" in printed
