@@ -24,6 +24,9 @@ from turnout.decoding.search import search
 from turnout.guidance import Task
 
 SURELY_NOT = 1e-6
+SURELY_SAID = -0.5
+"""Mean log-probability above which a text counts, whatever no speech's probability is: checkpoints
+differ in that, and what whisper-base invents in noise has -0.66 at most (counted by hand)."""
 MOST_ROWS = 8
 """Sampled at once: each has what the decoder attends to in memory."""
 
@@ -110,14 +113,17 @@ def silent(text: RowResult, options: DecodingOptions) -> bool:
     """Whether nothing is said: no speech is probable, and the text is not.
 
     The surer no speech is, the more probable a text must be: by as much as its log-odds are above
-    the threshold's. At both thresholds this is openai/whisper's rule, which keeps the short phrases
-    that are invented in noise.
+    the threshold's, though never more than `SURELY_SAID`. At both thresholds this is
+    openai/whisper's rule, which keeps the short phrases that are invented in noise.
     """
     most, found = options.no_speech_threshold, text.no_speech_prob
     if most is None or found is None or found <= most:
         return False
     least = options.logprob_threshold
-    return least is None or text.avg_log_prob < least + log_odds(found) - log_odds(most)
+    if least is None:
+        return True
+    needed = least + log_odds(found) - log_odds(most)
+    return text.avg_log_prob < min(needed, max(SURELY_SAID, least))
 
 
 def log_odds(probability: float) -> float:

@@ -154,8 +154,9 @@ def test_an_improbable_text_is_silence_where_no_speech_is_probable() -> None:
     [
         (0.61, 0.40, True),
         (0.84, 0.40, False),  # what whisper-base invents in a coffee shop
-        (0.84, 0.96, False),
-        (0.84, SURELY, False),
+        (0.84, 0.55, False),
+        (0.84, 0.70, True),  # what is surely said is kept, whatever a checkpoint takes for silence
+        (0.95, SURELY, True),
         (0.70, 0.60, True),
         (0.35, 0.13, True),  # the worst that was seen of short words: refused, but never silence
     ],
@@ -173,7 +174,7 @@ def test_the_surer_no_speech_is_the_more_probable_a_text_must_be(
 
 @pytest.mark.parametrize(("threshold", "no_speech"), [(0.0, 0.5), (0.6, 0.97), (1.0, 0.97)])
 def test_any_threshold_can_be_asked_for(threshold: float, no_speech: float) -> None:
-    one = script(SAID)
+    one = script(SAID, 0.5)
     (found,) = said(
         one, backend=whispering([one], no_speech=no_speech), no_speech_threshold=threshold
     )
