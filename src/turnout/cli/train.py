@@ -61,7 +61,7 @@ def read_training_config(
         content = read_config(Path(path), TrainConfig, OWN)
         Dict(content, source=path, use_commands_as_keys=False)(app, commands, arguments)
     name = given(arguments, "--preset")
-    start = given(arguments, "--init-from")
+    start = given(arguments, "--init-from") or None  # a recipe's null comes as an empty word
     if name is not None:
         shape = model_preset(name)
     elif start is not None:

@@ -81,7 +81,7 @@ def test_options_reach_the_model(model):
         task="both", language="ar", target_language="en", bandwidth="narrowband", beam_size=4,
         batch_size=2, word_timestamps=True, max_duration=60.0, channel=1, track=2,
     )  # fmt: skip
-    options = {"backend": "auto", "device": "auto", "threads": 2, "say": note}
+    options = {"backend": "auto", "device": "auto", "threads": 2, "adapters": (), "say": note}
     assert model.loaded == {"model": "m", **options}
 
 

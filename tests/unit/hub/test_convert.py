@@ -173,7 +173,7 @@ def test_an_output_layer_of_its_own_needs_pytorch(
         convert(source, tmp_path / "model")
     assert not (tmp_path / "model").exists()
     exported: list[Path] = []
-    monkeypatch.setattr("turnout.export.export_folder", exported.append)
+    monkeypatch.setattr("turnout.export.save.export_folder", exported.append)
     assert main(["convert", str(source), "-o", str(tmp_path / "model")]) == 0
     assert exported == [tmp_path / "model"]
     state = load_model(ModelFolder.open(tmp_path / "model")).state_dict()

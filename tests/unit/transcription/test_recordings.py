@@ -254,7 +254,7 @@ def test_results_come_as_soon_as_they_are_known() -> None:
 def test_stopping_early_releases_the_recordings() -> None:
     sources = [wav(tone(0.5)), wav(tone(9.0))]
     recordings = OpenRecordings(sources, TranscriptionOptions(batch_size=2), CONFIG)
-    results = transcriber(Decoder())._results(recordings)
+    results = transcriber(Decoder())._results(recordings, lambda _: None)
     next(results)
     audio = [recording._audio for recording in recordings.waiting]
     results.close()  # type: ignore[attr-defined]
