@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from functools import partial
@@ -40,6 +41,7 @@ from turnout.training.run_folder import (
     CHECKPOINTS,
     MODEL,
     RUN,
+    TEACHER,
     TOKENIZER,
     VALIDATED,
     check_configuration,
@@ -175,6 +177,9 @@ def begin_or_resume(
     if trainer.ranks.first:
         for place in ("", CHECKPOINTS, VALIDATED):
             remove_leftovers(trainer.folder / place)
+        for kept in (trainer.folder / TEACHER).glob("*"):
+            if kept.name not in map(str, range(trainer.ranks.size)):  # of a rank that is no more
+                shutil.rmtree(kept, ignore_errors=True)
     trainer.ranks.barrier()
     checkpoint = trainer.checkpoints.newest(lambda text: say(f"warning: {text}"))
     source = trainer.config.init_from
@@ -184,8 +189,8 @@ def begin_or_resume(
     if source is not None and wanted:
         start_from(source, trainer.model, say if checkpoint is None else log.silent, tokenizer)
     if objective.distils:
-        kept = trainer.folder / "teacher" / str(trainer.ranks.rank)
-        trainer.stepper.teacher = Teacher(trainer.model, objective, kept)
+        kept = trainer.folder / TEACHER / str(trainer.ranks.rank)
+        trainer.stepper.teacher = Teacher(trainer.model, objective, kept, trainer.ranks.size)
     if checkpoint is None:
         trainer.begin()
         return {}

@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from turnout.config import ModelConfig
 from turnout.errors import ConfigError
@@ -101,11 +101,15 @@ def to_train(module: nn.Module, training: bool = True) -> None:
 
 def frozen_digest(model: nn.Module) -> str:
     """SHA-256 over names, shapes and values of what is frozen; empty where nothing is."""
-    digest, found = hashlib.sha256(), False
-    for name, parameter in sorted(model.named_parameters()):
-        if not parameter.requires_grad:
-            values = parameter.detach().to("cpu", torch.float32).contiguous()
-            digest.update(f"{name} {list(values.shape)}\n".encode())
-            digest.update(values.numpy().tobytes())
-            found = True
-    return digest.hexdigest() if found else ""
+    frozen = {name: p for name, p in model.named_parameters() if not p.requires_grad}
+    return digest_of(frozen) if frozen else ""
+
+
+def digest_of(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 over names, shapes and values."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        values = tensor.detach().to("cpu", torch.float32).contiguous()
+        digest.update(f"{name} {list(values.shape)}\n".encode())
+        digest.update(values.numpy().tobytes())
+    return digest.hexdigest()

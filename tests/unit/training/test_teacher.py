@@ -1,6 +1,7 @@
 """Distillation: what a teacher hears and gives, what is kept of it, and the losses."""
 
 import dataclasses
+import os
 import shutil
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import torch
 from torch.nn import functional
 
 from tests.unit.data.words import PLAIN, data_of, small_model, small_tokenizer, write_words
-from tests.unit.training.toy import toy_batch, toy_config, toy_model
+from tests.unit.training.toy import toy_batch, toy_config, toy_model, toy_trainer
 from turnout.audio.features import model_features
 from turnout.config import (
     CorpusConfig,
@@ -22,10 +23,11 @@ from turnout.config import (
 from turnout.corpora.clips import ClipReader, read_corpora
 from turnout.data.batch import IGNORED, Batch
 from turnout.data.loader import Loader
-from turnout.errors import ConfigError
+from turnout.errors import ConfigError, StorageError
 from turnout.guidance import Window
 from turnout.model.build import build_model
 from turnout.training import teacher as teaching
+from turnout.training.checkpoints import read_checkpoint
 from turnout.training.distributed import Ranks, open_fabric
 from turnout.training.state import RunState
 from turnout.training.step import Stepper
@@ -104,20 +106,95 @@ def test_what_is_kept_stays_within_its_bound(tmp_path: Path) -> None:
     kept = Kept(tmp_path, 3 * size)
     for name in "abc":
         kept.put(name, values)
-    found = kept.get("a", 8)
+    found = kept.get("a", (10, 8))
     assert found is not None and np.array_equal(found, values)
     kept.put("d", values)  # b is the one that was not used for longest
-    assert [kept.get(name, 8) is not None for name in "abcd"] == [True, False, True, True]
+    there = [kept.get(name, (10, 8)) is not None for name in "abcd"]
+    assert there == [True, False, True, True]
+    assert kept.get("a", (8, 10)) is not None and kept.get("a", (9, 8)) is None
     assert sum(path.stat().st_size for path in tmp_path.iterdir()) == 3 * size
     again = Kept(tmp_path, 3 * size)
     again.put("e", values)
-    assert len(list(tmp_path.iterdir())) == 3 and again.get("e", 8) is not None
+    assert len(list(tmp_path.iterdir())) == 3 and again.get("e", (10, 8)) is not None
     data = bytearray((tmp_path / "e.f16").read_bytes())
     data[-1] ^= 1
     (tmp_path / "e.f16").write_bytes(data)
-    assert Kept(tmp_path, 3 * size).get("e", 8) is None
+    assert Kept(tmp_path, 3 * size).get("e", (10, 8)) is None
     Kept(tmp_path / "none", 0).put("a", values)
     assert not list((tmp_path / "none").iterdir())
+
+
+def test_what_is_put_again_counts_once(tmp_path: Path) -> None:
+    values = np.arange(80, dtype=np.float16).reshape(-1, 8)
+    size = values.nbytes + 32
+    kept = Kept(tmp_path, 3 * size)
+    for name in "abcccc":
+        kept.put(name, values)
+    assert sorted(path.stem for path in tmp_path.iterdir()) == ["a", "b", "c"]
+
+
+def test_a_lower_bound_and_leftovers_are_seen_to_at_the_start(tmp_path: Path) -> None:
+    values = np.arange(80, dtype=np.float16).reshape(-1, 8)
+    size = values.nbytes + 32
+    kept = Kept(tmp_path, 3 * size)
+    for number, name in enumerate("abc"):
+        kept.put(name, values)
+        os.utime(tmp_path / f"{name}.f16", (number, number))
+    (tmp_path / ".partial-01234567-d.f16").write_bytes(b"killed")
+    Kept(tmp_path, size)
+    assert [path.name for path in tmp_path.iterdir()] == ["c.f16"]
+
+
+def test_a_full_disk_ends_nothing_and_is_told_of_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    made, batch = stepper(tmp_path), clean_batch("a")
+    assert made.teacher is not None
+
+    def full(path: Path, data: bytes) -> None:
+        raise StorageError(f"{path}: cannot be written (No space left on device)")
+
+    expected = made.teacher(batch).hidden
+    shutil.rmtree(made.teacher.kept.folder)
+    monkeypatch.setattr(teaching, "write_whole", full)
+    for _ in range(2):
+        assert torch.equal(made.teacher(batch).hidden, expected)
+    (told,) = [record.getMessage() for record in caplog.records]
+    assert "not kept any more" in told and "No space left" in told
+
+
+def test_ranks_share_the_bound(tmp_path: Path) -> None:
+    model = build_model(toy_model())
+    objective = dataclasses.replace(BOTH, teacher_cache_gb=1.0)
+    assert Teacher(model, objective, tmp_path, 4).kept.most_bytes == 250_000_000
+
+
+def test_going_on_needs_the_same_teacher(tmp_path: Path) -> None:
+    config = toy_config(tmp_path, objective=BOTH, init_from="x", log_every=1)
+    trainer = toy_trainer(config)
+    trainer.stepper.teacher = Teacher(trainer.model, BOTH, tmp_path / "teacher")
+    trainer.begin()
+    trainer.state.step = 1
+    trainer.save()
+    checkpoint = read_checkpoint(trainer.checkpoints.path(1))
+    trainer.restore(checkpoint)
+    with torch.no_grad():
+        trainer.stepper.teacher.model.encoder.norm.weight[0] += 1e-6
+        changed = trainer.stepper.teacher.model
+    trainer.stepper.teacher = Teacher(changed, BOTH, tmp_path / "teacher")
+    with pytest.raises(ConfigError, match="the teacher is not what this run began with"):
+        trainer.restore(checkpoint)
+
+
+def test_what_another_teacher_heard_is_not_taken(tmp_path: Path) -> None:
+    made, batch = stepper(tmp_path), clean_batch("a")
+    assert made.teacher is not None
+    before = made.teacher(batch).hidden
+    with torch.no_grad():
+        made.model.encoder.norm.bias.add_(1.0)
+    other = Teacher(made.model, BOTH, tmp_path / "teacher")
+    assert (other(batch).hidden - before).abs().mean() > 0.5
+    assert len(list((tmp_path / "teacher").iterdir())) == 8
 
 
 def test_kept_or_not_the_outputs_are_the_same(
