@@ -16,7 +16,7 @@ from turnout.config import CorpusConfig, ModelConfig, TrainConfig, VocabularyCon
 from turnout.corpora.clips import Clip, read_corpora, training_clips
 from turnout.data.loader import Loader
 from turnout.data.workers import death_noticed
-from turnout.errors import ConfigError
+from turnout.errors import ConfigError, FetchError, ModelFolderError, StorageError, UsageError
 from turnout.evaluation.dev_set import shared_dev_utterances
 from turnout.evaluation.validation import validate
 from turnout.export.save import save_model
@@ -27,7 +27,7 @@ from turnout.model.convert import fit_state
 from turnout.model.speech_model import SpeechModel
 from turnout.model.successor import symbol as language_symbol
 from turnout.model.successor import with_experts, with_rows
-from turnout.model_folder import DECODER, ENCODER, TOKENIZERS
+from turnout.model_folder import DECODER, ENCODER, TOKENIZERS, ModelFolder
 from turnout.text.sentencepieces import SentencePieceTokenizer
 from turnout.text.tokenizer import Tokenizer
 from turnout.text.whisper import WhisperTokenizer
@@ -53,7 +53,7 @@ from turnout.training.run_folder import (
 from turnout.training.state import seed_step
 from turnout.training.step import Stepper
 from turnout.training.teacher import Teacher
-from turnout.training.trainable import freeze
+from turnout.training.trainable import check_tied, freeze, freeze_unreached
 
 Clips = Mapping[str, Sequence[Clip]]
 """Of each file of cuts, by its path: read once, for the tokenizer, the loader and the dev set."""
@@ -120,7 +120,8 @@ def build_trainer(
     ranks: Ranks,
     say: Callable[[str], None],
 ) -> Trainer:
-    """Data, model and optimizer, the weights random."""
+    """Data, model and optimizer, the weights random; raises ConfigError."""
+    check_start(config)
     # As many rows as the tokenizer has ids: fewer than were asked for, where texts are few.
     shape = dataclasses.replace(config.model, vocabulary=vocabulary_of(config, tokenizer, say))
     loader = Loader(
@@ -145,12 +146,30 @@ def build_trainer(
     return Trainer(config, Stepper(config, model, ranks), loader, scores, StopSignals())
 
 
+def check_start(config: TrainConfig) -> None:
+    """Raise ConfigError for what a run would leave out without a word."""
+    if config.trainable and config.init_from is None:
+        raise ConfigError(
+            "trainable leaves the rest of the model as it is, and without init_from that is random "
+            "for ever: name a model in init_from, or leave trainable out"
+        )
+    if config.objective.distil_decoder and not config.model.decoder.num_layers:
+        raise ConfigError(
+            "objective.distil_decoder compares what decoders write, and this model has none "
+            "(model.decoder.num_layers is 0): set distil_encoder instead"
+        )
+
+
 def first_model(config: TrainConfig, shape: ModelConfig) -> SpeechModel:
-    """A model with random weights, the same on every rank; what is not trained is frozen."""
+    """A model with random weights, the same on every rank; what is not trained is frozen. Raises
+    ConfigError where what is to be trained cannot be."""
     # No step is -1, and rank 0 is meant on all: they begin with the same weights.
     seed_step(config.seed, -1, 0, 0)
     model = build_model(shape)
     freeze(model, config.trainable)
+    freeze_unreached(model, config.objective)
+    if config.tie_experts_until:
+        check_tied(model)
     if config.low_rank is not None:
         add_low_rank(model, config.low_rank)
     return model
@@ -245,10 +264,22 @@ def start_from(
 
 def kept_graphs(config: TrainConfig, model: SpeechModel) -> dict[str, bytes]:
     """The graphs of `init_from` where the shape is still its own, and they hold no weights; none
-    otherwise: `turnout export` writes them."""
+    otherwise: `turnout export` writes them. Says where they cannot be read any more."""
     if config.init_from is None:
         return {}
-    folder = open_model(config.init_from, log.say)
+    try:
+        return graphs_of(open_model(config.init_from, log.say), model)
+    except (ModelFolderError, FetchError, UsageError, StorageError) as error:
+        # The run is at its end: its model is worth more than its graphs.
+        log.say(
+            f"warning: the graphs of {config.init_from} cannot be kept ({error}): the model has "
+            "none, and `turnout export` writes them"
+        )
+        return {}
+
+
+def graphs_of(folder: ModelFolder, model: SpeechModel) -> dict[str, bytes]:
+    """Those of a folder, where they fit a model and hold no weights."""
     if not folder.has_graphs or graph_shape(folder.config) != graph_shape(model.config):
         return {}
     graphs = {name: folder.read(name) for name in (ENCODER, DECODER) if folder.has(name)}
