@@ -10,13 +10,12 @@ from pathlib import Path
 
 import torch
 
-from turnout.backends.sessions import weight_names
 from turnout.backends.torch import stored_tensors
 from turnout.config import CorpusConfig, ModelConfig, TrainConfig, VocabularyConfig
 from turnout.corpora.clips import Clip, read_corpora, training_clips
 from turnout.data.loader import Loader
 from turnout.data.workers import death_noticed
-from turnout.errors import ConfigError, FetchError, ModelFolderError, StorageError, UsageError
+from turnout.errors import ConfigError
 from turnout.evaluation.dev_set import shared_dev_utterances
 from turnout.evaluation.validation import validate
 from turnout.export.save import save_model
@@ -27,13 +26,14 @@ from turnout.model.convert import fit_state
 from turnout.model.speech_model import SpeechModel
 from turnout.model.successor import symbol as language_symbol
 from turnout.model.successor import with_experts, with_rows
-from turnout.model_folder import DECODER, ENCODER, TOKENIZERS, ModelFolder
+from turnout.model_folder import TOKENIZERS
 from turnout.text.sentencepieces import SentencePieceTokenizer
 from turnout.text.tokenizer import Tokenizer
 from turnout.text.whisper import WhisperTokenizer
 from turnout.training import log
 from turnout.training.distributed import Ranks, StopSignals, open_fabric
 from turnout.training.finish import finish
+from turnout.training.graphs import kept_graphs
 from turnout.training.log import RunLog
 from turnout.training.loop import Trainer
 from turnout.training.low_rank import add_low_rank, is_added, merge_low_rank
@@ -260,41 +260,6 @@ def start_from(
     ):
         if names:
             say(f"init_from {name}: {len(names)} tensors {what}: {', '.join(sorted(names))}")
-
-
-def kept_graphs(config: TrainConfig, model: SpeechModel) -> dict[str, bytes]:
-    """The graphs of `init_from` where the shape is still its own, and they hold no weights; none
-    otherwise: `turnout export` writes them. Says where they cannot be read any more."""
-    if config.init_from is None:
-        return {}
-    try:
-        return graphs_of(open_model(config.init_from, log.say), model)
-    except (ModelFolderError, FetchError, UsageError, StorageError) as error:
-        # The run is at its end: its model is worth more than its graphs.
-        log.say(
-            f"warning: the graphs of {config.init_from} cannot be kept ({error}): the model has "
-            "none, and `turnout export` writes them"
-        )
-        return {}
-
-
-def graphs_of(folder: ModelFolder, model: SpeechModel) -> dict[str, bytes]:
-    """Those of a folder, where they fit a model and hold no weights."""
-    if not folder.has_graphs or graph_shape(folder.config) != graph_shape(model.config):
-        return {}
-    graphs = {name: folder.read(name) for name in (ENCODER, DECODER) if folder.has(name)}
-    return graphs if all(map(weight_names, graphs.values())) else {}
-
-
-def graph_shape(config: ModelConfig) -> ModelConfig:
-    """What a model's graphs depend on."""
-    vocabulary, parts = config.vocabulary, {}
-    for name in ("encoder", "decoder"):
-        parts[name] = dataclasses.replace(getattr(config, name), dropout=0.0)
-    if not (config.encoder.routing.guided or config.decoder.routing.guided):
-        # Only what guides to an expert may be told by the languages.
-        vocabulary = VocabularyConfig(size=vocabulary.size, languages=("",), translations=())
-    return dataclasses.replace(config, vocabulary=vocabulary, **parts)
 
 
 def run_tokenizer(config: TrainConfig, clips: Clips, folder: Path, ranks: Ranks) -> Tokenizer:

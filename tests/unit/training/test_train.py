@@ -35,9 +35,10 @@ from turnout.guidance import Guide
 from turnout.model.build import build_model
 from turnout.model_folder import DIGESTS, ModelFolder
 from turnout.training.distributed import Ranks, open_fabric
+from turnout.training.graphs import kept_graphs
 from turnout.training.run_folder import RUN, changed_fields, locked_run
 from turnout.training.state import named_weights
-from turnout.training.train import kept_graphs, train
+from turnout.training.train import train
 
 HOLDER = """
 import fcntl, sys, time
