@@ -19,7 +19,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from turnout.config import ObjectiveConfig
-from turnout.data.batch import IGNORED, Batch
+from turnout.data.batch import IGNORED, Batch, Clean
 from turnout.errors import StorageError
 from turnout.files import remove_leftovers, write_whole
 from turnout.model.decoder import Memory, select_rows
@@ -119,23 +119,22 @@ class Teacher:
     def __call__(self, batch: Batch) -> Taught:
         """Its encoder's frames of the recordings as they were and, where they are compared, its
         decoder's distributions behind the batch's tokens."""
-        assert batch.clean is not None and batch.clean_mask is not None
-        hidden, mask = self._encoded(batch)
+        assert batch.clean is not None, "the loader was not asked for what a teacher hears"
+        hidden, mask = self._encoded(batch.clean)
         if not self.config.distil_decoder or self.model.decoder is None or not len(batch.rows):
             return Taught(hidden, None)
         decoder = self.model.decoder
         memory = Memory(*select_rows(Memory(*decoder.cross(hidden), mask), batch.rows))
         cache = self.model.empty_cache(len(batch.rows))
-        output = decoder(batch.tokens, batch.token_counts, batch.decoder_guide, memory, cache)
+        output = decoder(batch.tokens, batch.token_counts, batch.clean.decoder_guide, memory, cache)
         return Taught(hidden, output.logits.float().log_softmax(dim=-1))
 
-    def _encoded(self, batch: Batch) -> tuple[Tensor, Tensor]:
+    def _encoded(self, clean: Clean) -> tuple[Tensor, Tensor]:
         """Frames and their mask, from what was kept where all of it was."""
-        assert batch.clean is not None and batch.clean_mask is not None
-        keys = [self._key(batch, row) for row in range(len(batch.clean))]
+        keys = [self._key(clean, row) for row in range(len(clean.log_mel))]
         shape = self.model.config
         width, factor = shape.encoder.d_model, shape.encoder.subsampling_factor
-        heard = (-(-batch.clean_mask.sum(dim=1) // factor)).tolist()
+        heard = (-(-clean.frame_mask.sum(dim=1) // factor)).tolist()
         found = [self.kept.get(key, (n, width)) for key, n in zip(keys, heard, strict=True)]
         known = [values for values in found if values is not None]
         if len(known) == len(keys):
@@ -144,20 +143,19 @@ class Teacher:
             for row, values in zip(hidden, known, strict=True):
                 row[: len(values)] = torch.from_numpy(values)
             mask = torch.arange(max(lengths)) < torch.tensor(lengths).unsqueeze(1)
-            return hidden.to(batch.clean.device), mask.to(batch.clean.device)
-        asked = (batch.clean, batch.clean_mask, batch.encoder_guide, batch.bandwidth)
+            return hidden.to(clean.log_mel.device), mask.to(clean.log_mel.device)
+        asked = (clean.log_mel, clean.frame_mask, clean.encoder_guide, clean.bandwidth)
         encoded: EncoderOutput = self.model.encode(*asked)
         rounded = encoded.hidden.half()
         for row, key in enumerate(keys):
-            if found[row] is None:
+            if found[row] is None and clean.lasting[row]:
                 self.kept.put(key, rounded[row][encoded.frame_mask[row]].cpu().numpy())
         return rounded.float() * encoded.frame_mask.unsqueeze(-1), encoded.frame_mask
 
-    def _key(self, batch: Batch, row: int) -> str:
+    def _key(self, clean: Clean, row: int) -> str:
         """Of whoever hears it and what, whatever that was called."""
-        assert batch.clean is not None and batch.clean_mask is not None
-        frames = batch.clean[row][batch.clean_mask[row]].cpu().contiguous().numpy()
-        path = f"{self.digest} {int(batch.encoder_guide[row])} {int(batch.bandwidth[row])} "
+        frames = clean.log_mel[row][clean.frame_mask[row]].cpu().contiguous().numpy()
+        path = f"{self.digest} {int(clean.encoder_guide[row])} {int(clean.bandwidth[row])} "
         return hashlib.sha256(path.encode() + frames.tobytes()).hexdigest()[:32]
 
 

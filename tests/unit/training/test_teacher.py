@@ -11,7 +11,7 @@ import torch
 from torch.nn import functional
 
 from tests.unit.data.words import PLAIN, data_of, small_model, small_tokenizer, write_words
-from tests.unit.training.toy import toy_batch, toy_config, toy_model, toy_trainer
+from tests.unit.training.toy import clean_batch, toy_batch, toy_config, toy_model, toy_trainer
 from turnout.audio.features import model_features
 from turnout.config import (
     CorpusConfig,
@@ -21,8 +21,10 @@ from turnout.config import (
     TrainConfig,
 )
 from turnout.corpora.clips import ClipReader, read_corpora
-from turnout.data.batch import IGNORED, Batch
+from turnout.data.augment import Augmenter
+from turnout.data.batch import IGNORED, Batch, Clean
 from turnout.data.loader import Loader
+from turnout.data.plan import Stream, generator
 from turnout.errors import ConfigError, StorageError
 from turnout.guidance import Window
 from turnout.model.build import build_model
@@ -36,11 +38,6 @@ from turnout.training.train import train
 
 BOTH = ObjectiveConfig(text_weight=0.0, distil_encoder=1.0, distil_decoder=1.0, balance_weight=0.0)
 WHISPER = FeatureConfig(kind="whisper", normalization="whisper", padding="window")
-
-
-def clean_batch(name: str) -> Batch:
-    batch = toy_batch(name)
-    return dataclasses.replace(batch, clean=batch.log_mel, clean_mask=batch.frame_mask)
 
 
 def stepper(tmp_path: Path, objective: ObjectiveConfig = BOTH, **changes: object) -> Stepper:
@@ -235,15 +232,75 @@ def test_a_teacher_hears_the_recording_as_it_was(tmp_path: Path) -> None:
         (clip,) = utterance.joining.clips
         assert batch.clean is not None and later.clean is not None
         # The same in every epoch, what the student hears is not.
-        assert torch.equal(batch.clean, later.clean)
+        assert torch.equal(batch.clean.log_mel, later.clean.log_mel)
         assert not torch.equal(batch.log_mel, later.log_mel)
-        assert batch.clean.shape[1] == 250
+        assert batch.clean.log_mel.shape[1] == 250 and batch.clean.lasting.all()
         assert batch.log_mel.shape[1] == utterance.shape.num_frames < 250
         samples = reader.read(made._stores[0].clips[clip])
         gaps = [np.zeros(160 * count, np.float32) for count in utterance.shape.gaps]
         expected = model_features(np.concatenate((gaps[0], samples, gaps[1])), made.model)
-        difference = np.abs(batch.clean[0].numpy() - expected)
+        difference = np.abs(batch.clean.log_mel[0].numpy() - expected)
         assert np.quantile(difference, 0.9) < 0.01
+
+
+def test_a_teacher_hears_a_telephone_call_as_one(tmp_path: Path) -> None:
+    """Warped like the student's, which leaves alone what lies beyond the telephone's band."""
+    warped = dataclasses.replace(PLAIN, warp=(1.15, 1.15), telephone_variants=0)
+    made = loader(tmp_path, write_words(tmp_path, rate=8000), augment=warped)
+    for planned, batch in zip(made.plan(0), made.batches(0), strict=True):
+        assert batch.clean is not None
+        assert batch.clean.bandwidth.tolist() == batch.bandwidth.tolist() == [0]
+        # Bands above 4300 Hz may be empty for the student, and its gaps have faint noise.
+        below = torch.from_numpy(made._examples._augmenter.bank.band_hz < 4300)
+        (utterance,) = planned
+        first, count = utterance.shape.gaps[0], utterance.shape.counts[0]
+        word = slice(first, first + count)
+        assert torch.equal(batch.clean.log_mel[0, word, below], batch.log_mel[0, word, below])
+
+
+def test_where_nothing_is_said_a_teacher_hears_it_in_its_window(tmp_path: Path) -> None:
+    silent = dataclasses.replace(PLAIN, empty=1.0)
+    made = loader(tmp_path, write_words(tmp_path), augment=silent, window=Window.SPEECH)
+    padded = Augmenter(silent, made.model, window=Window.PADDED)
+    for planned, batch in zip(made.plan(0), made.batches(0), strict=True):
+        (utterance,) = planned
+        whole = padded.empty(utterance, generator(Stream.AUGMENT, 0, 0, 0, utterance.index))
+        assert batch.clean is not None
+        # Of the same noise and without masks: what a student of padded windows would hear.
+        assert np.array_equal(batch.clean.log_mel[0].numpy(), whole)
+        assert not batch.clean.lasting.any()
+        assert batch.log_mel.shape[1] < 250 == batch.clean.log_mel.shape[1]
+
+
+def test_what_is_not_heard_again_is_not_kept(tmp_path: Path) -> None:
+    made, batch = stepper(tmp_path), clean_batch("a")
+    assert made.teacher is not None and batch.clean is not None
+    lasting = torch.tensor([True, False, True, True])
+    made.teacher(dataclasses.replace(batch, clean=batch.clean._replace(lasting=lasting)))
+    assert len(list((tmp_path / "teacher").iterdir())) == 3
+
+
+def test_a_teacher_takes_its_own_way(tmp_path: Path) -> None:
+    made, batch = stepper(tmp_path), clean_batch("a")
+    assert made.teacher is not None and batch.clean is not None
+    wide = torch.ones_like(batch.bandwidth)
+    clean = batch.clean._replace(
+        encoder_guide=wide, bandwidth=wide, decoder_guide=torch.zeros_like(batch.decoder_guide)
+    )
+    own = made.teacher(dataclasses.replace(batch, clean=clean))
+    told = dataclasses.replace(
+        batch,
+        clean=clean,
+        encoder_guide=0 * wide,
+        bandwidth=0 * wide,
+        decoder_guide=torch.ones_like(batch.decoder_guide),
+    )
+    again = made.teacher(told)
+    assert own.log_probs is not None and again.log_probs is not None
+    assert torch.equal(own.hidden, again.hidden) and torch.equal(own.log_probs, again.log_probs)
+    asked = made.model.eval().encode(clean.log_mel, clean.frame_mask, wide, wide)
+    assert torch.allclose(own.hidden, asked.hidden * asked.frame_mask.unsqueeze(-1), atol=1e-2)
+    assert not torch.allclose(own.hidden, made.teacher(batch).hidden, atol=1e-2)
 
 
 def test_distillation_needs_a_teacher_and_something_to_learn(tmp_path: Path) -> None:
@@ -276,9 +333,9 @@ def test_a_run_that_goes_on_has_the_same_teacher(
     calls: list[int] = []
     encoded = Teacher._encoded
 
-    def counted(self: Teacher, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+    def counted(self: Teacher, clean: Clean) -> tuple[torch.Tensor, torch.Tensor]:
         before = len(list(self.kept.folder.iterdir()))
-        found = encoded(self, batch)
+        found = encoded(self, clean)
         calls.append(len(list(self.kept.folder.iterdir())) - before)
         return found
 

@@ -8,7 +8,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.unit.training.toy import run_toy, toy_batch, toy_config, toy_model, toy_trainer
+from tests.unit.training.toy import (
+    clean_batch,
+    run_toy,
+    toy_batch,
+    toy_config,
+    toy_model,
+    toy_trainer,
+)
 from turnout.config import DecoderConfig, ModelConfig, ObjectiveConfig, RoutingConfig
 from turnout.errors import ConfigError
 from turnout.experts.bank import Dropout
@@ -267,8 +274,7 @@ def test_what_the_objective_never_reaches_stays(tmp_path: Path, decoder: float) 
     trainer = toy_trainer(config)
     trainer.stepper.teacher = Teacher(trainer.model, objective, tmp_path / "teacher")
     before = weights(trainer.model)
-    batch = toy_batch("a")
-    batch = dataclasses.replace(batch, clean=batch.log_mel + 0.5, clean_mask=batch.frame_mask)
+    batch = clean_batch("a", louder=0.5)
     for _ in range(3):
         trainer.stepper([batch], RunState(), 0.0)
     moved = {n for n, now in weights(trainer.model).items() if not torch.equal(before[n], now)}
