@@ -24,7 +24,7 @@ from turnout.data.batch import Batch, Collator, Example, Recorded, text_guidance
 from turnout.data.channel import open_channel
 from turnout.data.common_clips import Gather, alone, with_common_clips
 from turnout.data.epoch import EpochPlan, epoch_sizes, pack, rank_share, words_at
-from turnout.data.fitting import Fitting, tell_of_strangers, tell_of_unused
+from turnout.data.fitting import Fitting, tell_of_lone, tell_of_strangers, tell_of_unused
 from turnout.data.joining import joined_text, joined_translations
 from turnout.data.plan import FRAMES_PER_SECOND, CorpusPlanner, PlannedUtterance, Stream, generator
 from turnout.data.store import FeatureStore, open_store
@@ -168,7 +168,7 @@ class Loader:
 
     def _planner(self, number: int) -> CorpusPlanner:
         store, fitting = self._stores[number], self._fittings[number]
-        return CorpusPlanner(
+        planner = CorpusPlanner(
             number,
             store.clips,
             store.counts,
@@ -177,6 +177,8 @@ class Loader:
             fitting.fewest(store),
             fitting.written(store),
         )
+        tell_of_lone(planner)
+        return planner
 
     def _plan(self, epoch: int, most_words: int) -> EpochPlan:
         sizes = epoch_sizes(self._planners, self.config.epoch_hours, most_words)
