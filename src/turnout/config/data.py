@@ -212,3 +212,12 @@ class DataConfig:
         at_least(0, self, "data.", "workers")
         at_least(1, self, "data.", "dev_utterances", "plans")
         share(self, "data.", "translate_weight")
+        require(
+            self.window is not Window.SPEECH or not any(corpus.pack for corpus in self.train),
+            "data.window is 'speech', and pack: true fills windows until they are as long as "
+            "padded ones: leave out one of them",
+        )
+        require(
+            not any(corpus.pack for corpus in self.dev),
+            "data.dev: pack is for training, and each utterance is validated alone: leave it out",
+        )

@@ -85,15 +85,15 @@ class Augmenter:
             power += noise * np.float32(level * 10.0 ** (-snr_db / 10.0) / total)
         return self._finished(power, rng)
 
-    def clean(self, words: Sequence[Variant], planned: PlannedUtterance) -> Floats:
-        """The log-mel frames of the same utterance as it was recorded: in the same tempo, without
-        colour, noise or masks, and always in the whole window."""
+    def clean(self, words: Sequence[Variant], planned: PlannedUtterance, *, narrow: bool) -> Floats:
+        """The log-mel frames of the same utterance as it was recorded, by telephone or not: in the
+        same tempo, without colour, noise or masks, and always in the whole window."""
         shape = planned.shape
         power = np.zeros((shape.num_frames, len(self.bank.band_hz)), np.float32)
         first = shape.gaps[0]
         for number, word in enumerate(words):
             logs = stretched(word.log_power, shape.counts[number])
-            logs = logs @ self._warp_matrix(shape.warp[number], narrow=False)
+            logs = logs @ self._warp_matrix(shape.warp[number], narrow)
             last = first + len(logs)
             np.exp(logs, out=power[first:last])
             first = last + shape.gaps[number + 1]
@@ -102,13 +102,21 @@ class Augmenter:
     def empty(self, planned: PlannedUtterance, rng: np.random.Generator) -> Floats:
         """The log-mel frames of an utterance without words: noise, faint noise, digital zero, or
         (`AugmentConfig.sounds`) clicks, tones and hum."""
+        return self._finished(self._without_words(planned, rng), rng)
+
+    def clean_empty(self, planned: PlannedUtterance, rng: np.random.Generator) -> Floats:
+        """The same, by an equal generator, without masks and always in the whole window."""
+        power = self._without_words(planned, rng)
+        return log_mel_of(self._in_window(power), self.model.features)
+
+    def _without_words(self, planned: PlannedUtterance, rng: np.random.Generator) -> Floats:
         frames, narrow, mels = planned.shape.num_frames, planned.narrow, len(self.bank.band_hz)
         if rng.random() < self.config.sounds:
             sound = draw_sound((frames + SPARE_FRAMES) * HOP_SAMPLES, rng)
             power = mel_power(sound, self.model.features)[:frames]
-            return self._finished(power * self.inside_telephone if narrow else power, rng)
+            return power * self.inside_telephone if narrow else power
         if rng.random() < 0.15:  # a dead line has no power at all
-            return self._finished(np.zeros((frames, mels), np.float32), rng)
+            return np.zeros((frames, mels), np.float32)
         # A room: more power the lower the frequency.
         fall = np.power(self.bank.band_hz / 1000.0 + 0.2, -1.5, dtype=np.float32)
         noise = self._noise(frames, self.bank.white_mean * fall, narrow, rng)
@@ -116,7 +124,7 @@ class Augmenter:
         noise = noise * np.float32(10.0 ** rng.uniform(2.0, 9.0))
         if rng.random() < 0.5:
             noise = noise * envelope(frames, 40, 10.0, rng)[:, None]
-        return self._finished(noise, rng)
+        return noise
 
     def _joined(
         self, words: Sequence[Variant], planned: PlannedUtterance, rng: np.random.Generator

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -33,8 +34,31 @@ class Example:
     transcript: str
     texts: Mapping[Guidance, str]
     """What each decoder row writes."""
-    clean: NDArray[np.float32] | None = None
-    """[frames, mels] of the recording as it was, for a teacher."""
+    clean: "Recorded | None" = None
+    """The recording as it was, for a teacher."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recorded:
+    """What a teacher hears of an utterance, in the whole window."""
+
+    log_mel: NDArray[np.float32]
+    """[frames, mels]"""
+    bandwidth: Bandwidth
+    """That it was recorded in, whatever the student hears it by."""
+    lasting: bool = True
+    """Whether it can be heard again: noise in the place of words is new in every epoch."""
+
+
+class Clean(NamedTuple):
+    """What a teacher hears of a batch, and on which path: the recordings as they were."""
+
+    log_mel: Float[Tensor, "batch clean mels"]
+    frame_mask: Bool[Tensor, "batch clean"]
+    encoder_guide: Int64[Tensor, " batch"]
+    bandwidth: Int64[Tensor, " batch"]
+    decoder_guide: Int64[Tensor, " rows"]
+    lasting: Bool[Tensor, " batch"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,23 +90,25 @@ class Batch:
     """[rows]"""
     seconds: float
     """Audio, without padding."""
-    clean: Float[Tensor, "batch clean mels"] | None = None
+    clean: Clean | None = None
     """The recordings as they were, where a teacher hears them."""
-    clean_mask: Bool[Tensor, "batch clean"] | None = None
 
     def to(self, device: torch.device | str) -> "Batch":
         """The same with its tensors on `device`."""
-        moved = {
+        moved: dict[str, Tensor | Clean] = {
             field.name: value.to(device, non_blocking=True)
             for field in fields(self)
             if isinstance(value := getattr(self, field.name), Tensor)
         }
+        if self.clean is not None:
+            moved["clean"] = Clean(*(t.to(device, non_blocking=True) for t in self.clean))
         return replace(self, **moved)
 
     def without_texts(self) -> "Batch":
         """The same with no row for a decoder."""
         rows = ("rows", "decoder_guide", "tokens", "token_counts", "labels")
-        return replace(self, **{name: getattr(self, name)[:0] for name in rows})
+        clean = self.clean and self.clean._replace(decoder_guide=self.clean.decoder_guide[:0])
+        return replace(self, clean=clean, **{name: getattr(self, name)[:0] for name in rows})
 
 
 class Collator:
@@ -124,10 +150,8 @@ class Collator:
         targets = [self._tokenizer.encode(example.transcript) for example in examples]
         tokens, labels = self._tokens(examples, rows)
         asked = [guidance for _, guidance in passes]
-        unchanged = [example.clean for example in examples if example.clean is not None]
-        clean = map(torch.from_numpy, padded(unchanged)) if unchanged else (None, None)
         return Batch(
-            **dict(zip(("clean", "clean_mask"), clean, strict=True)),
+            clean=self._clean(passes, rows),
             log_mel=torch.from_numpy(log_mel),
             frame_mask=torch.from_numpy(frame_mask),
             encoder_guide=torch.tensor(self._encoder_map.indices(asked)),
@@ -145,6 +169,29 @@ class Collator:
             texts=tuple(text for _, _, text in rows),
             guidance=tuple(guidance for _, guidance, _ in rows),
             seconds=sum(example.num_frames for example in examples) * FRAME_SECONDS,
+        )
+
+    def _clean(
+        self,
+        passes: Sequence[tuple[Example, Guidance]],
+        rows: Sequence[tuple[int, Guidance, str]],
+    ) -> Clean | None:
+        """For a teacher, guided as the recordings themselves would be."""
+        recorded = [example.clean for example, _ in passes if example.clean is not None]
+        if not recorded:
+            return None
+        log_mel, mask = padded([one.log_mel for one in recorded])
+        asked = [
+            _as_recorded(guidance, one) for (_, guidance), one in zip(passes, recorded, strict=True)
+        ]
+        written = [_as_recorded(guidance, recorded[row]) for row, guidance, _ in rows]
+        return Clean(
+            torch.from_numpy(log_mel),
+            torch.from_numpy(mask),
+            torch.tensor(self._encoder_map.indices(asked)),
+            torch.tensor(bandwidth_indices(asked, needed=True)),
+            torch.tensor(self._decoder_map.indices(written), dtype=torch.int64),
+            torch.tensor([one.lasting for one in recorded]),
         )
 
     def _tokens(
@@ -192,6 +239,10 @@ def text_guidance(
         domain=domain,
         window=window,
     )
+
+
+def _as_recorded(guidance: Guidance, recorded: Recorded) -> Guidance:
+    return replace(guidance, bandwidth=recorded.bandwidth, window=Window.PADDED)
 
 
 def _lengths(ids: Sequence[Sequence[int]]) -> Int64[Tensor, " rows"]:

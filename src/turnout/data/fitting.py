@@ -14,13 +14,16 @@ from numpy.typing import NDArray
 from turnout.config import ModelConfig, VocabularyConfig
 from turnout.corpora.clips import Clip
 from turnout.data.joining import LONGEST_EDGE
-from turnout.data.plan import FRAMES_PER_SECOND, Written
+from turnout.data.plan import FRAMES_PER_SECOND, CorpusPlanner, Written
 from turnout.data.store import FeatureStore
 from turnout.decoding.requests import CHARACTERS_PER_SECOND, most_characters
 from turnout.guidance import Guidance
 from turnout.text.tokenizer import Tokenizer
 
 logger = logging.getLogger(__name__)
+
+FEWEST_PACKED = 1.1
+"""Clips of a window, on average: with fewer, packing is said to be in vain."""
 
 
 class Size(NamedTuple):
@@ -167,6 +170,18 @@ def tell_of_unused(
             "%s: %d translations from %s are not trained on: model.vocabulary.translations does "
             "not have that pair", cuts, count, pair,
         )  # fmt: skip
+
+
+def tell_of_lone(planner: CorpusPlanner) -> None:
+    """Warn of a corpus that is packed in vain: a window holds one clip, and is else silence."""
+    if not planner.corpus.pack or not planner.clips or planner.clips_per_window >= FEWEST_PACKED:
+        return
+    logger.warning(
+        "%s: pack: true leaves %.2f clips in a window on average: they are %.1f s long, and room "
+        "for data.join.max_pause (%g s) is kept behind each: lower that, or leave pack out",
+        planner.corpus.cuts, planner.clips_per_window,
+        float(planner.counts.mean()) / FRAMES_PER_SECOND, planner.config.join.max_pause,
+    )  # fmt: skip
 
 
 def tell_of_strangers(clips: Sequence[Clip], cuts: str) -> None:

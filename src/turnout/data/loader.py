@@ -9,6 +9,8 @@ from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
+import numpy as np
+
 from turnout.config import CorpusConfig, DataConfig, ModelConfig
 from turnout.corpora.clips import (
     Clip,
@@ -18,11 +20,11 @@ from turnout.corpora.clips import (
     training_clips,
 )
 from turnout.data.augment import Augmenter
-from turnout.data.batch import Batch, Collator, Example, text_guidance
+from turnout.data.batch import Batch, Collator, Example, Recorded, text_guidance
 from turnout.data.channel import open_channel
 from turnout.data.common_clips import Gather, alone, with_common_clips
 from turnout.data.epoch import EpochPlan, epoch_sizes, pack, rank_share, words_at
-from turnout.data.fitting import Fitting, tell_of_strangers, tell_of_unused
+from turnout.data.fitting import Fitting, tell_of_lone, tell_of_strangers, tell_of_unused
 from turnout.data.joining import joined_text, joined_translations
 from turnout.data.plan import FRAMES_PER_SECOND, CorpusPlanner, PlannedUtterance, Stream, generator
 from turnout.data.store import FeatureStore, open_store
@@ -104,7 +106,12 @@ class Loader:
         for store in self._stores:
             digest.update(store.digest.encode())
             for clip in store.clips:
-                digest.update(repr((clip.text, sorted(clip.translations.items()))).encode())
+                # What is as usual is left out, so that runs that began before it was told go on.
+                usual = clip.language == self.model.vocabulary.languages[0]
+                more = {"language": None if usual else clip.language, "domain": clip.domain}
+                known = [pair for pair in more.items() if pair[1]]
+                said = (clip.text, sorted(clip.translations.items()), *known)
+                digest.update(repr(said).encode())
         return digest.hexdigest()
 
     @property
@@ -161,7 +168,7 @@ class Loader:
 
     def _planner(self, number: int) -> CorpusPlanner:
         store, fitting = self._stores[number], self._fittings[number]
-        return CorpusPlanner(
+        planner = CorpusPlanner(
             number,
             store.clips,
             store.counts,
@@ -170,6 +177,8 @@ class Loader:
             fitting.fewest(store),
             fitting.written(store),
         )
+        tell_of_lone(planner)
+        return planner
 
     def _plan(self, epoch: int, most_words: int) -> EpochPlan:
         sizes = epoch_sizes(self._planners, self.config.epoch_hours, most_words)
@@ -217,18 +226,14 @@ class ExampleMaker:
 
     def example(self, planned: PlannedUtterance, epoch: int) -> Example:
         """The utterance as it was planned: a function of the plan, the seed and the epoch."""
-        rng = generator(Stream.AUGMENT, self._seed, epoch, planned.corpus, planned.index)
+        place = Stream.AUGMENT, self._seed, epoch, planned.corpus, planned.index
+        rng = generator(*place)
         store = self._stores[planned.corpus]
         if planned.empty:
             log_mel = self._augmenter.empty(planned, rng)
         else:
             words = [store.variant(clip, planned.variant) for clip in planned.joining.clips]
             log_mel = self._augmenter.speech(words, planned, rng)
-        clean = None
-        if self._clean:
-            words = [store.variant(clip, 0) for clip in planned.joining.clips]
-            # Where nothing is said, a teacher hears what the student does.
-            clean = log_mel if planned.empty else self._augmenter.clean(words, planned)
         clips = [store.clips[clip] for clip in planned.joining.clips]
         transcript = joined_text([clip.text for clip in clips], clips[0].language)
         bandwidth = Bandwidth.NARROWBAND if planned.narrow else Bandwidth.WIDEBAND
@@ -240,7 +245,26 @@ class ExampleMaker:
             language=clips[0].language,
             transcript="" if planned.empty else transcript,
             texts=self._texts(clips, transcript, bandwidth, planned),
-            clean=clean,
+            clean=self._recorded(planned, clips, generator(*place)) if self._clean else None,
+        )
+
+    def _recorded(
+        self, planned: PlannedUtterance, clips: Sequence[Clip], rng: np.random.Generator
+    ) -> Recorded:
+        """What a teacher hears: where nothing is said, what the student does."""
+        if planned.empty:
+            bandwidth = Bandwidth.NARROWBAND if planned.narrow else Bandwidth.WIDEBAND
+            return Recorded(
+                log_mel=self._augmenter.clean_empty(planned, rng),
+                bandwidth=bandwidth,
+                lasting=False,
+            )
+        native = clips[0].bandwidth
+        store = self._stores[planned.corpus]
+        words = [store.variant(clip, 0) for clip in planned.joining.clips]
+        narrow = native is Bandwidth.NARROWBAND
+        return Recorded(
+            log_mel=self._augmenter.clean(words, planned, narrow=narrow), bandwidth=native
         )
 
     def _texts(

@@ -271,6 +271,11 @@ class CorpusPlanner:
         return choice if draw < self.config.translate_weight else 0
 
     @property
+    def clips_per_window(self) -> float:
+        """Of a packed corpus, on average and in its own order."""
+        return len(self.clips) / max(len(self._packed(range(len(self.clips)))), 1)
+
+    @property
     def _slowest(self) -> float:
         """A little slower than the slowest tempo: words differ by WORD_TEMPO_JITTER."""
         return min(self.config.augment.speed[0], 1.0) * 0.95

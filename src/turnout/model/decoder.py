@@ -164,8 +164,11 @@ class Decoder(nn.Module):
             # Before the output layer: a prompt's logits over a large vocabulary cost more than it.
             index = positions.unsqueeze(-1).expand(-1, -1, hidden.shape[-1])
             hidden = hidden.gather(1, index)
-        output = self.embedding if self.output is None else self.output
-        logits = nn.functional.linear(self.norm(hidden), output.weight)
+        hidden = self.norm(hidden)
+        if self.output is None:
+            logits = nn.functional.linear(hidden, self.embedding.weight)
+        else:
+            logits = self.output(hidden)
         routings = tuple(routing for routing in decisions if routing is not None)
         return DecoderOutput(logits, grown_cache, routings, tuple(asked))
 

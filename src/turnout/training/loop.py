@@ -68,24 +68,30 @@ class Trainer:
         self.saved_step = -1
         self.frozen = ""
         """Digest of what is frozen, from where the run begins or goes on."""
+        self.taught_by = ""
+        """Digest of the teacher, where there is one."""
         self.log: RunLog | None = None
         self._planned: tuple[tuple[int, float], int] | None = None
 
     def begin(self) -> None:
         """Step 0, at the weights that the model has now."""
-        self.frozen = frozen_digest(self.model)
+        self._note_unmoved()
         if self.config.tie_experts_until:
             self.stepper.gradients.make_equal()
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Go on from what was read back, the frozen weights being the model's already; raises
-        ConfigError where they or the data changed since."""
-        self.frozen = frozen_digest(self.model)
-        if checkpoint.fields.get("frozen", "") != self.frozen:
-            raise ConfigError(
-                f"{self.folder}: what is not trained is not what this run began with: put back the "
-                f"model that init_from names ({self.config.init_from}), or choose another output"
-            )
+        """Go on from what was read back, the frozen weights and the teacher being there already;
+        raises ConfigError where they or the data changed since."""
+        self._note_unmoved()
+        for field, what, now in (
+            ("frozen", "what is not trained", self.frozen),
+            ("teacher", "the teacher", self.taught_by),
+        ):
+            if checkpoint.fields.get(field, "") != now:
+                raise ConfigError(
+                    f"{self.folder}: {what} is not what this run began with: put back the model "
+                    f"that init_from names ({self.config.init_from}), or choose another output"
+                )
         if checkpoint.fields["data"] != self.loader.fingerprint:
             raise ConfigError(
                 f"{self.folder}: the training data changed since this run began: put it "
@@ -95,6 +101,11 @@ class Trainer:
         restore_tensors(checkpoint.tensors, self.model, self.stepper.optimizer, state.updates)
         self.state = state
         self.saved_step = state.step
+
+    def _note_unmoved(self) -> None:
+        """What the run keeps, but no checkpoint holds."""
+        self.frozen = frozen_digest(self.model)
+        self.taught_by = "" if self.stepper.teacher is None else self.stepper.teacher.digest
 
     def run(self, log: RunLog | None) -> None:
         """Train to the end. Raises RunStopped, after a checkpoint, when a signal asks for it."""
@@ -235,6 +246,7 @@ class Trainer:
             "ranks": self.ranks.size,
             "data": self.loader.fingerprint,
             "frozen": self.frozen,
+            "teacher": self.taught_by,
             "config": to_plain(self.config),
         }
         self.checkpoints.save(step, tensors, fields)

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from turnout.errors import ConfigError
+from turnout.experts.routing import Router
 
 ADDED = ("added_up", "added_down")
 """What such a matrix has besides its own name."""
@@ -35,18 +36,28 @@ def add_low_rank(model: nn.Module, rank: int) -> None:
     """Freeze the trained matrices of `model`, and give each a product of this rank to be trained in
     its place; trained vectors (biases, norms) stay trained.
 
-    Raises ConfigError for trained tensors that are no matrix of a Linear.
+    Raises ConfigError for trained tensors that are no matrix of a Linear, or a router's, and for a
+    rank at which a product has as many numbers as its matrix.
     """
+    routers = {m.linear for m in model.modules() if isinstance(m, Router)}  # read past their module
     linear = {
         name: module
         for name, module in model.named_modules()
-        if type(module) is nn.Linear and module.weight.requires_grad
+        if type(module) is nn.Linear and module.weight.requires_grad and module not in routers
     }
     for name, parameter in model.named_parameters():
         if parameter.requires_grad and parameter.ndim > 1 and name[: -len(".weight")] not in linear:
             raise ConfigError(
-                f"low_rank is for matrices, and trainable also names {name}, which is none: name "
-                "attention or experts alone, or leave low_rank out"
+                f"low_rank is for matrices, and trainable also names {name}, which is none of a "
+                "layer: name attention or experts alone, or leave low_rank out"
+            )
+    for name, module in linear.items():
+        outer, inner = module.weight.shape
+        if rank * (outer + inner) >= outer * inner:
+            raise ConfigError(
+                f"low_rank is {rank}, and {name} is a matrix of {outer} x {inner}: from rank "
+                f"{-(-outer * inner // (outer + inner))} on a product has no fewer numbers than "
+                "that: choose a lower one, or leave low_rank out"
             )
     for module in linear.values():
         weight = module.weight.requires_grad_(False)

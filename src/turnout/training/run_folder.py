@@ -15,7 +15,7 @@ from turnout.model_folder import DIGESTS
 from turnout.training.distributed import Ranks
 
 RUN, TOKENIZER, MODEL, LOCK = "run.json", "tokenizer.model", "model", ".lock"
-CHECKPOINTS, VALIDATED = "checkpoints", "validated"
+CHECKPOINTS, VALIDATED, TEACHER = "checkpoints", "validated", "teacher"
 RUN_FORMAT = 2
 """Of `run.json` and all that a run keeps beside it; that of runs which say none is 1."""
 NOT_A_RUN = "{}: holds no configuration of a run: choose another output"

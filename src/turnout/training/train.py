@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from functools import partial
@@ -9,7 +10,6 @@ from pathlib import Path
 
 import torch
 
-from turnout.backends.sessions import weight_names
 from turnout.backends.torch import stored_tensors
 from turnout.config import CorpusConfig, ModelConfig, TrainConfig, VocabularyConfig
 from turnout.corpora.clips import Clip, read_corpora, training_clips
@@ -26,13 +26,14 @@ from turnout.model.convert import fit_state
 from turnout.model.speech_model import SpeechModel
 from turnout.model.successor import symbol as language_symbol
 from turnout.model.successor import with_experts, with_rows
-from turnout.model_folder import DECODER, ENCODER, TOKENIZERS
+from turnout.model_folder import TOKENIZERS
 from turnout.text.sentencepieces import SentencePieceTokenizer
 from turnout.text.tokenizer import Tokenizer
 from turnout.text.whisper import WhisperTokenizer
 from turnout.training import log
 from turnout.training.distributed import Ranks, StopSignals, open_fabric
 from turnout.training.finish import finish
+from turnout.training.graphs import kept_graphs
 from turnout.training.log import RunLog
 from turnout.training.loop import Trainer
 from turnout.training.low_rank import add_low_rank, is_added, merge_low_rank
@@ -40,6 +41,7 @@ from turnout.training.run_folder import (
     CHECKPOINTS,
     MODEL,
     RUN,
+    TEACHER,
     TOKENIZER,
     VALIDATED,
     check_configuration,
@@ -51,7 +53,7 @@ from turnout.training.run_folder import (
 from turnout.training.state import seed_step
 from turnout.training.step import Stepper
 from turnout.training.teacher import Teacher
-from turnout.training.trainable import freeze
+from turnout.training.trainable import check_tied, freeze, freeze_unreached
 
 Clips = Mapping[str, Sequence[Clip]]
 """Of each file of cuts, by its path: read once, for the tokenizer, the loader and the dev set."""
@@ -118,7 +120,8 @@ def build_trainer(
     ranks: Ranks,
     say: Callable[[str], None],
 ) -> Trainer:
-    """Data, model and optimizer, the weights random."""
+    """Data, model and optimizer, the weights random; raises ConfigError."""
+    check_start(config)
     # As many rows as the tokenizer has ids: fewer than were asked for, where texts are few.
     shape = dataclasses.replace(config.model, vocabulary=vocabulary_of(config, tokenizer, say))
     loader = Loader(
@@ -143,12 +146,30 @@ def build_trainer(
     return Trainer(config, Stepper(config, model, ranks), loader, scores, StopSignals())
 
 
+def check_start(config: TrainConfig) -> None:
+    """Raise ConfigError for what a run would leave out without a word."""
+    if config.trainable and config.init_from is None:
+        raise ConfigError(
+            "trainable leaves the rest of the model as it is, and without init_from that is random "
+            "for ever: name a model in init_from, or leave trainable out"
+        )
+    if config.objective.distil_decoder and not config.model.decoder.num_layers:
+        raise ConfigError(
+            "objective.distil_decoder compares what decoders write, and this model has none "
+            "(model.decoder.num_layers is 0): set distil_encoder instead"
+        )
+
+
 def first_model(config: TrainConfig, shape: ModelConfig) -> SpeechModel:
-    """A model with random weights, the same on every rank; what is not trained is frozen."""
+    """A model with random weights, the same on every rank; what is not trained is frozen. Raises
+    ConfigError where what is to be trained cannot be."""
     # No step is -1, and rank 0 is meant on all: they begin with the same weights.
     seed_step(config.seed, -1, 0, 0)
     model = build_model(shape)
     freeze(model, config.trainable)
+    freeze_unreached(model, config.objective)
+    if config.tie_experts_until:
+        check_tied(model)
     if config.low_rank is not None:
         add_low_rank(model, config.low_rank)
     return model
@@ -175,6 +196,9 @@ def begin_or_resume(
     if trainer.ranks.first:
         for place in ("", CHECKPOINTS, VALIDATED):
             remove_leftovers(trainer.folder / place)
+        for kept in (trainer.folder / TEACHER).glob("*"):
+            if kept.name not in map(str, range(trainer.ranks.size)):  # of a rank that is no more
+                shutil.rmtree(kept, ignore_errors=True)
     trainer.ranks.barrier()
     checkpoint = trainer.checkpoints.newest(lambda text: say(f"warning: {text}"))
     source = trainer.config.init_from
@@ -184,8 +208,8 @@ def begin_or_resume(
     if source is not None and wanted:
         start_from(source, trainer.model, say if checkpoint is None else log.silent, tokenizer)
     if objective.distils:
-        kept = trainer.folder / "teacher" / str(trainer.ranks.rank)
-        trainer.stepper.teacher = Teacher(trainer.model, objective, kept)
+        kept = trainer.folder / TEACHER / str(trainer.ranks.rank)
+        trainer.stepper.teacher = Teacher(trainer.model, objective, kept, trainer.ranks.size)
     if checkpoint is None:
         trainer.begin()
         return {}
@@ -236,29 +260,6 @@ def start_from(
     ):
         if names:
             say(f"init_from {name}: {len(names)} tensors {what}: {', '.join(sorted(names))}")
-
-
-def kept_graphs(config: TrainConfig, model: SpeechModel) -> dict[str, bytes]:
-    """The graphs of `init_from` where the shape is still its own, and they hold no weights; none
-    otherwise: `turnout export` writes them."""
-    if config.init_from is None:
-        return {}
-    folder = open_model(config.init_from, log.say)
-    if not folder.has_graphs or graph_shape(folder.config) != graph_shape(model.config):
-        return {}
-    graphs = {name: folder.read(name) for name in (ENCODER, DECODER) if folder.has(name)}
-    return graphs if all(map(weight_names, graphs.values())) else {}
-
-
-def graph_shape(config: ModelConfig) -> ModelConfig:
-    """What a model's graphs depend on."""
-    vocabulary, parts = config.vocabulary, {}
-    for name in ("encoder", "decoder"):
-        parts[name] = dataclasses.replace(getattr(config, name), dropout=0.0)
-    if not (config.encoder.routing.guided or config.decoder.routing.guided):
-        # Only what guides to an expert may be told by the languages.
-        vocabulary = VocabularyConfig(size=vocabulary.size, languages=("",), translations=())
-    return dataclasses.replace(config, vocabulary=vocabulary, **parts)
 
 
 def run_tokenizer(config: TrainConfig, clips: Clips, folder: Path, ranks: Ranks) -> Tokenizer:

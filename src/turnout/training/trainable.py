@@ -9,10 +9,11 @@ from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from turnout.config import ModelConfig
+from turnout.config import ModelConfig, ObjectiveConfig
 from turnout.errors import ConfigError
+from turnout.experts.bank import ExpertBank
 from turnout.model.speech_model import SpeechModel
 
 EXPERTS = r"{}\.blocks\.({})\.\w+\.bank\.experts\.({})\."
@@ -41,6 +42,41 @@ def freeze(model: SpeechModel, patterns: Sequence[str]) -> None:
         )
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name in trained)
+
+
+def freeze_unreached(model: SpeechModel, objective: ObjectiveConfig) -> None:
+    """Freeze what the objective never reaches: without a gradient weight decay would still move it.
+
+    Raises ConfigError where nothing is left to be trained.
+    """
+    if objective.text_weight > 0:
+        return
+    for part in (model.ctc_head, None if objective.decodes else model.decoder):
+        if part is not None:
+            part.requires_grad_(False)
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise ConfigError(
+            "nothing is left to be trained: with objective.text_weight 0 the CTC head is not "
+            "reached, and without distil_decoder no decoder is: let trainable name parts of the "
+            "encoder, such as encoder.experts, or change the objective"
+        )
+
+
+def check_tied(model: nn.Module) -> None:
+    """Raise ConfigError where only some experts of a bank are trained: none could be as one."""
+    for name, bank in model.named_modules():
+        if not isinstance(bank, ExpertBank):
+            continue
+        trained = {
+            frozenset(n for n, p in expert.named_parameters() if p.requires_grad)
+            for expert in bank.experts
+        }
+        if len(trained) > 1:
+            raise ConfigError(
+                "tie_experts_until trains the experts of a layer as one, and trainable leaves some "
+                f"of {name} as they are: name all of a layer, such as {name.partition('.')[0]}"
+                ".experts, or leave tie_experts_until out"
+            )
 
 
 def parts_of(config: ModelConfig) -> dict[str, str]:
@@ -101,11 +137,15 @@ def to_train(module: nn.Module, training: bool = True) -> None:
 
 def frozen_digest(model: nn.Module) -> str:
     """SHA-256 over names, shapes and values of what is frozen; empty where nothing is."""
-    digest, found = hashlib.sha256(), False
-    for name, parameter in sorted(model.named_parameters()):
-        if not parameter.requires_grad:
-            values = parameter.detach().to("cpu", torch.float32).contiguous()
-            digest.update(f"{name} {list(values.shape)}\n".encode())
-            digest.update(values.numpy().tobytes())
-            found = True
-    return digest.hexdigest() if found else ""
+    frozen = {name: p for name, p in model.named_parameters() if not p.requires_grad}
+    return digest_of(frozen) if frozen else ""
+
+
+def digest_of(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 over names, shapes and values."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        values = tensor.detach().to("cpu", torch.float32).contiguous()
+        digest.update(f"{name} {list(values.shape)}\n".encode())
+        digest.update(values.numpy().tobytes())
+    return digest.hexdigest()

@@ -5,9 +5,9 @@ import torch
 
 from tests.tiny_whisper import whisper_config, whisper_tokenizer
 from tests.unit.data.words import small_model, small_tokenizer
-from turnout.config import DecoderConfig, EncoderConfig, RoutingConfig
-from turnout.data.batch import IGNORED, Collator, Example, text_guidance
-from turnout.guidance import Bandwidth, Guide, Task
+from turnout.config import DecoderConfig, EncoderConfig, FeatureConfig, RoutingConfig
+from turnout.data.batch import IGNORED, Collator, Example, Recorded, text_guidance
+from turnout.guidance import Bandwidth, Guide, Task, Window
 
 TOKENIZER = small_tokenizer()
 BY_TASK = RoutingConfig(kind="supervised", guided_by=(Guide.TASK,))
@@ -137,12 +137,50 @@ def test_a_prompt_without_a_language_teaches_none() -> None:
 def test_a_teacher_hears_another_recording() -> None:
     assert Collator(small_model(), TOKENIZER).batch(EXAMPLES).clean is None
     clean = [
-        replace(one, clean=np.ones((60 - n, 80), np.float32)) for n, one in enumerate(EXAMPLES)
+        replace(
+            one,
+            clean=Recorded(
+                log_mel=np.ones((60 - n, 80), np.float32),
+                bandwidth=list(Bandwidth)[n != 1],
+                lasting=n != 2,
+            ),
+        )
+        for n, one in enumerate(EXAMPLES)
     ]
     batch = Collator(small_model(), TOKENIZER).batch(clean)
-    assert batch.clean is not None and batch.clean_mask is not None
-    assert batch.clean.shape == (3, 60, 80)
-    assert batch.clean_mask.sum(1).tolist() == [60, 59, 58]
+    assert batch.clean is not None
+    assert batch.clean.log_mel.shape == (3, 60, 80)
+    assert batch.clean.frame_mask.sum(1).tolist() == [60, 59, 58]
+    assert batch.clean.lasting.tolist() == [True, True, False]
     silent = batch.without_texts()
     assert len(silent.rows) == len(silent.tokens) == len(silent.labels) == 0
     assert silent.log_mel is batch.log_mel
+    assert silent.clean is not None and len(silent.clean.decoder_guide) == 0
+    assert silent.clean.log_mel is batch.clean.log_mel
+
+
+def test_a_teacher_goes_the_way_of_the_recording() -> None:
+    """By telephone and as long as the speech is what the student hears, not what was recorded."""
+    by_both = RoutingConfig(kind="supervised", guided_by=(Guide.BANDWIDTH, Guide.WINDOW))
+    model = small_model(
+        features=FeatureConfig(padding="window"),
+        encoder=EncoderConfig(routing=by_both),
+        decoder=DecoderConfig(routing=by_both),
+    )
+    heard = text_guidance(Bandwidth.NARROWBAND, "es", None, window=Window.SPEECH)
+    frames = np.ones((9, 80), np.float32)
+    example = replace(
+        EXAMPLES[0],
+        bandwidth=Bandwidth.NARROWBAND,
+        texts={heard: "uno"},
+        clean=Recorded(log_mel=frames, bandwidth=Bandwidth.WIDEBAND),
+    )
+    batch = Collator(model, TOKENIZER).batch([example])
+    assert batch.clean is not None
+    experts = model.expert_map(by_both)
+    own = experts.indices([heard])
+    assert batch.encoder_guide.tolist() == batch.decoder_guide.tolist() == own
+    recorded = experts.indices([text_guidance(Bandwidth.WIDEBAND, "es", None)])
+    assert batch.clean.encoder_guide.tolist() == recorded != own
+    assert batch.clean.decoder_guide.tolist() == recorded
+    assert (batch.bandwidth.tolist(), batch.clean.bandwidth.tolist()) == ([0], [1])

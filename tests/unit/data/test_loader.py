@@ -1,6 +1,7 @@
 import multiprocessing
 from collections.abc import Sequence
 from dataclasses import fields, replace
+from hashlib import sha256
 from itertools import islice
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -208,6 +209,32 @@ def test_the_fingerprint_follows_the_texts(cuts: str, tmp_path: Path) -> None:
     other = write_words(tmp_path, takes=2)
     assert loader(cuts).fingerprint == loader(cuts, seed=9).fingerprint
     assert loader(cuts).fingerprint != loader(other).fingerprint
+
+
+def test_the_fingerprint_follows_language_and_domain(cuts: str, tmp_path: Path) -> None:
+    vocabulary = VocabularyConfig(languages=("es", "de"), translations=(("es", "en"),))
+
+    def fingerprint(**changes: str) -> str:
+        clips = read_clips(cuts)
+        clips[3] = replace(clips[3], **changes)  # pyright: ignore[reportArgumentType]
+        made = Loader(
+            data_of(cuts), ModelConfig(vocabulary=vocabulary), TOKENIZER, {cuts: clips},
+            seed=0, rank=0, world_size=1, cache_dir=Path(cuts).parent / "cache",
+        )  # fmt: skip
+        return made.fingerprint
+
+    found = [
+        fingerprint(), fingerprint(language="de"), fingerprint(domain="de"),
+        fingerprint(domain="calls"),
+    ]  # fmt: skip
+    assert len(set(found)) == 4
+    # Of one language without domains it is what it was before they were in it.
+    digest = sha256()
+    (store,) = loader(cuts)._stores
+    digest.update(store.digest.encode())
+    for clip in store.clips:
+        digest.update(repr((clip.text, sorted(clip.translations.items()))).encode())
+    assert found[0] == digest.hexdigest()
 
 
 def test_strangers_are_told_of_and_have_lines_of_their_own(

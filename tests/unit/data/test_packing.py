@@ -3,15 +3,18 @@
 from itertools import pairwise
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
 from tests.doubles import model_config
 from turnout.config import AugmentConfig, CorpusConfig, DataConfig, JoinConfig
 from turnout.corpora.clips import Clip
+from turnout.data.fitting import tell_of_lone
 from turnout.data.packing import MOST_OPEN, Room, packed, path_of
 from turnout.data.plan import CorpusPlanner, Written
-from turnout.guidance import Bandwidth
+from turnout.errors import ConfigError
+from turnout.guidance import Bandwidth, Window
 
 
 def clip(number: int, language: str = "en", translations: tuple[str, ...] = ()) -> Clip:
@@ -52,11 +55,13 @@ def test_every_clip_is_in_one_window_of_its_path_and_they_fit(
             assert frames[first].sum() > 3000 or tokens[first].sum() > 100
 
 
-def planner(counts: list[int], pack: bool = True, **augment: object) -> CorpusPlanner:
+def planner(
+    counts: list[int], pack: bool = True, max_pause: float = 0.5, **augment: object
+) -> CorpusPlanner:
     model = model_config(window_seconds=30.0)
     data = DataConfig(
         train=(CorpusConfig(cuts="c", pack=pack),),
-        join=JoinConfig(min_pause=0.1, max_pause=0.5),
+        join=JoinConfig(min_pause=0.1, max_pause=max_pause),
         augment=AugmentConfig(empty=0.0, **augment),  # pyright: ignore[reportArgumentType]
     )
     written = Written(np.full(len(counts), 3), 90)
@@ -81,6 +86,28 @@ def test_an_epoch_follows_from_seed_and_epoch() -> None:
     one, two = planner([200] * 40), planner([200] * 40)
     assert one.utterances(3, 1, 40, 6) == two.utterances(3, 1, 40, 6)
     assert one.utterances(3, 1, 40, 6) != one.utterances(3, 2, 40, 6)
+
+
+def test_packing_in_vain_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    for lonely in (planner([900] * 8, max_pause=20), planner([2500] * 8)):
+        assert lonely.clips_per_window == 1
+        tell_of_lone(lonely)
+        assert "leaves 1.00 clips in a window" in caplog.text
+        assert f"max_pause ({lonely.config.join.max_pause:g} s)" in caplog.text
+        caplog.clear()
+    assert planner([900] * 8).clips_per_window == 8 / 5  # three by telephone, five not
+    tell_of_lone(planner([900] * 8))
+    tell_of_lone(planner([2500] * 8, pack=False))
+    assert not caplog.records
+
+
+def test_packing_is_for_padded_windows_and_training() -> None:
+    corpus = CorpusConfig(cuts="c", pack=True)
+    with pytest.raises(ConfigError, match=r"data.window is 'speech', and pack"):
+        DataConfig(train=(corpus,), window=Window.SPEECH)
+    with pytest.raises(ConfigError, match=r"data.dev: pack is for training"):
+        DataConfig(dev=(corpus,))
+    assert DataConfig(train=(corpus,), dev=(CorpusConfig(cuts="c"),)).train[0].pack
 
 
 def test_without_packing_each_is_alone() -> None:

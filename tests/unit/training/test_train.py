@@ -32,8 +32,10 @@ from turnout.corpora import clips
 from turnout.corpora.cuts import read_cuts
 from turnout.errors import ConfigError, ModelFolderError, StorageError, TurnoutError
 from turnout.guidance import Guide
+from turnout.model.build import build_model
 from turnout.model_folder import DIGESTS, ModelFolder
 from turnout.training.distributed import Ranks, open_fabric
+from turnout.training.graphs import kept_graphs
 from turnout.training.run_folder import RUN, changed_fields, locked_run
 from turnout.training.state import named_weights
 from turnout.training.train import train
@@ -355,7 +357,14 @@ def test_two_processes_cannot_train_in_one_folder(tmp_path: Path) -> None:
 
 
 def test_the_weights_of_a_model_are_named_once(trained: TrainConfig) -> None:
-    from turnout.model.build import build_model
-
     names = named_weights(build_model(trained.model))
     assert len({tensor.data_ptr() for tensor in names.values()}) == len(names)
+
+
+def test_a_run_at_its_end_needs_no_graphs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = toy_config(tmp_path, init_from=str(tmp_path / "gone"))
+    assert kept_graphs(config, build_model(config.model)) == {}
+    (told,) = capsys.readouterr().err.splitlines()
+    assert "cannot be kept" in told and "`turnout export` writes them" in told

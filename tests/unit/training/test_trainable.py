@@ -1,5 +1,6 @@
 """Parts that are trained, and the rest, which stays what it was to the last bit."""
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -7,8 +8,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.unit.training.toy import run_toy, toy_batch, toy_config, toy_model, toy_trainer
-from turnout.config import ModelConfig, RoutingConfig, TrainConfig
+from tests.unit.training.toy import (
+    clean_batch,
+    run_toy,
+    toy_batch,
+    toy_config,
+    toy_model,
+    toy_trainer,
+)
+from turnout.config import DecoderConfig, ModelConfig, ObjectiveConfig, RoutingConfig
 from turnout.errors import ConfigError
 from turnout.experts.bank import Dropout
 from turnout.guidance import Guide
@@ -18,7 +26,8 @@ from turnout.training.checkpoints import read_checkpoint
 from turnout.training.low_rank import LowRankLinear, merge_low_rank
 from turnout.training.optimizer import Gradients
 from turnout.training.state import RunState
-from turnout.training.train import first_model
+from turnout.training.teacher import Teacher
+from turnout.training.train import check_start, first_model
 from turnout.training.trainable import freeze, frozen_digest, to_train
 
 NARROW = "encoder.experts.narrowband"
@@ -169,8 +178,13 @@ def test_frozen_experts_are_nobodys_copies(tmp_path: Path) -> None:
         parameter.grad = torch.ones_like(parameter)
     total = gradients.norm(tied=False) ** 2
     assert gradients.norm(tied=True) ** 2 == pytest.approx(float(total) / 2)
-    config = toy_config(tmp_path, model=toy_model(routing), trainable=(NARROW,))
-    run_toy(TrainConfig(**{**vars(config), "tie_experts_until": 3, "max_steps": 2}))
+    settings = {"model": toy_model(routing), "tie_experts_until": 3}
+    for parts in ((NARROW,), ("encoder.blocks.1.first.bank.experts.0.*", NARROW)):
+        config = toy_config(tmp_path, **settings, trainable=parts)
+        with pytest.raises(ConfigError, match="as they are: name all of a layer, such as encoder"):
+            first_model(config, config.model)
+    config = toy_config(tmp_path, **settings, trainable=("encoder.experts",))
+    assert trained_of(first_model(config, config.model))
 
 
 def test_a_batch_that_reaches_nothing_trained_moves_nothing(tmp_path: Path) -> None:
@@ -226,3 +240,59 @@ def test_low_rank_is_for_matrices_of_named_parts(tmp_path: Path) -> None:
     config = toy_config(tmp_path, low_rank=2, trainable=("encoder",))
     with pytest.raises(ConfigError, match="also names encoder.*, which is none"):
         first_model(config, config.model)
+    learned = toy_model(RoutingConfig(kind="switch", num_experts=4))
+    config = toy_config(tmp_path, model=learned, low_rank=1, trainable=("encoder.*router*",))
+    with pytest.raises(ConfigError, match=r"also names encoder.*linear.weight, which is none"):
+        first_model(config, config.model)
+
+
+def test_a_rank_must_be_worth_it(tmp_path: Path) -> None:
+    for rank, trainable in ((8, ("encoder.attention",)), (10, (NARROW,))):
+        config = toy_config(tmp_path, low_rank=rank, trainable=trainable)
+        with pytest.raises(ConfigError, match=f"low_rank is {rank}.* from rank {rank} on"):
+            first_model(config, config.model)
+        less = toy_config(tmp_path, low_rank=rank - 1, trainable=trainable)
+        first_model(less, less.model)
+
+
+def test_a_low_rank_output_layer_is_heard(tmp_path: Path) -> None:
+    shape = toy_model(dropout=0.0)
+    untied = dataclasses.replace(
+        shape, decoder=dataclasses.replace(shape.decoder, tie_embeddings=False)
+    )
+    config = toy_config(tmp_path, model=untied, low_rank=2, trainable=("decoder.output",))
+    trainer = toy_trainer(config)
+    before = trainer.model.get_parameter("decoder.output.added_up").detach().clone()
+    trainer.stepper([toy_batch("a")], RunState(), 0.0)
+    assert not torch.equal(trainer.model.get_parameter("decoder.output.added_up"), before)
+
+
+@pytest.mark.parametrize("decoder", [0.0, 1.0])
+def test_what_the_objective_never_reaches_stays(tmp_path: Path, decoder: float) -> None:
+    objective = ObjectiveConfig(text_weight=0.0, distil_encoder=1.0, distil_decoder=decoder)
+    config = toy_config(tmp_path, objective=objective, init_from="x")
+    trainer = toy_trainer(config)
+    trainer.stepper.teacher = Teacher(trainer.model, objective, tmp_path / "teacher")
+    before = weights(trainer.model)
+    batch = clean_batch("a", louder=0.5)
+    for _ in range(3):
+        trainer.stepper([batch], RunState(), 0.0)
+    moved = {n for n, now in weights(trainer.model).items() if not torch.equal(before[n], now)}
+    assert {name.partition(".")[0] for name in moved} == {"encoder", *["decoder"][: int(decoder)]}
+
+
+def test_an_objective_that_reaches_nothing_trained_is_refused(tmp_path: Path) -> None:
+    objective = ObjectiveConfig(text_weight=0.0, distil_encoder=1.0)
+    parts = ("decoder.experts", "ctc_head")
+    config = toy_config(tmp_path, objective=objective, init_from="x", trainable=parts)
+    with pytest.raises(ConfigError, match="nothing is left to be trained"):
+        first_model(config, config.model)
+
+
+def test_what_would_be_left_out_without_a_word_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="without init_from that is random for ever"):
+        check_start(toy_config(tmp_path, trainable=(NARROW,)))
+    shape = dataclasses.replace(toy_model(), decoder=DecoderConfig(num_layers=0))
+    objective = ObjectiveConfig(distil_decoder=1.0)
+    with pytest.raises(ConfigError, match="this model has none"):
+        check_start(toy_config(tmp_path, model=shape, objective=objective, init_from="x"))

@@ -20,7 +20,7 @@ from turnout.config import (
     TrainConfig,
     VocabularyConfig,
 )
-from turnout.data.batch import IGNORED, Batch, padded_ids
+from turnout.data.batch import IGNORED, Batch, Clean, padded_ids
 from turnout.decoding.encoded_batch import padded
 from turnout.evaluation.validation import Validation
 from turnout.guidance import Guide
@@ -120,6 +120,20 @@ def toy_batch(name: str, utterances: int = 4) -> Batch:
         guidance=(),
         seconds=float(frame_mask.sum()) / 100,
     )
+
+
+def clean_batch(name: str, louder: float = 0.0) -> Batch:
+    """The same, and a teacher that hears it, so much louder."""
+    batch = toy_batch(name)
+    clean = Clean(
+        batch.log_mel + louder,
+        batch.frame_mask,
+        batch.encoder_guide,
+        batch.bandwidth,
+        batch.decoder_guide,
+        torch.ones_like(batch.frame_mask[:, 0]),
+    )
+    return replace(batch, clean=clean)
 
 
 def joined(first: Batch, second: Batch) -> Batch:
