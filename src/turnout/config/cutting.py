@@ -1,7 +1,7 @@
 """The configuration of a routed model -> that of one of its paths, which needs no such guidance any
 more: what is left of the model is what takes that path."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import NamedTuple
@@ -95,9 +95,12 @@ def cut_out(config: ModelConfig, stated: Guidance) -> Cut:
     kept = {guide: values_on(path, guide, stated, known) for guide in selecting}
     if stated.task is not None and Guide.TARGET_LANGUAGE in kept:
         kept[Guide.TASK] = frozenset({stated.task.value})  # the other has targets of other paths
-    left = [one for one, _ in known if all(one.value(g) in kept[g] for g in kept)]
+    kept = narrowed(kept, path, stated, known)
+    fitting = [(one, taken) for one, taken in known if fits(one, kept)]
+    left = [one for one, _ in fitting]
     rest = replace(restricted(config, left, kept), **routed(config))
-    if not {*map(asked, every_guidance(rest))} <= {*map(asked, left)}:
+    other = any(taken != path for _, taken in fitting)
+    if other or not {*map(asked, every_guidance(rest))} <= {*map(asked, left)}:
         # Such as a target language that is both spoken and translated to.
         raise unsaid(config, stated, known, selecting)
     return Cut(rest, path, tuple(left))
@@ -188,6 +191,28 @@ def values_on(
         if agrees(one, others):
             paths.setdefault(one.value(guide), set()).add(taken)
     return frozenset(value for value, taken in paths.items() if value and taken == {path})
+
+
+def narrowed(
+    kept: Mapping[Guide, frozenset[str]],
+    path: Path,
+    stated: Guidance,
+    known: Sequence[tuple[Guidance, Path]],
+) -> dict[Guide, frozenset[str]]:
+    """The values of all guides that take this path together: where another would be taken, no more
+    than what is stated is left of one guide after the other. Bandwidth and window go first: a model
+    of one bandwidth hears all of its languages."""
+    found = dict(kept)
+    for guide in sorted(kept, key=lambda guide: guide not in (Guide.BANDWIDTH, Guide.WINDOW)):
+        value = stated.value(guide)
+        if value is not None and any(p != path for one, p in known if fits(one, found)):
+            found[guide] = frozenset({value})
+    return found
+
+
+def fits(guidance: Guidance, kept: Mapping[Guide, frozenset[str]]) -> bool:
+    """Whether all of its values were kept."""
+    return all(guidance.value(guide) in kept[guide] for guide in kept)
 
 
 def restricted(

@@ -1,11 +1,21 @@
 """What is left of a model when one of its paths is cut out."""
 
 from dataclasses import replace
+from random import Random
 
 import pytest
 
 from turnout.config import FeatureConfig, ModelConfig, RoutingConfig, VocabularyConfig, preset
-from turnout.config.cutting import cut_out, dense_twin, every_guidance, one_of_each
+from turnout.config.cutting import (
+    agrees,
+    asked,
+    cut_out,
+    dense_twin,
+    every_guidance,
+    one_of_each,
+    path_of,
+    stacks_of,
+)
 from turnout.config.upcycling import upcycled
 from turnout.errors import ConfigError, GuidanceError
 from turnout.guidance import Bandwidth, Guidance, Guide, Task, Window
@@ -126,6 +136,67 @@ def test_every_path_that_is_cut_out_is_dense_and_asks_for_nothing() -> None:
         assert known in cut.guidance
     assert len(paths) == 6
     assert {cut_out(model, one).path[0] for one in one_of_each(model)} == {0, 1, 2}
+
+
+@pytest.mark.parametrize(
+    ("guides", "own", "stated"),
+    [
+        (
+            (Guide.BANDWIDTH, Guide.LANGUAGE),
+            "narrowband+es",
+            Guidance(language="en", bandwidth=Bandwidth.WIDEBAND),
+        ),
+        (
+            (Guide.BANDWIDTH, Guide.DOMAIN),
+            "narrowband+calls",
+            Guidance(domain="base", bandwidth=Bandwidth.WIDEBAND),
+        ),
+    ],
+)
+def test_of_two_guides_that_select_together_the_bandwidth_is_what_is_left_alone(
+    guides: tuple[Guide, ...], own: str, stated: Guidance
+) -> None:
+    cut = cut_out(routed(guides, own=((own,), ())), stated)
+    assert cut.config == PADDED
+    assert cut.path == (0, 0)
+    assert {one.bandwidth for one in cut.guidance} == {Bandwidth.WIDEBAND}
+
+
+def test_all_that_is_left_took_the_path_that_was_cut_out() -> None:
+    random = Random(0)
+    refused = 0
+    for _ in range(300):
+        (encoder, first), (decoder, second) = drawn(random), drawn(random)
+        model = routed(encoder, decoder, own=(first, second))
+        known = random.choice(every_guidance(model))
+        left_out = random.sample(tuple(Guide), random.randrange(4))
+        stated = replace(known, **{guide.value: None for guide in left_out})
+        try:
+            cut = cut_out(model, stated)
+        except GuidanceError:
+            refused += 1
+            continue
+        maps = {name: model.expert_map(one) for name, one in stacks_of(model).items()}
+        assert {path_of(one, maps) for one in cut.guidance} == {cut.path}
+        assert {asked(one) for one in every_guidance(cut.config)} <= {*map(asked, cut.guidance)}
+        assert any(agrees(one, stated) for one in cut.guidance)
+    assert 0 < refused < 200
+
+
+def drawn(random: Random) -> tuple[tuple[Guide, ...], tuple[str, ...]]:
+    """Guides, and experts of them."""
+    chosen = {*random.sample(tuple(Guide), random.randrange(1, 3))}
+    guides = tuple(guide for guide in Guide if guide in chosen)
+    values = {
+        Guide.BANDWIDTH: tuple(Bandwidth),
+        Guide.TASK: tuple(Task),
+        Guide.LANGUAGE: LANGUAGES,
+        Guide.TARGET_LANGUAGE: (*LANGUAGES, "de"),
+        Guide.DOMAIN: PADDED.domains,
+        Guide.WINDOW: tuple(Window),
+    }
+    names = {"+".join(random.choice(values[guide]) for guide in guides) for _ in range(2)}
+    return guides, tuple(sorted(names))
 
 
 @pytest.mark.parametrize(
