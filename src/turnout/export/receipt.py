@@ -15,6 +15,7 @@ from turnout.audio.waveform import open_recording
 from turnout.decoding.backend import Backend, StepQuery
 from turnout.decoding.encoded_batch import padded
 from turnout.errors import ExportError, UsageError
+from turnout.export.parity import OF_THE_LARGEST, TOLERANCE, tolerated
 from turnout.guidance import Guidance, Window
 from turnout.text.tokenizer import Tokenizer
 from turnout.transcription.segments import AudioSegments
@@ -45,6 +46,9 @@ class Receipt:
     """The largest of any two."""
     same: bool
     """To the last bit, tokens and masks as well."""
+    close: bool
+    """As far as `parity.tolerated` lets two graphs of a model differ: by 1e-4, or 1e-5 of the
+    largest log-probability of a place where that is more."""
 
     def __str__(self) -> str:
         """One line."""
@@ -72,7 +76,7 @@ def compared(
     sounds = [spoken(path, before) for path in audio[:MOST_RECORDINGS]]
     some = [guidance[int(i)] for i in np.linspace(0, len(guidance) - 1, MOST_PATHS)]
     some = list(dict.fromkeys(some))
-    numbers, worst, same = 0, 0.0, True
+    numbers, worst, same, close = 0, 0.0, True, True
     for known in some:
         batch = batch_of(sounds, known, before)
         expected = outputs_of(before, tokenizer, batch, known)
@@ -80,8 +84,10 @@ def compared(
         same &= expected.to_bytes() == found.to_bytes()
         for first, second in zip(expected.log_probs, found.log_probs, strict=True):
             numbers += first.size
-            gap = float(np.abs(first - second).max(initial=0.0))
+            far = np.abs(first - second)
+            gap = float(far.max(initial=0.0))
             worst = max(worst, gap if np.isfinite(gap) else inf)
+            close &= bool((far <= tolerated(first)).all())  # false of NaN
     return Receipt(
         recordings=len(sounds),
         seconds=sum(map(len, sounds)) / SAMPLE_RATE,
@@ -90,17 +96,20 @@ def compared(
         numbers=numbers,
         difference=worst,
         same=same,
+        close=close,
     )
 
 
-def confirm(receipt: Receipt, most: float) -> None:
-    """Raise ExportError where the models differ by more than that; 0 wants the last bit."""
-    if not receipt.same and not (most and receipt.difference <= most):
-        wanted = f"{most:g}" if most else "nothing"
-        raise ExportError(
-            f"the models differ by {receipt.difference:.2g} where {wanted} is allowed: nothing was "
-            "written"
-        )
+def confirm(receipt: Receipt, *, exact: bool) -> None:
+    """Raise ExportError where the models are not `close`, or, where that is `exact`, not the
+    same."""
+    if receipt.same or (receipt.close and not exact):
+        return
+    wanted = "nothing" if exact else f"{TOLERANCE:g}, or {OF_THE_LARGEST:g} of the largest,"
+    raise ExportError(
+        f"the models differ by {receipt.difference:.2g} where {wanted} is allowed: nothing was "
+        "written"
+    )
 
 
 def spoken(path: Path, backend: Backend) -> Floats:

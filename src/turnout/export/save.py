@@ -99,6 +99,9 @@ def export_folder(
     """
     folder = open_model(path, say)
     folder.require(WEIGHTS)
+    experts = [open_adapter(one) for one in adapters]
+    if experts:
+        with_adapters(folder, experts)  # before minutes of work
     model = load_model(folder)
     files = folder.files()
     if half:
@@ -111,7 +114,6 @@ def export_folder(
     found = OnnxBackend(folder.config, graphs, lambda: files[WEIGHTS], threads=1)
     check_parity(TorchBackend(model), found)
     config = {CONFIG: config_bytes(folder.config, folder.tokenizer)}
-    experts = [open_adapter(one) for one in adapters]
     check = partial(check_paths, experts) if experts else None
     write_folder(folder.path, {**files, **graphs, **config}, check)
     return folder.path

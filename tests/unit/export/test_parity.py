@@ -11,11 +11,15 @@ import torch
 from tests import tiny_whisper
 from tests.models import SHAPES, saved
 from turnout.backends.torch import TorchBackend, load_model
+from turnout.config import RoutingConfig
+from turnout.config.upcycling import upcycled
 from turnout.decoding.backend import DecoderState, Encoded, StepOutput, StepQuery
 from turnout.errors import ExportError
 from turnout.export.parity import cases, check_parity, difference
-from turnout.guidance import Guidance
+from turnout.guidance import Guidance, Guide
 from turnout.model_folder import ModelFolder
+
+LANGUAGES = ("en", *(f"{first}{second}" for first in "abcdef" for second in "abcde"), "es")
 
 
 def backend(shape: str = "supervised") -> TorchBackend:
@@ -118,3 +122,17 @@ def test_some_batches_leave_experts_without_frames() -> None:
     config = SHAPES["supervised"]
     mixed = {len({known.bandwidth for known in case.guidance}) for case in cases(config)}
     assert mixed == {1, 2}
+
+
+@pytest.mark.parametrize("experts", [("es",), LANGUAGES[1:]])
+def test_every_expert_is_among_the_cases(experts: tuple[str, ...]) -> None:
+    """Whether one language of 32 has one, or almost all."""
+    dense = SHAPES["dense"]
+    config = upcycled(
+        replace(dense, vocabulary=replace(dense.vocabulary, languages=LANGUAGES, translations=())),
+        RoutingConfig(kind="supervised", guided_by=(Guide.LANGUAGE,), experts_for=experts),
+        None,
+    )
+    experts_of = config.expert_map(config.encoder.routing)
+    taken = {i for case in cases(config) for i in experts_of.indices(case.guidance)}
+    assert taken == set(range(len(experts) + 1))

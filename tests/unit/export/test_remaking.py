@@ -3,7 +3,10 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +18,7 @@ from turnout.backends.torch import TorchBackend, load_model
 from turnout.cli import main
 from turnout.config.cutting import cut_out
 from turnout.errors import ExportError, UsageError
-from turnout.export.receipt import Receipt, compared, confirm, outputs_of
+from turnout.export.receipt import compared, confirm, outputs_of
 from turnout.export.remaking import specialise_model, upcycle_model
 from turnout.guidance import Bandwidth, Guidance, Task
 from turnout.hub.convert import convert
@@ -172,12 +175,34 @@ def test_a_difference_is_seen_and_nothing_is_written(dense: Path, tmp_path: Path
     found = compared(before.backend, load(other).backend, before.tokenizer, [Path(HEARD[1])], known)
     assert not found.same and found.difference > 0.1
     with pytest.raises(ExportError, match="differ by .* where nothing is allowed"):
-        confirm(found, 0.0)
-    near = Receipt(recordings=1, seconds=1, paths=1, of=9, numbers=9, difference=1e-6, same=False)
-    confirm(near, 1e-5)
-    assert "1 of 9 paths" in str(near) and "largest difference 1e-06" in str(near)
+        confirm(found, exact=True)
+    with pytest.raises(ExportError, match="where 0.0001, or 1e-05 of the largest, is allowed"):
+        confirm(found, exact=False)
+
+
+@pytest.mark.parametrize(("by", "close"), [(6e-5, True), (3e-4, False), (float("nan"), False)])
+def test_a_learned_router_may_round_as_graphs_do(dense: Path, by: float, close: bool) -> None:
+    before, after = load(dense), load(dense)
+    known = [Guidance(bandwidth=Bandwidth.WIDEBAND, task=Task.TRANSCRIBE, language="en")]
+    after.backend.step = moved(after.backend.step, by)  # type: ignore[method-assign]
+    sounds = [Path(HEARD[1])]
+    found = compared(before.backend, after.backend, before.tokenizer, sounds, known)
+    assert not found.same and found.close == close
+    if close:
+        confirm(found, exact=False)
+        assert "largest difference 6e-05" in str(found)
     with pytest.raises(ExportError):
-        confirm(near, 0.0)
+        confirm(found, exact=close)
+
+
+def moved(step: Callable[..., Any], by: float) -> Callable[..., Any]:
+    """A decoder's step whose log-probabilities are a little away."""
+
+    def wrong(*given: Any) -> tuple[Any, Any]:
+        answer, state = step(*given)
+        return replace(answer, log_probs=answer.log_probs + np.float32(by)), state
+
+    return wrong
 
 
 def test_a_learned_model_has_no_path(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
