@@ -3,6 +3,7 @@ on none is the base's, to the last bit."""
 
 from collections.abc import Sequence
 from pathlib import Path
+from shutil import copytree
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from turnout.adapters.stored import weights_of
 from turnout.config import RoutingConfig
 from turnout.decoding.backend import Backend
 from turnout.decoding.requests import Decoded, DecodingOptions, Request, Utterance
+from turnout.errors import ModelFolderError
 from turnout.guidance import Bandwidth, Guide, Task
 from turnout.model_folder import ModelFolder
 from turnout.transcription.transcriber import Transcriber
@@ -181,6 +183,46 @@ def test_a_path_is_opened_once_and_closed_when_others_are_wanted() -> None:
     paths.get(2)  # 1 goes, the one that was asked for longest ago
     assert paths.get(0) is first and made == [1, 2]
     assert paths.get(1) is not kept and made == [1, 2, 1]
+
+
+def test_the_base_stays_open_and_no_path_is_opened_for_each_batch_anew() -> None:
+    from turnout.backends.paths import Paths
+
+    made: list[int] = []
+
+    def opened(number: int) -> Backend:
+        made.append(number)
+        return object()  # type: ignore[return-value]
+
+    first: Backend = object()  # type: ignore[assignment]
+    paths = Paths(opened, first)
+    for _ in range(3):
+        for number in range(16):
+            paths.get(number)
+    assert made == [*range(1, 16)]
+    small = Paths(opened, first, most=2)
+    small.get(1)
+    small.get(2)
+    assert small.get(0) is first and 0 not in made
+
+
+@pytest.mark.parametrize("stack", ["encoder", "decoder"])
+def test_a_path_that_cannot_be_opened_is_an_error_of_its_own_utterances(
+    place: Path, tmp_path: Path, stack: str
+) -> None:
+    """The folder was moved since the model was loaded."""
+    base = tmp_path / "base"
+    copytree(place / "base", base)
+    batch = [utterance(0, "en"), utterance(1, "zh"), utterance(3, "haw")]
+    expert = adapter(base, place / stack, tmp_path / "zh", language="zh")
+    routed = turnout.load(base, adapters=[expert], threads=1)
+    wanted = turnout.load(base, threads=1).decode([batch[0], batch[2]])
+    base.rename(tmp_path / "moved")
+    first, lost, last = routed.decode(batch)
+    assert isinstance(lost.error, ModelFolderError) and not lost.hypotheses
+    assert [one.hypotheses for one in (first, last)] == [one.hypotheses for one in wanted]
+    (tmp_path / "moved").rename(base)
+    assert routed.decode(batch)[1].error is None
 
 
 def test_lengths_and_ctc_of_other_models(tmp_path: Path) -> None:

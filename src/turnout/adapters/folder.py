@@ -41,6 +41,8 @@ LICENSE = "LICENSE"
 ADAPTER_TYPE = "turnout-adapter"
 FORMAT_VERSION = 1
 MOST_JSON = 1 << 20
+MOST_DIFFERENCE = 1e30
+"""Of a low-rank difference. float32 ends at 3.4e38, and weights are below 1e4."""
 NAME = re.compile(r"[A-Za-z0-9](?:[\w.-]{0,62}\w)?", re.ASCII)
 DIGEST = re.compile(r"[0-9a-f]{64}")
 KEYS = ("model_type", "format_version", "name", "base", "experts")
@@ -120,12 +122,15 @@ class AdapterFolder(VerifiedFolder):
                 raise ModelFolderError(f"{place}: {name} has values that are not finite")
             expert, _, tensor = name.partition("/")
             found[expert][tensor] = values
+        changes = {name: changes_of(tensors, shapes) for name, tensors in found.items()}
+        for name, own in changes.items():
+            check_products(own, f"{place}: {name}")
         return [
             Expert(
                 name=entry.name,
                 adapter=self.facts.name,
                 when=entry.when,
-                changes=changes_of(found[entry.name], shapes),
+                changes=changes[entry.name],
             )
             for entry in entries.values()
         ]
@@ -264,6 +269,20 @@ def changes_of(found: Mapping[str, Any], shapes: Mapping[str, Any]) -> dict[str,
     names = {name.removesuffix(UP) for name in found if name not in shapes and name.endswith(UP)}
     low = {name: LowRank(found[name + UP], found[name + DOWN]) for name in sorted(names)}
     return {**whole, **low}
+
+
+def check_products(changes: Mapping[str, Change], place: str) -> None:
+    """Raise ModelFolderError where the product of a low-rank difference may leave float32, which
+    would be seen only once its path is opened."""
+    for name, change in changes.items():
+        if not isinstance(change, LowRank) or change.up.size == 0:
+            continue
+        loudest = [float(np.abs(part).max()) for part in (change.up, change.down)]
+        if change.up.shape[1] * loudest[0] * loudest[1] > MOST_DIFFERENCE:
+            raise ModelFolderError(
+                f"{place}/{name}: its difference may be beyond {MOST_DIFFERENCE:g}: it is damaged, "
+                "or its training failed"
+            )
 
 
 def adapter_bytes(facts: AdapterFacts) -> bytes:

@@ -21,9 +21,10 @@ from turnout.decoding.backend import Backend, DecoderState, Encoded, StepOutput,
 from turnout.guidance import Guidance
 
 Index = NDArray[np.int64]
-MOST_OPEN = 4
-"""Paths of a stack that stay open: of whisper-base, an encoder's takes 0.1 GB and a decoder's
-0.3."""
+MOST_OPEN = 16
+"""Paths of a stack that stay open, all of them where there are no more: of whisper-base, an
+encoder's takes 94 MB and a decoder's 343 MB. Fewer than are in use would be opened for each batch
+anew."""
 
 
 class Paths:
@@ -32,22 +33,26 @@ class Paths:
     def __init__(
         self, open_path: Callable[[int], Backend], first: Backend, most: int = MOST_OPEN
     ) -> None:
-        """`first` is number 0."""
+        """`first` is number 0, the base's, which is never closed."""
         self._open_path = open_path
+        self._first = first
         self._most = most
-        self._open = OrderedDict({0: first})
+        self._open: OrderedDict[int, Backend] = OrderedDict()
         self._lock = Lock()
 
     def get(self, path: int) -> Backend:
         """The path's model. Of more than `most`, the one that was asked for longest ago is closed,
         once nobody is at work with it."""
+        if path == 0:
+            return self._first
         with self._lock:
             if path not in self._open:
                 self._open[path] = self._open_path(path)
             self._open.move_to_end(path)
-            while len(self._open) > self._most:
+            found = self._open[path]
+            while len(self._open) > self._most - 1:
                 self._open.popitem(last=False)
-            return self._open[path]
+            return found
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ from turnout.decoding.requests import (
 )
 from turnout.decoding.search import search, silence
 from turnout.decoding.words import attended_words, words_of
-from turnout.errors import GuidanceError
+from turnout.errors import GuidanceError, ModelFolderError
 from turnout.guidance import Guidance, Task
 from turnout.text.spacing import spaced
 from turnout.text.tokenizer import Tokenizer
@@ -66,9 +66,23 @@ def decode(
             answers[i] = nothing(utterance.request, backend.config)
     left = [i for i in range(len(utterances)) if i not in answers]
     if left:
-        batch = encode(backend, tokenizer, [utterances[i] for i in left])
-        answers.update(zip(left, decode_batch(batch), strict=True))
+        found = decode_all(backend, tokenizer, [utterances[i] for i in left])
+        answers.update(zip(left, found, strict=True))
     return [answers[i] for i in range(len(utterances))]
+
+
+def decode_all(
+    backend: Backend, tokenizer: Tokenizer, utterances: Sequence[Utterance]
+) -> list[Decoded]:
+    """One answer per utterance that has a frame at least. Where a path cannot be opened, each is
+    decoded alone, and those of other paths go on."""
+    try:
+        return decode_batch(encode(backend, tokenizer, utterances))
+    except ModelFolderError as error:
+        if len(utterances) == 1:
+            language = utterances[0].request.language
+            return [Decoded(language=language, hypotheses=(), error=error)]
+    return [one for each in utterances for one in decode_all(backend, tokenizer, [each])]
 
 
 def nothing(request: Request, config: ModelConfig) -> Decoded:

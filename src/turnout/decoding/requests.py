@@ -199,8 +199,8 @@ class Decoded:
     language_probability: float | None = None
     """Among the model's languages; None where the language was not found by the decoder."""
     error: TurnoutError | None = None
-    """Why nothing was decoded: Cancelled, or GuidanceError for a request that this model cannot
-    serve, or not for the language that was found."""
+    """Why nothing was decoded: Cancelled, GuidanceError for a request that this model cannot serve,
+    or not for the language that was found, or ModelFolderError where its path cannot be opened."""
     expert_index: NDArray[np.int64] | None = field(default=None, compare=False)
     """[routings, hidden frames]: the encoder's expert of each frame of sound, in order of depth;
     None where nothing was encoded."""

@@ -168,14 +168,15 @@ def test_tensors_that_do_not_belong(
     refused(base, changed(good, tmp_path / "bad", tensors=data), message, ModelFolderError)
 
 
-def test_differences_that_are_too_loud(base: Path, good: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("value", [1e30, 3e38])
+def test_differences_that_are_too_loud(
+    base: Path, good: Path, tmp_path: Path, value: float
+) -> None:
     loud = dict(weights_of(opened(good), TENSORS))
-    loud[f"zh/{UP}.up"] = np.full((48, 3), 3e38, np.float32)
-    loud[f"zh/{UP}.down"] = np.full((3, 32), 3e38, np.float32)
+    loud[f"zh/{UP}.up"] = np.full((48, 3), value, np.float32)
+    loud[f"zh/{UP}.down"] = np.full((3, 32), value, np.float32)
     found = changed(good, tmp_path / "bad", tensors=safetensors_of(loud))
-    model = turnout.load(base, adapters=[found], threads=1)
-    with pytest.raises(ModelFolderError, match="makes numbers of .* that are not finite: leave it"):
-        model.transcribe(Path(__file__).parents[3] / "examples" / "english-1.flac", language="zh")
+    refused(base, found, f"zh/{UP}: its difference may be beyond 1e.30", ModelFolderError)
 
 
 def header(content: object, data: bytes = b"") -> bytes:
