@@ -110,9 +110,9 @@ def adapted(config: ModelConfig, experts: Sequence[Expert]) -> Adapted:
     for expert in experts:
         check_conditions(expert, config)
     domains = [expert.when[Guide.DOMAIN] for expert in experts if Guide.DOMAIN in expert.when]
-    whole = replace(config, domains=tuple(dict.fromkeys((*config.domains, *domains))))
     own = {stack: ordered(experts, stack) for stack in STACKS}
     try:
+        whole = replace(config, domains=tuple(dict.fromkeys((*config.domains, *domains))))
         for stack in STACKS:
             routing = routing_of(own[stack])
             whole = replace(whole, **{stack: replace(getattr(whole, stack), routing=routing)})

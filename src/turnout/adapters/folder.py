@@ -24,7 +24,8 @@ import numpy as np
 from turnout.adapters.change import DOWN, UP, Change, LowRank, Whole
 from turnout.adapters.stored import Place, parsed, places_of, shapes_in, tensors_in
 from turnout.config.plain import nearest
-from turnout.errors import ModelFolderError, StorageError, shown
+from turnout.config.routing import DOMAIN
+from turnout.errors import ModelFolderError, StorageError, UsageError, shown
 from turnout.guidance import Guide
 from turnout.verified_folder import (
     CARD,
@@ -41,6 +42,7 @@ LICENSE = "LICENSE"
 ADAPTER_TYPE = "turnout-adapter"
 FORMAT_VERSION = 1
 MOST_JSON = 1 << 20
+MOST_EXPERTS = 256
 MOST_DIFFERENCE = 1e30
 """Of a low-rank difference. float32 ends at 3.4e38, and weights are below 1e4."""
 NAME = re.compile(r"[A-Za-z0-9](?:[\w.-]{0,62}\w)?", re.ASCII)
@@ -161,6 +163,10 @@ def facts_of(data: bytes, place: str) -> AdapterFacts:
         raise ModelFolderError(f"{place}: base.name must be a name or null")
     if not isinstance(experts, list) or not experts:
         raise ModelFolderError(f"{place}: experts must be a list of at least one")
+    if len(experts) > MOST_EXPERTS:
+        raise ModelFolderError(
+            f"{place}: has {len(experts)} experts: {MOST_EXPERTS} are the most that are read"
+        )
     entries = tuple(entry_of(one, place) for one in experts)
     names = [entry.name for entry in entries]
     twice = next((name for name in names if names.count(name) > 1), None)
@@ -206,7 +212,8 @@ def entry_of(content: Any, place: str) -> ExpertEntry:
             raise ModelFolderError(
                 f"{place}: when names {shown(guide)}: choose of {', '.join(Guide)}"
             )
-        if not isinstance(value, str) or not NAME.fullmatch(value):
+        pattern = DOMAIN if guide == Guide.DOMAIN else NAME
+        if not isinstance(value, str) or not pattern.fullmatch(value):
             raise ModelFolderError(f"{place}: the {guide} {shown(value)} is no name")
     if rank is not None and (type(rank) is not int or rank < 1):
         raise ModelFolderError(f"{place}: rank is {shown(rank)}: a number from 1, or null")
@@ -302,6 +309,17 @@ def adapter_bytes(facts: AdapterFacts) -> bytes:
         ],
     }
     return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def check_readable(facts: AdapterFacts) -> None:
+    """Raise UsageError for what could be written and not be read again."""
+    data = adapter_bytes(facts)
+    try:
+        facts_of(data, f"adapter '{facts.name}'")
+    except ModelFolderError as error:
+        raise UsageError(str(error)) from error
+    if len(data) > MOST_JSON:
+        raise UsageError(f"adapter '{facts.name}': its {ADAPTER} would have {len(data)} bytes")
 
 
 def write_adapter(path: Path, files: Mapping[str, bytes]) -> None:

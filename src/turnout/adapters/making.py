@@ -6,7 +6,7 @@ feed-forward is one, for what guides to it. In NumPy alone.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from turnout.adapters.change import DOWN, UP, Change, LowRank, Whole
 from turnout.adapters.compose import STACKS
-from turnout.adapters.folder import Expert
+from turnout.adapters.folder import NAME, Expert
 from turnout.adapters.stored import Tensors
 from turnout.config import ModelConfig, RoutingConfig
 from turnout.config.plain import to_plain
@@ -83,6 +83,7 @@ def difference(base: Model, trained: Model, making: Making) -> Made:
     for name, when, tensors in differing(base, trained, making):
         changes: dict[str, Change] = {}
         for tensor, values in tensors.items():
+            check_finite(Whole(values), tensor, trained.name)  # before its parts are worked out
             changes[tensor], share = change_of(base.tensors[tensor], values, making)
             rank = making.rank if isinstance(changes[tensor], LowRank) else None
             kept.append(Kept(expert=name, tensor=tensor, rank=rank, share=share))
@@ -170,7 +171,19 @@ def differing(
     missing = next((name for name in base.tensors if name not in trained.tensors), None)
     if missing is not None:
         raise UsageError(f"{trained.name} lacks the tensor {missing}, which {base.name} has")
-    return [("-".join(dict(when).values()), dict(when), found[when]) for when in found]
+    conditions = [dict(when) for when in found]
+    return list(zip(names_of(conditions), conditions, found.values(), strict=True))
+
+
+def names_of(conditions: Sequence[Mapping[Guide, str]]) -> list[str]:
+    """A name for each expert that no other has: the values that it is for; with the guides where
+    two would be called the same, and a number where a value cannot be part of a name."""
+    plain = ["-".join(when.values()) for when in conditions]
+    guided = ["-".join(f"{g}-{value}" for g, value in when.items()) for when in conditions]
+    for names in (plain, guided):
+        if len(set(names)) == len(names) and all(map(NAME.fullmatch, names)):
+            return names
+    return [f"expert-{number}" for number in range(1, len(conditions) + 1)]
 
 
 def owner(name: str, config: ModelConfig) -> tuple[str, Mapping[Guide, str] | None]:
@@ -191,10 +204,16 @@ def owner(name: str, config: ModelConfig) -> tuple[str, Mapping[Guide, str] | No
 
 
 def same(base: NDArray[Any], values: NDArray[Any]) -> bool:
-    """Whether two tensors are equal, as far as the one that is stored in fewer digits can say."""
-    kind = min(base.dtype, values.dtype, key=lambda kind: kind.itemsize)
+    """Whether what was trained is the base: a base that is stored in more digits is rounded first,
+    which a copy of it was, too; a model with more digits than its base has learned them."""
     with np.errstate(over="ignore"):
-        return np.array_equal(base.astype(kind), values.astype(kind))
+        rounded = base.astype(values.dtype) if wider(base, values) else base
+        return np.array_equal(rounded, values)
+
+
+def wider(one: NDArray[Any], other: NDArray[Any]) -> bool:
+    """Whether one is stored in more digits."""
+    return one.dtype.itemsize > other.dtype.itemsize
 
 
 def change_of(base: NDArray[Any], values: NDArray[Any], making: Making) -> tuple[Change, float]:

@@ -15,6 +15,7 @@ from turnout.adapters.folder import (
     Expert,
     ExpertEntry,
     adapter_bytes,
+    check_readable,
     files_of_adapter,
     write_adapter,
 )
@@ -54,13 +55,14 @@ def make_adapter(
     files_of_adapter(folder)  # before the work: something else than an adapter is not overwritten
     base, trained = (open_model(name, say) for name in (sources.base, sources.trained))
     made = difference(model_of(base), model_of(trained), making)
-    adapted(base.config, made.experts)  # what could never be used is not written
     facts = AdapterFacts(
         name=making.name,
         base=name_of(base, sources.base),
         digest=digest_of(base),
         experts=tuple(entry_of(expert, made.kept) for expert in made.experts),
     )
+    check_readable(facts)
+    adapted(base.config, made.experts)  # what could never be used is not written
     tensors = {
         f"{expert.name}/{part}": values
         for expert in made.experts

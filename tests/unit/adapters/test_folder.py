@@ -82,6 +82,8 @@ def second(content: dict[str, Any]) -> None:
         (put(base={"name": "x"}), "base: key 'digest' is missing"),
         (put(experts=[]), "experts must be a list of at least one"),
         (put(experts=[3]), "an expert must be an object"),
+        (put(experts=[{}] * 257), "has 257 experts: 256 are the most"),
+        (expert(when={"domain": "8k"}), "the domain '8k' is no name"),
         (second, "two experts are called 'zh'"),
         (expert(when={}), "when must say what it is for"),
         (expert(when={"speaker": "me"}), "when names 'speaker': choose of bandwidth, task"),

@@ -141,6 +141,78 @@ def test_an_upcycled_model_says_itself_what_its_experts_are_for(base: Path, tmp_
             assert np.array_equal(whole[name], own), name
 
 
+@pytest.mark.parametrize(
+    ("domain", "name"),
+    [
+        ("calls", "zh-calls"),
+        ("calls-", "expert-1"),
+        ("über", "expert-1"),
+        ("a" * 61, "zh-" + "a" * 61),
+    ],
+)
+def test_what_is_written_can_be_read(base: Path, tmp_path: Path, domain: str, name: str) -> None:
+    model = trained(base, tmp_path / "model", experts_of("encoder"))
+    made = opened(adapter(base, model, tmp_path / "adapter", language="zh", domain=domain))
+    (entry,) = made.facts.experts
+    assert entry.name == name
+    assert dict(entry.when)[Guide.DOMAIN] == domain
+    guidance = replace(ZH, domain=domain)
+    wanted = weights(model)
+    for tensor, values in applied(base, tmp_path / "adapter", guidance=guidance).items():
+        assert np.array_equal(values, wanted[tensor]), tensor
+
+
+def test_experts_for_a_language_and_a_target_language_have_names_of_their_own(
+    base: Path, tmp_path: Path
+) -> None:
+    routings = {
+        "encoder": RoutingConfig(
+            kind="supervised", guided_by=(Guide.LANGUAGE,), experts_for=("en",)
+        ),
+        "decoder": RoutingConfig(
+            kind="supervised", guided_by=(Guide.TARGET_LANGUAGE,), experts_for=("en",)
+        ),
+    }
+    model = supervised(base, tmp_path / "model", routings)
+    found = opened(adapter(base, model, tmp_path / "adapter"))
+    entries = {entry.name: dict(entry.when) for entry in found.facts.experts}
+    assert entries == {
+        "language-en": {Guide.LANGUAGE: "en"},
+        "target_language-en": {Guide.TARGET_LANGUAGE: "en"},
+    }
+    together = with_adapters(ModelFolder.open(base), [found])
+    assert len(together.encoder) == len(together.decoder) == 1
+
+
+def test_what_was_learned_in_more_digits_than_the_base_has_is_kept(
+    base: Path, tmp_path: Path
+) -> None:
+    """And a copy that was rounded is no difference."""
+    full = dict(weights(base))
+    half = {name: values.astype(np.float16) for name, values in full.items()}
+    rough = with_tensors(base, tmp_path / "half", half)  # type: ignore[arg-type]
+    name = next(filter(experts_of("encoder"), full))
+    learned = {key: values.astype(np.float32) for key, values in half.items()}
+    learned[name] = np.nextafter(learned[name], np.float32(9))
+    model = with_tensors(base, tmp_path / "model", learned)
+    found = adapter(rough, model, tmp_path / "adapter", language="zh")
+    (expert,) = with_adapters(ModelFolder.open(rough), [opened(found)]).encoder
+    assert list(expert.changes) == [name]
+    assert np.array_equal(expert.changes[name].applied(half[name]), learned[name])
+    refused(base, rough, tmp_path / "none", "does not differ from", language="zh")
+
+
+def test_numbers_that_are_none_are_told_before_they_are_taken_apart(
+    base: Path, tmp_path: Path
+) -> None:
+    lost = dict(weights(base))
+    name = "encoder.blocks.0.feed_forward.bank.experts.0.up.weight"
+    lost[name] = np.full_like(lost[name], np.nan)
+    model = with_tensors(base, tmp_path / "model", lost)
+    message = f"{name} has values that are not finite"
+    refused(base, model, tmp_path / "adapter", message, language="zh", rank=2)
+
+
 def refused(base: Path, model: Path, place: Path, message: str, **making: object) -> None:
     with pytest.raises(UsageError, match=message):
         adapter(base, model, place, **making)
@@ -154,6 +226,7 @@ def test_what_no_expert_can_hold_is_refused(base: Path, tmp_path: Path) -> None:
     refused(base, base, place, "does not differ from", language="zh")
     refused(base, model, place, "language 'nl', and the model has en, zh, haw", language="nl")
     refused(base, model, place, "domain 'base', which is everybody's", domain="base")
+    refused(base, model, place, "the domain '8k' is no name", domain="8k")
     folder = ModelFolder.open(base)
     config = replace(folder.config, encoder=replace(folder.config.encoder, num_heads=2))
     write_folder(
