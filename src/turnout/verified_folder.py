@@ -20,6 +20,8 @@ from turnout.files import open_regular, sha256_of, whole_folder, write_synced
 
 CARD = "README.md"
 DIGESTS = "SHA256SUMS"
+MOST_DIGESTS = 1 << 20
+"""Bytes; a model has a dozen files."""
 MOST_REPLACED = 10
 """How often a folder may give way to another while it is opened."""
 
@@ -138,7 +140,13 @@ def _held(path: Path) -> Iterator[tuple[int, int] | None]:
 def read_digests(path: Path) -> dict[str, str]:
     """The content of SHA256SUMS; raises ModelFolderError for a line that is none."""
     digests: dict[str, str] = {}
-    text = read_bytes(path, DIGESTS).decode("utf-8", "replace")
+    with opened(path, DIGESTS) as file:
+        data = file.read(MOST_DIGESTS + 1)
+    if len(data) > MOST_DIGESTS:
+        raise ModelFolderError(
+            f"model folder {path}: {DIGESTS} has more than {MOST_DIGESTS} bytes: it is no model's"
+        )
+    text = data.decode("utf-8", "replace")
     for number, line in enumerate(text.splitlines(), start=1):
         digest, _, name = line.partition("  ")
         if len(digest) != 64 or not name or Path(name).name != name:

@@ -100,13 +100,7 @@ def adapted(config: ModelConfig, experts: Sequence[Expert]) -> Adapted:
     Raises UsageError for a model that is routed itself, for conditions that it cannot meet, and
     where two experts are for the same.
     """
-    routed = next((s for s in STACKS if getattr(config, s).routing.kind != "dense"), None)
-    if routed is not None:
-        raise UsageError(
-            f"the model's {routed} has experts of its own ("
-            f"{getattr(config, routed).routing.kind}): adapters are for dense models, such as "
-            "'turnout specialise' cuts out of it"
-        )
+    check_dense(config)
     for expert in experts:
         check_conditions(expert, config)
     domains = [expert.when[Guide.DOMAIN] for expert in experts if Guide.DOMAIN in expert.when]
@@ -119,6 +113,17 @@ def adapted(config: ModelConfig, experts: Sequence[Expert]) -> Adapted:
     except ConfigError as error:
         raise UsageError(f"these adapters cannot be put together: {error}") from error
     return Adapted(dense=config, config=whole, encoder=own["encoder"], decoder=own["decoder"])
+
+
+def check_dense(config: ModelConfig) -> None:
+    """Raise UsageError for a model that is routed itself."""
+    routed = next((s for s in STACKS if getattr(config, s).routing.kind != "dense"), None)
+    if routed is not None:
+        raise UsageError(
+            f"the model's {routed} has experts of its own ("
+            f"{getattr(config, routed).routing.kind}): adapters are for dense models, such as "
+            "'turnout specialise' cuts out of it"
+        )
 
 
 def ordered(experts: Sequence[Expert], stack: Stack) -> tuple[Expert, ...]:

@@ -31,6 +31,7 @@ from turnout.verified_folder import (
     CARD,
     DIGESTS,
     VerifiedFolder,
+    opened,
     read_bytes,
     read_digests,
     write_verified,
@@ -42,6 +43,8 @@ LICENSE = "LICENSE"
 ADAPTER_TYPE = "turnout-adapter"
 FORMAT_VERSION = 1
 MOST_JSON = 1 << 20
+MOST_PAPER = 1 << 20
+"""Of a licence, or a card."""
 MOST_EXPERTS = 256
 MOST_DIFFERENCE = 1e30
 """Of a low-rank difference. float32 ends at 3.4e38, and weights are below 1e4."""
@@ -105,6 +108,21 @@ class AdapterFolder(VerifiedFolder):
         if size > MOST_JSON:
             raise ModelFolderError(f"{self.place}: {ADAPTER} has {size} bytes: it is no adapter's")
         return facts_of(self.read(ADAPTER), f"{self.place}: {ADAPTER}")
+
+    def papers(self) -> dict[str, bytes]:
+        """Its licences, notices and card, by name; raises ModelFolderError where one is too
+        long."""
+        names = [name for name in self.digests if name.startswith(LICENSE)]
+        names += [CARD] if (self.path / CARD).is_file() else []
+        for name in names:
+            with opened(self.path, name) as file:
+                if file.seek(0, 2) > MOST_PAPER:
+                    raise ModelFolderError(
+                        f"{self.place}: {name} has more than {MOST_PAPER} bytes: it is none"
+                    )
+        return {
+            name: read_bytes(self.path, name) if name == CARD else self.read(name) for name in names
+        }
 
     def experts(self, shapes: Mapping[str, tuple[int, ...]]) -> list[Expert]:
         """Its experts, for a base that has tensors of these shapes by these names.

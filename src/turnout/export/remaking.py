@@ -94,7 +94,6 @@ def specialise_model(
             made_of("cut out of", model, folder),
             "by: turnout specialise",
             *left_in(cut, whole),
-            *(f"adapter: {one.facts.name}" for one in adapter_folders(model, adapters)),
         ),
         graphs=graphs_of,
         check=checked,

@@ -1,6 +1,5 @@
 """A model with its adapters: found by name or path, held against each other, and ready."""
 
-import json
 import os
 from collections.abc import Collection, Sequence
 from contextlib import suppress
@@ -8,16 +7,24 @@ from pathlib import Path
 from typing import Any
 
 from turnout import model_folder
-from turnout.adapters.compose import Adapted, adapted
+from turnout.adapters.compose import Adapted, adapted, check_dense
 from turnout.adapters.digest import weights_digest
 from turnout.adapters.folder import DIGEST, AdapterFolder, is_adapter
-from turnout.adapters.stored import shapes_in, weights_of
-from turnout.errors import MissingModel, ModelFolderError, StorageError, UsageError, shown
+from turnout.adapters.stored import parsed, shapes_in, weights_of
+from turnout.errors import (
+    FetchError,
+    MissingModel,
+    ModelFolderError,
+    StorageError,
+    TurnoutError,
+    UsageError,
+    shown,
+)
 from turnout.files import write_whole
 from turnout.hub.cache import Cache
 from turnout.hub.card import ROUNDED, SOURCE
 from turnout.hub.resolve import open_model, to_log
-from turnout.hub.sources import PUBLISHED, Source
+from turnout.hub.sources import MAIN, SCHEME, source_of
 from turnout.model_folder import WEIGHTS, ModelFolder, shipped
 from turnout.progress import Say
 
@@ -60,7 +67,7 @@ def open_base(adapter: AdapterFolder, say: Say, keep: Collection[str]) -> ModelF
         raise MissingModel(f"{adapter.place} does not say what its base is called: {instead}")
     try:
         return open_model(name, say, keep)
-    except MissingModel as error:
+    except (MissingModel, FetchError) as error:
         raise MissingModel(
             f"{adapter.place}: its base {shown(name)} is not at hand: {instead}"
         ) from error
@@ -75,6 +82,7 @@ def with_adapters(base: ModelFolder, folders: Sequence[AdapterFolder]) -> Adapte
         raise ModelFolderError(
             f"model folder {base.path}: has no {WEIGHTS}, only graphs: no adapter can change them"
         )
+    check_dense(base.config)
     for folder in folders:
         check_base(folder, base)
     place = f"model folder {base.path}: {WEIGHTS}"
@@ -130,19 +138,22 @@ def place_of_digest(folder: ModelFolder) -> Path | None:
 
 
 def told_of(folder: ModelFolder) -> dict[str, Any]:
-    """What a converted checkpoint's folder tells of where it comes from; nothing of others."""
+    """What a converted checkpoint's folder tells of where it comes from; nothing of others. Raises
+    ModelFolderError where that is no JSON."""
     if not folder.has(SOURCE):
         return {}
-    content = json.loads(folder.read(SOURCE))
-    return content if isinstance(content, dict) else {}
+    return parsed(folder.read(SOURCE), f"model folder {folder.path}: {SOURCE}")
 
 
-def name_of(folder: ModelFolder, given: str | Path) -> str:
-    """What a model is called elsewhere too, where it is known; else as it was called here."""
-    repository = told_of(folder).get("repository")
-    if not isinstance(repository, str):
-        return str(given)
-    return Source(repository).name if repository in PUBLISHED.values() else f"hf://{repository}"
+def name_of(folder: ModelFolder, given: str | Path) -> str | None:
+    """What a model is called everywhere, its revision included; None where it is known by nothing
+    but its place here."""
+    told = told_of(folder)
+    repository, revision = told.get("repository"), told.get("revision", MAIN)
+    if isinstance(repository, str) and isinstance(revision, str):
+        with suppress(TurnoutError):  # a stranger's source.json says anything
+            return source_of(f"{SCHEME}{repository}@{revision}").name
+    return str(given) if str(given) in shipped() else None
 
 
 def open_adapter(name: str | Path) -> AdapterFolder:

@@ -13,7 +13,10 @@ SOURCE = "source.json"
 ROUNDED = "rounded_to"
 """Its key for those that were integers."""
 LONGEST_HEAD = 64 << 10
-LICENSE = re.compile(r"^license:[ \t]*['\"]?([A-Za-z0-9][\w.+-]{0,60})['\"]?[ \t]*$", re.MULTILINE)
+LICENSE_NAME = re.compile(r"[A-Za-z0-9][\w.+-]{0,60}", re.ASCII)
+LICENSE = re.compile(
+    rf"^license:[ \t]*['\"]?({LICENSE_NAME.pattern})['\"]?[ \t]*$", re.MULTILINE | re.ASCII
+)
 NOTICE = """\
 MIT License
 
@@ -89,12 +92,14 @@ def render_card(
     return "\n".join(lines)
 
 
-def remade(card: str, title: str, said: Sequence[str]) -> str:
+def remade(card: str, title: str, said: Sequence[str], *, mixed: bool = False) -> str:
     """A card for what was made of a model: the head of that one's, what was done, and the rest of
-    it, whose licence and notices hold on."""
+    it, whose licence and notices hold on. The head names no licence where it is `mixed`."""
     head, rest = "license: other\n", card
     if card.startswith("---\n") and "\n---\n" in card:
         head, _, rest = card.removeprefix("---\n").partition("---\n")
+    if mixed:
+        head = "license: other\n" + re.sub(r"^license:.*\n(?:[ \t-].*\n)*", "", head, flags=re.M)
     lines = [f"---\n{head}---", "", f"# {title}", "", *(f"- {line}" for line in said), ""]
     if rest.strip():
         lines += ["The card of the model that it was made of, and its licence, follow.", ""]

@@ -86,10 +86,7 @@ def known(name: str, path: Path, origin: str) -> Known:
     try:
         config = ModelFolder(path, read_digests(path)).config
     except ModelFolderError:
-        unread = "cannot be read"
-        return Known(
-            name=name, size=size, languages=unread, translates=unread, routing=unread, origin=origin
-        )
+        return unread(name, size, origin)
     vocabulary = config.vocabulary
     targets = tuple(dict.fromkeys(target for _, target in vocabulary.translations))
     return Known(
@@ -102,17 +99,27 @@ def known(name: str, path: Path, origin: str) -> Known:
     )
 
 
+def unread(name: str, size: int, origin: str) -> Known:
+    """What is said of a folder that is no good."""
+    said = "cannot be read"
+    return Known(name=name, size=size, languages=said, translates=said, routing=said, origin=origin)
+
+
 def known_adapter(name: str) -> Known:
     """An adapter that ships in a few words; of its files, adapter.json alone is read."""
     path = model_folder.SHIPPED / name
-    facts = AdapterFolder(path, read_digests(path)).facts
+    size = size_of(path)
+    try:
+        facts = AdapterFolder(path, read_digests(path)).facts
+    except (ModelFolderError, OSError):
+        return unread(name, size, "turnout")
     guides = dict.fromkeys(guide for entry in facts.experts for guide in entry.when)
     languages = [
         entry.when[Guide.LANGUAGE] for entry in facts.experts if Guide.LANGUAGE in entry.when
     ]
     return Known(
         name=name,
-        size=size_of(path),
+        size=size,
         languages=listed(tuple(dict.fromkeys(languages))) if languages else "its base's",
         translates="",
         routing=f"adapter of {facts.base} ({', '.join(guides)})",

@@ -10,6 +10,7 @@ from turnout.adapters.compose import adapted, conditions, stack_of
 from turnout.adapters.folder import (
     ADAPTER,
     LICENSE,
+    MOST_PAPER,
     TENSORS,
     AdapterFacts,
     Expert,
@@ -21,9 +22,11 @@ from turnout.adapters.folder import (
 )
 from turnout.adapters.making import Kept, Made, Making, Model, difference, parts_of
 from turnout.adapters.stored import safetensors_of, weights_of
-from turnout.hub.adapted import digest_of, name_of, told_of
-from turnout.hub.card import NOTICE
+from turnout.errors import UsageError, shown
+from turnout.hub.adapted import digest_of, name_of
+from turnout.hub.card import LICENSE_NAME, NOTICE
 from turnout.hub.resolve import open_model, to_log
+from turnout.hub.sources import SCHEME
 from turnout.model_folder import ModelFolder
 from turnout.progress import Say
 from turnout.verified_folder import CARD
@@ -52,6 +55,7 @@ def make_adapter(
     Raises as `open_model` does, UsageError where something differs that no expert can hold, and
     StorageError, and leaves what was there.
     """
+    given = license_file(sources.license)
     files_of_adapter(folder)  # before the work: something else than an adapter is not overwritten
     base, trained = (open_model(name, say) for name in (sources.base, sources.trained))
     made = difference(model_of(base), model_of(trained), making)
@@ -70,10 +74,8 @@ def make_adapter(
         for part, values in parts_of(name, change).items()
     }
     data = safetensors_of(tensors)
-    text = Path(sources.license)
-    given = {LICENSE: text.read_bytes()} if text.is_file() else {}
     named = None if given else sources.license
-    whisper = {WHISPERS: NOTICE.encode()} if told_of(base) else {}
+    whisper = {WHISPERS: NOTICE.encode()} if is_whispers(base) else {}
     files = {
         ADAPTER: adapter_bytes(facts),
         TENSORS: data,
@@ -83,6 +85,28 @@ def make_adapter(
     }
     write_adapter(folder, files)
     return made, len(data)
+
+
+def license_file(given: str) -> dict[str, bytes]:
+    """The file that holds a licence; none where it is a name. Raises UsageError for what must have
+    been meant as a file and is none, and for one that is too long."""
+    path = Path(given)
+    if path.is_file():
+        data = path.read_bytes() if path.stat().st_size <= MOST_PAPER else b""
+        if not data:
+            raise UsageError(f"--license {given}: has nothing, or more than {MOST_PAPER} bytes")
+        return {LICENSE: data}
+    if not LICENSE_NAME.fullmatch(given) or path.suffix.lower() in (".txt", ".md", ".rst"):
+        raise UsageError(
+            f"--license is {shown(given)}: there is no such file, and a licence's name is as the "
+            "Hugging Face hub has it, such as apache-2.0"
+        )
+    return {}
+
+
+def is_whispers(base: ModelFolder) -> bool:
+    """Whether a model was OpenAI's, whatever became of it."""
+    return base.tokenizer.kind == "whisper"
 
 
 def model_of(folder: ModelFolder) -> Model:
@@ -108,26 +132,29 @@ def card(facts: AdapterFacts, made: Made, base: ModelFolder, license_name: str |
     if license_name is None:
         licence = f"The adapter's own is in {LICENSE}."
     lines = ["---", f"license: {license_name or 'other'}", "library_name: turnout"]
-    if facts.base is not None and "/" in facts.base.removeprefix("hf://"):
-        lines.append(f"base_model: {facts.base.removeprefix('hf://')}")
+    repository = (facts.base or "").removeprefix(SCHEME).partition("@")[0]
+    if "/" in repository:
+        lines.append(f"base_model: {repository}")
     lines += [
         "pipeline_tag: automatic-speech-recognition",
         "---",
         "",
         f"# {facts.name}: an adapter for turnout",
         "",
-        f"- base: {facts.base} (digest of its weights {facts.digest})",
+        f"- base: {facts.base or 'without a name of its own'} (digest of its weights "
+        f"{facts.digest})",
         *(described(expert, made.kept) for expert in made.experts),
         "",
         "What none of these is for is the base's own, to the last bit.",
         "",
-        f"Use it: `turnout transcribe --model {facts.base} --adapter FOLDER recording.wav`.",
+        f"Use it: `turnout transcribe --model {facts.base or 'BASE'} --adapter FOLDER "
+        "recording.wav`.",
         "",
         "## Licence",
         "",
         licence,
     ]
-    if told_of(base):
+    if is_whispers(base):
         lines.append(f"It was made of Whisper, whose notice is in {WHISPERS}.")
     return "\n".join([*lines, ""])
 

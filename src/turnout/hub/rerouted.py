@@ -6,19 +6,19 @@ An expert's tensors are named like those of a dense model, whose feed-forwards a
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from turnout.adapters.compose import Adapted, dense_weights
-from turnout.adapters.folder import LICENSE, AdapterFolder
+from turnout.adapters.folder import AdapterFolder
 from turnout.adapters.stored import safetensors_of, weights_of
 from turnout.config import ModelConfig
 from turnout.config.cutting import Cut, dense_twin, stacks_of
 from turnout.config.routing import routing_words
 from turnout.errors import UsageError
-from turnout.hub.card import remade
+from turnout.hub.card import SOURCE, license_of, remade
 from turnout.hub.stored import StoredTensor
 from turnout.hub.transformers_folder import read_header
 from turnout.hub.weights import weights_parts
@@ -40,8 +40,9 @@ from turnout.verified_folder import read_bytes
 Tensors = Mapping[str, StoredTensor]
 EXPERT = re.compile(r"(?P<head>(encoder|decoder)\.blocks\.(\d+)\..*\.experts\.)(\d+)(?P<tail>\..*)")
 ROUTER = re.compile(r"(encoder|decoder)\.routers\.\d+\.linear\.\w+")
-OWN = (CONFIG, WEIGHTS, ENCODER, DECODER, CARD)
-"""Files that are made anew; all others go along, licences and notices among them."""
+OWN = (CONFIG, WEIGHTS, ENCODER, DECODER, CARD, SOURCE)
+"""Files that are made anew, or that tell of other weights; all others go along, licences and
+notices among them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,20 +82,57 @@ def specialise_adapted(
     writing: Writing,
     adapters: Sequence[AdapterFolder],
 ) -> None:
-    """Write one path of a dense model with adapters, their licences beside its own; raises as
-    `upcycle` does."""
+    """Write one path of a dense model with adapters, beside it the licences and cards of those that
+    are on it; raises as `upcycle` does."""
     whole = dense_weights(weights_of(folder), adapted, cut.guidance[0])
-    licences = {
-        f"{name}-{one.facts.name}": one.read(name)
-        for one in adapters
-        for name in one.digests
-        if name.startswith(LICENSE)
-    }
-    files = files_beside(folder, cut.config, writing)
+    told, papers = papers_of(folder, on_path(adapted, cut, adapters))
+    writing = replace(writing, said=(*writing.said, *told))
+    licences = {license_of(one.path) for one in (folder, *on_path(adapted, cut, adapters))}
+    files = files_beside(folder, cut.config, writing, mixed=len(licences) > 1)
     weights = {name: np.ascontiguousarray(values) for name, values in whole.items()}
     write_folder(
-        writing.output, {**files, **licences, WEIGHTS: safetensors_of(weights)}, writing.check
+        writing.output, {**files, **papers, WEIGHTS: safetensors_of(weights)}, writing.check
     )
+
+
+def on_path(adapted: Adapted, cut: Cut, adapters: Sequence[AdapterFolder]) -> list[AdapterFolder]:
+    """The adapters whose experts the path takes."""
+    taken = [
+        getattr(adapted, stack)[number - 1]
+        for stack, number in cut.path._asdict().items()
+        if number
+    ]
+    whose = [(one.adapter, one.name, one.when) for one in taken]
+    return [
+        folder
+        for folder in adapters
+        if any((folder.facts.name, one.name, one.when) in whose for one in folder.facts.experts)
+    ]
+
+
+def papers_of(
+    folder: ModelFolder, adapters: Sequence[AdapterFolder]
+) -> tuple[list[str], dict[str, bytes]]:
+    """What the card says of the adapters, and their licences, notices and cards by names that
+    nothing else has."""
+    said: list[str] = []
+    found: dict[str, bytes] = {}
+    for adapter in adapters:
+        papers, end = adapter.papers(), adapter.facts.name
+        number = 1
+        while any(with_end(name, end) in {*folder.digests, *found} for name in papers):
+            number += 1
+            end = f"{adapter.facts.name}-{number}"
+        own = {with_end(name, end): data for name, data in papers.items()}
+        found |= own
+        said.append(f"adapter: {adapter.facts.name} ({', '.join(own) or 'without a licence'})")
+    return said, found
+
+
+def with_end(name: str, end: str) -> str:
+    """The name of a file with that of an adapter before its suffix."""
+    stem, dot, suffix = name.partition(".")
+    return f"{stem}-{end}{dot}{suffix}"
 
 
 def stored(folder: ModelFolder) -> dict[str, StoredTensor]:
@@ -161,26 +199,27 @@ def write(folder: ModelFolder, config: ModelConfig, tensors: Tensors, writing: W
 
 
 def files_beside(
-    folder: ModelFolder, config: ModelConfig, writing: Writing
+    folder: ModelFolder, config: ModelConfig, writing: Writing, *, mixed: bool = False
 ) -> dict[str, bytes | Iterable[bytes]]:
     """All files but the weights; raises UsageError and StorageError where they cannot be written
-    there, before any work."""
+    there, before any work. The licence is `mixed` where not all is under that of the folder."""
     check_output(folder, writing.output)
     read = TOKENIZERS[folder.tokenizer.kind].read
     graphs = writing.graphs(config) if folder.has_graphs else {}
     return {
         **{name: folder.read(name) for name in folder.digests if name not in OWN},
         CONFIG: config_bytes(config, read(folder.tokenizer_bytes, config.vocabulary)),
-        CARD: card_of(folder, config, writing).encode(),
+        CARD: card_of(folder, config, writing, mixed).encode(),
         **graphs,
     }
 
 
-def card_of(folder: ModelFolder, config: ModelConfig, writing: Writing) -> str:
+def card_of(folder: ModelFolder, config: ModelConfig, writing: Writing, mixed: bool) -> str:
     """What was done, before the card of the model that it was done to."""
     stacks = (f"{name}: {routing_words(one)}" for name, one in stacks_of(config).items())
     card = read_bytes(folder.path, CARD) if (folder.path / CARD).is_file() else b""
-    return remade(card.decode("utf-8", "replace"), writing.title, [*writing.said, *stacks])
+    text = card.decode("utf-8", "replace")
+    return remade(text, writing.title, [*writing.said, *stacks], mixed=mixed)
 
 
 def check_output(folder: ModelFolder, output: Path) -> None:

@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from turnout import model_folder
-from turnout.errors import ModelFolderError
+from turnout.adapters.folder import is_adapter
+from turnout.errors import ModelFolderError, UsageError
 from turnout.hub.cache import Cache
 from turnout.hub.sources import PUBLISHED, SCHEME, looks_like_path, missing, source_of
 from turnout.model_folder import ModelFolder, shipped_models
@@ -41,6 +42,7 @@ def open_model(
 ) -> ModelFolder:
     """The folder that `resolve` finds, opened with `keep`; raises ModelFolderError, too."""
     path = resolve(name, say)
+    refuse_adapter(path)
     try:
         return ModelFolder.open(path, keep)
     except ModelFolderError as error:
@@ -49,6 +51,15 @@ def open_model(
         raise ModelFolderError(
             f"{error}; 'turnout models --remove {name}' lets it be fetched again"
         ) from error
+
+
+def refuse_adapter(path: Path) -> None:
+    """Raise UsageError for an adapter where a model alone can be taken."""
+    if is_adapter(path):
+        raise UsageError(
+            f"{path}: is an adapter, no model: give its base here; 'turnout specialise --model "
+            "BASE --adapter FOLDER -o OUTPUT' makes one model of both"
+        )
 
 
 def in_cache(place: str) -> bool:
@@ -65,6 +76,7 @@ def checkpoint_at(place: str, say: Say = to_log) -> Iterator[tuple[Path, Mapping
     if not is_name(place):
         if not is_here(place) and not looks_like_path(place):
             raise missing(place)
+        refuse_adapter(Path(place))
         yield Path(place), None
         return
     from turnout.hub.fetched import checkpoint_of  # noqa: PLC0415 - what is there needs none of it

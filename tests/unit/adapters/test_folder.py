@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from huggingface_hub import constants
 
 import turnout
 from tests.adapted import adapter, base_in, experts_of, opened, trained
@@ -236,19 +237,28 @@ def test_a_model_is_not_written_over(base: Path) -> None:
     assert ModelFolder.open(base)
 
 
-def test_an_adapter_in_the_models_place(base: Path, good: Path, tmp_path: Path) -> None:
-    folder, found = open_adapted(good)
+def based(good: Path, place: Path, name: str) -> Path:
+    """The adapter of a base by another name."""
+    content = facts(good)
+    content["base"]["name"] = name
+    return changed(good, place, facts=json.dumps(content).encode())
+
+
+def test_an_adapter_in_the_models_place(
+    base: Path, good: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, found = open_adapted(based(good, tmp_path / "named", str(base)))
     assert folder.path == base and found is not None
-    nameless = facts(good)
-    nameless["base"]["name"] = None
-    place = changed(good, tmp_path / "nameless", facts=json.dumps(nameless).encode())
-    instead = re.escape(f"give it with --model, and this with --adapter {place}")
+    assert facts(good)["base"]["name"] is None  # a path of this machine says nothing elsewhere
+    instead = re.escape(f"give it with --model, and this with --adapter {good}")
     with pytest.raises(MissingModel, match=f"does not say what its base is called: {instead}"):
-        open_adapted(place)
-    nameless["base"]["name"] = str(tmp_path / "gone")
-    place = changed(good, tmp_path / "gone-base", facts=json.dumps(nameless).encode())
-    with pytest.raises(MissingModel, match="its base '.*gone' is not at hand: give it with --mod"):
-        open_adapted(place)
+        open_adapted(good)
+    monkeypatch.setenv("TURNOUT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    for name in (str(tmp_path / "gone"), "hf://owner/gone"):
+        place = based(good, tmp_path / "gone-base", name)
+        with pytest.raises(MissingModel, match="its base '.*gone' is not at hand: give it with --"):
+            open_adapted(place)
     assert open_adapted(base, [place])[1] is not None
 
 
@@ -272,7 +282,7 @@ def test_adapters_that_ship_have_names(
 ) -> None:
     monkeypatch.setenv("TURNOUT_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("turnout.model_folder.SHIPPED", tmp_path / "models")
-    changed(good, tmp_path / "models" / "chinese")
+    based(good, tmp_path / "models" / "chinese", str(base))
     assert open_adapted(base, ["chinese"])[1] is not None
     assert open_adapted("chinese")[0].path == base
     assert main(["models"]) == 0
@@ -281,11 +291,46 @@ def test_adapters_that_ship_have_names(
     assert "adapter of" in row
     with pytest.raises(MissingModel, match=r"ships \(chinese\)"):
         open_adapted(base, ["calls"])
+    (tmp_path / "models" / "chinese" / ADAPTER).write_bytes(b"[]")
+    assert main(["models"]) == 0
+    (row,) = capsys.readouterr().out.splitlines()[1:]
+    assert row.split()[0] == "chinese" and "cannot be read" in row
 
 
 def test_models_with_experts_take_no_adapter(good: Path) -> None:
-    with pytest.raises(UsageError, match="is for a model .* of digest"):
+    with pytest.raises(UsageError, match="has experts of its own .*: adapters are for dense mod"):
         open_adapted("commands", [good])
+
+
+def test_a_list_of_digests_of_any_length_is_not_read(good: Path, tmp_path: Path) -> None:
+    found = changed(good, tmp_path / "long")
+    with (found / "SHA256SUMS").open("a") as sums:
+        sums.write("\n" * (2 << 20))
+    with pytest.raises(ModelFolderError, match="SHA256SUMS has more than 1048576 bytes"):
+        opened(found)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["export", "--model"],
+        ["upcycle", "-o", "up", "--encoder.routing.kind", "supervised", "--model"],
+        ["convert", "-o", "converted"],
+        ["convert", "-o", "converted", "--to", "transformers"],
+    ],
+)
+def test_an_adapter_is_no_model(
+    good: Path,
+    tmp_path: Path,
+    words: list[str],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main([*words, str(good)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "is an adapter, no model: give its base here; 'turnout specialise" in line
+    assert not any(tmp_path.iterdir())
 
 
 def test_the_command_takes_several(

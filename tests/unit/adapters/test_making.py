@@ -1,5 +1,6 @@
 """What was trained becomes an adapter, and the adapter makes it again."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,12 +20,14 @@ from tests.adapted import (
 from turnout.adapters.change import LowRank, Whole
 from turnout.adapters.compose import dense_weights
 from turnout.adapters.folder import TENSORS
+from turnout.adapters.making import Making
 from turnout.adapters.stored import weights_of
 from turnout.cli import main
 from turnout.config import RoutingConfig
-from turnout.errors import UsageError
+from turnout.errors import ModelFolderError, UsageError
 from turnout.guidance import Bandwidth, Guidance, Guide, Task
 from turnout.hub.adapted import with_adapters
+from turnout.hub.making import Sources, make_adapter
 from turnout.model_folder import CONFIG, ModelFolder, config_bytes, write_folder
 
 ZH = Guidance(language="zh", bandwidth=Bandwidth.WIDEBAND, task=Task.TRANSCRIBE, domain="base")
@@ -211,6 +214,58 @@ def test_numbers_that_are_none_are_told_before_they_are_taken_apart(
     model = with_tensors(base, tmp_path / "model", lost)
     message = f"{name} has values that are not finite"
     refused(base, model, tmp_path / "adapter", message, language="zh", rank=2)
+
+
+@pytest.mark.parametrize(
+    ("told", "name", "model"),
+    [
+        ({"repository": "openai/whisper-base", "revision": "main"}, "whisper-base", None),
+        (
+            {"repository": "openai/whisper-base", "revision": "refs/pr/3"},
+            "hf://openai/whisper-base@refs/pr/3",
+            "openai/whisper-base",
+        ),
+        ({"repository": "owner/name"}, "hf://owner/name", "owner/name"),
+        ({"repository": "../x"}, None, None),
+        ({"source": "base"}, None, None),
+    ],
+)
+def test_a_base_is_called_what_it_is_called_everywhere(
+    base: Path, tmp_path: Path, told: dict[str, str], name: str | None, model: str | None
+) -> None:
+    place = with_file(base, tmp_path / "base", "source.json", json.dumps(told).encode())
+    found = adapter(
+        place,
+        trained(base, tmp_path / "model", experts_of("encoder")),
+        tmp_path / "a",
+        language="zh",
+    )
+    assert opened(found).facts.base == name
+    card = (found / "README.md").read_text()
+    assert (f"\nbase_model: {model}\n" in card) == (model is not None)
+    assert f"--model {name or 'BASE'} --adapter" in card
+    assert str(tmp_path) not in card
+
+
+def test_where_a_model_comes_from_is_json(base: Path, tmp_path: Path) -> None:
+    place = with_file(base, tmp_path / "base", "source.json", b"{")
+    model = trained(base, tmp_path / "model", experts_of("encoder"))
+    with pytest.raises(ModelFolderError, match=r"source.json is not JSON .*: fetch it again"):
+        adapter(place, model, tmp_path / "adapter", language="zh")
+
+
+def with_file(base: Path, place: Path, name: str, data: bytes) -> Path:
+    write_folder(place, {**ModelFolder.open(base).files(), name: data})
+    return place
+
+
+@pytest.mark.parametrize("name", ["LICENCE.txt", "gone/LICENSE", "my licence", "notes.md"])
+def test_a_licence_that_is_not_there_is_no_name(base: Path, tmp_path: Path, name: str) -> None:
+    model = trained(base, tmp_path / "model", experts_of("encoder"))
+    sources = Sources(base=base, trained=model, license=name)
+    with pytest.raises(UsageError, match="--license is '.*': there is no such file"):
+        make_adapter(sources, tmp_path / "a", Making(name="a", when={Guide.LANGUAGE: "zh"}))
+    assert not (tmp_path / "a").exists()
 
 
 def refused(base: Path, model: Path, place: Path, message: str, **making: object) -> None:

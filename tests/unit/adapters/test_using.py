@@ -8,14 +8,16 @@ import pytest
 
 import turnout
 from tests.adapted import FRAMES, adapter, base_in, experts_of, trained
+from turnout.adapters.making import Making
 from turnout.adapters.stored import weights_of
 from turnout.cli import main
 from turnout.decoding.requests import Request, Utterance
 from turnout.errors import GuidanceError, UsageError
 from turnout.export.remaking import specialise_model
 from turnout.export.save import check_paths
-from turnout.guidance import Guidance
+from turnout.guidance import Guidance, Guide
 from turnout.hub.adapted import open_adapter
+from turnout.hub.making import Sources, make_adapter
 from turnout.model_folder import ModelFolder
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
@@ -92,6 +94,42 @@ def test_a_path_is_cut_out_dense(place: Path, tmp_path: Path) -> None:
         assert one.hypotheses == other.hypotheses
     with pytest.raises(UsageError, match="this Transcriber has adapters, which lie in folders of"):
         routed.save_pretrained(tmp_path / "saved")
+
+
+def test_licences_of_the_adapters_on_a_path_go_along(place: Path, tmp_path: Path) -> None:
+    """Of no others, and none in another's place."""
+    made = {}
+    for name, stack, licence, when in (
+        ("one", "encoder", "mine", {Guide.LANGUAGE: "zh"}),
+        ("two", "decoder", "gpl-3.0", {Guide.LANGUAGE: "zh"}),
+        ("three", "decoder", "theirs", {Guide.LANGUAGE: "haw"}),
+    ):
+        paper = tmp_path / licence
+        if licence != "gpl-3.0":
+            paper.write_text(f"{licence}\n")
+        sources = Sources(
+            base=place / "base",
+            trained=place / stack,
+            license=licence if licence == "gpl-3.0" else str(paper),
+        )
+        made[name] = tmp_path / name
+        make_adapter(sources, made[name], Making(name="same", when=when))
+    output = tmp_path / "cut"
+    specialise_model(
+        place / "base", output, Guidance(language="zh"), adapters=[*made.values()], audio=SPEECH
+    )
+    cut = ModelFolder.open(output)
+    papers = {name for name in cut.digests if "same" in name}
+    assert papers == {
+        "LICENSE-same", "LICENSE-whisper-same", "README-same.md",
+        "LICENSE-whisper-same-2", "README-same-2.md",
+    }  # fmt: skip
+    assert cut.read("LICENSE-same") == b"mine\n"
+    assert b"license: gpl-3.0" in cut.read("README-same-2.md")
+    card = (output / "README.md").read_text()
+    assert card.count("\nlicense: ") == 1 and card.startswith("---\nlicense: other\n")
+    assert "- adapter: same (LICENSE-same, LICENSE-whisper-same, README-same.md)" in card
+    assert not cut.has("source.json")
 
 
 def test_the_graphs_are_checked_with_adapters(place: Path) -> None:
