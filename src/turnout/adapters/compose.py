@@ -45,6 +45,11 @@ class Adapted:
     """From number 1."""
     decoder: tuple[Expert, ...]
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The adapters', each once."""
+        return tuple(dict.fromkeys(one.adapter for one in (*self.encoder, *self.decoder)))
+
     def path(self, stack: Stack, number: int, base: Tensors) -> Tensors:
         """The tensors for a stack's path, those that its expert changes in float32, the others as
         they are; what the other stack is made of is not for this path."""
@@ -108,7 +113,7 @@ def adapted(config: ModelConfig, experts: Sequence[Expert]) -> Adapted:
     try:
         whole = replace(config, domains=tuple(dict.fromkeys((*config.domains, *domains))))
         for stack in STACKS:
-            routing = routing_of(own[stack])
+            routing = routing_of(own[stack], stack)
             whole = replace(whole, **{stack: replace(getattr(whole, stack), routing=routing)})
     except ConfigError as error:
         raise UsageError(f"these adapters cannot be put together: {error}") from error
@@ -146,13 +151,17 @@ def conditions(expert: Expert) -> str:
     return ", ".join(f"{guide} {expert.when[guide]}" for guide in Guide if guide in expert.when)
 
 
-def routing_of(experts: Sequence[Expert]) -> RoutingConfig:
-    """The routing that chooses between the base and these; raises ConfigError."""
+def routing_of(experts: Sequence[Expert], stack: Stack) -> RoutingConfig:
+    """The routing that chooses between the base and these, in the layers that one of them changes:
+    in all where what is changed lies in none. Raises ConfigError."""
     if not experts:
         return RoutingConfig()
     guides = tuple(guide for guide in Guide if any(guide in one.when for one in experts))
     names = tuple("+".join(one.when.get(guide, ANY) for guide in guides) for one in experts)
-    return RoutingConfig(kind="supervised", guided_by=guides, experts_for=names)
+    block = re.compile(rf"{stack}\.blocks\.(\d+)\.")
+    found = (block.match(name) for one in experts for name in one.changes)
+    layers = tuple(sorted({int(match[1]) for match in found if match})) or None
+    return RoutingConfig(kind="supervised", guided_by=guides, experts_for=names, layers=layers)
 
 
 def check_conditions(expert: Expert, config: ModelConfig) -> None:

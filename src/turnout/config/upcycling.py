@@ -40,6 +40,17 @@ def upcycled(
         "nothing would be routed: give --encoder.routing.kind or --decoder.routing.kind "
         "(supervised, hybrid, omni or switch)",
     )
+    for name in new:
+        require(
+            name in routed,
+            f"{name}.routing has options and stays dense: give --{name}.routing.kind, or leave "
+            "them out",
+        )
+    require(
+        after.domains == config.domains or after.guided_by(Guide.DOMAIN),
+        f"domains are {', '.join(after.domains)}, and nothing is guided by the domain: give "
+        "--encoder.routing.guided-by domain or the decoder's, or leave them out",
+    )
     require(
         after.domains == config.domains or not config.guided_by(Guide.DOMAIN),
         f"domains guide experts of this model already, and stay {', '.join(config.domains)}",

@@ -6,6 +6,7 @@ from dataclasses import replace
 from turnout.config import ModelConfig, TranscriptionOptions
 from turnout.config.transcription import AUTO
 from turnout.decoding.requests import Request, check_request, check_translation
+from turnout.errors import GuidanceError
 from turnout.guidance import Bandwidth, Task, Window
 
 
@@ -14,6 +15,11 @@ def options_for_model(options: TranscriptionOptions, config: ModelConfig) -> Tra
 
     Raises GuidanceError where it can never do what is asked.
     """
+    if options.window == Window.SPEECH and config.features.padding != "window":
+        raise GuidanceError(
+            f"the window is '{options.window}', and this model hears every segment as long as it "
+            "is: leave it out"
+        )
     vocabulary = config.vocabulary
     options = replace(
         options,

@@ -107,6 +107,7 @@ def evaluate(
     failed = dict.fromkeys((*data.skipped, *(line for line in kept if isinstance(line, str))))
     return Report(
         model=one_line(transcriber.folder.path.name) if transcriber.folder else "unnamed",
+        adapters=transcriber.adapted.names if transcriber.adapted else (),
         data=tuple(one_line(str(source)) for source in sources),
         options={"limit": limit, **to_plain(options)},
         rows=score_rows(texts),

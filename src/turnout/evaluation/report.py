@@ -25,6 +25,8 @@ class Report:
     """An evaluation: what was asked, of which model, on which data, and what came out."""
 
     model: str
+    adapters: tuple[str, ...] = ()
+    """By their names, as far as they have an expert."""
     data: tuple[str, ...]
     options: dict[str, Any]
     rows: tuple[ScoreRow, ...]
@@ -61,6 +63,7 @@ class Report:
         """Everything, each utterance's texts included."""
         content = {
             "model": self.model,
+            "adapters": self.adapters,
             "data": self.data,
             "options": self.options,
             "signatures": self.signatures,
@@ -85,7 +88,8 @@ class Report:
             table.add_column(heading, justify="right")
         for row in self.rows:
             table.add_row(*_cells(row))
-        lines = [f"{_heading(key)}: {used}" for key, used in self.signatures.items()]
+        lines = [f"adapters: {', '.join(self.adapters)}"] if self.adapters else []
+        lines += [f"{_heading(key)}: {used}" for key, used in self.signatures.items()]
         lines += [DESCRIPTION] if self.rows else []
         if any(row.few_speakers for row in self.rows):
             lines.append(FEW_SPEAKERS)

@@ -68,6 +68,19 @@ def test_what_is_equal_is_left_out(base: Path, tmp_path: Path) -> None:
     assert sorted(expert.changes) == sorted(filter(experts_of("encoder"), weights(base)))
 
 
+def test_an_experts_layers_are_those_that_it_changes(base: Path, tmp_path: Path) -> None:
+    """With the tensors of no layer, it is all of them."""
+    found: dict[str, tuple[int, ...] | None] = {}
+    for part in ("encoder.blocks.1.", "encoder.norm."):
+        place = tmp_path / part.strip(".")
+        model = trained(base, place, lambda name, part=part: name.startswith(part))
+        made = adapter(base, model, tmp_path / f"a-{place.name}", language="zh")
+        together = with_adapters(ModelFolder.open(base), [opened(made)])
+        found[part] = together.config.encoder.routing.layers
+        assert together.names == (f"a-{place.name}",)
+    assert found == {"encoder.blocks.1.": (1,), "encoder.norm.": None}
+
+
 def test_keys_of_the_crossing_are_the_encoders(base: Path, tmp_path: Path) -> None:
     """What the decoder attends to is worked out while the encoder runs."""
     model = trained(base, tmp_path / "model", lambda name: "cross_attention.value.bias" in name)

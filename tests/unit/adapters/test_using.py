@@ -1,5 +1,6 @@
 """What commands do with adapters, and languages that nobody says."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -135,6 +136,26 @@ def test_licences_of_the_adapters_on_a_path_go_along(place: Path, tmp_path: Path
 def test_the_graphs_are_checked_with_adapters(place: Path) -> None:
     adapters = [open_adapter(place / name) for name in ("zh", "calls")]
     check_paths(adapters, place / "base")
+
+
+def test_a_report_names_the_adapters(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / "data.tsv"
+    data.write_text(f"path\ttext\tlanguage\n{SPEECH[0]}\thello\ten\n")
+    words = ["evaluate", str(data), "-o", str(tmp_path / "report.json"), "--threads", "1"]
+    more = ["--model", str(place / "base"), "--adapter", str(place / "zh")]
+    assert main([*words, *more]) == 0
+    assert "\nadapters: zh\n" in capsys.readouterr().out
+    assert json.loads((tmp_path / "report.json").read_text())["adapters"] == ["zh"]
+
+
+def test_windows_of_the_speech_alone_are_of_padded_models(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["transcribe", "--window", "speech", str(SPEECH[0])]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "the window is 'speech', and this model hears every segment as long as it is" in line
 
 
 def test_inspect_names_the_experts(

@@ -215,6 +215,12 @@ def drawn(random: Random) -> tuple[tuple[Guide, ...], tuple[str, ...]]:
             None,
             "encoder.routing is supervised already: only dense stacks are upcycled",
         ),
+        (
+            PADDED,
+            RoutingConfig(kind="supervised", guided_by=(Guide.BANDWIDTH,)),
+            ("base", "films"),
+            "domains are base, films, and nothing is guided by the domain: give --encoder",
+        ),
     ],
 )
 def test_what_cannot_be_upcycled(
@@ -225,6 +231,12 @@ def test_what_cannot_be_upcycled(
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         upcycled(model, encoder, None, domains)
+
+
+def test_options_of_a_stack_that_stays_dense_are_refused() -> None:
+    decoder = replace(PADDED.decoder.routing, num_experts=7)
+    with pytest.raises(ConfigError, match="decoder.routing has options and stays dense: give --d"):
+        upcycled(PADDED, RoutingConfig(kind="supervised"), decoder)
 
 
 def test_domains_that_guide_already_stay() -> None:
