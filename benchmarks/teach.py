@@ -136,7 +136,7 @@ def row_of(
     corpora = arguments.runs / "corpora"
     listeners = []
     for one in made:
-        cuts = [cuts_of(arguments.prompts, code, corpora) for code in one.languages]
+        cuts = [cuts_of(arguments.prompts, arguments.data, code, corpora) for code in one.languages]
         model = trained(one, base.folder, cuts, arguments.runs, arguments.threads)
         listeners.append(Listener(model, arguments.threads))
     if name == "experts":
