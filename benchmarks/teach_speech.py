@@ -32,6 +32,7 @@ ENGLISH, GERMAN = "librispeech", "kerstin_de"
 EVERY = 1_000_000
 SEED = 0
 FEWEST_WORDS = 4
+LONGEST_SECONDS = 30
 FEWEST_ENGLISH_WORDS = 3
 """From which a prompt has a translation to be held against."""
 GERMAN_HELD = 100
@@ -156,6 +157,7 @@ def untaught(data: Path, split: str, count: int) -> Iterator[Spoken]:
 
 
 def seconds_in(cuts: Path) -> float:
-    """Of all that lies in a file of cuts."""
+    """Of all in a file of cuts that a window holds: training leaves the others out."""
     with gzip.open(cuts, "rt", encoding="utf-8") as file:
-        return sum(json.loads(line)["duration"] for line in file)
+        lengths = [json.loads(line)["duration"] for line in file]
+    return sum(seconds for seconds in lengths if seconds <= LONGEST_SECONDS)
