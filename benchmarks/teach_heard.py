@@ -113,7 +113,8 @@ def equal(
         differ = [one.id for one in own if base.text(one, heard) != other.text(one, heard)]
         found[source] = f"{len(own) - len(differ)} of {len(own)}"
         found["different"] += differ
-    few = spoken[:: max(1, len(spoken) // ENCODED)][:ENCODED]
+    said = [one for one in spoken if base.text(one, heard)]  # else nothing may be encoded
+    few = said[:: max(1, len(said) // ENCODED)][:ENCODED]
     same = sum(same_arrays(base.encoded(one), other.encoded(one)) for one in few)
     return found | {"encoder outputs": f"{same} of {len(few)}"}
 
