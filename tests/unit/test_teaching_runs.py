@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import teach_runs
-from heard import Heard, weights_in
+from heard import Heard
 from teach import file_name, rows_asked
 from teach_heard import Listener, attended, equal, same_arrays
 from teach_judged import columns_of, group_of, judged
@@ -238,26 +238,3 @@ def test_texts_that_are_not_the_bases_are_counted_and_named(
         "different": ["prompts/it/b"],
         "encoder outputs": "2 of 3",
     }
-
-
-def test_what_a_benchmark_heard_is_not_taken_for_that_of_other_weights_or_lengths(
-    tmp_path: Path,
-) -> None:
-    weights, kept = tmp_path / "model.bin", tmp_path / "kept.jsonl"
-    texts = iter(("one", "two", "three"))
-
-    def hear(minutes: float, content: bytes) -> str:
-        weights.write_bytes(content)
-        heard = Heard(kept, f"{weights_in(tmp_path)} {minutes} minutes")
-        return heard.text("turnout", "a", lambda: next(texts))
-
-    assert weights_in_abc(tmp_path) == "ba7816bf8f01cfea"
-    assert [hear(30, b"abc"), hear(30, b"abc"), hear(5, b"abc"), hear(30, b"x")] == [
-        "one", "one", "two", "three",
-    ]  # fmt: skip
-
-
-def weights_in_abc(folder: Path) -> str:
-    """FIPS 180-4's example."""
-    (folder / "model.bin").write_bytes(b"abc")
-    return weights_in(folder)
