@@ -1,149 +1,105 @@
 """What Whisper learns of telephone prompts, and what that does to all that it was not taught.
 
     python benchmarks/teach.py --weights FOLDER --prompts FOLDER --runs FOLDER
-        [--train es,fr] [--rows base,experts,sharing,finetuning] [--split dev] [--steps 400]
-        [--set KEY=JSON ...] [--label NAME] [--threads 2]
+        [--train es,fr] [--rows base,experts,sharing,finetuning,window] [--split dev] [--steps 400]
+        [--rank R] [--finetuning-rate 2.5e-5] [--set KEY=JSON ...] [--label NAME] [--threads 2]
 
 Rows: whisper-base; an expert for each taught language (feed-forwards of encoder and decoder, each
-trained on its language alone); hard sharing (the one dense feed-forward, trained on all taught
-languages); fine-tuning (all weights, on the same). The last two take as many steps as the experts
-together. Columns: Asterisk's 8 kHz prompts in four languages, taught or not, all of them and those
-of four words or more; LibriSpeech wideband; German. Greedy, temperature 0, the language given.
-Accents do not count in Spanish, whose texts lack them. What no expert is for is the base's own
-path, whose texts are taken from there.
+trained on its language alone), made adapters and loaded beside the base, all at once; hard sharing
+(the one dense feed-forward, trained on all taught languages); fine-tuning (all weights, on the
+same). The last two take as many steps as the experts together, and hear each taught language as
+long as the others. Fine-tuning has a learning rate of its own, --finetuning-rate: choose it on dev
+(1e-5, 2.5e-5, 1e-4), or the comparison is not a fair one. "window" learns to hear windows that end
+with the speech, of all four languages, LibriSpeech and German, and stands beside the base with such
+windows ("base-speech") as well as with padded ones; so does what is made with
+--set 'data.window="speech"'.
+
+Columns: Asterisk's 8 kHz prompts in four languages, taught or not, and of all taught ones together
+("taught"), all prompts and those of four words or more (in dev 14 to 20 of a language, too few to
+choose by: look at "taught"); LibriSpeech wideband; German. Greedy, temperature 0, the language
+given. Accents do not count in Spanish, whose texts lack them. Of base and experts, taught languages
+are translated into English too (BLEU, chrF; taught to transcribe alone). What no expert is for is
+heard with all adapters loaded, and "equal" says of how many utterances the texts, and of ten the
+encoder's numbers, are the base's.
 
 Everything is kept under --runs: corpora, trainings (each goes on where it was stopped), and every
 text that was heard (heard.jsonl). Choose on dev; --split test once. Differences to the base are
 paired, their intervals resample prompt ids (speakers in LibriSpeech). One voice a language speaks
-training and test prompts alike. `--set` changes the recipe (optimizer.learning_rate=0.0002), and
---label names what it makes. Writes results/teach-SPLIT.json, or into --results.
+training and test prompts alike. `--set` changes the recipe (optimizer.learning_rate=0.0002; not
+fine-tuning's rate), and --label names what it makes. Writes
+results/teach-SPLIT-LANGUAGES-STEPS[-rankR][-rateR][-LABEL].json, or into --results.
 """
 
 import argparse
 import json
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import jiwer
-import numpy as np
 from heard import Heard
-from numpy.typing import NDArray
 from origin import ROOT, origin
-from teach_runs import Training, minutes_of, trained, trainings
-from teach_speech import FEWEST_WORDS, LANGUAGES, SEED, cuts_of, prompts_of, untaught
-from whisper_normalizer.basic import BasicTextNormalizer
-from whisper_normalizer.english import EnglishTextNormalizer
+from teach_heard import Listener, equal
+from teach_judged import Counts, columns_of, errors_of, is_taught, judged, translated
+from teach_runs import WINDOW, Training, Wish, adapter_of, minutes_of, trained, trainings
+from teach_speech import LANGUAGES, SEED, cuts_of, english_of, prompts_of, untaught
 from whisper_speech import Spoken
 
-import turnout
-from turnout.audio.waveform import Waveform
-from turnout.evaluation.intervals import RESAMPLES, interval
+from turnout.adapters.folder import TENSORS
+from turnout.guidance import Task, Window
 from turnout.hub.convert import convert
 
-ROWS = ("base", "experts", "sharing", "finetuning")
-ENGLISH, OTHERS = EnglishTextNormalizer(), BasicTextNormalizer()
-ACCENTLESS = BasicTextNormalizer(remove_diacritics=True)
-Counts = tuple[int, int]
+ROWS = ("base", "experts", "sharing", "finetuning", "window")
+BASES = {Window.PADDED: "base", Window.SPEECH: "base-speech"}
 
 
-def errors_of(spoken: Spoken, text: str) -> Counts:
-    """Word errors and words."""
-    normal = {"en": ENGLISH, "es": ACCENTLESS}.get(spoken.language, OTHERS)
-    reference, found = normal(spoken.text).strip(), normal(text).strip()
-    words = len(reference.split())
-    if not words:
-        return len(found.split()), 0
-    counts = jiwer.process_words(reference, found)
-    return counts.substitutions + counts.deletions + counts.insertions, words
+@dataclass
+class Found:
+    """All that came out so far."""
+
+    counts: dict[str, list[Counts]] = field(default_factory=dict)
+    minutes: dict[str, float | None] = field(default_factory=dict)
+    equal: dict[str, Any] = field(default_factory=dict)
+    adapters: dict[str, int] = field(default_factory=dict)
+    """Bytes of their tensors."""
+    translations: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """By column and row."""
 
 
-class Listener:
-    """A model that is loaded when something is heard that was not kept."""
+@dataclass(frozen=True, kw_only=True)
+class Bench:
+    """All that the rows of the table have in common."""
 
-    def __init__(self, folder: Path, threads: int) -> None:
-        self.folder, self.threads = folder, threads
-        self._model: turnout.Transcriber | None = None
-
-    def hear(self, spoken: Spoken) -> str:
-        """What it writes."""
-        self._model = self._model or turnout.load(self.folder, threads=self.threads)
-        return self._model.transcribe(
-            Waveform(spoken.samples, 16_000),
-            language=spoken.language,
-            beam_size=1,
-            temperature_increment_on_fallback=None,
-        ).text
+    arguments: argparse.Namespace
+    wish: Wish
+    base: Path
+    """The base's model folder."""
+    heard: Heard
+    spoken: list[Spoken]
+    english: dict[str, str]
+    """English texts by the ids of those of the utterances that have one."""
 
 
-def rate(total: NDArray[np.float64]) -> float:
-    """Of summed errors and words, in percent."""
-    return 100 * float(total[0]) / max(float(total[1]), 1.0)
-
-
-def difference(total: NDArray[np.float64]) -> float:
-    """Of two rates over the same words, in percent points."""
-    return 100 * float(total[0] - total[2]) / max(float(total[1]), 1.0)
-
-
-def judged(
-    spoken: Sequence[Spoken], counts: Sequence[Counts], base: Sequence[Counts]
-) -> dict[str, Any]:
-    """The error rate and the paired difference to the base, each with its interval."""
-    if not spoken:
-        return {"utterances": 0}
-    table = np.array([(*own, theirs[0]) for own, theirs in zip(counts, base, strict=True)], float)
-    groups = [one.speaker if one.source == "librispeech" else one.id for one in spoken]
-    found: dict[str, Any] = {"utterances": len(spoken), "words": int(table[:, 1].sum())}
-    for name, figure in (("wer", rate), ("difference", difference)):
-        ends = interval(table, figure, groups, RESAMPLES)
-        assert ends is not None
-        found[name] = round(figure(table.sum(axis=0)), 2)
-        found[f"{name}_interval"] = [round(end, 2) for end in ends]
-    return found
-
-
-def columns_of(spoken: Sequence[Spoken]) -> dict[str, list[int]]:
-    """The utterances of each column, by their places."""
-    columns: dict[str, list[int]] = {}
-    for place, one in enumerate(spoken):
-        columns.setdefault(one.source, []).append(place)
-        if one.source.startswith("prompts") and len(one.text.split()) >= FEWEST_WORDS:
-            columns.setdefault(f"{one.source}, {FEWEST_WORDS}+ words", []).append(place)
-    return columns
-
-
-def experts_hear(
-    models: Mapping[str, Listener], base: Listener, heard: Heard, names: Mapping[str, str]
-) -> Callable[[Spoken], str]:
-    """Each language through its own expert, everything else through the base."""
-
-    def hear(spoken: Spoken) -> str:
-        own = spoken.language if spoken.language in models else None
-        listener, system = (models[own], names[own]) if own else (base, "base")
-        return heard.text(system, spoken.id, partial(listener.hear, spoken))
-
-    return hear
-
-
-def row_of(
-    name: str, made: list[Training], arguments: argparse.Namespace, base: Listener, heard: Heard
-) -> Callable[[Spoken], str]:
-    """How a row of the table hears; trains what it needs first."""
-    if name == "base":
-        return lambda spoken: heard.text("base", spoken.id, partial(base.hear, spoken))
-    corpora = arguments.runs / "corpora"
-    listeners = []
+def listener_of(name: str, made: list[Training], bench: Bench) -> Listener:
+    """Who hears a row of the table; trains what it needs first."""
+    arguments, base = bench.arguments, bench.base
+    threads, runs = arguments.threads, arguments.runs
+    if name in BASES.values():
+        window = next(window for window, own in BASES.items() if own == name)
+        return Listener("base", base, threads, window=window)
+    models = []
     for one in made:
-        cuts = [cuts_of(arguments.prompts, code, corpora) for code in one.languages]
-        model = trained(one, base.folder, cuts, arguments.runs, arguments.threads)
-        listeners.append(Listener(model, arguments.threads))
+        cuts = [
+            cuts_of(arguments.prompts, arguments.data, corpus, runs / "corpora")
+            for corpus in one.corpora
+        ]
+        models.append(trained(one, base, cuts, runs, threads))
     if name == "experts":
-        own = dict(zip((one.languages[0] for one in made), listeners, strict=True))
-        return experts_hear(own, base, heard, {one.languages[0]: one.name for one in made})
-    (one,), (listener,) = made, listeners
-    return lambda spoken: heard.text(one.name, spoken.id, partial(listener.hear, spoken))
+        adapters = tuple(
+            adapter_of(one, model, base, arguments.rank)
+            for one, model in zip(made, models, strict=True)
+        )
+        return Listener("experts", base, threads, adapters, made[0].window)
+    return Listener(made[0].name, models[0], threads, window=made[0].window)
 
 
 def read_arguments() -> argparse.Namespace:
@@ -152,9 +108,11 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument("--prompts", type=Path, required=True)
     parser.add_argument("--runs", type=Path, required=True, help="outside of the checkout")
     parser.add_argument("--train", default="es,fr", help="languages that are taught")
-    parser.add_argument("--rows", default=",".join(ROWS))
+    parser.add_argument("--rows", default=",".join(ROWS[:4]))
     parser.add_argument("--split", choices=("dev", "test"), default="dev")
     parser.add_argument("--steps", type=int, default=400, help="of each expert")
+    parser.add_argument("--rank", type=int, help="of adapters; by default tensors are kept whole")
+    parser.add_argument("--finetuning-rate", type=float, default=Wish.finetuning_rate)
     parser.add_argument("--each", type=int, default=79, help="of LibriSpeech, and German")
     parser.add_argument("--most", type=int, help="prompts of each language, to try it out")
     parser.add_argument("--threads", type=int, default=2)
@@ -165,6 +123,10 @@ def read_arguments() -> argparse.Namespace:
     arguments = parser.parse_args()
     if bool(arguments.set) != bool(arguments.label):
         parser.error("--set and --label go together: what is changed needs folders of its own")
+    wrong = set(arguments.rows.split(",")) - {*ROWS, *BASES.values()}
+    if wrong:
+        parser.error(f"--rows has no {', '.join(sorted(wrong))}: choose from {', '.join(ROWS)}")
+    arguments.runs = arguments.runs.resolve()  # which settings that are kept name
     return arguments
 
 
@@ -178,57 +140,121 @@ def utterances(arguments: argparse.Namespace) -> list[Spoken]:
     return [*found, *untaught(arguments.data, arguments.split, arguments.each)]
 
 
+def wish_of(arguments: argparse.Namespace) -> Wish:
+    """What is asked of the trainings."""
+    changes = (text.partition("=") for text in arguments.set)
+    return Wish(
+        taught=tuple(arguments.train.split(",")),
+        steps=arguments.steps,
+        changes={key: json.loads(value) for key, _, value in changes},
+        label=arguments.label,
+        finetuning_rate=arguments.finetuning_rate,
+    )
+
+
+def rows_asked(arguments: argparse.Namespace, wish: Wish) -> list[str]:
+    """Those of the table in order, the bases that they stand beside first."""
+    asked = arguments.rows.split(",")
+    speech = "window" in asked or wish.changes.get(WINDOW) == Window.SPEECH
+    bases = list(BASES.values()) if speech else [BASES[Window.PADDED]]
+    return list(dict.fromkeys((*bases, *asked)))
+
+
 def main() -> None:
     arguments = read_arguments()
-    made_by = origin(SEED, "numpy", "torch", "onnxruntime")
-    taught = tuple(arguments.train.split(","))
-    changes = {
-        key: json.loads(value) for key, _, value in (text.partition("=") for text in arguments.set)
-    }
-    folder = arguments.runs / "base"
-    if not (folder / "SHA256SUMS").exists():
-        convert(arguments.weights, folder)
-    base, heard = Listener(folder, arguments.threads), Heard(arguments.runs / "heard.jsonl")
+    made_by = origin(SEED, "numpy", "torch", "onnxruntime", "sacrebleu")
+    wish = wish_of(arguments)
+    base = arguments.runs / "base"
+    if not (base / "SHA256SUMS").exists():
+        convert(arguments.weights, base)
     spoken = utterances(arguments)
-    counts: dict[str, list[Counts]] = {}
-    minutes: dict[str, float | None] = {}
-    for name in dict.fromkeys(("base", *arguments.rows.split(","))):
-        made = []
-        if name != "base":
-            made = trainings(name, taught, arguments.steps, changes, arguments.label)
-        hear = row_of(name, made, arguments, base, heard)
-        counts[name] = [errors_of(one, hear(one)) for one in spoken]
-        minutes |= {one.name: minutes_of(one, arguments.runs) for one in made}
-        report(arguments, made_by, spoken, counts, minutes)
+    bench = Bench(
+        arguments=arguments,
+        wish=wish,
+        base=base,
+        heard=Heard(arguments.runs / "heard.jsonl"),
+        spoken=spoken,
+        english=english_of(arguments.prompts, spoken),
+    )
+    found = Found()
+    for name in rows_asked(arguments, wish):
+        made = [] if name in BASES.values() else trainings(name, wish)
+        listen(name, made, bench, found)
+        report(bench, made_by, found)
 
 
-def report(
-    arguments: argparse.Namespace,
-    made_by: dict[str, Any],
-    spoken: list[Spoken],
-    counts: Mapping[str, list[Counts]],
-    minutes: Mapping[str, float | None],
-) -> None:
-    """Print the newest row and write the table as far as it is."""
-    rows = []
-    for column, places in columns_of(spoken).items():
-        chosen = [spoken[i] for i in places]
-        base = [counts["base"][i] for i in places]
-        of_rows = {
-            name: judged(chosen, [found[i] for i in places], base) for name, found in counts.items()
+def listen(name: str, made: list[Training], bench: Bench, found: Found) -> None:
+    """One row of the table, put to what was found."""
+    listener = listener_of(name, made, bench)
+    found.counts[name] = [errors_of(one, listener.text(one, bench.heard)) for one in bench.spoken]
+    found.minutes |= {one.name: minutes_of(one, bench.arguments.runs) for one in made}
+    if name in ("base", "experts"):
+        found.translations[name] = translations(listener, bench)
+    if name == "experts":
+        beside = listener_of(BASES[listener.window], [], bench)
+        others = [one for one in bench.spoken if not is_taught(one, bench.wish.taught)]
+        found.equal = equal(beside, listener, others, bench.heard)
+        found.adapters = {
+            one.name: (adapter / TENSORS).stat().st_size
+            for one, adapter in zip(made, listener.adapters, strict=True)
         }
-        rows.append({"speech": column, "taught": taught_in(column, arguments.train), **of_rows})
-        newest = list(counts)[-1]
+
+
+def translations(listener: Listener, bench: Bench) -> dict[str, dict[str, Any]]:
+    """BLEU and chrF of each taught language."""
+    rows = {}
+    for code in bench.wish.taught:
+        chosen = [one for one in bench.spoken if one.language == code and one.id in bench.english]
+        texts = [listener.text(one, bench.heard, Task.TRANSLATE) for one in chosen]
+        if texts:
+            figures = translated([bench.english[one.id] for one in chosen], texts)
+            rows[f"prompts-{code}"] = {"utterances": len(texts), **figures}
+    return rows
+
+
+def report(bench: Bench, made_by: dict[str, Any], found: Found) -> None:
+    """Print the newest row and write the table as far as it is."""
+    rows, newest = [], list(found.counts)[-1]
+    bases = {name: own for name, own in found.counts.items() if name in BASES.values()}
+    for column, places in columns_of(bench.spoken, bench.wish.taught).items():
+        chosen = [bench.spoken[i] for i in places]
+        beside = {name: [own[i] for i in places] for name, own in bases.items()}
+        of_rows = {
+            name: judged(chosen, [own[i] for i in places], beside)
+            for name, own in found.counts.items()
+        }
+        taught = all(is_taught(one, bench.wish.taught) for one in chosen)
+        rows.append({"speech": column, "taught": taught, **of_rows})
         print(column, newest, of_rows[newest], flush=True)
-    content = {**made_by, "split": arguments.split, "minutes": minutes, "rows": rows}
-    name = "-".join(filter(None, ("teach", arguments.split, arguments.label)))
-    target = arguments.results or Path(__file__).parent / "results" / f"{name}.json"
+    content = {
+        **made_by,
+        "split": bench.arguments.split,
+        "minutes": found.minutes,
+        "adapters, bytes": found.adapters,
+        "equal": found.equal,
+        "translation to English": found.translations,
+        "rows": rows,
+    }
+    target = bench.arguments.results or Path(__file__).parent / "results" / file_name(
+        bench.arguments
+    )
     target.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
-def taught_in(column: str, languages: str) -> bool:
-    """Whether a column's language was taught."""
-    return any(column.startswith(f"prompts-{code}") for code in languages.split(","))
+def file_name(arguments: argparse.Namespace) -> str:
+    """Of the table: other languages, steps, ranks, rates and labels have files of their own."""
+    default = arguments.finetuning_rate == Wish.finetuning_rate
+    parts = (
+        "teach",
+        arguments.split,
+        arguments.train.replace(",", "+"),
+        str(arguments.steps),
+        f"rank{arguments.rank}" if arguments.rank else "",
+        "" if default else f"rate{arguments.finetuning_rate:g}",
+        arguments.label,
+        f"most{arguments.most}" if arguments.most else "",
+    )
+    return "-".join(filter(None, parts)) + ".json"
 
 
 if __name__ == "__main__":

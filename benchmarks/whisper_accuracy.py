@@ -7,8 +7,8 @@ So many LibriSpeech utterances, and of Asterisk's 8 kHz prompts so many of each 
 the language is given to both. At temperature 0, beams of 1 and of 5, without time stamps. With
 --defaults both work as they do when nothing is said to them (ours greedy, faster-whisper's beam of
 5), language found, temperatures tried. Needs faster-whisper beside the test environment. Intervals
-resample speakers. With --kept every text is written to a file as it comes, and one that stands
-there is not heard again. Writes results/whisper_accuracy.json, or -defaults.json.
+resample speakers. With --kept every text is written to a file as it comes, and one that was heard
+with the same weights is not heard again. Writes results/whisper_accuracy.json, or -defaults.json.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from typing import Any
 
 import jiwer
 import numpy as np
-from heard import Heard
+from heard import Heard, weights_in
 from numpy.typing import NDArray
 from origin import ROOT, origin
 from whisper_normalizer.basic import BasicTextNormalizer
@@ -142,7 +142,7 @@ def main() -> None:
     spoken = list(
         utterances(arguments.data, arguments.prompts, arguments.utterances, arguments.each)
     )
-    heard = Heard(arguments.kept)
+    heard = Heard(arguments.kept, f"weights {weights_in(arguments.weights)}")
     found: dict[str, list[tuple[int, int]]] = {}
     for beam in (None,) if arguments.defaults else (1, 5):
         of_beam = "defaults" if beam is None else f"beam {beam}"

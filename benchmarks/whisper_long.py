@@ -7,8 +7,8 @@ the same with noise of `noise_rooms` at 15 dB in speech and pauses, telephone sp
 and one with no pause at all (utterances trimmed to their speech). turnout as it is by default;
 faster-whisper's sequential and its batched pipeline as they are by default, with the same
 weights. A lost utterance is one of which half the words or more are missing. Needs faster-whisper
-beside the test environment. With --kept every text is written to a file as it comes, and one that
-stands there is not heard again. Writes results/whisper_long.json.
+beside the test environment. With --kept every text is written to a file as it comes, and one of the
+same length and weights is not heard again. Writes results/whisper_long.json.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from typing import Any
 
 import jiwer
 import numpy as np
-from heard import Heard
+from heard import Heard, weights_in
 from numpy.typing import NDArray
 from origin import ROOT, origin
 from whisper_normalizer.english import EnglishTextNormalizer
@@ -176,7 +176,8 @@ def main() -> None:
             batched.transcribe(samples, batch_size=8)[0]
         ),
     }
-    heard = Heard(arguments.kept)
+    made_with = f"weights {weights_in(arguments.weights)}, {arguments.minutes:g} minutes"
+    heard = Heard(arguments.kept, made_with)
     rows = []
     for recording in recordings(arguments.data, arguments.minutes):
         row: dict[str, Any] = {

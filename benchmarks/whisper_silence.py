@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from heard import Heard
+from heard import Heard, weights_in
 from numpy.typing import NDArray
 from origin import ROOT, origin
 from voice_activity import coloured
@@ -209,7 +209,8 @@ def main() -> None:
         model = turnout.load(convert(arguments.weights, Path(place) / "model"), threads=1)
     watched = Watched(model.backend)
     model = turnout.Transcriber(watched, model.tokenizer, model.folder)
-    heard = Heard(arguments.kept)
+    made_with = f"weights {weights_in(arguments.weights)}, seed {arguments.seed}"
+    heard = Heard(arguments.kept, made_with)
     rows: defaultdict[str, dict[str, Any]] = defaultdict(
         lambda: {"clips": 0, "passed": 0, "empty": 0, "texts": []}
     )

@@ -48,16 +48,21 @@ def from_corpus(
 ) -> Iterator[Spoken]:
     """So many utterances of one of the sets of `data`, drawn by the seed."""
     with tarfile.open(data / f"{name}.tar") as tar:
-        lines = content(tar, f"{name}/manifest.jsonl").decode().splitlines()
-        rows: list[dict[str, Any]] = [
-            row for row in map(json.loads, lines) if row["split"] in splits
-        ]
-        random.Random(f"{seed} {name}").shuffle(rows)
-        for row in rows[:count]:
+        for row in rows_of(tar, name, seed, splits)[:count]:
             place = f"{name}/{row['audio_filepath']}"
             samples = at_16khz(content(tar, place))
             speaker = f"{name}/{row['speaker']}"
             yield Spoken(place, name, speaker, row["lang"], row["text"], samples)
+
+
+def rows_of(
+    tar: tarfile.TarFile, name: str, seed: int, splits: tuple[str, ...]
+) -> list[dict[str, Any]]:
+    """The manifest's rows of these splits, in the seed's order."""
+    lines = content(tar, f"{name}/manifest.jsonl").decode().splitlines()
+    rows = [row for row in map(json.loads, lines) if row["split"] in splits]
+    random.Random(f"{seed} {name}").shuffle(rows)
+    return rows
 
 
 def content(tar: tarfile.TarFile, name: str) -> bytes:
@@ -78,15 +83,7 @@ def at_16khz(data: bytes) -> NDArray[np.float32]:
 def prompts(folder: Path, language: str, count: int, seed: int) -> Iterator[Spoken]:
     """So many 8 kHz prompts of a language, drawn by the seed."""
     share = folder / "usr" / "share"
-    lines = gzip.decompress(
-        (share / f"doc/asterisk-core-sounds-{language}/core-sounds-{language}.txt.gz").read_bytes()
-    )
-    texts = {}
-    for line in lines.decode("utf-8-sig").splitlines():
-        name, separator, text = line.partition(": ")
-        text = text.strip()
-        if separator and text and not line.startswith(";") and not text.startswith("["):
-            texts[name.strip()] = text
+    texts = texts_of(folder, language)
     voice = share / "asterisk" / "sounds" / VOICES[language]
     names = sorted(
         name
@@ -100,3 +97,15 @@ def prompts(folder: Path, language: str, count: int, seed: int) -> Iterator[Spok
         yield Spoken(
             place, f"prompts-{language}", f"prompts/{language}", language, texts[name], samples
         )
+
+
+def texts_of(folder: Path, language: str) -> dict[str, str]:
+    """What is said in a language's prompts, by their ids, recorded or not."""
+    packed = f"usr/share/doc/asterisk-core-sounds-{language}/core-sounds-{language}.txt.gz"
+    texts = {}
+    for line in gzip.decompress((folder / packed).read_bytes()).decode("utf-8-sig").splitlines():
+        name, separator, text = line.partition(": ")
+        text = text.strip()
+        if separator and text and not line.startswith(";") and not text.startswith("["):
+            texts[name.strip()] = text
+    return texts

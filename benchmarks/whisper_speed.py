@@ -6,20 +6,22 @@ Both in float32 with two threads each. Encoder: the same frames of LibriSpeech, 
 batches of 1 and 8; turnout's encoder also works out what the decoder attends to, which CTranslate2
 does in its decoder, so that the sum of both is given too. Decoder: greedy, 50 tokens forced (the
 end may not be written). Whole files: a recording of some minutes with pauses, greedy, temperature
-0, the language given, beside faster-whisper's sequential and its batched pipeline.
+0, the language given, without time stamps and with a detector of speech before all (Silero's, each
+with settings of its own), beside faster-whisper's sequential and its batched pipeline. These are
+whole programs and not the same work: how many windows a recording becomes differs.
 
-In every round each is timed once and turnout once more behind it: the ratio of turnout's own two
-is the control, which says what a ratio of this machine is worth. Given are medians over the rounds
-and 95 % intervals of them (rounds resampled); a ratio above 1 means that turnout takes longer. One
-round before the first is not counted. Needs faster-whisper beside the test environment, and a
-machine that does nothing else. Writes results/whisper_speed.json.
+In every round each is timed once and turnout once more, in an order that rotates: the ratio of
+turnout's own two is the control, which says what a ratio of this machine is worth. Given are
+medians over the rounds and 95 % intervals of them (rounds resampled); a ratio above 1 means that
+turnout takes longer. One round before the first is not counted. Needs faster-whisper beside the
+test environment, and a machine that does nothing else. Writes results/whisper_speed.json.
 """
 
 import argparse
 import json
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +39,7 @@ from turnout.guidance import Guidance, Task
 from turnout.hub.convert import convert
 
 SEED = 0
+WHOLE_FILE = "whole file, greedy, no time stamps, a detector of speech before all"
 THREADS = 2
 TOKENS = 50
 BATCHES = (1, 8)
@@ -132,11 +135,20 @@ def seconds_of(act: Callable[[], Any]) -> tuple[float, Any]:
     return time.perf_counter() - began, found
 
 
-def parts_timed(ours: Ours, theirs: Theirs, log_mel: Floats) -> Iterator[tuple[str, str, float]]:
+def rotated(names: Sequence[str], number: int) -> list[str]:
+    """The order of a round: whoever comes first in one comes last in the next."""
+    return [*names[number % len(names) :], *names[: number % len(names)]]
+
+
+def parts_timed(
+    ours: Ours, theirs: Theirs, log_mel: Floats, number: int
+) -> Iterator[tuple[str, str, float]]:
     """One round of a batch: what was done, by whom, seconds; turnout's second time is `again`."""
     batch = len(log_mel)
     texts = {}
-    for name, system in (("turnout", ours), ("ctranslate2", theirs), ("again", ours)):
+    systems = {"turnout": ours, "ctranslate2": theirs, "again": ours}
+    for name in rotated(list(systems), number):
+        system = systems[name]
         encoding, encoded = seconds_of(lambda system=system: system.encode(log_mel))
         decoding, texts[name] = seconds_of(
             lambda system=system, encoded=encoded: system.decode(encoded, batch)
@@ -152,7 +164,7 @@ def parts_timed(ours: Ours, theirs: Theirs, log_mel: Floats) -> Iterator[tuple[s
 
 
 def files_timed(
-    model: turnout.Transcriber, whisper: Any, samples: Floats
+    model: turnout.Transcriber, whisper: Any, samples: Floats, number: int
 ) -> Iterator[tuple[str, str, float]]:
     """One round of a whole recording."""
     from faster_whisper import (  # noqa: PLC0415 - not in the test environment
@@ -171,7 +183,12 @@ def files_timed(
         "turnout": ours,
         "faster-whisper, sequential": lambda: list(
             whisper.transcribe(
-                samples, temperature=0.0, condition_on_previous_text=False, **greedy
+                samples,
+                temperature=0.0,
+                condition_on_previous_text=False,
+                vad_filter=True,
+                without_timestamps=True,
+                **greedy,
             )[0]
         ),
         "faster-whisper, batched": lambda: list(
@@ -179,8 +196,8 @@ def files_timed(
         ),
         "again": ours,
     }
-    for name, act in acts.items():
-        yield "whole file", name, seconds_of(act)[0]
+    for name in rotated(list(acts), number):
+        yield WHOLE_FILE, name, seconds_of(acts[name])[0]
 
 
 def middle(values: NDArray[np.float64]) -> dict[str, Any]:
@@ -231,8 +248,10 @@ def main() -> None:
     recording, _ = joined(spoken, arguments.minutes * 60, PAUSES, np.random.default_rng(SEED))
     timed: Timed = {}
     for number in range(arguments.rounds + 1):
-        found = [one for size in BATCHES for one in parts_timed(ours, theirs, log_mel[:size])]
-        found += files_timed(model, whisper, recording)
+        found = [
+            one for size in BATCHES for one in parts_timed(ours, theirs, log_mel[:size], number)
+        ]
+        found += files_timed(model, whisper, recording, number)
         for what, name, taken in found if number else ():
             timed.setdefault(what, {}).setdefault(name, []).append(taken)
         print(f"round {number} of {arguments.rounds}", flush=True)

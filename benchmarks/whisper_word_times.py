@@ -6,11 +6,14 @@ Single words joined as benchmarks/word_times.py joins them (the truth is where: 
 trimmed to its energy): English digits at 8 kHz and Arabic commands, 10 to 18 of one speaker in a
 row, without any pause and with pauses of 50 to 300 ms. Nothing is trained here, so the speakers of
 every split are taken. Both systems are told the language and the same previous text (which spells
-digits as words), greedy, temperature 0. What they write is paired with what was said, so that the
-letters agree best; pairs that agree by half are matched. Counted is by how much the begin and the
-end of a matched word are off, of each system's own matches and of those that both have. Needs
-faster-whisper beside the test environment. With --kept what was heard is written to a file as it
-comes, and what stands there is not heard again. Writes results/whisper_word_times.json.
+digits as words), greedy, temperature 0. turnout's detector of speech drops before decoding what it
+takes for none, which are whole clips of short words too; faster-whisper has no detector here, as by
+default, so that fewer matched words of turnout's need not be its decoder's fault. What they write
+is paired with what was said, so that the letters agree best; pairs that agree by half are matched.
+Counted is by how much the begin and the end of a matched word are off, of each system's own matches
+and of those that both have. Needs faster-whisper beside the test environment. With --kept what was
+heard is written to a file as it comes, and what was heard with the same weights is not heard again.
+Writes results/whisper_word_times.json.
 """
 
 import argparse
@@ -24,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from heard import Heard
+from heard import Heard, weights_in
 from numpy.typing import NDArray
 from origin import ROOT, origin
 from word_times import PAUSES, SEED, Joined, as_wav, joined, speakers_of
@@ -192,7 +195,8 @@ def main() -> None:
         model = turnout.load(convert(arguments.weights, Path(place) / "model"), threads=1)
     peer = WhisperModel(str(arguments.weights), device="cpu", compute_type="float32")
     systems = {"turnout": ours(model), "faster-whisper": theirs(peer)}
-    rows = heard_by(systems, Heard(arguments.kept), arguments.data, arguments.utterances)
+    heard = Heard(arguments.kept, f"weights {weights_in(arguments.weights)}")
+    rows = heard_by(systems, heard, arguments.data, arguments.utterances)
     target = Path(__file__).parent / "results" / "whisper_word_times.json"
     target.write_text(json.dumps({**made_by, "rows": rows}, indent=1, ensure_ascii=False) + "\n")
 

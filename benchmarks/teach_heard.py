@@ -1,0 +1,125 @@
+"""What the models of the teaching benchmark hear, and whether adapters leave alone what they are
+not for.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from heard import Heard
+from numpy.typing import NDArray
+from whisper_speech import RATE, Spoken
+
+import turnout
+from turnout.audio.waveform import Waveform
+from turnout.backends.paths import Part
+from turnout.decoding.backend import Encoded
+from turnout.guidance import Guidance, Task, Window
+
+ENCODED = 10
+"""Utterances of which the encoder's outputs are compared, spread over all."""
+
+
+@lru_cache(maxsize=2)
+def loaded(folder: Path, adapters: tuple[Path, ...], threads: int) -> turnout.Transcriber:
+    """A model with its adapters; the base and one other stay in memory."""
+    return turnout.load(folder, adapters=adapters, threads=threads)
+
+
+@dataclass(frozen=True)
+class Listener:
+    """A model that is loaded when something is heard that was not kept."""
+
+    name: str
+    folder: Path
+    threads: int
+    adapters: tuple[Path, ...] = ()
+    window: Window = Window.PADDED
+
+    @property
+    def model(self) -> turnout.Transcriber:
+        """Ready."""
+        return loaded(self.folder, self.adapters, self.threads)
+
+    @property
+    def key(self) -> str:
+        """Under which its texts are kept: the name, the digest of all files that it is made of,
+        and how much of a window it hears."""
+        digest = hashlib.sha256()
+        for folder in (self.folder, *self.adapters):
+            digest.update((folder / "SHA256SUMS").read_bytes())
+        return f"{self.name} {digest.hexdigest()[:16]} {self.window}"
+
+    def text(self, spoken: Spoken, heard: Heard, task: Task = Task.TRANSCRIBE) -> str:
+        """What it writes, or once wrote."""
+        key = f"{self.key} {task}"
+        return heard.text(key, spoken.id, partial(self.hear, spoken, task))
+
+    def hear(self, spoken: Spoken, task: Task = Task.TRANSCRIBE) -> str:
+        """What it writes now; greedy, temperature 0, the language given."""
+        translates = task is Task.TRANSLATE
+        return self.model.transcribe(
+            Waveform(spoken.samples, RATE),
+            task=task.value,
+            language=spoken.language,
+            target_language="en" if translates else None,
+            window=self.window.value,
+            beam_size=1,
+            temperature_increment_on_fallback=None,
+        ).text
+
+    def encoded(self, spoken: Spoken) -> list[NDArray[np.float32]]:
+        """What its encoder makes of each segment: all that the decoder attends to."""
+        backend = self.model.backend
+        wave = Waveform(spoken.samples, RATE)
+        segments = self.model.listen(wave, language=spoken.language, window=self.window.value)
+        arrays: list[NDArray[np.float32]] = []
+        for segment in segments:
+            guidance = Guidance(
+                bandwidth=segments.bandwidth,
+                task=Task.TRANSCRIBE,
+                language=spoken.language,
+                target_language=spoken.language,
+                domain=backend.config.domains[0],
+                window=self.window,
+            )
+            assert segment.log_mel is not None
+            log_mel = segment.log_mel[None]
+            mask = np.ones(log_mel.shape[:2], dtype=bool)
+            arrays += attended(backend.encode(log_mel, mask, [guidance]))
+        return arrays
+
+
+def attended(encoded: Encoded) -> list[NDArray[np.float32]]:
+    """Keys, values and mask of one utterance, whichever path it took."""
+    hidden: Any = encoded.hidden
+    if isinstance(hidden[0], Part):
+        hidden = hidden[0].encoded.hidden
+    return list(hidden)
+
+
+def equal(
+    base: Listener, other: Listener, spoken: Sequence[Spoken], heard: Heard
+) -> dict[str, Any]:
+    """Of how many utterances the other writes what the base writes, by source, and of how many its
+    encoder gives the same numbers, to the last bit."""
+    found: dict[str, Any] = {"different": []}
+    for source in dict.fromkeys(one.source for one in spoken):
+        own = [one for one in spoken if one.source == source]
+        differ = [one.id for one in own if base.text(one, heard) != other.text(one, heard)]
+        found[source] = f"{len(own) - len(differ)} of {len(own)}"
+        found["different"] += differ
+    said = [one for one in spoken if base.text(one, heard)]  # else nothing may be encoded
+    few = said[:: max(1, len(said) // ENCODED)][:ENCODED]
+    same = sum(same_arrays(base.encoded(one), other.encoded(one)) for one in few)
+    return found | {"encoder outputs": f"{same} of {len(few)}"}
+
+
+def same_arrays(one: Sequence[NDArray[Any]], other: Sequence[NDArray[Any]]) -> bool:
+    """Whether there are any, and all are equal to the last bit."""
+    pairs = zip(one, other, strict=False)
+    return 0 < len(one) == len(other) and all(np.array_equal(a, b) for a, b in pairs)

@@ -1,0 +1,88 @@
+"""What benchmarks/teach.py teaches has nothing in common with what it is tested on."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from teach_speech import (
+    GERMAN_HELD,
+    english_of,
+    german_places,
+    german_train,
+    name_of,
+    of_split,
+    prepared,
+    split_of,
+    untaught,
+)
+from whisper_speech import Spoken
+
+DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
+
+
+def prompt(name: str, text: str, language: str = "es") -> Spoken:
+    samples = np.zeros(16, np.float32)
+    return Spoken(f"prompts/{language}/{name}", f"prompts-{language}", "x", language, text, samples)
+
+
+def named(split: str, count: int) -> list[str]:
+    names = (f"digits/{number}" for number in range(200))
+    return [name for name in names if split_of(name) == split][:count]
+
+
+def test_a_train_prompt_that_says_what_dev_or_test_say_is_left_out() -> None:
+    (in_test,), (in_dev,) = named("test", 1), named("dev", 1)
+    one, two, three = named("train", 3)
+    spoken = [
+        prompt(in_test, "¿Dónde está el número?"),
+        prompt(in_dev, "Gracias."),
+        prompt(one, "donde esta el numero"),
+        prompt(two, "GRACIAS"),
+        prompt(three, "adiós"),
+    ]
+    assert [name_of(prompt) for prompt in of_split(spoken, "train")] == [three]
+    assert [name_of(prompt) for prompt in of_split(spoken, "test")] == [in_test]
+    assert [name_of(prompt) for prompt in of_split(spoken, "dev")] == [in_dev]
+
+
+def test_german_of_dev_test_and_training_are_apart() -> None:
+    drawn = [{"id": number, "text": f"Satz {number}"} for number in range(300)]
+    drawn.append({"id": 300, "text": "SATZ 7!"})
+    dev, test = (
+        {row["id"] for row in drawn[slice(*german_places(split, 79))]} for split in ("dev", "test")
+    )
+    assert len(dev) == len(test) == 79
+    assert not dev & test
+    taught = [row["id"] for row in german_train(drawn)]
+    assert taught == list(range(2 * GERMAN_HELD, 300))
+
+
+def test_more_german_than_is_held_back_is_refused() -> None:
+    with pytest.raises(SystemExit, match="--each is 101: at most 100"):
+        german_places("test", 101)
+
+
+def test_real_german_of_dev_is_not_that_of_test() -> None:
+    if not (DATA / "kerstin_de.tar").is_file():
+        pytest.skip("real recordings are needed: kerstin_de.tar in ../shared/data")
+    found = {split: {one.id for one in untaught(DATA, split, 3)} for split in ("dev", "test")}
+    assert [len(ids) for ids in found.values()] == [6, 6]
+    assert not found["dev"] & found["test"]
+
+
+def test_cuts_of_other_utterances_are_not_taken(tmp_path: Path) -> None:
+    (tmp_path / "train.jsonl.gz").write_bytes(b"")
+    (tmp_path / "prompts.csv").write_text(
+        "path,text,language,speaker,split\na.wav,eins,de,x,train\n"
+    )
+    cuts = prepared(tmp_path, [("a.wav", "eins", "de", "x")])
+    assert cuts == tmp_path / "train.jsonl.gz"
+    with pytest.raises(SystemExit, match="was made of other utterances than now: remove it"):
+        prepared(tmp_path, [("b.wav", "eins", "de", "x")])
+
+
+def test_prompts_have_the_english_text_of_their_id(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = {"a": "One two three", "b": "One two"}
+    monkeypatch.setattr("teach_speech.texts_of", lambda *_: texts)
+    spoken = [prompt(name, "uno") for name in "abc"]
+    assert english_of(Path(), spoken) == {"prompts/es/a": "One two three"}

@@ -1,0 +1,59 @@
+"""What benchmarks/whisper_*.py hold beside each other is like, and what they keep is not mistaken
+for that of another run."""
+
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from heard import Heard, weights_in
+from whisper_speed import WHOLE_FILE, files_timed, rotated
+
+
+def test_every_system_comes_first_in_turn() -> None:
+    assert [rotated(["a", "b", "c"], number) for number in range(4)] == [
+        ["a", "b", "c"], ["b", "c", "a"], ["c", "a", "b"], ["a", "b", "c"],
+    ]  # fmt: skip
+
+
+def test_whole_files_are_heard_alike_and_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """faster-whisper's batched pipeline has a detector and no time stamps by default."""
+    asked: list[dict[str, Any]] = []
+
+    def transcribe(_: object, **options: Any) -> tuple[list[str], None]:
+        asked.append(options)
+        return [], None
+
+    batched = SimpleNamespace(BatchedInferencePipeline=lambda whisper: whisper)
+    monkeypatch.setitem(sys.modules, "faster_whisper", batched)
+    model: Any = SimpleNamespace(transcribe=lambda *_, **__: SimpleNamespace(text=""))
+    whisper = SimpleNamespace(transcribe=transcribe)
+    samples = np.zeros(16, np.float32)
+    orders = [[row[1] for row in files_timed(model, whisper, samples, n)] for n in range(4)]
+    assert len({order[0] for order in orders}) == 4
+    assert {row[0] for row in files_timed(model, whisper, samples, 0)} == {WHOLE_FILE}
+    sequential = [options for options in asked if "batch_size" not in options]
+    assert len(sequential) == 5
+    assert all(one["vad_filter"] and one["without_timestamps"] for one in sequential)
+    assert all(one["temperature"] == 0.0 and one["beam_size"] == 1 for one in asked)
+
+
+def test_what_was_heard_is_not_taken_for_that_of_other_weights_or_lengths(tmp_path: Path) -> None:
+    weights, kept = tmp_path / "model.bin", tmp_path / "kept.jsonl"
+    texts = iter(("one", "two", "three"))
+
+    def hear(minutes: float, content: bytes) -> str:
+        weights.write_bytes(content)
+        heard = Heard(kept, f"weights {weights_in(tmp_path)}, {minutes:g} minutes")
+        return heard.text("turnout", "a", lambda: next(texts))
+
+    found = [hear(30, b"abc"), hear(30, b"abc"), hear(5, b"abc"), hear(30, b"x")]
+    assert found == ["one", "one", "two", "three"]
+
+
+def test_weights_are_told_apart_by_their_digest(tmp_path: Path) -> None:
+    """FIPS 180-4's example."""
+    (tmp_path / "model.bin").write_bytes(b"abc")
+    assert weights_in(tmp_path) == "ba7816bf8f01cfea"
