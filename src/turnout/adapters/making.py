@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from turnout.adapters.change import DOWN, UP, Change, LowRank, Whole
 from turnout.adapters.compose import STACKS
-from turnout.adapters.folder import NAME, Expert
+from turnout.adapters.facts import NAME
+from turnout.adapters.folder import Expert
 from turnout.adapters.stored import Tensors
 from turnout.config import ModelConfig, RoutingConfig
 from turnout.config.plain import to_plain

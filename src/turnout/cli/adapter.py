@@ -65,7 +65,7 @@ def adapter(*, options: AdapterOptions, output: Annotated[Path, Parameter(alias=
 
 def name_of(name: str) -> str:
     """The name of an adapter; raises UsageError where it cannot be one."""
-    from turnout.adapters.folder import NAME
+    from turnout.adapters.facts import NAME
 
     if not NAME.fullmatch(name):
         raise UsageError(

@@ -9,7 +9,8 @@ from typing import Any
 from turnout import model_folder
 from turnout.adapters.compose import Adapted, adapted, check_dense
 from turnout.adapters.digest import weights_digest
-from turnout.adapters.folder import DIGEST, AdapterFolder, is_adapter
+from turnout.adapters.facts import DIGEST
+from turnout.adapters.folder import AdapterFolder, is_adapter
 from turnout.adapters.stored import parsed, shapes_in, weights_of
 from turnout.errors import (
     FetchError,

@@ -7,16 +7,18 @@ from pathlib import Path
 from rich.filesize import decimal
 
 from turnout.adapters.compose import adapted, conditions, stack_of
-from turnout.adapters.folder import (
+from turnout.adapters.facts import (
     ADAPTER,
-    LICENSE,
-    MOST_PAPER,
-    TENSORS,
     AdapterFacts,
-    Expert,
     ExpertEntry,
     adapter_bytes,
     check_readable,
+)
+from turnout.adapters.folder import (
+    LICENSE,
+    MOST_PAPER,
+    TENSORS,
+    Expert,
     files_of_adapter,
     write_adapter,
 )

@@ -13,7 +13,8 @@ from huggingface_hub import constants
 
 import turnout
 from tests.adapted import adapter, base_in, experts_of, opened, trained
-from turnout.adapters.folder import ADAPTER, TENSORS, write_adapter
+from turnout.adapters.facts import ADAPTER
+from turnout.adapters.folder import TENSORS, write_adapter
 from turnout.adapters.stored import safetensors_of, weights_of
 from turnout.cli import main
 from turnout.errors import MissingModel, ModelFolderError, StorageError, TurnoutError, UsageError
