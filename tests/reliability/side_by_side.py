@@ -114,10 +114,12 @@ def count_alone() -> None:
     """Divide the losses by the tokens of the own batches."""
     original = step_module.count_step
 
-    def count_step(batches: list[Batch], ranks: Ranks) -> tuple[StepCounts, float]:
+    def count_step(
+        batches: list[Batch], ranks: Ranks, subsampling: int = 1
+    ) -> tuple[StepCounts, float]:
         whole, ranks.size = ranks.size, 1
         try:
-            return original(batches, ranks)
+            return original(batches, ranks, subsampling)
         finally:
             ranks.size = whole
 

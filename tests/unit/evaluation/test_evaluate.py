@@ -43,7 +43,7 @@ def heard(text, task=Task.TRANSCRIBE, language="ar", translation=None):
 class StandIn:
     """A Transcriber that answers by the name of the file."""
 
-    folder = None
+    folder = adapted = None
 
     def __init__(self, answers=None, config=MODEL):
         self.backend = SimpleNamespace(config=config)

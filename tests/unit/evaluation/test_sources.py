@@ -150,7 +150,7 @@ def test_a_long_file_is_left_to_the_transcriber_and_checked_all_the_same(noise, 
 class Reading:
     """A Transcriber that writes how long it heard, and remembers what it was asked."""
 
-    folder = None
+    folder = adapted = None
 
     def __init__(self, translations=(("ar", "en"),)):
         vocabulary = VocabularyConfig(languages=("ar",), translations=translations)
