@@ -5,32 +5,21 @@ by column, with intervals; BLEU and chrF of translations.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jiwer
 import numpy as np
 from numpy.typing import NDArray
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 from teach_speech import FEWEST_WORDS, name_of, normalised
 from whisper_speech import Spoken
+from word_errors import Counts, rate, word_errors
 
 from turnout.evaluation.intervals import RESAMPLES, interval
-
-Counts = tuple[int, int]
 
 
 def errors_of(spoken: Spoken, text: str) -> Counts:
     """Word errors and words."""
     reference, found = (normalised(one, spoken.language) for one in (spoken.text, text))
-    words = len(reference.split())
-    if not words:
-        return len(found.split()), 0
-    counts = jiwer.process_words(reference, found)
-    return counts.substitutions + counts.deletions + counts.insertions, words
-
-
-def rate(total: NDArray[np.float64]) -> float:
-    """Of summed errors and words, in percent."""
-    return 100 * float(total[0]) / max(float(total[1]), 1.0)
+    return word_errors(reference, found)
 
 
 def difference(total: NDArray[np.float64]) -> float:

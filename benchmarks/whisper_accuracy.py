@@ -19,14 +19,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import jiwer
 import numpy as np
 from heard import Heard, weights_in
-from numpy.typing import NDArray
 from origin import ROOT, origin
 from whisper_normalizer.basic import BasicTextNormalizer
 from whisper_normalizer.english import EnglishTextNormalizer
 from whisper_speech import VOICES, Spoken, from_corpus, prompts
+from word_errors import rate, word_errors
 
 import turnout
 from turnout.audio.waveform import Waveform
@@ -83,17 +82,7 @@ def theirs(model: Any, beam: int | None) -> Hears:
 def errors_of(spoken: Spoken, text: str) -> tuple[int, int]:
     """Word errors and words."""
     normal = ENGLISH if spoken.language == "en" else OTHERS
-    reference, found = normal(spoken.text), normal(text)
-    words = len(reference.split())
-    if not words:
-        return len(found.split()), 0
-    counts = jiwer.process_words(reference, found)
-    return counts.substitutions + counts.deletions + counts.insertions, words
-
-
-def rate(total: NDArray[np.float64]) -> float:
-    """Of summed errors and words, in percent."""
-    return 100 * float(total[0]) / max(float(total[1]), 1.0)
+    return word_errors(normal(spoken.text), normal(text))
 
 
 def judged(spoken: Sequence[Spoken], counts: Sequence[tuple[int, int]]) -> dict[str, Any]:

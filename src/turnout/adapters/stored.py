@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
+import safetensors.numpy
 from numpy.typing import NDArray
 
 from turnout.errors import ModelFolderError, shown
@@ -122,16 +123,4 @@ def weights_of(folder: VerifiedFolder, name: str = WEIGHTS) -> dict[str, NDArray
 
 def safetensors_of(tensors: Tensors) -> bytes:
     """A file of these tensors, which are float16 or float32."""
-    names = {dtype: kind for kind, dtype in KINDS.items()}
-    # The wider ones first, so that each is aligned.
-    order = sorted(tensors, key=lambda name: (-tensors[name].dtype.itemsize, name))
-    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
-    end = 0
-    for name in order:
-        begin, end = end, end + tensors[name].nbytes
-        kind, shape = names[tensors[name].dtype], list(tensors[name].shape)
-        header[name] = {"dtype": kind, "shape": shape, "data_offsets": [begin, end]}
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
-    parts = [np.ascontiguousarray(tensors[name]).tobytes() for name in order]
-    return b"".join([struct.pack("<Q", len(text)), text, *parts])
+    return safetensors.numpy.save(dict(tensors), {"format": "pt"})

@@ -63,14 +63,15 @@ def open_paths(
     """The folder's graphs as paths of a model of this `config`. The first ones are opened here, so
     that graphs that cannot be are refused before any work."""
     dense = dense_twin(config)
+    if adapted is not None:
+        with its_graphs(folder) as (graphs, place):
+            check_wanted(place, adapted, graphs)
 
     def stored() -> Tensors:
         return read_weights(folder.read(WEIGHTS), f"model folder {folder.path}: {WEIGHTS}")
 
     def opened(stack: Stack, number: int, read: Callable[[], Tensors] = stored) -> Backend:
         with its_graphs(folder) as (graphs, place):
-            if adapted is not None:
-                check_wanted(place, adapted, graphs)
             graph = {GRAPHS[stack]: graphs[GRAPHS[stack]]}
             return OnnxBackend(
                 dense, graph, lambda: path(stack, number, read()), threads, place=place

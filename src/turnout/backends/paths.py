@@ -23,8 +23,8 @@ from turnout.guidance import Guidance
 Index = NDArray[np.int64]
 MOST_OPEN = 16
 """Paths of a stack that stay open, all of them where there are no more: of whisper-base, an
-encoder's takes 94 MB and a decoder's 343 MB. Fewer than are in use would be opened for each batch
-anew."""
+encoder's takes 94 MB and a decoder's 343 MB (counted by hand). Fewer than are in use would be
+opened for each batch anew."""
 
 
 class Paths:

@@ -193,8 +193,8 @@ class DataConfig:
     """So many different plans of an epoch (what is joined or packed, gaps, tempo) in turn; by
     default every epoch has its own. What a teacher hears comes again with the plan."""
     window: Window = Window.PADDED
-    """'speech': models with padded windows learn to hear no more than there is of an utterance, in
-    a third of the time."""
+    """'speech': models with padded windows learn to hear no more than there is of an
+    utterance, which takes less time."""
     cache: str | None = None
     """Folder for the mel power of every clip; by default `features` inside the run's folder."""
     workers: int = 0
