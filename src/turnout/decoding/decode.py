@@ -235,6 +235,7 @@ def hypothesis(guidance: Guidance, text: str, written: RowResult) -> Hypothesis:
         tokens=written.tokens,
         text=text,
         log_prob=written.log_prob,
+        token_log_probs=written.token_log_probs,
         ended=written.ended,
         cut=written.cut,
         failed=written.failed,
@@ -308,6 +309,7 @@ def timed(
             spikes = align(emissions, written.tokens, tokenizer.blank)
         # CTC alone knows no token's probability but that of the frame where it is surest of it.
         log_probs = written.token_log_probs or spikes.peak_log_probs(emissions)
+        result = replace(result, token_log_probs=log_probs)
     words = words_of(
         batch.log_mel(row), spikes, factor, tokenizer, log_probs, spaced(result.language)
     )

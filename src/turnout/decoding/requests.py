@@ -149,6 +149,8 @@ class Hypothesis:
     log_prob: float
     """Natural logarithm of the probability of the tokens, and of the end where `ended`, under the
     decoder (under CTC where there is no decoder)."""
+    token_log_probs: tuple[float, ...] = ()
+    """Of each token: the decoder's, or where CTC alone wrote the text, CTC's."""
     ended: bool = True
     """Whether `log_prob` is also of the end: CTC knows none, a row that was stopped has none."""
     cut: bool = False

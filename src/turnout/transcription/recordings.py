@@ -120,6 +120,7 @@ def segment_of(number: int, audio: AudioSegment, hypothesis: Hypothesis) -> Segm
         words=tuple(words),
         avg_logprob=hypothesis.avg_log_prob,
         tokens=hypothesis.tokens,
+        token_logprobs=hypothesis.token_log_probs,
         task=hypothesis.task,
         language=hypothesis.language,
         cut=hypothesis.cut,
