@@ -135,8 +135,10 @@ def has_failed(decoded: Decoded) -> bool:
     return any(hypothesis.cut or hypothesis.failed for hypothesis in decoded.hypotheses)
 
 
-def opened(source: Source, options: TranscriptionOptions) -> Recording:
-    """The recording, as it is asked for; raises AudioError."""
+def opened(source: Source | Recording, options: TranscriptionOptions) -> Recording:
+    """The recording, as it is asked for, or as whoever opened it did; raises AudioError."""
+    if isinstance(source, Recording):
+        return source
     return open_recording(
         source, max_duration=options.max_duration, channel=options.channel, track=options.track
     )
@@ -161,7 +163,7 @@ class OpenRecording:
 
     def __init__(
         self,
-        source: Source,
+        source: Source | Recording,
         options: TranscriptionOptions,
         config: ModelConfig,
         is_cancelled: IsCancelled | None = None,
@@ -271,6 +273,11 @@ class OpenRecording:
         """Give this recording up; the others go on."""
         self.result = error
         self.close()
+
+    @property
+    def seconds(self) -> float:
+        """Of sound that was read so far."""
+        return 0.0 if self._audio is None else self._audio.duration_seconds
 
     def close(self) -> None:
         """Release the recording."""
