@@ -161,6 +161,21 @@ def surroundings() -> dict[str, str]:
     return {**kept, **SINGLE_THREADED}
 
 
+class ReadElsewhere(Recording):
+    """A Recording whose samples come as they are meant to be heard."""
+
+    def __init__(
+        self, reading: "Reading", name: str, max_duration: float, native_rate: int
+    ) -> None:
+        super().__init__(reading, BytesIO(), name, max_duration, None)
+        self.native_rate = native_rate
+
+    def blocks(self, *, settled: bool = True) -> Iterator[Floats]:  # noqa: ARG002
+        """See `Recording.blocks`; what is constant at the beginning became zero where they were
+        resampled, and never twice."""
+        return super().blocks(settled=False)
+
+
 class Reading:
     """The sound of one upload as an AudioDecoder: at 16 kHz, of one channel, as it comes."""
 
@@ -185,9 +200,7 @@ class Reading:
         kind, data = self._frame()
         if kind != b"h":
             raise EngineError(f"a decoder's header is of kind {kind!r}")
-        recording = Recording(self, BytesIO(), self._name, max_duration, None)
-        recording.native_rate = json.loads(data)["native_rate"]
-        return recording
+        return ReadElsewhere(self, self._name, max_duration, json.loads(data)["native_rate"])
 
     def blocks(self) -> Iterator[Floats]:
         """Blocks [samples, 1]; raises as `recording` does."""

@@ -21,6 +21,7 @@ from contextlib import suppress
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from pkgutil import walk_packages
 from typing import Any, NoReturn
 
 from turnout.audio.waveform import open_recording
@@ -63,8 +64,11 @@ def main() -> None:
 def load_decoders() -> None:
     """All that a child might want to import: it can open no file for it."""
     if find_spec("av") is not None:
-        import_module("av")
-        import_module("turnout.audio.pyav")
+        # PyAV imports parts of itself when it first opens a file.
+        names = [found.name for found in walk_packages(import_module("av").__path__, "av.")]
+        for name in ("turnout.audio.pyav", *names):
+            if not name.endswith("__main__"):
+                import_module(name)
 
 
 def leave_network() -> None:
