@@ -1,7 +1,7 @@
 """A form's fields -> what is asked of the model, and how the answer is to look.
 
-Every field of OpenAI's API is taken or refused by name, with the reason; none is passed over. Knows
-no model: what one cannot do is refused where the request is handed in.
+Every field of OpenAI's API is taken or refused by name, with the reason; none is passed over. What
+has no name of a field, such as a language that a model lacks, is the `Service`'s to refuse.
 """
 
 import re
@@ -17,6 +17,7 @@ from turnout.config.transcription import AUTO, TaskName
 from turnout.errors import shown
 from turnout.guidance import Bandwidth, Task
 from turnout.serving.errors import Refused
+from turnout.serving.models import ServedModel
 
 Format = Literal["json", "text", "srt", "verbose_json", "vtt"]
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -221,6 +222,25 @@ def check(asked: Asked, *, has_granularities: bool) -> None:
         if is_wrong:
             message = f"response_format is {kind}, and {what} needs {formats}"
             raise Refused(400, message, param=param)
+
+
+def check_model(asked: Asked, model: ServedModel) -> None:
+    """Raise Refused where the model would have to pass over what is asked."""
+    facts = model.facts
+    if facts is None:  # nobody has looked at it yet
+        return
+    options, others = asked.options, "choose a model that does, such as Whisper's"
+    wrong: Sequence[tuple[bool, str, str]] = (
+        (bool(options.initial_prompt) and not facts.prompts, "prompt",
+         f"takes no text before what is said: leave it out, or {others}"),
+        (options.temperature > 0 and not facts.attempts, "temperature",
+         f"does not sample texts: leave it out, or {others}"),
+        (asked.words and not facts.word_timestamps, "timestamp_granularities",
+         "gives words no times: ask for segment"),
+    )  # fmt: skip
+    for is_wrong, param, why in wrong:
+        if is_wrong:
+            raise Refused(400, f"{param}: the model {model.name} {why}", param=param)
 
 
 def chunking_refused() -> Refused:

@@ -5,7 +5,7 @@ the `Service`, and its client is watched: who leaves frees the place.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -20,7 +20,7 @@ from turnout.guidance import Task
 from turnout.serving.answers import answer, as_json
 from turnout.serving.errors import Gone, Refused, refusal_of, retry
 from turnout.serving.events import HEADERS, MEDIA_TYPE, WAITING, Deltas, encoded, ends, failed
-from turnout.serving.forms import Asked, asked_of
+from turnout.serving.forms import Asked, asked_of, check_model
 from turnout.serving.job import Job
 from turnout.serving.logs import log_error
 from turnout.serving.models import ServedModel
@@ -138,6 +138,9 @@ class Desk:
             form = await read_form(request.receive, kind, self._folder)
             with form:
                 asked = asked_of(form.fields, endpoint, self._config)
+                found = called(asked.model, self._service.models())
+                if found is not None:
+                    check_model(asked, found)
                 # It opens the file, which may go at once.
                 job = self._service.submit(asked.model, form.path, asked.options, name=form.name)
             held.callback(job.cancel)
@@ -215,9 +218,9 @@ class Desks:
     async def model(self, name: str) -> Response:
         """GET /v1/models/{id}."""
         served = self._service.models()
-        for one in served:
-            if name in (one.name, *one.aliases):
-                return as_json(model_entry(one, name))
+        found = called(name, served)
+        if found is not None:
+            return as_json(model_entry(found, name))
         names = ", ".join(one.name for one in served)
         raise Refused(
             404, f"no model of this name is served here: choose one of {names}",
@@ -241,6 +244,13 @@ class Desks:
     async def metrics(self) -> Response:
         """GET /metrics, as Prometheus reads it."""
         return Response(self._render(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+def called(name: str | None, served: Sequence[ServedModel]) -> ServedModel | None:
+    """The model of this name, or the default one for None."""
+    if name is None:
+        return served[0]
+    return next((one for one in served if name in (one.name, *one.aliases)), None)
 
 
 def model_entry(model: ServedModel, name: str) -> dict[str, Any]:
