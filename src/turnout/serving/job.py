@@ -15,16 +15,31 @@ from turnout.audio.waveform import Recording, Waveform
 from turnout.config import TranscriptionOptions
 from turnout.decoding.requests import Decoded
 from turnout.decoding.wishes import options_for_model
-from turnout.errors import Cancelled, EngineError, TookTooLong, TurnoutError
+from turnout.errors import Cancelled, EngineError, GuidanceError, TookTooLong, TurnoutError
 from turnout.serving.engine import Engine
+from turnout.serving.models import samples
 from turnout.serving.reading import Readers, Reading
 from turnout.text.transcript import Segment, Transcript
 from turnout.transcription.recordings import OpenRecording
 from turnout.transcription.segments import AudioSegment
-from turnout.transcription.transcriber import check_previous
+from turnout.transcription.transcriber import Transcriber, check_previous
 
 Answer = tuple[AudioSegment, Decoded]
 log = logging.getLogger(__name__)
+
+
+def asked_of(options: TranscriptionOptions, transcriber: Transcriber) -> TranscriptionOptions:
+    """The options in this model's spelling; raises GuidanceError or MissingExtra where it cannot do
+    what they ask."""
+    config, tokenizer = transcriber.backend.config, transcriber.tokenizer
+    asked = options_for_model(options, config)
+    check_previous(asked, tokenizer)
+    if asked.temperature and not samples(config, tokenizer):
+        raise GuidanceError(
+            f"the temperature is {asked.temperature:g}, and this model samples no texts: leave it "
+            "out, or take one of Whisper's"
+        )
+    return asked
 
 
 class Job:
@@ -47,6 +62,7 @@ class Job:
         self.options = options
         self.audio_seconds = 0.0
         """Of sound that was read so far."""
+        self.is_file = isinstance(source, int)
         self._source: int | Waveform | None = source
         self._end = end
         self._deadline: asyncio.TimerHandle | None = None
@@ -133,8 +149,7 @@ class Job:
 
     def _run(self, engine: Engine, readers: Readers) -> Transcript | TurnoutError:
         config = engine.transcriber.backend.config
-        asked = options_for_model(self.options, config)
-        check_previous(asked, engine.transcriber.tokenizer)
+        asked = asked_of(self.options, engine.transcriber)
         source = self._opened(asked, readers)
         recording = OpenRecording(source, asked, config, self._is_given_up)
         turn = engine.join()

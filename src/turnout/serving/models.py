@@ -331,11 +331,16 @@ def facts_of(
         adapters=adapters,
         word_timestamps=config.ctc or len(config.decoder.alignment_heads) > 0,
         prompts=tokenizer.previous is not None,
-        attempts=not config.ctc and tokenizer.no_speech is not None,
+        attempts=samples(config, tokenizer),
         encoder=routing_facts(config, config.encoder.routing),
         decoder=routing_facts(config, config.decoder.routing) if translates else None,
         memory_bytes=memory_bytes,
     )
+
+
+def samples(config: ModelConfig, tokenizer: Tokenizer) -> bool:
+    """Whether a text that is refused is attempted again at another temperature, as by Whisper."""
+    return not config.ctc and tokenizer.no_speech is not None
 
 
 def routing_facts(config: ModelConfig, routing: RoutingConfig) -> RoutingFacts | None:

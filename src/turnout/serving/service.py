@@ -16,21 +16,20 @@ from threading import Lock, Thread
 from turnout.audio.waveform import Waveform
 from turnout.config import TranscriptionOptions
 from turnout.config.serving import ServingConfig
-from turnout.decoding.wishes import options_for_model
 from turnout.errors import Busy, Stopping, TurnoutError, one_line
-from turnout.serving.engine import Engine
-from turnout.serving.job import Job
+from turnout.serving.job import Job, asked_of
 from turnout.serving.metrics import Metrics
 from turnout.serving.models import Models, Opens, ServedModel
 from turnout.serving.reading import Readers, opened_file
 from turnout.text.transcript import Transcript
-from turnout.transcription.transcriber import check_previous
 
 LONGEST_NAME = 80
 MOST_RETRY_SECONDS = 60
 ENDING_SECONDS = 1.0
 """How long jobs that are given up may take to leave, when the server stops."""
 POLL_SECONDS = 0.02
+LIVE_JOBS = 4
+"""Parts of a live stream, at most, that are in work at once."""
 WEIGHT = 0.1
 """Of the newest job in how long one takes."""
 
@@ -101,15 +100,19 @@ class Service:
         asked = self._models.name_of(model)
         engine = self._models.loaded(asked)
         if engine is not None:
-            check_options(options, engine)
+            asked_of(options, engine.transcriber)
         said = one_line(name)
         said = said if len(said) <= LONGEST_NAME else f"{said[: LONGEST_NAME - 3]}..."
         with self._lock:
-            self._check_room()
-            opened = source if isinstance(source, Waveform) else opened_file(source, said)
-            job = Job(asked, opened, options, said, self._end)
-            self._waiting.append(job)
-            self._start_next()
+            if isinstance(source, Waveform):
+                self._check_live_room()
+                job = Job(asked, source, options, said, self._end)
+                self._begin(job)
+            else:
+                self._check_room()
+                job = Job(asked, opened_file(source, said), options, said, self._end)
+                self._waiting.append(job)
+                self._start_next()
         job.end_after(self._config.request_seconds)
         return job
 
@@ -149,17 +152,32 @@ class Service:
 
     def _check_room(self) -> None:
         """With the lock held."""
-        if self._stopping:
-            raise Stopping("the server is being stopped: send this to another, or later")
+        self._check_going_on()
         room = self._config.max_concurrent + self._config.max_queue
-        if len(self._waiting) + len(self._running) >= room:
+        if len(self._waiting) + self._files() >= room:
             self._metrics.refused.inc()
             after = self._retry_after()
             raise Busy(
-                f"{len(self._running)} requests are in work and {len(self._waiting)} wait, which "
-                f"is all that this server takes: try again in {after} s",
+                f"{self._files()} requests are in work and {len(self._waiting)} wait, which is all "
+                f"that this server takes: try again in {after} s",
                 after,
             )
+
+    def _check_live_room(self) -> None:
+        """With the lock held. A live stream waits for no file: what it says is short."""
+        self._check_going_on()
+        live = len(self._running) - self._files()
+        if live >= LIVE_JOBS * self._config.max_live:
+            self._metrics.refused.inc()
+            raise Busy(f"{live} parts of live streams are in work: try again later", 1)
+
+    def _check_going_on(self) -> None:
+        if self._stopping:
+            raise Stopping("the server is being stopped: send this to another, or later")
+
+    def _files(self) -> int:
+        """How many of those in work are files."""
+        return sum(job.is_file for job in self._running)
 
     def _retry_after(self) -> int:
         """Seconds in which a few places should be free, by how long jobs took of late."""
@@ -169,13 +187,17 @@ class Service:
 
     def _start_next(self) -> None:
         """Give the free places to those that wait longest; with the lock held."""
-        while self._waiting and len(self._running) < self._config.max_concurrent:
-            job = self._waiting.popleft()
-            self._running.add(job)
-            # A daemon: one that is stuck must not keep the process from ending.
-            Thread(target=self._run, args=(job,), name=f"job {job.id}", daemon=True).start()
+        while self._waiting and self._files() < self._config.max_concurrent:
+            self._begin(self._waiting.popleft())
         self._metrics.queued.set(len(self._waiting))
         self._metrics.running.set(len(self._running))
+
+    def _begin(self, job: Job) -> None:
+        """Give a job its thread; with the lock held."""
+        self._running.add(job)
+        self._metrics.running.set(len(self._running))
+        # A daemon: one that is stuck must not keep the process from ending.
+        Thread(target=self._run, args=(job,), name=f"job {job.id}", daemon=True).start()
 
     def _run(self, job: Job) -> None:
         """A job's thread."""
@@ -215,9 +237,3 @@ class Service:
     def _close(self) -> None:
         self._models.close()
         self._readers.close()
-
-
-def check_options(options: TranscriptionOptions, engine: Engine) -> None:
-    """Raise GuidanceError or MissingExtra where the model cannot do what is asked."""
-    transcriber = engine.transcriber
-    check_previous(options_for_model(options, transcriber.backend.config), transcriber.tokenizer)
