@@ -8,15 +8,6 @@ import { Queue, Recording } from "./queue.js";
 import { RecordingView } from "./recording_view.js";
 import { Server } from "./server.js";
 
-const STATES = {
-  waiting: "waiting",
-  listening: "listening",
-  working: "working",
-  done: "done",
-  failed: "failed",
-  stopped: "stopped",
-};
-
 const server = new Server();
 const choices = new Choices(byId("choices"));
 const keys = new KeyDialog(byId("key-dialog"), server);
@@ -30,6 +21,7 @@ const on = {
 };
 const queue = new Queue(server, on);
 const recordings = [];
+const places = new Map(); // recording -> its place in the list
 let dictation = null;
 
 /** Ask for the key of a server that wants one; whether it was given. */
@@ -89,15 +81,26 @@ function stateChanged(recording) {
 function listRecordings() {
   document.body.classList.toggle("begun", recordings.length > 0);
   show(byId("list"), recordings.length > 1);
-  byId("recordings").replaceChildren(
-    ...recordings.map((recording) => {
-      const isOpen = recording === view.recording;
-      const name = make("bdi", { class: "name" }, recording.name);
-      const state = make("span", { class: `badge ${recording.state}` }, STATES[recording.state]);
-      const attributes = { type: "button", "aria-current": isOpen ? "true" : null };
-      return make("li", {}, make("button", { ...attributes, onclick: () => open(recording) }, name, " ", state));
-    }),
-  );
+  for (const recording of recordings) {
+    const { state } = recording;
+    const { button, badge } = listed(recording);
+    badge.textContent = state;
+    badge.className = `badge ${state}`;
+    if (recording === view.recording) button.setAttribute("aria-current", "true");
+    else button.removeAttribute("aria-current");
+  }
+}
+
+/** The place of a recording in the list, made once: a button that has the focus keeps it. */
+function listed(recording) {
+  if (!places.has(recording)) {
+    const badge = make("span");
+    const button = make("button", { type: "button", onclick: () => open(recording) });
+    button.append(make("bdi", { class: "name" }, recording.name), " ", badge);
+    places.set(recording, { item: make("li", {}, button), button, badge });
+    byId("recordings").append(places.get(recording).item);
+  }
+  return places.get(recording);
 }
 
 function nameRecordButton() {
@@ -121,6 +124,7 @@ function removeOpen() {
   const place = recordings.indexOf(view.recording);
   const [gone] = recordings.splice(place, 1);
   queue.remove(gone);
+  places.get(gone).item.remove();
   open(recordings[Math.min(place, recordings.length - 1)] ?? null);
   (view.recording ? byId("recording") : byId("choose")).focus();
 }

@@ -66,12 +66,11 @@ export class Choices {
 
 /** A server's entry as the page reads it; nothing known leaves everything open. */
 function abilities(model) {
-  const facts = model.facts ?? model;
   return {
-    tasks: facts.tasks ?? ["transcribe", "translate"],
-    languages: facts.languages ?? [],
-    translations: facts.translations ?? [],
-    routing: facts.routing ?? null,
+    tasks: model.tasks ?? ["transcribe", "translate"],
+    languages: model.languages ?? [],
+    translations: model.translations ?? [],
+    routing: { encoder: model.encoder ?? null, decoder: model.decoder ?? null },
   };
 }
 

@@ -59,7 +59,6 @@ function asVtt(result, task) {
 function asJson(result) {
   const [first, second] = result.tasks;
   const content = documentOf(result, first);
-  if (result.facts.probability !== undefined) content.language_probability = result.facts.probability;
   if (second) content.translation = documentOf(result, second);
   if (result.facts.warnings.length) content.warnings = result.facts.warnings;
   return `${JSON.stringify(content)}\n`;
@@ -67,7 +66,9 @@ function asJson(result) {
 
 function documentOf(result, task) {
   const segments = result.passages(task).map(entry);
-  return { text: result.text(task), segments, language: result.language(task) };
+  const content = { text: result.text(task), segments, language: result.language(task) };
+  const { probability } = result.facts;
+  return probability === undefined ? content : { ...content, language_probability: probability };
 }
 
 function entry(passage, id) {

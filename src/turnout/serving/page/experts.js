@@ -6,6 +6,7 @@ import { languageName } from "./wording.js";
 
 /** Distinct to colour-blind eyes too; the colours of `turnout inspect`. */
 const PALETTE = ["#4477aa", "#ee7733", "#228833", "#aa3377", "#ccbb44", "#66ccee", "#ee6677", "#777777"];
+const SEAM_SECONDS = 0.05; // no more than this between two segments is no pause
 const LABELS = {
   bandwidth: "bandwidth",
   task: "task",
@@ -47,7 +48,7 @@ function runsOf(guides, experts, result, task) {
     const expert = chosen(experts, guides.map((guide) => valueOf(guide, said)));
     const last = runs.at(-1);
     if (expert < 0) continue;
-    if (last?.expert === expert) last.end = end;
+    if (last?.expert === expert && start - last.end < SEAM_SECONDS) last.end = end;
     else runs.push({ start, end, expert });
   }
   return runs;

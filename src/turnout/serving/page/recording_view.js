@@ -12,6 +12,7 @@ import { Waveform } from "./waveform.js";
 import { clock, counted, languageName } from "./wording.js";
 
 const DRAW_EVERY_MS = 200;
+const COLUMNS = ["first-head", "second-head"];
 const STATES = {
   waiting: "Waiting for the recordings before it.",
   listening: "Listening.",
@@ -65,7 +66,7 @@ export class RecordingView {
     this.#load?.abort();
     this.#load = null;
     this.#player.clear();
-    show(byId("recording"), recording !== null);
+    for (const id of ["recording", "skip"]) show(byId(id), recording !== null);
     if (!recording) return;
     byId("name").firstElementChild.textContent = recording.name;
     this.#axis.reset(recording.result.facts.duration ?? recording.peaks?.seconds ?? 0);
@@ -77,7 +78,7 @@ export class RecordingView {
   restart() {
     this.#texts.show(this.#recording.result);
     this.partial(null);
-    this.#nameColumns();
+    this.#makeDownloads();
     this.update();
   }
 
@@ -137,7 +138,11 @@ export class RecordingView {
     this.#load = load;
     const isOpen = () => !load.signal.aborted;
     const seconds = await this.#player.load(recording.blob);
-    if (!isOpen() || recording.peaks?.seconds) return;
+    if (!isOpen()) return;
+    if (recording.peaks) {
+      this.#axis.move(0); // it was drawn while it was heard
+      return;
+    }
     const onPart = (peaks) => {
       if (!isOpen()) return;
       this.#waveform.show(peaks, () => recording.result.rows);
@@ -194,7 +199,7 @@ export class RecordingView {
 
   #nameColumns() {
     const { result } = this.#recording;
-    for (const [place, id] of ["first-head", "second-head"].entries()) {
+    for (const [place, id] of COLUMNS.entries()) {
       const task = result.tasks[place];
       const language = task && result.language(task);
       const name = task === TRANSCRIPT ? "Transcript" : "Translation";
@@ -204,25 +209,24 @@ export class RecordingView {
     byId("texts").classList.toggle("two", result.tasks.length > 1);
   }
 
-  #offerDownloads() {
+  /** Made once for each result: a button that has the focus keeps it. */
+  #makeDownloads() {
     const { result, name } = this.#recording;
-    for (const [place, id] of ["first-head", "second-head"].entries()) {
+    for (const [place, id] of COLUMNS.entries()) {
       const task = result.tasks[place];
-      const kinds = KINDS.filter((kind) => place === 0 || kind !== "json");
       const what = task === TRANSCRIPT ? "transcript" : "translation";
-      const buttons = kinds.map((kind) =>
-        make(
-          "button",
-          {
-            type: "button",
-            class: "quiet small",
-            "aria-label": `Download the ${what} as ${kind}`,
-            onclick: () => download(kind, name, result, task),
-          },
-          kind,
-        ),
-      );
-      byId(id).lastElementChild.replaceChildren(...(task && result.passages(task).length ? buttons : []));
+      const buttons = KINDS.filter((kind) => place === 0 || kind !== "json").map((kind) => {
+        const attributes = { type: "button", class: "quiet small", "aria-label": `Download the ${what} as ${kind}` };
+        return make("button", { ...attributes, onclick: () => download(kind, name, result, task) }, kind);
+      });
+      byId(id).lastElementChild.replaceChildren(...(task ? buttons : []));
+    }
+  }
+
+  #offerDownloads() {
+    const { result } = this.#recording;
+    for (const [place, id] of COLUMNS.entries()) {
+      show(byId(id).lastElementChild, result.passages(result.tasks[place]).length > 0);
     }
   }
 }

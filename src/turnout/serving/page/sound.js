@@ -10,7 +10,7 @@ import { Peaks } from "./peaks.js";
 import { wavLayout, wavPieces } from "./wav.js";
 
 const RATE = 8000; // enough for a picture: the browser's decoder resamples
-const PIECE_BYTES = 1 << 20;
+const PIECE_BYTES = 1 << 18;
 const HEAD_BYTES = 1 << 18;
 const LARGEST_PAGE = 65_307; // of Ogg
 const MOST_WHOLE_SECONDS = 1200;
