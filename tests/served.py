@@ -66,6 +66,10 @@ class Served:
         with self.client() as client:
             return client.get(path)
 
+    def loop_tasks(self) -> int:
+        """How many tasks its loop has."""
+        return len(asyncio.all_tasks(self.loop))
+
     def connect(self, *, small: bool = False) -> socket.socket:
         """A bare connection; a `small` one takes little at once."""
         connection = socket.socket(socket.AF_INET, socket.SOCK_STREAM)

@@ -18,7 +18,7 @@ from turnout.serving.keys import Keys
 from turnout.serving.live import register as register_live
 from turnout.serving.logs import log_error
 from turnout.serving.metrics import Metrics
-from turnout.serving.routes import Desk, Desks, Door, router
+from turnout.serving.routes import Desk, Desks, Door, register
 from turnout.serving.service import Service
 from turnout.serving.static import register as register_page
 
@@ -46,7 +46,7 @@ def build(config: ServingConfig, service: Service, metrics: Metrics, folder: Pat
     door = Door(service, config)
     inner.state.stopping = door.stopping
     desk = Desk(service, config, folder, door)
-    inner.include_router(router(desk, Desks(service, door, metrics.render)))
+    register(inner, desk, Desks(service, door, metrics.render))
     register_live(inner, service, config, keys)
     page: Iterable[str] = register_page(inner) if config.page else ()
     app: App = Guard(inner, config, keys, metrics, open_paths=page)

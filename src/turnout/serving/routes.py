@@ -5,13 +5,13 @@ the `Service`, and its client is watched: who leaves frees the place.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Coroutine, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
-from fastapi import APIRouter, Request
+from fastapi import FastAPI, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
@@ -33,6 +33,7 @@ FIRST_SECONDS = 5.0
 """How long a stream's status waits for its first event: what fails sooner fails with a 4xx."""
 HEARTBEAT_SECONDS = 10.0
 STOPPING = "the server is stopping and takes no new work: try again, or try another"
+UNFINISHED = "the server is stopping, and could not finish this in time: send it again"
 
 
 class Door:
@@ -44,6 +45,24 @@ class Door:
         self.inside = 0
         """Requests that came in and have no answer yet."""
         self.stopping = asyncio.Event()
+        self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Done when who is still inside is to go, without a text."""
+
+    async def while_open(self, work: Coroutine[Any, Any, T]) -> T:
+        """What comes of the work; raises Refused where the time is over before that."""
+        task = asyncio.ensure_future(work)
+        try:
+            await asyncio.wait({task, self.over}, return_when=asyncio.FIRST_COMPLETED)
+            if not task.done():
+                raise unfinished()
+            return task.result()
+        finally:
+            task.cancel()
+
+    def close(self) -> None:
+        """The time of those who are inside is over."""
+        if not self.over.done():
+            self.over.set_result(None)
 
     @contextmanager
     def entered(self) -> Iterator[None]:
@@ -63,14 +82,15 @@ class Door:
 
 
 class Watch:
-    """A client that waits for its answer, and may leave."""
+    """A client that waits for its answer, and may leave, or be asked to."""
 
-    def __init__(self, receive: Receive) -> None:
+    def __init__(self, receive: Receive, over: "asyncio.Future[None]") -> None:
         """`receive` has given the whole body: all that it can still say is that the client left."""
         self._gone = asyncio.ensure_future(left(receive))
+        self._over = over
 
     async def result(self, work: Awaitable[T]) -> T:
-        """What comes of the work; raises Gone where the client leaves before that."""
+        """What comes of the work; raises as `is_done` does."""
         task = asyncio.ensure_future(work)
         try:
             await self.is_done(task)
@@ -79,17 +99,28 @@ class Watch:
             task.cancel()
 
     async def is_done(self, task: "asyncio.Future[Any]", seconds: float | None = None) -> bool:
-        """Whether a task is done within so many seconds; raises Gone."""
-        done, _ = await asyncio.wait(
-            {task, self._gone}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED
-        )
-        if self._gone in done and task not in done:
+        """Whether a task is done within so many seconds.
+
+        Raises Gone where the client leaves before that, and Refused where it has to.
+        """
+        ends = {task, self._gone, self._over}
+        done, _ = await asyncio.wait(ends, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        if task in done:
+            return True
+        if self._gone in done:
             raise Gone
-        return task in done
+        if self._over in done:
+            raise unfinished()
+        return False
 
     def close(self) -> None:
         """Stop watching."""
         self._gone.cancel()
+
+
+def unfinished() -> Refused:
+    """Of who was inside when the time was over."""
+    return Refused(503, UNFINISHED, code="server_stopping", headers=retry(1))
 
 
 async def left(receive: Receive) -> None:
@@ -135,7 +166,7 @@ class Desk:
         with ExitStack() as held:
             held.enter_context(self._door.entered())
             kind = request.headers.get("content-type", "")
-            form = await read_form(request.receive, kind, self._folder)
+            form = await self._door.while_open(read_form(request.receive, kind, self._folder))
             with form:
                 asked = asked_of(form.fields, endpoint, self._config)
                 found = called(asked.model, self._service.models())
@@ -146,7 +177,7 @@ class Desk:
             held.callback(job.cancel)
             notes |= {"model": job.model, "format": asked.format, "stream": asked.stream}
             held.callback(lambda: notes.update(audio_seconds=round(job.audio_seconds, 3)))
-            watch = Watch(request.receive)
+            watch = Watch(request.receive, self._door.over)
             held.callback(watch.close)
             if asked.stream:
                 return await self._streamed(asked, job, watch, held)
@@ -267,14 +298,13 @@ def model_entry(model: ServedModel, name: str) -> dict[str, Any]:
     }
 
 
-def router(desk: Desk, desks: Desks) -> APIRouter:
-    """All routes but the page's and the live one."""
-    routes = APIRouter()
+def register(app: FastAPI, desk: Desk, desks: Desks) -> None:
+    """Add all routes but the page's and the live one."""
     for path, post in (
         ("/v1/audio/transcriptions", desk.transcriptions),
         ("/v1/audio/translations", desk.translations),
     ):
-        routes.add_api_route(path, post, methods=["POST"], response_model=None)
+        app.add_api_route(path, post, methods=["POST"], response_model=None)
     for path, get in (
         ("/v1/models", desks.models),
         ("/v1/models/{name:path}", desks.model),
@@ -282,5 +312,4 @@ def router(desk: Desk, desks: Desks) -> APIRouter:
         ("/ready", desks.ready),
         ("/metrics", desks.metrics),
     ):
-        routes.add_api_route(path, get, methods=["GET"], response_model=None)
-    return routes
+        app.add_api_route(path, get, methods=["GET"], response_model=None)

@@ -93,6 +93,8 @@ class Server(uvicorn.Server):
         door, grace = self._serving.door, self._settings.grace_seconds
         last = monotonic() + grace
         logs.log("stopping", inside=door.inside, grace_seconds=grace)
+        # Threads need a moment to leave their work; whoever waits for it is told at once.
+        self._loop.call_later(grace, door.close)
         # Forms that are still coming in were accepted, too.
         while door.inside and monotonic() < last and not self._all_are_at_work():
             await asyncio.sleep(0.02)
