@@ -79,7 +79,7 @@ class Start:
     """Give the transcript's words times."""
     partials: bool = True
     """Tell what is understood while somebody speaks."""
-    silence_ms: int = 600
+    silence_ms: int = 500
     """Of silence end a turn."""
 
     def __post_init__(self) -> None:

@@ -48,6 +48,8 @@ MOST_BEHIND_SECONDS = 120.0
 """Of speech that waits for the model."""
 PARTIAL_SAMPLES = 8_000
 """Half a second more must have been heard before another text is told of a turn that goes on."""
+PAUSE_SAMPLES = 3_200
+"""Of silence: the turn may be about to end, and its final text finds the model free."""
 RETRY_SECONDS = 0.25
 """Before a turn that found no place is offered again."""
 
@@ -232,9 +234,10 @@ class LiveStream:
         if not self._start.partials or not self._turns.spoken:
             return
         in_flight = self._partial is not None and not self._partial.done()
+        is_last = self._turns.silence >= PAUSE_SAMPLES
         is_soon = self._turns.heard - self._asked < PARTIAL_SAMPLES
         rests = asyncio.get_running_loop().time() < self._rest_until
-        if in_flight or is_soon or rests or not self._channel.is_free:
+        if in_flight or is_last or is_soon or rests or not self._channel.is_free:
             return
         if self._behind or self._service.status().queued:
             return

@@ -92,6 +92,11 @@ class TurnFinder:
         return 0 if self._told is None else self.heard - self._told
 
     @property
+    def silence(self) -> int:
+        """Samples behind the last speech, as far as is known."""
+        return self._cutter.silence
+
+    @property
     def unfinished(self) -> Turn | None:
         """The turn that goes on, if one does."""
         window = self._cutter.unfinished

@@ -64,15 +64,19 @@ class WindowCutter:
         end = min(self._begin + self._most, self._first + len(self._held))
         return Window(self._begin, self._samples(self._begin, end).copy())
 
+    @property
+    def silence(self) -> int:
+        """Samples behind the last speech that are known to be none."""
+        return self._finder.known - self._end
+
     def add(self, samples: Floats) -> Iterator[Window]:
         """The windows that are known when these samples were heard as well."""
         self._held = np.concatenate((self._held, samples))
         for begin, end in self._finder.add(samples):
             yield from self._speech(begin, end)
-        known = self._finder.known
-        if self._begin is not None and known - self._end > self._pause:
+        if self._begin is not None and self.silence > self._pause:
             yield self._closed()
-        keep = self._before(known) if self._begin is None else self._begin
+        keep = self._before(self._finder.known) if self._begin is None else self._begin
         # A copy: a view would keep what was before it in memory.
         self._held = self._held[keep - self._first :].copy()
         self._first = keep

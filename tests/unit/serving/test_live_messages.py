@@ -1,12 +1,14 @@
 """The few messages of a live stream: what is taken, what is refused by name, what is told."""
 
 import json
+from dataclasses import fields
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from turnout.errors import ConfigError
 from turnout.guidance import Bandwidth, Task
 from turnout.serving import live_messages
 from turnout.serving.live_messages import (
@@ -16,6 +18,7 @@ from turnout.serving.live_messages import (
     TOO_LARGE,
     UNEXPECTED,
     UNREADABLE,
+    Start,
     StreamError,
     check_end,
     error_event,
@@ -87,17 +90,40 @@ def test_first_messages_that_are_none_are_refused_by_name(
     assert refused.value.closing == closing
 
 
-@given(text=st.one_of(st.text(), st.recursive(
-    st.one_of(st.none(), st.booleans(), st.floats(), st.text()),
+ANYTHING = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text()),
     lambda inner: st.dictionaries(st.text(), inner) | st.lists(inner),
-).map(json.dumps)))  # fmt: skip
+    max_leaves=6,
+)
+NAMES = [field.name for field in fields(Start)]
+NEARLY = st.fixed_dictionaries(
+    {"type": st.just("start")}, optional={name: ANYTHING for name in NAMES if name != "type"}
+)
+
+
+def is_one_line(error: StreamError) -> bool:
+    told = json.loads(written(error_event(error)).encode())
+    return len(told["error"]["message"].splitlines()) == 1
+
+
+@given(text=st.one_of(st.text(), ANYTHING.map(json.dumps)))
+@settings(deadline=None, max_examples=60)
 def test_whatever_is_sent_is_told_of_in_one_line(text: str) -> None:
     for read in (read_start, check_end):
         with pytest.raises(StreamError) as refused:
             read(text)
-        told = json.loads(written(error_event(refused.value)))
-        assert len(told["error"]["message"].splitlines()) == 1
-        written(error_event(refused.value)).encode()
+        assert is_one_line(refused.value)
+
+
+@given(start=NEARLY)
+@settings(deadline=None, max_examples=60)
+def test_what_is_nearly_a_first_message_is_one_or_is_refused(start: Any) -> None:
+    try:
+        read_start(json.dumps(start)).options  # noqa: B018 - it checks them
+    except StreamError as error:
+        assert is_one_line(error)
+    except ConfigError as error:
+        assert is_one_line(StreamError(str(error), REFUSED))
 
 
 def test_only_the_end_is_said_behind_the_first_message() -> None:

@@ -146,6 +146,7 @@ def test_the_window_in_the_making_is_what_was_heard_of_it() -> None:
         ended = list(cutter.add(samples[heard - CHUNK : heard]))
         part = cutter.unfinished
         begun = 31 * CHUNK < heard <= 60 * CHUNK + SECOND // 2
+        assert not begun or cutter.silence == max(0, heard - 60 * CHUNK)
         assert (part is not None) == begun
         if part is not None:
             assert part.begin == (31 * CHUNK - PADDING) // FRAME * FRAME
