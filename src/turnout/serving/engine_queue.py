@@ -12,11 +12,9 @@ from dataclasses import dataclass, field
 from turnout.audio.features import FRAME_SECONDS
 from turnout.decoding.requests import Decoded, Utterance
 
-SHORT_BATCH_SECONDS = 0.25
-"""A batch that is expected to take no longer may be filled with segments of a few requests."""
-LEAST_FILLED = 2
-"""Segments of a lone request are decoded at once, whatever they take: a newcomer waits for two at
-most, and steps of the decoder cost one hardly more than two."""
+SHORT_BATCH_SECONDS = 0.05
+"""A batch that is expected to take no longer may be filled with segments of few requests: whoever
+comes meanwhile hardly notices."""
 ALIKE_SECONDS = 2.0
 """Lengths that count as one: padding of less costs little."""
 
@@ -114,7 +112,7 @@ class FairQueue:
             turn = min(more, key=lambda turn: (turn.served, turn.number))
             longest = max(one.seconds for one in (*batch, turn.waiting[0]))
             taken = None if pace is None else pace * longest * (len(batch) + 1)
-            if len(batch) >= LEAST_FILLED and (taken is None or taken > SHORT_BATCH_SECONDS):
+            if taken is None or taken > SHORT_BATCH_SECONDS:
                 return
             batch.append(self._pop(turn))
 
