@@ -27,7 +27,8 @@ AHEAD_SECONDS = 120.0
 """Of sound that one request lets wait, or is being decoded: features of hours must not gather."""
 WEIGHT = 0.2
 """Of the newest batch in the pace."""
-CLOSING_SECONDS = 5.0
+CLOSING_SECONDS = 0.3
+"""That a thread which is stuck may hold up the end of the server."""
 
 log = logging.getLogger(__name__)
 

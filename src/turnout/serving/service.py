@@ -25,7 +25,7 @@ from turnout.text.transcript import Transcript
 
 LONGEST_NAME = 80
 MOST_RETRY_SECONDS = 60
-ENDING_SECONDS = 1.0
+ENDING_SECONDS = 0.5
 """How long jobs that are given up may take to leave, when the server stops."""
 POLL_SECONDS = 0.02
 LIVE_JOBS = 4
