@@ -1,10 +1,9 @@
-"""What the benchmarks of the server share: servers of both makes, clients, and what a process takes.
+"""What the benchmarks of the server share: servers, clients, and what a process takes.
 
 A server is a process of its own on the same machine; clients are coroutines of this one.
 """
 
 import asyncio
-import os
 import subprocess
 import sys
 import tempfile
@@ -178,8 +177,8 @@ def taken(server: Server) -> Taken:
     memory = sum(map(resident_mb, [server.process.pid, *children]))
     return Taken(
         round(memory, 2),
-        len(os.listdir(folder / "fd")),
-        len(os.listdir(folder / "task")),
+        len(list((folder / "fd").iterdir())),
+        len(list((folder / "task").iterdir())),
         len(children),
     )
 
