@@ -80,8 +80,8 @@ class Process:
         self.process.send_signal(signal.SIGTERM)
 
 
-def start(folder: Path, *words: str, key: str | None = None) -> Process:
-    """A server with these options, once it listens."""
+def start(folder: Path, *words: str, key: str | None = None, module: str = "turnout") -> Process:
+    """A server with these options, once it listens; `module` is what is run."""
     temporary, log = folder / "temporary", folder / "log"
     temporary.mkdir(parents=True, exist_ok=True)
     environment = {**os.environ, "TMPDIR": str(temporary), "HOME": str(folder)}
@@ -90,7 +90,7 @@ def start(folder: Path, *words: str, key: str | None = None) -> Process:
         environment["TURNOUT_API_KEY"] = key
     with log.open("w") as file:
         process = subprocess.Popen(
-            [sys.executable, "-m", "turnout", "serve", "--port", "0", "--threads", "1", *words],
+            [sys.executable, "-m", module, "serve", "--port", "0", "--threads", "1", *words],
             stdout=subprocess.PIPE,
             stderr=file,
             cwd=ROOT,
@@ -110,9 +110,11 @@ def start(folder: Path, *words: str, key: str | None = None) -> Process:
 
 
 @contextmanager
-def serving(folder: Path, *words: str, key: str | None = None) -> Iterator[Process]:
+def serving(
+    folder: Path, *words: str, key: str | None = None, module: str = "turnout"
+) -> Iterator[Process]:
     """A server, and its end."""
-    server = start(folder, *words, key=key)
+    server = start(folder, *words, key=key, module=module)
     try:
         yield server
     finally:

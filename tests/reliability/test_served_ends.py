@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import datetime
 from pathlib import Path
 
 import httpx
@@ -176,12 +177,6 @@ def test_what_cannot_be_finished_is_told_so(tally: Tally, tmp_path: Path) -> Non
         crowd = Crowd(server, 3, [("long.flac", data)])
         upload = half_sent(server, multipart((b'name="file"; filename="a.wav"', b"\0" * 3_000_000)))
         time.sleep(1.5)
-        ended: list[float] = []
-        began = time.monotonic()
-        watcher = threading.Thread(
-            target=lambda: (server.process.wait(60), ended.append(time.monotonic() - began))
-        )
-        watcher.start()
         server.ask_to_stop()
         crowd.close()
         with tally.trial("an upload that is not complete"):
@@ -196,9 +191,18 @@ def test_what_cannot_be_finished_is_told_so(tally: Tally, tmp_path: Path) -> Non
                 assert error["code"] == "server_stopping"
                 assert "stop" in error["message"]
         with tally.trial("the end"):
-            watcher.join()
-            assert ended[0] <= grace + 1 + LOADED_SECONDS, f"after {ended[0]:.1f} s"
-    tally.measure(seconds_until_the_end=round(ended[0], 2), grace_seconds=grace)
+            server.process.wait(30)
+            # By its own clock: on a machine that does much else, processes are slow to die.
+            seconds = seconds_of_end(server)
+            assert seconds <= grace + 1.2, f"after {seconds:.1f} s"
+    tally.measure(seconds_until_the_end=round(seconds, 2), grace_seconds=grace)
+
+
+def seconds_of_end(server: Process) -> float:
+    """From the line that the end begins to the line that it is there."""
+    times = {line["event"]: datetime.fromisoformat(line["time"]) for line in server.lines()}
+    last = max(times[event] for event in ("stopped", "forced") if event in times)
+    return (last - times["stopping"]).total_seconds()
 
 
 @pytest.mark.counts("T20", "kill -9")
