@@ -115,7 +115,7 @@ def in_a_row(
         length += len(pause) + len(one.samples)
     samples = np.concatenate([*parts, np.zeros(2 * RATE, np.float32)])
     noise = rng.standard_normal(len(samples), np.float32) * np.float32(NOISE)
-    return samples + noise, placed
+    return (samples + noise).astype(np.float32), placed
 
 
 def encoded(samples: Floats, form: SampleFormat) -> bytes:
@@ -284,7 +284,7 @@ def saved(rows: Sequence[dict[str, Any]]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--weights", type=Path, help="a CTranslate2 folder; else the own model")
     parser.add_argument("--speech", choices=["examples", "librispeech"], default="examples")
     parser.add_argument("--recordings", type=int, default=40, help="of each client")

@@ -61,7 +61,7 @@ async def events(address: str, start: dict[str, Any], data: bytes) -> AsyncItera
 
 
 async def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser()
     parser.add_argument("recording")
     parser.add_argument("--address", default="ws://127.0.0.1:8000/v1/audio/live")
     parser.add_argument("--format", choices=SUBTYPES, default="pcm16")

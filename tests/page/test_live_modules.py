@@ -113,6 +113,17 @@ def test_a_stream_that_is_refused_says_why(page: Browser) -> None:
     assert message.startswith("rate is 44100")
 
 
+def test_sound_that_nobody_takes_is_not_gathered_for_ever(page: Browser) -> None:
+    script = (
+        "const told = []; const live = new page.LiveStream({ on: (event) => told.push(event) });"
+        "for (let second = 0; second < 120; second += 1) live.send(new Int16Array(live.rate));"
+        "return told.map(({ error }) => error.message);"
+    )
+    assert page.import_and("live.js", script) == [
+        "The model took too long to load: try again now that it is there."
+    ]
+
+
 def test_what_the_microphone_hears_becomes_its_words_and_a_file(page: Browser) -> None:
     found = page.import_and("microphone.js", LISTEN, KEY, 20)
     finals = [event for event in found["events"] if event["type"] == "final"]

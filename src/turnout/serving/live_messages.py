@@ -39,8 +39,8 @@ REASONS: dict[int, tuple[str, str]] = {
     REFUSED: ("invalid_request_error", "refused"),
     TOO_LARGE: ("invalid_request_error", "message_too_large"),
     FAILED: ("server_error", "failed"),
-    STOPPING: ("server_error", "stopping"),
-    BUSY: ("rate_limit_error", "busy"),
+    STOPPING: ("server_error", "server_stopping"),
+    BUSY: ("rate_limit_error", "server_busy"),
 }
 """Codes with which a WebSocket is closed (RFC 6455 and its registry) -> type and code of the error
 that is told before it, as OpenAI's API has them."""

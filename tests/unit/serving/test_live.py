@@ -404,7 +404,7 @@ def test_more_streams_than_places_are_told_to_come_later(strict: Served) -> None
                 "message": "all 2 places for live streams are taken: connect again later",
                 "type": "rate_limit_error",
                 "param": None,
-                "code": "busy",
+                "code": "server_busy",
             }
             assert rest(third)[1] == 1013
         # One that leaves, politely or not, leaves its place.
@@ -439,5 +439,5 @@ def test_streams_are_told_when_the_server_stops(tmp_path: Path) -> None:
     with served(tmp_path / "uploads") as found, begun(found) as (connection, _):
         found.loop.call_soon_threadsafe(found.server.begin_stop)
         events, code = rest(connection)
-    assert events[0]["error"]["code"] == "stopping"
+    assert events[0]["error"]["code"] == "server_stopping"
     assert code == 1012

@@ -7,6 +7,7 @@ import socket
 import pytest
 import uvicorn
 from starlette.websockets import WebSocket, WebSocketDisconnect
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.asyncio.client import connect
 
 from turnout.serving import live_channel, live_protocol
@@ -117,7 +118,7 @@ def test_uvicorn_alone_would_wait_for_ever() -> None:
     async def act(port: int, connections: set[object]) -> None:
         assert not await let_go_of(talker, port, connections)
 
-    asyncio.run(with_server(talker, LiveProtocol.__base__, act))
+    asyncio.run(with_server(talker, WebSocketsSansIOProtocol, act))
 
 
 def test_a_client_that_is_gone_is_not_waited_for() -> None:

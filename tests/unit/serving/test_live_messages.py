@@ -145,7 +145,7 @@ def test_every_code_of_a_closing_has_its_error() -> None:
         "message": "two\\nlines",
         "type": "rate_limit_error",
         "param": None,
-        "code": "busy",
+        "code": "server_busy",
     }
     assert error_event(StreamError("x", REFUSED, "stalled"))["error"]["code"] == "stalled"
 

@@ -87,7 +87,7 @@ class Channel:
         if not self.messages:
             await asyncio.sleep(3600)
         message = self.messages.pop(0)
-        assert not isinstance(message, float)
+        assert isinstance(message, bytes | str)
         if message == "gone":
             raise WebSocketDisconnect(1006)
         return message

@@ -16,6 +16,7 @@ export class LiveStream {
   #on;
   #socket = null;
   #isReady = false;
+  #isOver = false;
   #waiting = []; // samples that came before the server was ready
   #waitingSamples = 0;
   #frameSamples = 1600;
@@ -48,13 +49,13 @@ export class LiveStream {
   /** Mono samples at `rate`, as they are heard: a Float32Array in -1..1, or an Int16Array. */
   send(samples) {
     const whole = samples instanceof Int16Array ? samples : asIntegers(samples);
+    if (this.#isOver) return;
     if (!this.#isReady) {
       this.#waiting.push(whole);
       this.#waitingSamples += whole.length;
       if (this.#waitingSamples > MOST_WAITING_SECONDS * this.rate) this.#fail(LOADING);
       return;
     }
-    if (this.#socket.readyState !== WebSocket.OPEN) return;
     for (let first = 0; first < whole.length; first += this.#frameSamples) {
       this.#socket.send(whole.slice(first, first + this.#frameSamples));
     }
@@ -64,12 +65,14 @@ export class LiveStream {
   /** No more sound; resolves when the last text has come and the stream is closed. */
   async end() {
     await this.#opened.promise;
-    if (this.#socket.readyState === WebSocket.OPEN) this.#socket.send('{"type": "end"}');
+    if (!this.#isOver) this.#socket.send('{"type": "end"}');
     await this.#closed.promise;
   }
 
   /** Leave at once; what was not told yet is not wanted any more. */
   close() {
+    this.#isOver = true;
+    this.#waiting = [];
     this.#socket?.close();
   }
 
@@ -87,12 +90,11 @@ export class LiveStream {
   #fail(message) {
     this.#on({ type: "error", error: { message, type: "client_error", param: null, code: null } });
     this.#opened.reject(new Error(message));
-    this.#waiting = [];
-    this.#waitingSamples = 0;
     this.close();
   }
 
   #leave(code) {
+    this.#isOver = true;
     this.#opened.reject(new Error(LOST)); // of no effect where it was ready, or an error came
     this.#on({ type: "disconnected", code });
     this.#closed.resolve();
