@@ -15,6 +15,7 @@ import httpx
 import numpy as np
 import pytest
 
+from tests.containers import encode
 from tests.reliability.bombs import flac_of_silence
 from tests.reliability.examples import examples
 from tests.reliability.serving import Process, check_error, eventually, serving, transcribed
@@ -96,12 +97,22 @@ def note(found: Load, response: httpx.Response, expected: bytes, seconds: float)
         found.wrong.append(f"{response.status_code}: {response.text[:200]}")
 
 
+def longer_ones(folder: Path) -> list[Path]:
+    """Recordings of some 20 s: the server is to be what takes the time, not its clients."""
+    found = []
+    for number, one in enumerate(examples()[:4]):
+        found.append(folder / f"{number}.flac")
+        samples = np.tile(one.samples, 1 + 320_000 // len(one.samples))
+        found[-1].write_bytes(encode(samples, 16_000, "FLAC", "PCM_16"))
+    return found
+
+
 @pytest.mark.counts("T16", "overload")
 def test_beyond_capacity_a_server_says_so_and_goes_on(tally: Tally, tmp_path: Path) -> None:
     seconds = float(tally.size(3, 120))
     words = ("--max-concurrent", str(PLACES // 2), "--max-queue", str(PLACES // 2))
     with serving(tmp_path, *words) as server, server.client() as client:
-        paths = [one.path for one in examples()]
+        paths = longer_ones(tmp_path)
         expected = {path: transcribed(client, path).content for path in paths}
         best = load(server, expected, PLACES, seconds)
         over = load(server, expected, TIMES * PLACES, seconds)
@@ -114,8 +125,7 @@ def test_beyond_capacity_a_server_says_so_and_goes_on(tally: Tally, tmp_path: Pa
             assert set(found.statuses) <= {200, 429}
     with tally.trial("some are told to come later"):
         assert over.statuses[429], "the queue has no end"
-    over.refused_seconds.sort()
-    late = over.refused_seconds[int(0.95 * len(over.refused_seconds))]
+    late = sorted(over.refused_seconds or [0.0])[int(0.95 * len(over.refused_seconds))]
     with tally.trial("at once, and the pace stays"):
         # The small size runs beside other tests: it looks for a collapse.
         assert over.pace >= (0.9 if tally.full else 0.5) * best.pace, (over.pace, best.pace)
@@ -148,10 +158,11 @@ class Soak:
     """Planted in the server that must be seen."""
 
 
-SMALL = Soak(120, 60, 100_000, 400_000)
+SMALL = Soak(80, 40, 100_000, 400_000)
 FULL = Soak(10_000, 2_000, 800, 1_600)
 SAMPLE_EVERY = 10
-BOMB_SECONDS = 20_000
+BOMB_SECONDS = 3_000
+LIMITS = ("--max-duration", "600")
 MOST_GROWTH_MB = 64.0
 GOLDEN_EVERY = 20
 
@@ -240,7 +251,7 @@ def test_after_many_requests_a_server_is_as_it_was(
     tally: Tally, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     how = FULL if tally.full else SMALL
-    with serving(tmp_path / "sound") as server:
+    with serving(tmp_path / "sound", *LIMITS) as server:
         found = soak(server, how, tally.random)
     tally.trials += how.requests
     with tally.trial("every answer, and nothing is left"):
@@ -252,7 +263,8 @@ def test_after_many_requests_a_server_is_as_it_was(
         assert found.files[1] <= found.files[0] + 5, found.files
         assert found.threads[1] <= found.threads[0] + 5, found.threads
     monkeypatch.setenv("LEAKED_BYTES", str(how.leaked_bytes))
-    with serving(tmp_path / "leaking", module="tests.reliability.leaking_server") as server:
+    leaks = "tests.reliability.leaking_server"
+    with serving(tmp_path / "leaking", *LIMITS, module=leaks) as server:
         leaking = soak(server, how, tally.random)
     tally.controlled(leaking.bytes_each > how.bytes_each)
     tally.measure(**found.outcomes)

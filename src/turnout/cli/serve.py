@@ -1,6 +1,7 @@
 """`turnout serve`."""
 
 import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -40,4 +41,10 @@ def serve(*, options: ServeOptions | None = None) -> int:
     from turnout.serving.run import serve as run
 
     config = options or ServeOptions()
-    return run(config, say, key_from=described(config.api_key_file, config.api_keys))
+    return run(config, say_now, key_from=described(config.api_key_file, config.api_keys))
+
+
+def say_now(line: str) -> None:
+    """A line that is read while the server goes on, though stdout may be a pipe."""
+    say(line)
+    sys.stdout.flush()

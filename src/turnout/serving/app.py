@@ -16,9 +16,8 @@ from turnout.serving.errors import Gone, Refused, refusal_of
 from turnout.serving.guard import App, Guard
 from turnout.serving.keys import Keys
 from turnout.serving.live import register as register_live
-from turnout.serving.logs import log_error
 from turnout.serving.metrics import Metrics
-from turnout.serving.routes import Desk, Desks, Door, register
+from turnout.serving.routes import Desk, Desks, Door, noted, register
 from turnout.serving.service import Service
 from turnout.serving.static import register as register_page
 
@@ -42,6 +41,7 @@ def build(config: ServingConfig, service: Service, metrics: Metrics, folder: Pat
         inner.add_exception_handler(kind, told)
     inner.add_exception_handler(HTTPException, told_of_http)
     inner.add_exception_handler(Gone, nobody)
+    inner.add_exception_handler(Exception, mistaken)
     keys = Keys(config.api_keys)
     door = Door(service, config)
     inner.state.stopping = door.stopping
@@ -63,10 +63,7 @@ def build(config: ServingConfig, service: Service, metrics: Metrics, folder: Pat
 
 async def told(request: Request, error: Exception) -> Response:
     """A request that failed."""
-    refused = refusal_of(error)
-    if refused.status >= 500 and not isinstance(error, Refused):
-        log_error("failed", error, id=request.state.exchange.id)
-    return refused.response()
+    return noted(error, id=request.state.exchange.id).response()
 
 
 async def told_of_http(_: Request, error: Exception) -> Response:
@@ -78,6 +75,11 @@ async def told_of_http(_: Request, error: Exception) -> Response:
         message = "there is nothing at this path: the API is at /v1/audio/transcriptions"
     code = "unknown_path" if error.status_code == 404 else "wrong_method"
     return Refused(error.status_code, message, code=code, headers=error.headers).response()
+
+
+async def mistaken(_: Request, error: Exception) -> Response:
+    """A mistake of ours, which the guard sees as well, and writes down."""
+    return refusal_of(error).response()
 
 
 async def nobody(_: Request, __: Exception) -> Response:

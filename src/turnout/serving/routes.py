@@ -6,7 +6,7 @@ the `Service`, and its client is watched: who leaves frees the place.
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Coroutine, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,6 +16,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from turnout.config.serving import ServingConfig
+from turnout.errors import Stopping
 from turnout.guidance import Task
 from turnout.serving.answers import answer, as_json
 from turnout.serving.errors import Gone, Refused, refusal_of, retry
@@ -139,7 +140,7 @@ class Streamed(StreamingResponse):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
         """ASGI; Starlette would watch for the client as well, and take the message from us."""
-        with self._held:
+        with self._held, suppress(Gone):  # who left is told nothing
             await self.stream_response(send)
 
 
@@ -218,12 +219,17 @@ class Desk:
         except Gone:
             raise
         except Exception as error:  # the status is sent: it can only be told in the stream
-            refused = refusal_of(error)
-            if refused.status >= 500:
-                log_error("stream", error, job=job.id)
-            yield encoded(failed(refused))
+            yield encoded(failed(noted(error, job=job.id)))
         finally:
             coming.cancel()
+
+
+def noted(error: Exception, **fields: Any) -> Refused:
+    """What a client is told of an error; those that are ours are written down, with these."""
+    refused = refusal_of(error)
+    if refused.status >= 500 and not isinstance(error, Refused | Stopping):
+        log_error("failed", error, **fields)
+    return refused
 
 
 async def following(segments: AsyncIterator[Segment]) -> Segment | None:

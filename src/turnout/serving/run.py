@@ -45,12 +45,18 @@ class Server(uvicorn.Server):
     """uvicorn's, that stops in its own way; see `stop`."""
 
     def __init__(
-        self, serving: Serving, config: ServingConfig, stops: Callable[[], object] = lambda: None
+        self,
+        serving: Serving,
+        config: ServingConfig,
+        *,
+        listens: Callable[[], object] = lambda: None,
+        stops: Callable[[], object] = lambda: None,
     ) -> None:
-        """`stops` is called when the end begins."""
+        """`listens` is called once it can be connected to, `stops` when the end begins."""
         super().__init__(uvicorn_config(serving))
         self._serving = serving
         self._settings = config
+        self._listens = listens
         self._stops = stops
         self._stopping: asyncio.Task[None] | None = None
         self._loop = asyncio.get_running_loop()
@@ -70,6 +76,7 @@ class Server(uvicorn.Server):
             for one in sockets or ()
         ]
         self.started = True
+        self._listens()
 
     def _connection(self) -> asyncio.Protocol:
         header, stall = self._settings.header_seconds, self._settings.body_stall_seconds
@@ -124,8 +131,10 @@ def serve(config: ServingConfig, say: Say, *, key_from: str) -> int:
             await service.start()
             serving = build(config, service, metrics, folder)
             last = config.grace_seconds + SPARE_SECONDS
-            server = Server(serving, config, lambda: force_exit(last))
-            say(started_line(config, listener, service, key_from))
+            line = started_line(config, listener, service, key_from)
+            server = Server(
+                serving, config, listens=lambda: say(line), stops=lambda: force_exit(last)
+            )
             await server.serve(sockets=[listener])
             return 0
 
