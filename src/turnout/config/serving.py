@@ -39,7 +39,8 @@ class ServingConfig:
     batching: bool = True
     """Decode segments of several requests at once; without, one at a time."""
     max_concurrent: int = 16
-    """Requests that are read and decoded at once."""
+    """Requests that are read and decoded at once; long ones give their places to as many others
+    after a while."""
     max_queue: int = 64
     """Requests that wait for that; one more is told to come later (429)."""
     max_live: int = 16

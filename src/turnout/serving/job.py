@@ -63,6 +63,8 @@ class Job:
         self.audio_seconds = 0.0
         """Of sound that was read so far."""
         self.is_file = isinstance(source, int)
+        self.began = 0.0
+        """When it got its place, on the clock that never goes back."""
         self._source: int | Waveform | None = source
         self._end = end
         self._deadline: asyncio.TimerHandle | None = None

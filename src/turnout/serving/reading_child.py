@@ -71,10 +71,11 @@ def load_decoders() -> None:
                 import_module(name)
 
 
-def leave_network() -> None:
-    """Have none, where the system lets one: there is nothing to be fetched."""
+def leave_network() -> bool:
+    """Have none, where the system lets one: there is nothing to be fetched. Whether it did."""
     with suppress(OSError, AttributeError):
-        ctypes.CDLL(None, use_errno=True).unshare(NO_NETWORK)
+        return ctypes.CDLL(None).unshare(NO_NETWORK) == 0
+    return False
 
 
 def received(

@@ -28,6 +28,8 @@ MOST_RETRY_SECONDS = 60
 ENDING_SECONDS = 0.5
 """How long jobs that are given up may take to leave, when the server stops."""
 POLL_SECONDS = 0.02
+LONG_SECONDS = 10.0
+"""At work, after which a file counts as a long one."""
 LIVE_JOBS = 4
 """Parts of a live stream, at most, that are in work at once."""
 WEIGHT = 0.1
@@ -112,7 +114,7 @@ class Service:
                 self._check_room()
                 job = Job(asked, opened_file(source, said), options, said, self._end)
                 self._waiting.append(job)
-                self._start_next()
+        self._urge(job)
         job.end_after(self._config.request_seconds)
         return job
 
@@ -153,8 +155,10 @@ class Service:
     def _check_room(self) -> None:
         """With the lock held."""
         self._check_going_on()
-        room = self._config.max_concurrent + self._config.max_queue
-        if len(self._waiting) + self._files() >= room:
+        # Where nobody may wait, only a place that is free is room.
+        if len(self._waiting) >= self._config.max_queue and not (
+            self._has_place() and not self._waiting
+        ):
             self._metrics.refused.inc()
             after = self._retry_after()
             raise Busy(
@@ -185,9 +189,26 @@ class Service:
         rounds = 1 + len(self._waiting) / (2 * places)
         return max(1, min(MOST_RETRY_SECONDS, ceil(rounds * self._job_seconds)))
 
+    def _urge(self, job: Job) -> None:
+        """Start what can be started; again and again as long as this job waits, since a place may
+        become free because who holds it does so for long."""
+        with self._lock:
+            self._start_next()
+            waits = job in self._waiting
+        if waits:
+            asyncio.get_running_loop().call_later(LONG_SECONDS, self._urge, job)
+
+    def _has_place(self) -> bool:
+        """Whether one more file may be read and decoded; with the lock held. Those that have been
+        at work for long leave their places to others, once: the model is shared fairly, and places
+        that hours of sound hold would be lost to everybody else."""
+        now, most = time.monotonic(), self._config.max_concurrent
+        began = [job.began for job in self._running if job.is_file]
+        return sum(now - one < LONG_SECONDS for one in began) < most and len(began) < 2 * most
+
     def _start_next(self) -> None:
         """Give the free places to those that wait longest; with the lock held."""
-        while self._waiting and self._files() < self._config.max_concurrent:
+        while self._waiting and self._has_place():
             self._begin(self._waiting.popleft())
         self._metrics.queued.set(len(self._waiting))
         self._metrics.running.set(len(self._running))
@@ -195,6 +216,7 @@ class Service:
     def _begin(self, job: Job) -> None:
         """Give a job its thread; with the lock held."""
         self._running.add(job)
+        job.began = time.monotonic()
         self._metrics.running.set(len(self._running))
         # A daemon: one that is stuck must not keep the process from ending.
         Thread(target=self._run, args=(job,), name=f"job {job.id}", daemon=True).start()

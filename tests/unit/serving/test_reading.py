@@ -281,13 +281,18 @@ from pathlib import Path
 from turnout.serving import reading_child as child
 
 child.load_decoders()
-child.leave_network()
+alone = child.leave_network()
 upload, ours = os.open(sys.argv[1], os.O_RDONLY), os.pipe()
 secret = os.open(sys.argv[2], os.O_RDONLY)
 if os.fork() == 0:
+    try:
+        socket.create_connection(("127.0.0.1", int(sys.argv[3])), 2)
+        early = "connected"
+    except OSError:
+        early = "alone"
     child.arrange([upload, ours[1]])
     child.bound({"cpu_seconds": 5, "memory_bytes": 2**28})
-    found = {"files": sorted(os.listdir("/dev/fd"))}
+    found = {"files": sorted(os.listdir("/dev/fd")), "early": early, "alone": alone}
     def attempt(name, act):
         try:
             act()
@@ -324,6 +329,8 @@ def test_a_child_can_open_nothing_and_reach_nobody(tmp_path: Path) -> None:
     # Its list is read through a file of its own, the last one.
     assert found.pop("files") == ["0", "1", "2", "3", "4", "5"]
     assert found.pop("memory") == "refused"
+    if found.pop("alone"):  # where the system allows it
+        assert found["early"] == "alone"
     assert "done" not in found.values(), found
 
 

@@ -32,6 +32,7 @@ from turnout.errors import (
     UnknownModel,
 )
 from turnout.model_folder import SHIPPED
+from turnout.serving import service as services_module
 from turnout.serving.job import Job
 from turnout.serving.metrics import Metrics
 from turnout.serving.service import Service
@@ -253,6 +254,26 @@ def test_what_is_too_much_is_refused_with_a_time_to_come_back() -> None:
             assert (await live.transcript()).text == alone(EXAMPLES[1]).text
             service.check_room()
             assert (await submit(service).transcript()).text
+
+    run(work())
+
+
+def test_long_ones_do_not_hold_all_places_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(services_module, "LONG_SECONDS", 0.3)
+
+    async def work() -> None:
+        backend = held()
+        async with serving(backend, max_concurrent=2, max_queue=5) as service:
+            long = [submit(service) for _ in range(2)]
+            short = [submit(service, EXAMPLES[1]) for _ in range(5)]
+            assert (service.status().running, service.status().queued) == (2, 5)
+            # Twice as many at most, whatever waits.
+            await until(lambda: service.status().running == 4)
+            await asyncio.sleep(0.7)
+            assert (service.status().running, service.status().queued) == (4, 3)
+            backend.gate.set()
+            for job in long + short:
+                assert (await job.transcript()).text
 
     run(work())
 
