@@ -15,7 +15,8 @@ from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.remote.webelement import WebElement
 
 ROOT = Path(__file__).resolve().parents[2]
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 60.0
+"""Of machines that are busy with other tests."""
 FLAGS = (
     "--headless=new",
     "--no-sandbox",  # containers have no user namespaces, and run as root
@@ -31,6 +32,16 @@ FLAGS = (
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 )
 LOGS = {"browser": "ALL", "performance": "ALL"}
+FOLLOW = """
+window.seen = [];
+const audio = document.getElementById("audio");
+const look = () => {
+  if (audio.paused) return;
+  seen.push([audio.currentTime, document.querySelector(".word.heard")?.textContent ?? null]);
+  requestAnimationFrame(look);
+};
+audio.addEventListener("playing", () => requestAnimationFrame(look), { once: true });
+"""
 MEDIA = "Emulation.setEmulatedMedia"
 METRICS = "Emulation.setDeviceMetricsOverride"
 
@@ -126,6 +137,11 @@ class Browser:
         """Whether an element is in sight."""
         return self.one(selector).is_displayed()
 
+    def follow(self) -> None:
+        """Once something is heard, note in `seen` the seconds, and the marked word, of every
+        picture of the screen."""
+        self.run(FOLLOW)
+
     def state(self) -> str:
         """Of the recording that is open."""
         return self.run("return document.getElementById('recording').dataset.state ?? ''")
@@ -159,6 +175,12 @@ class Browser:
             if message["method"] == "Network.webSocketCreated":
                 found.add(message["params"]["url"])
         return found
+
+    def drawn(self) -> None:
+        """Wait for two pictures of the screen."""
+        self.driver.execute_async_script(
+            "const done = arguments[0]; requestAnimationFrame(() => requestAnimationFrame(done))"
+        )
 
     def picture(self, path: Path) -> None:
         """A picture of the whole page."""

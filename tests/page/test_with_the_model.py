@@ -18,16 +18,6 @@ EXAMPLES = ROOT / "examples"
 REFERENCES = json.loads((EXAMPLES / "references.json").read_text("utf-8"))
 MODEL = turnout.load(threads=1)
 BANDWIDTHS = {"narrowband": "narrowband (up to 4 kHz)", "wideband": "wideband (beyond 4 kHz)"}
-FOLLOW = """
-window.seen = [];
-const audio = document.getElementById("audio");
-const look = () => {
-  if (audio.paused) return;
-  seen.push([audio.currentTime, document.querySelector(".word.heard")?.textContent ?? null]);
-  requestAnimationFrame(look);
-};
-audio.addEventListener("playing", () => requestAnimationFrame(look), { once: true });
-"""
 
 
 @pytest.fixture(scope="module")
@@ -70,15 +60,15 @@ def test_what_is_marked_is_what_is_heard(page):
     page.give(path)
     page.finish()
     page.wait(lambda: page.one("#play").is_enabled())
-    page.run(FOLLOW)
+    page.follow()
     page.one("#play").click()
     page.wait(lambda: page.run("return document.getElementById('audio').ended"))
     words = [w for s in MODEL.transcribe(path, word_timestamps=True).segments for w in s.words]
     seen = page.run("return seen")
     assert {word for _, word in seen} - {None} == {word.word for word in words}
     for time, word in seen:
-        # Marked with the picture before, or this one.
-        near = {at(words, t) for t in np.linspace(time - 0.1, time + 0.02, 13)}
+        # Marked a moment before; on a busy machine somewhat more.
+        near = {at(words, t) for t in np.linspace(time - 0.25, time + 0.02, 28)}
         assert word in near, f"at {time:.3f} s"
 
 

@@ -38,9 +38,12 @@ export const isCalm = () => matchMedia("(prefers-reduced-motion: reduce)").match
 export function cleared(canvas) {
   const { width, height } = canvas.getBoundingClientRect();
   const scale = window.devicePixelRatio || 1;
-  canvas.width = Math.round(width * scale);
-  canvas.height = Math.round(height * scale);
+  const [wide, high] = [Math.round(width * scale), Math.round(height * scale)];
   const context = canvas.getContext("2d");
+  // Setting a size makes a new picture each time.
+  if (canvas.width !== wide || canvas.height !== high) [canvas.width, canvas.height] = [wide, high];
+  context.setTransform(1, 0, 0, 1, 0, 0);
+  context.clearRect(0, 0, wide, high);
   context.setTransform(scale, 0, 0, scale, 0, 0);
   return { context, width, height };
 }

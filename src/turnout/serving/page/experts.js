@@ -87,6 +87,7 @@ export class ExpertTimeline {
     axis.addEventListener("change", () => this.draw());
     axis.addEventListener("move", () => this.draw());
     new ResizeObserver(() => this.draw()).observe(place);
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.draw());
   }
 
   /** The rows of a result, or none. */

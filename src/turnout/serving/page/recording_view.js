@@ -182,7 +182,7 @@ export class RecordingView {
   #showFacts() {
     const { facts } = this.#recording.result;
     const { language: spoken, probability } = facts;
-    const sure = probability ? `, ${Math.round(probability * 100)} %` : "";
+    const sure = probability ? `, ${Math.floor(probability * 100)} %` : "";
     const found = [
       facts.bandwidth && ["Bandwidth", BANDWIDTHS[facts.bandwidth] ?? facts.bandwidth, "bandwidth"],
       spoken && ["Spoken", `${languageName(spoken)}${sure}`, "language"],

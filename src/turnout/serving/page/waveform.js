@@ -80,9 +80,12 @@ export class Waveform {
   #paintOverview() {
     const { context, width, height } = cleared(this.#overview);
     const { from, to, duration } = this.#axis;
-    context.fillStyle = colour("speech");
-    context.fillRect((from / duration) * width, 0, Math.max(3, ((to - from) / duration) * width), height);
+    const [left, wide] = [(from / duration) * width, Math.max(6, ((to - from) / duration) * width)];
+    context.fillStyle = colour("tint");
+    context.fillRect(left, 0, wide, height);
     this.#paintBars(context, width, height, 0, duration);
+    context.strokeStyle = colour("accent");
+    context.strokeRect(left + 0.5, 0.5, wide - 1, height - 1);
   }
 
   #paintBars(context, width, height, from, to) {
