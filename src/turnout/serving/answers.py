@@ -6,7 +6,6 @@ does not give stand as 0, since typed clients want numbers: only Whisper's have 
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, is_dataclass
 from math import isfinite
 from typing import Any
 
@@ -100,8 +99,6 @@ def segment_entry(asked: Asked, segment: Segment) -> dict[str, Any]:
     }
     if asked.words:
         entry["words"] = words(segment)
-    if asked.experts:
-        entry["experts"] = experts(segment)
     return entry
 
 
@@ -112,12 +109,6 @@ def words(segment: Segment) -> list[dict[str, Any]]:
         | ({} if word.probability is None else {"probability": word.probability})
         for word in segment.words
     ]
-
-
-def experts(segment: Segment) -> list[Any]:
-    """Which expert each routed feed-forward of the encoder took, from when to when."""
-    runs = getattr(segment, "experts", ())
-    return [asdict(run) if is_dataclass(run) else run for run in runs]  # type: ignore[arg-type]
 
 
 def logprobs(segment: Segment, token_texts: TokenTexts) -> list[dict[str, Any]]:

@@ -23,13 +23,13 @@ Format = Literal["json", "text", "srt", "verbose_json", "vtt"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 STREAMED: tuple[Format, ...] = ("json", "text", "verbose_json")
 BOTH_IN: tuple[Format, ...] = ("json", "verbose_json")
-Include = Literal["logprobs", "experts"]
+Include = Literal["logprobs"]
 Granularity = Literal["word", "segment"]
 
 SINGLE = ("model", "language", "to_language", "bandwidth", "task", "prompt", "response_format",
           "temperature", "stream", "chunking_strategy")  # fmt: skip
 SEVERAL = ("timestamp_granularities", "include")
-TAKEN = dict.fromkeys(SINGLE + SEVERAL)
+TAKEN: Mapping[str, None] = dict.fromkeys((*SINGLE, *SEVERAL))
 SPEAKERS = "no model here tells speakers apart: leave it out"
 NOT_TAKEN: Mapping[str, str] = {
     "known_speaker_names": SPEAKERS,
@@ -58,8 +58,6 @@ class Asked:
     """In verbose_json."""
     logprobs: bool = False
     """In json."""
-    experts: bool = False
-    """In verbose_json."""
 
 
 class Fields:
@@ -173,7 +171,6 @@ def asked_of(pairs: Sequence[tuple[str, str]], endpoint: Task, config: ServingCo
         segments=not granularities or "segment" in granularities,
         words=words,
         logprobs="logprobs" in include,
-        experts="experts" in include,
     )
     check(asked, has_granularities=bool(granularities))
     return asked
@@ -213,7 +210,6 @@ def check(asked: Asked, *, has_granularities: bool) -> None:
         (has_granularities and kind != "verbose_json", "timestamp_granularities",
          "timestamp_granularities", "verbose_json"),
         (asked.logprobs and kind != "json", "include", "include[]=logprobs", "json"),
-        (asked.experts and kind != "verbose_json", "include", "include[]=experts", "verbose_json"),
         (asked.stream and kind not in STREAMED, "stream", "stream", ", ".join(STREAMED)),
         (asked.options.task == "both" and kind not in BOTH_IN, "task",
          "task=both, of which two texts come,", " or ".join(BOTH_IN)),

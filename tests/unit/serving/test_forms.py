@@ -51,7 +51,6 @@ def test_every_field_reaches_what_it_is_for():
         ("chunking_strategy", "auto"),
         ("timestamp_granularities[]", "word"),
         ("timestamp_granularities[]", "segment"),
-        ("include[]", "experts"),
     )
     assert found.model == "whisper-base"
     assert (found.options.language, found.options.target_language) == ("ar", "en")
@@ -61,7 +60,8 @@ def test_every_field_reaches_what_it_is_for():
     assert found.options.temperature == 0.25
     assert found.options.word_timestamps
     assert (found.format, found.stream) == ("verbose_json", True)
-    assert (found.segments, found.words, found.experts, found.logprobs) == (True, True, True, False)
+    assert (found.segments, found.words, found.logprobs) == (True, True, False)
+    assert asked(("include[]", "logprobs")).logprobs
 
 
 def test_every_field_that_is_taken_is_in_the_test_above():
@@ -113,7 +113,7 @@ def test_what_openai_takes_and_no_model_here_can_is_refused_by_name(name, bracke
         (("timestamp_granularities[]", "letter"), "timestamp_granularities",
          "timestamp_granularities is 'letter': choose one of word, segment"),
         (("include[]", "speakers"), "include",
-         "include is 'speakers': choose one of logprobs, experts"),
+         "include is 'speakers': choose one of logprobs"),
         (("stream", "yes"), "stream", "stream is 'yes': choose one of true, false"),
         (("bandwidth", "wide"), "bandwidth",
          "bandwidth is 'wide': choose one of auto, narrowband, wideband"),

@@ -93,7 +93,6 @@ function formOf(file, { model, task, language, target }) {
     // A translation's words have no times; asking for them would be remarked upon.
     ["timestamp_granularities[]", task === "translate" ? "" : "word"],
     ["timestamp_granularities[]", "segment"],
-    ["include[]", "experts"],
     ["stream", "true"],
   ];
   for (const [name, value] of fields) if (value) form.append(name, value);
