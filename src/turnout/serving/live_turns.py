@@ -106,17 +106,10 @@ class TurnFinder:
 
     def hear(self, samples: Floats) -> list[TurnBegan | Turn]:
         """What is known when these were heard as well; a Turn that is told has ended."""
-        found: list[TurnBegan | Turn] = []
-        # As far as the detector goes in one step, so that the same is told whatever the blocks.
-        first = 0
-        while first < len(samples):
-            last = first + STEP_SAMPLES - self.heard % STEP_SAMPLES
-            block = samples[first:last]
-            self.heard += len(block)
-            found += self._ended(self._cutter.add(block))
-            if self._told is None and (window := self._cutter.unfinished) is not None:
-                found.append(self._began(window.begin))
-            first = last
+        self.heard += len(samples)
+        found = list(self._ended(self._cutter.add(samples)))
+        if self._told is None and (window := self._cutter.unfinished) is not None:
+            found.append(self._began(window.begin))
         return found
 
     def finish(self) -> list[TurnBegan | Turn]:
