@@ -10,7 +10,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,8 @@ class Answer:
     seconds: float
     text: str = ""
     retry_after: float = 0.0
+    late: bool = False
+    """Whether it came when the time was over: it is right or wrong, but counts for no rate."""
 
 
 @dataclass(frozen=True)
@@ -137,8 +139,9 @@ async def closed_loop(
             while going(len(done)):
                 upload = choose(rng)
                 answer = await transcribe(found, upload, **fields)
-                done.append((upload, answer))
-                if answer.retry_after:
+                late = not going(len(done))
+                done.append((upload, replace(answer, late=late)))
+                if answer.retry_after and not late:
                     await asyncio.sleep(answer.retry_after * rng.uniform(0.5, 1.5))
             return done
 

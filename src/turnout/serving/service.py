@@ -25,6 +25,7 @@ from turnout.text.transcript import Transcript
 
 LONGEST_NAME = 80
 MOST_RETRY_SECONDS = 60
+MOST_EXPECTED = 1000
 ENDING_SECONDS = 0.5
 """How long jobs that are given up may take to leave, when the server stops."""
 POLL_SECONDS = 0.02
@@ -64,8 +65,10 @@ class Service:
         self._lock = Lock()
         self._waiting: deque[Job] = deque()
         self._running: set[Job] = set()
-        self._job_seconds = 1.0
-        """What a job takes from its place to its end, of late."""
+        self._expected: deque[float] = deque(maxlen=MOST_EXPECTED)
+        """When those should come again who were refused; roughly in order."""
+        self._job_seconds: float | None = None
+        """What a job takes from its place to its end, of late; None before the first."""
         self._started = False
         self._stopping = False
 
@@ -184,10 +187,16 @@ class Service:
         return sum(job.is_file for job in self._running)
 
     def _retry_after(self) -> int:
-        """Seconds in which a few places should be free, by how long jobs took of late."""
-        places = self._config.max_concurrent
-        rounds = 1 + len(self._waiting) / (2 * places)
-        return max(1, min(MOST_RETRY_SECONDS, ceil(rounds * self._job_seconds)))
+        """Seconds until there should be a place for one more: behind those that wait, and those who
+        were told before when to come; by how long jobs took of late."""
+        now = time.monotonic()
+        while self._expected and self._expected[0] < now:
+            self._expected.popleft()
+        before = len(self._waiting) + len(self._expected) + 1
+        seconds = before * (self._job_seconds or 1.0) / self._config.max_concurrent
+        found = max(1, min(MOST_RETRY_SECONDS, ceil(seconds)))
+        self._expected.append(now + found)
+        return found
 
     def _urge(self, job: Job) -> None:
         """Start what can be started; again and again as long as this job waits, since a place may
@@ -232,7 +241,8 @@ class Service:
         with self._lock:
             self._running.discard(job)
             if isinstance(result, Transcript):
-                self._job_seconds += WEIGHT * (seconds - self._job_seconds)
+                before = seconds if self._job_seconds is None else self._job_seconds
+                self._job_seconds = before + WEIGHT * (seconds - before)
             self._start_next()
         job.finish(result)
 

@@ -293,14 +293,18 @@ def test_live_streams_are_bounded_too() -> None:
     run(work())
 
 
-def test_the_time_to_come_back_grows_with_what_requests_take() -> None:
-    service = Service(ServingConfig(max_concurrent=2), Metrics())
-    service._job_seconds = 0.1
-    soon = service._retry_after()
-    service._job_seconds = 12.0
-    assert (soon, service._retry_after()) == (1, 12)
-    service._job_seconds = 1e6
-    assert service._retry_after() == 60
+def test_the_time_to_come_back_is_worked_out_from_what_jobs_take() -> None:
+    def told(job_seconds: float | None, times: int = 1) -> list[int]:
+        service = Service(ServingConfig(max_concurrent=2), Metrics())
+        service._job_seconds = job_seconds
+        return [service._retry_after() for _ in range(times)]
+
+    assert told(None) == [1]
+    assert told(0.1) == [1]
+    assert told(12.0) == [6]
+    assert told(1e6) == [60]
+    # Those who were told before come first: whoever comes next comes later.
+    assert told(4.0, times=6) == [2, 4, 6, 8, 10, 12]
 
 
 @pytest.mark.parametrize("phase", ["queued", "reading", "decoding"])
