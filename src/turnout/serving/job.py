@@ -17,7 +17,7 @@ from turnout.decoding.requests import Decoded
 from turnout.decoding.wishes import options_for_model
 from turnout.errors import Cancelled, EngineError, GuidanceError, TookTooLong, TurnoutError
 from turnout.serving.engine import Engine
-from turnout.serving.models import samples
+from turnout.serving.model_facts import samples
 from turnout.serving.reading import Readers, Reading
 from turnout.text.transcript import Segment, Transcript
 from turnout.transcription.recordings import OpenRecording

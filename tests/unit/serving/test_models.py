@@ -17,7 +17,8 @@ from turnout.decoding.requests import Utterance
 from turnout.errors import Busy, ConfigError, MissingModel, ModelFolderError, UnknownModel
 from turnout.model_folder import SHIPPED
 from turnout.serving.metrics import Metrics
-from turnout.serving.models import Entry, Models, Place, look_at, served_name, silence
+from turnout.serving.model_facts import silence
+from turnout.serving.models import Entry, Models, Place, look_at, served_name
 from turnout.transcription.transcriber import Transcriber
 
 EACH_GB = 0.0133
