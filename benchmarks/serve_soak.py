@@ -129,6 +129,8 @@ def slope(looks: Sequence[tuple[float, int, Taken]]) -> float:
     first, second = np.triu_indices(len(looks), k=1)
     apart = requests[second] - requests[first]
     far = apart > requests[-1] / 10  # near ones say nothing
+    if not far.any():
+        raise SystemExit("the soak is too short to see anything: give it more --requests")
     return float(np.median((memory[second] - memory[first])[far] / apart[far]))
 
 
