@@ -15,10 +15,10 @@ kept: list[bytes] = []
 original = Guard.__call__
 
 
-async def leaking(guard: Guard, *arguments: Any) -> None:
+async def leaking(guard: Guard, scope: Any, receive: Any, send: Any) -> None:
     """A request, of which something is never let go."""
     kept.append(os.urandom(LEAKED_BYTES))
-    await original(guard, *arguments)
+    await original(guard, scope, receive, send)
 
 
 if __name__ == "__main__":

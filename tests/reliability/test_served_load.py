@@ -158,7 +158,7 @@ class Soak:
     """Planted in the server that must be seen."""
 
 
-SMALL = Soak(80, 40, 100_000, 400_000)
+SMALL = Soak(80, 40, 150_000, 600_000)
 FULL = Soak(10_000, 2_000, 800, 1_600)
 SAMPLE_EVERY = 10
 BOMB_SECONDS = 3_000
@@ -266,6 +266,8 @@ def test_after_many_requests_a_server_is_as_it_was(
     leaks = "tests.reliability.leaking_server"
     with serving(tmp_path / "leaking", *LIMITS, module=leaks) as server:
         leaking = soak(server, how, tally.random)
+    with tally.trial("the leak is all that is wrong with the other"):
+        assert not leaking.wrong, leaking.wrong[:3]
     tally.controlled(leaking.bytes_each > how.bytes_each)
     tally.measure(**found.outcomes)
     tally.measure(bytes_a_request=round(found.bytes_each), growth_mb=round(found.growth_mb, 1))

@@ -180,6 +180,41 @@ def test_cors_is_for_those_who_were_named(server):
     assert "access-control-allow-origin" not in refused.headers
 
 
+def handshake(path, *headers, host="127.0.0.1"):
+    """What a browser sends to open a WebSocket."""
+    lines = [
+        f"GET {path} HTTP/1.1", f"Host: {host}", "Upgrade: websocket", "Connection: Upgrade",
+        "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", *headers,
+    ]  # fmt: skip
+    return "\r\n".join(lines).encode() + b"\r\n\r\n"
+
+
+LIVE = "/v1/audio/live"
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "status"),
+    [
+        (handshake(LIVE), 101),  # its key comes in the first message
+        (handshake(LIVE, "Origin: http://127.0.0.1"), 101),
+        (handshake(LIVE, "Origin: https://friend.example"), 101),
+        (handshake(LIVE, *auth()), 101),
+        (handshake(LIVE, *auth("wrong-key")), 401),
+        (handshake(LIVE, "Origin: https://evil.example"), 403),
+        (handshake(LIVE, "Origin: null", *auth()), 403),
+        (handshake(LIVE, host="evil.example"), 400),
+        (handshake("/v1/audio/other"), 401),
+        (handshake("/health"), 401),
+        (handshake("/v1/audio/live/"), 401),
+    ],
+)
+def test_websockets_pass_the_guard_too(server, request_bytes, status):
+    with server.connect() as connection:
+        connection.sendall(request_bytes)
+        head = connection.recv(4096)
+    assert int(head.split()[1]) == status, head
+
+
 def test_a_length_above_the_limit_is_refused_before_the_body(server):
     head = request_of(TRANSCRIPTIONS, headers=auth())
     for length in (MOST + FORM_BYTES + 1, 10**15, "9" * 5000):
