@@ -5,13 +5,16 @@ import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import turnout
+from tests.adapted import adapter, base_in, experts_of, trained
 from tests.models import exported
 from tests.reliability.examples import commands
+from turnout.backends.paths import PathBackend
 from turnout.config.serving import ServingConfig
 from turnout.decoding.requests import Utterance
 from turnout.errors import Busy, ConfigError, MissingModel, ModelFolderError, UnknownModel
@@ -230,3 +233,36 @@ def test_every_shape_of_model_is_looked_at_and_warmed_up(shape: str) -> None:
     assert entry.facts.encoder is not None
     assert (entry.facts.decoder is None) == (shape != "hybrid")
     assert ("translate" in entry.facts.tasks) == (shape != "ctc_only")
+
+
+def test_adapters_are_served_with_their_base_from_files_that_are_read_once(
+    closing: ExitStack, tmp_path: Path
+) -> None:
+    base = base_in(tmp_path)
+    chinese = trained(base, tmp_path / "chinese", experts_of("decoder"))
+    own = adapter(base, chinese, tmp_path / "own", language="zh")
+    config = ServingConfig(model=(str(base),), adapter=(str(own),), threads=1)
+    models = Models(config, Metrics())
+    closing.callback(models.close)
+    with models.held("base") as engine:
+        facts = models.served()[0].facts
+        assert facts is not None and facts.decoder is not None
+        assert facts.adapters == ("own",)
+        assert (facts.decoder.guided_by, facts.decoder.experts) == (("language",), ("base", "zh"))
+        assert facts.attempts and facts.prompts
+        shutil.rmtree(base)
+        shutil.rmtree(own)
+        asked = silence(engine.transcriber.backend.config)
+        for language in ("en", "zh"):
+            one = replace(asked, request=replace(asked.request, language=language))
+            (answer,) = engine.transcriber.decode([one])
+            assert answer.error is None, language
+
+
+def test_the_paths_of_adapters_are_read_at_the_start(
+    closing: ExitStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The control of the test above: without that, a file that is gone is missed."""
+    monkeypatch.setattr(PathBackend, "open_all", lambda _: None)
+    with pytest.raises(AssertionError, match="zh"):
+        test_adapters_are_served_with_their_base_from_files_that_are_read_once(closing, tmp_path)

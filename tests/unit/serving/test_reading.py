@@ -193,8 +193,9 @@ def test_what_gives_no_sound_is_given_up(hours: Path) -> None:
         for child in children_of(patient):
             os.kill(child, signal.SIGSTOP)
         kind, message = why(list, blocks)
-    finally:
         reading.close()
+        assert gone(patient), "a child that neither reads nor writes is killed"
+    finally:
         patient.close()
     assert kind is AudioError
     assert "no sound for 0.3 s" in message
