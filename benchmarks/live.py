@@ -9,11 +9,11 @@ its ten loudest; from the moment at which they have been heard the clock runs un
 is there. So the delay holds the silence that ends a turn (0.5 s), detecting, queueing and decoding.
 Given are the median, the 95th percentile and the longest; the same of the time to the event that
 says that the turn has ended, and of that from the beginning of speech to the first text; how many
-final texts begin with what was told to stay, and how many recordings have the text that
-`transcribe` writes of their file. `--speech examples` (the default) are those of examples/, the
-wideband ones as 16-bit samples at 16 kHz and the telephone's as mu-law; `librispeech` needs the
-corpus. `--weights` is a CTranslate2 folder of Whisper's. Writes results/live.json, a row for each
-model, speech, format and number of clients, and keeps the others.
+final texts begin with what was told to stay, how many recordings have the text that `transcribe`
+writes of their file to the letter, and the word errors of both. `--speech examples` (the default)
+are those of examples/, the wideband ones as 16-bit samples at 16 kHz and the telephone's as mu-law;
+`librispeech` needs the corpus. `--weights` is a CTranslate2 folder of Whisper's. Writes
+results/live.json, a row for each model, speech, format and number of clients, and keeps the others.
 """
 
 import argparse
@@ -26,7 +26,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,7 @@ from whisper_speech import RATE, at_16khz, from_corpus
 
 import turnout
 from turnout.audio.waveform import Waveform
+from turnout.evaluation.metrics import score
 from turnout.hub.convert import convert
 from turnout.serving.live_audio import SampleFormat, g711_values
 from turnout.text.spacing import joined_text
@@ -62,6 +63,7 @@ class Spoken:
     """A recording, and where it lies in a stream."""
 
     samples: Floats
+    text: str
     language: str
     begin: float = 0.0
     """Seconds from the stream's beginning."""
@@ -87,7 +89,7 @@ def examples(telephone: bool) -> list[Spoken]:
     """Those of examples/."""
     references = json.loads((ROOT / "examples" / "references.json").read_text())
     return [
-        Spoken(at_16khz((ROOT / "examples" / name).read_bytes()), known["language"])
+        Spoken(at_16khz((ROOT / "examples" / name).read_bytes()), known["text"], known["language"])
         for name, known in sorted(references.items())
         if (known["bandwidth"] == "narrowband") == telephone
     ]
@@ -96,7 +98,7 @@ def examples(telephone: bool) -> list[Spoken]:
 def librispeech(data: Path, count: int) -> list[Spoken]:
     """Utterances of people who read aloud."""
     found = from_corpus(data, "librispeech", count, SEED)
-    return [Spoken(one.samples, one.language) for one in found]
+    return [Spoken(one.samples, one.text, one.language) for one in found]
 
 
 def in_a_row(
@@ -111,7 +113,7 @@ def in_a_row(
         pause = np.zeros(round(rng.uniform(*PAUSE_SECONDS) * RATE), np.float32)
         one = spoken[number]
         parts += [pause, one.samples]
-        placed.append(Spoken(one.samples, one.language, (length + len(pause)) / RATE))
+        placed.append(replace(one, begin=(length + len(pause)) / RATE))
         length += len(pause) + len(one.samples)
     samples = np.concatenate([*parts, np.zeros(2 * RATE, np.float32)])
     noise = rng.standard_normal(len(samples), np.float32) * np.float32(NOISE)
@@ -192,18 +194,29 @@ def kept(heard: Heard) -> list[bool]:
     return [finals[turn].startswith(words) for turn, words in stable.items() if words]
 
 
-def same(placed: Sequence[Spoken], heard: Heard, texts: Sequence[str]) -> list[bool]:
-    """Of every recording: whether its turns have its text."""
+def live_texts(placed: Sequence[Spoken], heard: Heard) -> list[str]:
+    """Of every recording: the texts of its turns."""
     finals = [event for _, event in heard.of("final")]
     found = []
-    for one, text in zip(placed, texts, strict=True):
+    for one in placed:
         mine = [
             event["text"]
             for event in finals
             if one.begin < (event["start"] + event["end"]) / 2 < one.end
         ]
-        found.append(joined_text(mine, one.language) == text)
+        found.append(joined_text(mine, one.language))
     return found
+
+
+def word_errors(spoken: Sequence[Spoken], texts: Sequence[str]) -> str:
+    """Of these texts, on normalised words."""
+    errors = words = 0
+    for language in sorted({one.language for one in spoken}):
+        pairs = [(one.text, t) for one, t in zip(spoken, texts, strict=True)
+                 if one.language == language]  # fmt: skip
+        found = score("wer", *zip(*pairs, strict=True), language=language, resamples=0)
+        errors, words = errors + (found.errors or 0), words + found.units
+    return f"{errors} of {words}"
 
 
 def summary(values: Sequence[float]) -> dict[str, float] | None:
@@ -254,12 +267,16 @@ def row(
     heard = asyncio.run(speak_all())
     found: dict[str, list[float]] = {"final": [], "ended": [], "first": []}
     stays: list[bool] = []
-    equal: list[bool] = []
+    said: list[Spoken] = []
+    live: list[str] = []
     for (samples, placed), one in zip(streams, heard, strict=True):
         for name, values in delays(samples, one).items():
             found[name] += values
         stays += kept(one)
-        equal += same(placed, one, [texts[id(each.samples)] for each in placed])
+        said += placed
+        live += live_texts(placed, one)
+    files = [texts[id(one.samples)] for one in said]
+    equal = [one == other for one, other in zip(live, files, strict=True)]
     return {
         "turns": len(found["final"]),
         "delay_seconds": summary(found["final"]),
@@ -268,6 +285,7 @@ def row(
         "partials": sum(len(one.of("partial")) for one in heard),
         "stable_kept": f"{sum(stays)} of {len(stays)}",
         "recordings_as_transcribed": f"{sum(equal)} of {len(equal)}",
+        "word_errors": {"live": word_errors(said, live), "file": word_errors(said, files)},
     }
 
 

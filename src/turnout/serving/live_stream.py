@@ -80,7 +80,7 @@ class LiveStream:
         """Seconds of speech that waits for the model."""
         self._partial: asyncio.Task[None] | None = None
         self._asked = 0
-        """Samples that had been heard when the last partial text was asked for."""
+        """Samples that had been heard when a text was last asked for, or the turn was told of."""
         self._rest_until = 0.0
         """By the clock; no partial text is asked for before."""
         self._stable = StableText()
@@ -177,7 +177,7 @@ class LiveStream:
         """That somebody speaks, or has ended; a turn that has ended is to be decoded."""
         if isinstance(found, TurnBegan):
             self._stable = StableText()
-            self._asked = found.begin
+            self._asked = self._turns.heard
             event = {"type": "speech_started", "turn": found.number}
             await self._channel.send(event | {"start": seconds(found.start_seconds)})
             return
