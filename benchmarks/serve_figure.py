@@ -40,7 +40,8 @@ def bars(axes: Axes, rows: list[dict[str, Any]], title: str) -> None:
             p95 = own[count]["p95_seconds"]
             told = "-" if p95 is None else f"{p95:.2g} s"
             axes.text(place, height, told, ha="center", va="bottom", fontsize=7)
-    axes.set_xticks(range(len(clients)), [f"{count} clients" for count in clients])
+    axes.set_xticks(range(len(clients)), [f"{n} client{'s' * (n > 1)}" for n in clients])
+    axes.margins(y=0.12)
     axes.set_ylabel("seconds of sound per second")
     axes.set_title(f"{title} (above: p95)", fontsize=10)
     axes.legend(fontsize=8)

@@ -144,7 +144,7 @@ def p95(latencies: list[list[float]]) -> float:
 
 @pytest.mark.counts("T17", "short clients beside a long one")
 def test_short_clients_are_not_starved_by_a_long_one(tally: Tally) -> None:
-    long = speech_for(tally.size(420, 3600), tally.random("long"))
+    long = speech_for(tally.size(240, 3600), tally.random("long"))
     alone, beside, jain = asyncio.run(fairness(tally, tally.size(1, 10), long))
     tally.measure(
         p95_seconds_alone=round(alone, 3), p95_seconds_beside=round(beside, 3), jain=round(jain, 3)

@@ -209,7 +209,7 @@ class Job:
     def _release(self) -> None:
         """Close what is open."""
         if isinstance(self._source, int):
-            os.close(self._source)
+            os.close(self._source)  # of a job that never had its place
         self._source = None
         if self._reading is not None:
             self._reading.close()

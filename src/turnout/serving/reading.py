@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from io import BytesIO
 from itertools import count
 from pathlib import Path
@@ -92,8 +93,8 @@ class Readers:
         return reading
 
     def kill(self, number: int) -> None:
-        """End a child, if it has not ended."""
-        with self._lock:
+        """End a child, if it has not ended; those of a process that has ended are gone with it."""
+        with self._lock, suppress(EngineError):
             if self._orders is not None and self._is_alive():
                 self._tell(self._orders, {"number": number, "kill": True}, [])
 

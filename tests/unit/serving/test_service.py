@@ -235,6 +235,24 @@ def test_a_request_that_makes_the_model_raise_fails_alone(caplog: Any) -> None:
     run(work())
 
 
+def test_a_process_that_decodes_uploads_may_be_killed(long_file: Path) -> None:
+    async def work() -> None:
+        backend = held()
+        async with serving(backend, max_concurrent=1) as service:
+            job = submit(service, long_file)
+            await until(backend.began.is_set)
+            assert service._readers._process is not None
+            service._readers._process.kill()
+            backend.gate.set()
+            # What it had read is lost with it; or it had read all.
+            assert isinstance(await outcome(job), AudioError | EngineError | Transcript)
+            assert (await submit(service).transcript()).text == alone(EXAMPLES[0]).text
+            status = service.status()
+            assert (status.running, status.queued, status.is_ready) == (0, 0, True)
+
+    run(work())
+
+
 def test_what_is_too_much_is_refused_with_a_time_to_come_back() -> None:
     async def work() -> None:
         backend = held()
