@@ -25,6 +25,7 @@ all of them. Needs a machine that does nothing else.
 import argparse
 import asyncio
 import json
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -132,7 +133,7 @@ def loads_of_whisper(
 ) -> Iterator[dict[str, Any]]:
     """Of a Whisper model, batching on and off, and of faster-whisper; `wrong_answers` of the peer
     are those that differ from ours."""
-    peer = ["python", str(ROOT / "benchmarks" / "serve_peer.py"), "--weights"]
+    peer = [sys.executable, str(ROOT / "benchmarks" / "serve_peer.py"), "--weights"]
     commands = {
         ("turnout", True): turnout_server(str(folder)),
         ("turnout", False): turnout_server(str(folder), "--no-batching"),

@@ -12,10 +12,13 @@ import pytest
 from tests.reliability.examples import Floats, examples, heard
 from tests.reliability.tally import Tally
 from tests.unit.serving.services import PATIENCE_SECONDS, serving, submit
+from tests.unit.serving.simulation import ARRIVALS, LIMIT, SMALL, FirstCome, short_delays
+from tests.unit.serving.simulation import p95 as simulated
 from turnout.audio.waveform import Waveform
 from turnout.decoding.requests import Decoded
 from turnout.errors import TurnoutError
 from turnout.serving.engine import Engine
+from turnout.serving.engine_queue import FairQueue
 from turnout.serving.service import Service
 from turnout.text.transcript import Transcript
 
@@ -153,5 +156,12 @@ def test_short_clients_are_not_starved_by_a_long_one(tally: Tally) -> None:
         assert beside <= MOST_SLOWER * alone, f"{beside:.2f} s, and {alone:.2f} s alone"
     with tally.trial("Jain's index among the short ones"):
         assert jain >= LEAST_JAIN
-    # The control is simulated, where a machine's moods have no say: tests/unit/serving/
-    # test_engine_queue.py, whose queue of first come, first served is too slow by far.
+    tally.controlled(first_come_is_seen())
+
+
+def first_come_is_seen() -> bool:
+    """The negative control, simulated, where a machine's moods have no say: a queue in which who
+    comes first is first."""
+    arrivals = ARRIVALS["twenty at once"]
+    alone = simulated(short_delays(SMALL, FairQueue(LIMIT), arrivals, 0))
+    return simulated(short_delays(SMALL, FirstCome(), arrivals, 10_000)) > MOST_SLOWER * alone
