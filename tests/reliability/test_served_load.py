@@ -98,11 +98,11 @@ def note(found: Load, response: httpx.Response, expected: bytes, seconds: float)
 
 
 def longer_ones(folder: Path) -> list[Path]:
-    """Recordings of some 20 s: the server is to be what takes the time, not its clients."""
+    """Recordings of some 10 s: the server is to be what takes the time, not its clients."""
     found = []
     for number, one in enumerate(examples()[:4]):
         found.append(folder / f"{number}.flac")
-        samples = np.tile(one.samples, 1 + 320_000 // len(one.samples))
+        samples = np.tile(one.samples, 1 + 160_000 // len(one.samples))
         found[-1].write_bytes(encode(samples, 16_000, "FLAC", "PCM_16"))
     return found
 
@@ -128,7 +128,7 @@ def test_beyond_capacity_a_server_says_so_and_goes_on(tally: Tally, tmp_path: Pa
     late = sorted(over.refused_seconds or [0.0])[int(0.95 * len(over.refused_seconds))]
     with tally.trial("at once, and the pace stays"):
         # The small size runs beside other tests: it looks for a collapse.
-        assert over.pace >= (0.9 if tally.full else 0.5) * best.pace, (over.pace, best.pace)
+        assert over.pace >= (0.9 if tally.full else 0.3) * best.pace, (over.pace, best.pace)
         assert late <= (0.25 if tally.full else 2.5), f"p95 {late:.2f} s"
     tally.trials += sum(best.statuses.values()) + sum(over.statuses.values())
     tally.measure(best_per_second=round(best.pace, 2), over_per_second=round(over.pace, 2))
@@ -158,8 +158,8 @@ class Soak:
     """Planted in the server that must be seen."""
 
 
-SMALL = Soak(80, 40, 150_000, 600_000)
-FULL = Soak(10_000, 2_000, 800, 1_600)
+SMALL = Soak(80, 40, 600_000, 2_000_000)
+FULL = Soak(10_000, 2_000, 500, 1_000)
 SAMPLE_EVERY = 10
 BOMB_SECONDS = 3_000
 LIMITS = ("--max-duration", "600")
