@@ -319,6 +319,14 @@ def test_a_flood_is_stopped_and_nobody_else_notices(
     assert code == 1008
 
 
+def test_a_key_may_come_with_the_handshake(server: Served) -> None:
+    """From a telephone switch, which can send headers."""
+    headers = {"Authorization": f"Bearer {KEY}"}
+    with opened(server, additional_headers=headers) as connection:
+        connection.send('{"type": "start"}')
+        assert json.loads(connection.recv(30))["type"] == "ready"
+
+
 def test_a_page_of_another_origin_is_refused(server: Served) -> None:
     with (
         pytest.raises(InvalidStatus) as refused,
