@@ -3,6 +3,7 @@
 import json
 import random
 from dataclasses import replace
+from itertools import accumulate
 
 import pytest
 
@@ -61,7 +62,9 @@ def drawn(rng: random.Random, task: Task, language: str | None, starts: list[flo
 def transcripts():
     rng = random.Random(13)
     for _ in range(COUNT):
-        starts = [round(n * 1000 / 16) / 16 + rng.randint(0, 15) / 16 for n in range(4)]
+        # Now and then a segment begins before the one before it ends.
+        steps = [rng.choice((1, 2, 30, 60_000)) for _ in range(4)]
+        starts = [place / 16 for place in accumulate(steps)]
         first = drawn(rng, Task.TRANSCRIBE, rng.choice(LANGUAGES), starts)
         second = None
         if rng.random() < 0.5:

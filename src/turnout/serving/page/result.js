@@ -89,17 +89,11 @@ export class Result {
     return null;
   }
 
-  /** The row with the most time in common that has no such text yet; else a new one. */
+  /** The last row that shares some time and has no such text yet; else a new one. */
   #rowFor(task, { start, end }) {
-    let [best, most] = [null, 0];
-    // From the end: what comes in belongs to what came last.
-    for (let place = this.rows.length - 1; place >= 0; place -= 1) {
-      const row = this.rows[place];
-      const common = Math.min(row.end, end) - Math.max(row.start, start);
-      if (!row[task] && common > most) [best, most] = [row, common];
-      if (row.end < start) break;
-    }
-    return best ?? this.#newRow(start, end);
+    // A translation comes right behind its transcript, and shares the time of no other.
+    const fits = (row) => !row[task] && Math.min(row.end, end) > Math.max(row.start, start);
+    return this.rows.findLast(fits) ?? this.#newRow(start, end);
   }
 
   #newRow(start, end) {

@@ -83,7 +83,6 @@ export class Server {
 
 function formOf(file, { model, task, language, target }) {
   const form = new FormData();
-  // The fields before the file: they are refused before its bytes are sent.
   const fields = [
     ["model", model],
     ["task", task],
