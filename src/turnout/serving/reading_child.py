@@ -33,6 +33,7 @@ FRAME = struct.Struct("<cI")
 traceback, 'z' of the end."""
 FILE, PIPE, FREE = 3, 4, 5
 """Numbers of a child's files: what it reads, where it writes, and the one that it may open once."""
+ASIDE = 60
 REAP_SECONDS = 0.5
 NO_NETWORK = 0x10000000 | 0x40000000
 """Linux: CLONE_NEWUSER, which is allowed to everybody, and CLONE_NEWNET, which is then."""
@@ -143,7 +144,8 @@ def be_child(order: dict[str, Any], files: list[int], orders: socket.socket) -> 
 
 def arrange(files: list[int]) -> None:
     """Have these two files and no other; what decoders print goes nowhere."""
-    high = [os.dup2(file, 200 + place) for place, file in enumerate(files)]
+    # Out of the way first: they may have each other's numbers.
+    high = [os.dup2(file, ASIDE + place) for place, file in enumerate(files)]
     for file, place in zip(high, (FILE, PIPE), strict=True):
         os.dup2(file, place)
     nowhere = os.open(os.devnull, os.O_RDWR)

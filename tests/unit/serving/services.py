@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import cache
@@ -13,18 +13,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tests.containers import encode
 from tests.reliability.around import Around
 from tests.reliability.examples import FOLDER, commands
-from turnout.audio.waveform import Waveform
+from turnout.audio.waveform import Waveform, read_audio
 from turnout.config import TranscriptionOptions
 from turnout.config.serving import ServingConfig
 from turnout.decoding.backend import DecoderState, Encoded, StepOutput, StepQuery
+from turnout.errors import TurnoutError
 from turnout.guidance import Guidance
 from turnout.serving.job import Job
 from turnout.serving.metrics import Metrics
 from turnout.serving.models import Place
 from turnout.serving.service import Service
-from turnout.text.transcript import Transcript
+from turnout.text.transcript import Segment, Transcript
 from turnout.transcription.transcriber import Transcriber
 
 PATIENCE_SECONDS = 20.0
@@ -119,3 +121,44 @@ async def until(condition: Callable[[], object], seconds: float = PATIENCE_SECON
         assert time.monotonic() - began < seconds, "it did not come"
         await asyncio.sleep(0.01)
     return time.monotonic() - began
+
+
+def run(work: Coroutine[Any, Any, None]) -> None:
+    """In a loop of its own, which does not hang."""
+    asyncio.run(asyncio.wait_for(work, 60))
+
+
+async def outcome(job: Job) -> Transcript | TurnoutError:
+    """What became of it."""
+    try:
+        return await job.transcript()
+    except TurnoutError as error:
+        return error
+
+
+async def streamed(job: Job) -> list[Segment]:
+    """Its segments as they come."""
+    return [segment async for segment in job.segments()]
+
+
+def same(found: Transcript, wanted: Transcript) -> bool:
+    """But for the last bits of probabilities, which depend on the size of a batch."""
+    one, other = found.translation, wanted.translation
+    assert (one is None) == (other is None)
+    return (
+        found.text == wanted.text
+        and found.language == wanted.language
+        and found.bandwidth == wanted.bandwidth
+        and found.warnings == wanted.warnings
+        and [segment.tokens for segment in found.segments]
+        == [segment.tokens for segment in wanted.segments]
+        and (one is None or other is None or same(one, other))
+    )
+
+
+def long_recording(folder: Path) -> Path:
+    """All the Arabic examples, one after the other, three times: a minute of speech."""
+    parts = [read_audio(path).samples for path in EXAMPLES if path.name.startswith("arabic")]
+    path = folder / "long.wav"
+    path.write_bytes(encode(np.concatenate(parts * 3)))
+    return path
