@@ -183,6 +183,23 @@ def test_several_files_are_taken_one_after_another(page, answers):
     assert len(page.all("#recordings li")) == 2
 
 
+def test_files_are_dropped_anywhere(page, answers):
+    page.run(
+        "const dataTransfer = new DataTransfer();"
+        "dataTransfer.items.add(new File([new Uint8Array(1000)], 'dropped.wav'));"
+        "for (const type of ['dragenter', 'dragover', 'drop']) {"
+        "  const event = new DragEvent(type, {bubbles: true, cancelable: true, dataTransfer});"
+        "  document.querySelector('.foot').dispatchEvent(event);"
+        "  window.taken = event.defaultPrevented; }"
+    )
+    page.finish()
+    assert page.text("#name") == "dropped.wav"
+    assert page.run("return taken")  # else the browser opens the file in the page's place
+    assert not page.all("body.dragging")
+    assert answers.forms[0]["file"] == 1000
+    page.complaints()  # the browser's own: this is no sound
+
+
 def test_a_refusal_is_one_line_and_can_be_tried_again(page, answers):
     answers.refusals = [(400, {}, "notes.txt is no recording: give WAV, FLAC, Ogg or MP3")]
     page.give(CALL)

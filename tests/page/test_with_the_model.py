@@ -96,6 +96,21 @@ def test_the_json_is_the_command_lines(page):
             ]
 
 
+def test_a_translation_alone(page):
+    path = EXAMPLES / "arabic-1.flac"
+    page.choose("task", "translate")
+    page.choose("language", "ar")
+    page.give(path)
+    page.finish()
+    expected = MODEL.transcribe(path, task="translate", language="ar")
+    assert page.texts("translate") == [segment.text for segment in expected.segments]
+    assert page.text("#first-head h3") == "Translation, English"
+    assert "Note" not in page.text("#facts")
+    assert [row.text.split("\n")[0] for row in page.all(".expert-row")] == [
+        "Encoder chosen by bandwidth", "Decoder chosen by task",
+    ]  # fmt: skip
+
+
 def test_what_is_no_recording_is_told_in_one_line(page, tmp_path):
     path = tmp_path / "notes.wav"
     path.write_text("no sound at all" * 100)
