@@ -2,7 +2,8 @@
 the part that stays.
 
 A turn is what a recording's window is (`transcription/windows.py`), only that a shorter pause ends
-it and that less is waited for before speech is known. This file knows nothing of sockets or models.
+it and that less is waited for before speech is known; what tells speech is the same. This file
+knows nothing of sockets or models.
 """
 
 import re
@@ -15,14 +16,12 @@ from numpy.typing import NDArray
 
 from turnout.audio.features import SAMPLE_RATE
 from turnout.audio.silero import CHUNK_SAMPLES
-from turnout.audio.voice import SpeechFinder, Thresholds
+from turnout.audio.voice import STRICT, SpeechFinder
 from turnout.text.spacing import spaced
 from turnout.transcription.windows import Window, WindowCutter
 
 Floats = NDArray[np.float32]
 
-THRESHOLDS = Thresholds(begins=0.4, ends=0.15, least_chunks=4)
-"""As strict as for a decoder that would invent words, but that a turn may be one short 'no'."""
 CHUNKS_AT_ONCE = 2
 """64 ms, by which speech is known later than it could be, and so is its end."""
 STEP_SAMPLES = CHUNKS_AT_ONCE * CHUNK_SAMPLES
@@ -77,7 +76,7 @@ class TurnFinder:
     def __init__(self, silence_seconds: float, finder: SpeechFinder | None = None) -> None:
         self._cutter = WindowCutter(
             round(LONGEST_TURN_SECONDS * SAMPLE_RATE),
-            finder or SpeechFinder(THRESHOLDS, CHUNKS_AT_ONCE),
+            finder or SpeechFinder(STRICT, CHUNKS_AT_ONCE),
             round(silence_seconds * SAMPLE_RATE),
         )
         self._number = -1

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -293,8 +293,8 @@ def test_sound_before_the_first_message_and_endless_messages_are_refused(server:
         connection.send(bytes(320))
         assert rest(connection)[1] == 1003
     with opened(server) as connection:
-        connection.send(bytes(3_000_000))
         with pytest.raises(ConnectionClosed) as closed:
+            connection.send(bytes(3_000_000))  # it may be refused before all of it is sent
             connection.recv(10)
         assert closed.value.rcvd is not None
         assert closed.value.rcvd.code == 1009
@@ -308,8 +308,9 @@ def test_a_flood_is_stopped_and_nobody_else_notices(
 ) -> None:
     monkeypatch.setattr(live_stream, "MOST_FRAMES_PER_SECOND", 20)
     with begun(server) as (flood, _):
-        for _ in range(count):
-            flood.send(frame)
+        with suppress(ConnectionClosed):  # before all of it is sent
+            for _ in range(count):
+                flood.send(frame)
         data = encoded(sound("english-3.wav", pause=0.5), SampleFormat())
         events, code = stream(server, data)
         assert code == 1000
