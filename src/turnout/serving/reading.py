@@ -18,12 +18,13 @@ from io import BytesIO
 from itertools import count
 from pathlib import Path
 from threading import Lock
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from turnout.audio.features import SAMPLE_RATE
-from turnout.audio.waveform import Recording
+from turnout.audio.waveform import HIGHEST_RATE, LOWEST_RATE, Recording
 from turnout.config import TranscriptionOptions
 from turnout.config.serving import ServingConfig
 from turnout.errors import (
@@ -34,12 +35,15 @@ from turnout.errors import (
     MissingExtra,
     TurnoutError,
     UsageError,
+    one_line,
 )
 from turnout.serving.reading_child import FRAME, LENGTH
 
 START_SECONDS = 30.0
 STEP_SECONDS = 0.25
 """How often a reader that waits asks whether it is still wanted."""
+SAMPLE_BYTES = 4
+LONGEST_SAID = 2000
 LARGEST_FRAME = 2**26
 """Bytes: far above a block of a few seconds."""
 SINGLE_THREADED = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
@@ -199,9 +203,10 @@ class Reading:
         """The recording, once its header was read; raises what `open_recording` does, Cancelled and
         EngineError."""
         kind, data = self._frame()
-        if kind != b"h":
-            raise EngineError(f"a decoder's header is of kind {kind!r}")
-        return ReadElsewhere(self, self._name, max_duration, json.loads(data)["native_rate"])
+        rate = self._said(data).get("native_rate") if kind == b"h" else None
+        if not isinstance(rate, int) or not LOWEST_RATE <= rate <= HIGHEST_RATE:
+            raise self._broken("its header is none")
+        return ReadElsewhere(self, self._name, max_duration, rate)
 
     def blocks(self) -> Iterator[Floats]:
         """Blocks [samples, 1]; raises as `recording` does."""
@@ -209,8 +214,11 @@ class Reading:
             kind, data = self._frame()
             if kind == b"z":
                 self._ended = True
-                self.warnings += json.loads(data)["warnings"]
+                found = self._said(data).get("warnings")
+                self.warnings += map(plain, found if isinstance(found, list) else ())
                 return
+            if kind != b"b" or len(data) % SAMPLE_BYTES:
+                raise self._broken(f"a frame of kind {kind!r} and {len(data)} bytes came")
             # Of a bytearray: whoever reads a block may change it.
             yield np.frombuffer(data, np.float32)[:, None]
 
@@ -233,11 +241,20 @@ class Reading:
             raise self._broken(f"a frame of {length} bytes came")
         data = self._exactly(length)
         if kind == b"e":
-            self._ended = True
-            raise error_of(json.loads(data))
+            raise error_of(self._name, self._said(data))
         if kind == b"x":
             raise self._broken(data.decode("utf-8", "replace"))
         return kind, data
+
+    def _said(self, data: bytearray) -> dict[str, Any]:
+        """What a child says; one that a file has taken over says anything."""
+        try:
+            found = json.loads(data)
+        except (ValueError, RecursionError):
+            found = None
+        if not isinstance(found, dict):
+            raise self._broken("what it says is no object")
+        return found
 
     def _exactly(self, length: int) -> bytearray:
         """So many bytes of the pipe."""
@@ -272,7 +289,7 @@ class Reading:
     def _broken(self, why: str) -> AudioError:
         """The error of a child that did not end well, which is the file's doing; the log says
         more."""
-        log.warning("a child that decodes an upload failed: %s", why)
+        log.warning("a child that decodes an upload failed: %s", plain(why))
         config = self._config
         return AudioError(
             self._name,
@@ -281,17 +298,22 @@ class Reading:
         )
 
 
-def error_of(told: dict[str, str]) -> TurnoutError:
+def error_of(name: str, said: dict[str, Any]) -> TurnoutError:
     """The error that a child's words stand for."""
-    match told["kind"]:
+    match said.get("kind"):
         case "AudioTooLong":
-            return AudioTooLong(told["name"], told["reason"])
-        case "AudioError":
-            return AudioError(told["name"], told["reason"])
+            return AudioTooLong(name, plain(said.get("reason")))
         case "MissingExtra":
-            return MissingExtra(told["what"], told["extra"])
+            return MissingExtra(plain(said.get("what")), plain(said.get("extra")))
+        case "UsageError":
+            return UsageError(plain(said.get("message")))
         case _:
-            return UsageError(told["message"])
+            return AudioError(name, plain(said.get("reason")))
+
+
+def plain(said: object) -> str:
+    """A child's words on one line of some length."""
+    return one_line(str(said))[:LONGEST_SAID]
 
 
 def opened_file(path: Path, name: str) -> int:

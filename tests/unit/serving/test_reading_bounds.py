@@ -1,6 +1,7 @@
 """What a process that decodes uploads may do: nothing but that."""
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -9,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from turnout.config.serving import ServingConfig
-from turnout.serving.reading import Readers
+from turnout.errors import AudioError
+from turnout.serving.reading import Readers, Reading
+from turnout.serving.reading_child import FRAME
 
 PRISONER = """
 import json, os, socket, sys
@@ -81,3 +84,52 @@ def test_keys_are_not_in_the_environment_of_what_decodes(
     own.close()
     assert b"a-secret" not in environment
     assert b"OMP_NUM_THREADS=1" in environment
+
+
+def frame(kind: bytes, data: bytes) -> bytes:
+    return FRAME.pack(kind, len(data)) + data
+
+
+HEADER = frame(b"h", b'{"native_rate": 16000}')
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        b"",
+        b"h",
+        frame(b"h", b""),
+        frame(b"h", b"[]"),
+        frame(b"h", b"{}"),
+        frame(b"h", b'{"native_rate": "16000"}'),
+        frame(b"h", b'{"native_rate": 1}'),
+        frame(b"b", bytes(4)),
+        frame(b"z", b'{"warnings": []}'),
+        HEADER,
+        HEADER + frame(b"b", bytes(5)),
+        HEADER + frame(b"b", b"\xff" * 400),
+        HEADER + frame(b"?", bytes(4)),
+        HEADER + frame(b"z", b"nonsense"),
+        HEADER + FRAME.pack(b"b", 2**32 - 1),
+        frame(b"e", b"{"),
+        frame(b"e", b"{}"),
+        frame(b"e", b'{"kind": "Unheard", "name": "x\\n", "reason": ["two\\nlines"]}'),
+        frame(b"x", b"Traceback\n\x1b[31m"),
+    ],
+    ids=range(19),
+)
+def test_a_child_that_a_file_has_taken_over_says_anything(
+    written: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    ours, theirs = os.pipe()
+    os.write(theirs, written)
+    os.close(theirs)
+    reading = Reading(Readers(ServingConfig()), 0, ours, "upload", ServingConfig())
+    try:
+        with pytest.raises(AudioError) as caught:
+            list(reading.recording(100.0).blocks())
+    finally:
+        reading.close()
+    assert str(caught.value).startswith("upload: ")
+    assert "\n" not in str(caught.value)
+    assert "\x1b" not in caplog.text
