@@ -35,7 +35,7 @@ class Training:
     name: str
     """Of its folder."""
     corpora: tuple[str, ...]
-    """Languages of prompts, and other sets."""
+    """Languages: of the prompts, or of a set."""
     steps: int
     changes: Mapping[str, Any]
     """Of the recipe, by dotted key."""

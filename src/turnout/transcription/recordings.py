@@ -57,6 +57,11 @@ class TranscriptBuilder:
                 before.append(added[-1])
         return added
 
+    @property
+    def has_text(self) -> bool:
+        """Whether there is a segment of text yet."""
+        return any(self._segments.values())
+
     def transcript(
         self, audio: AudioSegments, language: str | None, probability: float | None = None
     ) -> Transcript:
@@ -244,6 +249,17 @@ class OpenRecording:
         self._answers[segment.start] = replace(segment, samples=None), decoded
         return self._added()
 
+    def so_far(self) -> Transcript | None:
+        """What is known of its text, with a warning that says how far that goes; None where it is
+        nothing yet."""
+        if self._audio is None or not self._builder.has_text:
+            return None
+        known = self._builder.transcript(self._audio, self.language, self._probability)
+        end = self._open[0] if self._open else known.duration_seconds
+        said = f"it was stopped before its end: this is its text up to {end:.1f} s"
+        inner = known.translation and replace(known.translation, warnings=(said,))
+        return replace(known, warnings=(*known.warnings, said), translation=inner)
+
     def _next(self) -> AudioSegment | None:
         """The next segment, if there is one; raises as AudioSegments does."""
         if self._halves:
@@ -324,10 +340,26 @@ class OpenRecordings:
 
     def finished(self) -> Iterator[Transcript | TurnoutError]:
         """What became of recordings, in order, as far as it is known of the first ones."""
-        while self.waiting and self.waiting[0].result is not None:
-            result = self.waiting.popleft().result
-            assert result is not None
+        while self.waiting and self.cancelled is None:
+            result = self.waiting[0].result
+            if result is None:
+                return
+            self.waiting.popleft()
             yield result
+
+    @property
+    def cancelled(self) -> Cancelled | None:
+        """Why the first that is not handed out yet was given up, where its caller wanted that."""
+        result = self.waiting[0].result if self.waiting else None
+        return result if isinstance(result, Cancelled) else None
+
+    def begun(self) -> Iterator[Transcript | TurnoutError]:
+        """What is there of those that were opened and not handed out yet, in order."""
+        for recording in self.waiting:
+            kept = recording.result
+            if kept is None or isinstance(kept, Cancelled):
+                kept = recording.so_far() or Cancelled("it was stopped before anything was heard")
+            yield kept
 
     def close(self) -> None:
         """Release every recording that is still open."""
