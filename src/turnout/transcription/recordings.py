@@ -29,6 +29,10 @@ from turnout.transcription.segments import AudioSegment, AudioSegments, IsCancel
 
 LEAST_HALVED_SECONDS = 6.0
 """A segment that is no longer is not cut in two: what fails on so little fails on less."""
+LEAST_REST_SECONDS = 2.5
+"""Behind the last word that was attended to: 1.0 to 1.3 s lie there where all was written, of which
+0.6 are what is heard behind speech."""
+LEAST_HEARD_SECONDS = 1.0
 MOST_PLACES = 3
 """Named where texts were cut."""
 MOST_TEMPERATURE = 0.5
@@ -139,6 +143,17 @@ def has_failed(decoded: Decoded) -> bool:
     return any(hypothesis.cut or hypothesis.failed for hypothesis in decoded.hypotheses)
 
 
+def passed_over(segment: AudioSegment, decoded: Decoded) -> float | None:
+    """Where in a segment, in seconds, what the decoder passed over begins: Whisper may end a text
+    at a pause, with whole sentences behind it. None where it heard all of it."""
+    (first, *others) = decoded.hypotheses
+    length = segment.end - segment.start
+    if others or first.heard_until is None or length - first.heard_until < LEAST_REST_SECONDS:
+        return None
+    # Each rest is shorter than what it was the rest of, by so much that there are few.
+    return first.heard_until if first.heard_until >= LEAST_HEARD_SECONDS else None
+
+
 def opened(source: Source, options: TranscriptionOptions) -> Recording:
     """The recording, as it is asked for; raises AudioError."""
     return open_recording(
@@ -240,6 +255,7 @@ class OpenRecording:
             self._halves.extendleft(reversed(halves))
             insort(self._open, halves[1].start)
             return []
+        segment = self._without_rest(segment, decoded)
         spoken = any(hypothesis.text.strip() for hypothesis in decoded.hypotheses)
         if spoken and self.language is None:
             self.language, self._probability = decoded.language, decoded.language_probability
@@ -259,6 +275,17 @@ class OpenRecording:
         said = f"it was stopped before its end: this is its text up to {end:.1f} s"
         inner = known.translation and replace(known.translation, warnings=(said,))
         return replace(known, warnings=(*known.warnings, said), translation=inner)
+
+    def _without_rest(self, segment: AudioSegment, decoded: Decoded) -> AudioSegment:
+        """The segment as far as its text goes; what the decoder passed over behind that is decoded
+        next, as a segment of its own."""
+        point = passed_over(segment, decoded)
+        if point is None:
+            return segment
+        first, rest = segment.parted(point, self._config, self._window)
+        self._halves.appendleft(rest)
+        insort(self._open, rest.start)
+        return first
 
     def _next(self) -> AudioSegment | None:
         """The next segment, if there is one; raises as AudioSegments does."""
