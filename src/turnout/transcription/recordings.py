@@ -32,7 +32,7 @@ LEAST_HALVED_SECONDS = 6.0
 LEAST_REST_SECONDS = 2.5
 """Behind the last word that was attended to: 1.0 to 1.3 s lie there where all was written, of which
 0.6 are what is heard behind speech."""
-LEAST_HEARD_SECONDS = 1.0
+LEAST_HEARD_SECONDS = 0.5
 MOST_PLACES = 3
 """Named where texts were cut."""
 MOST_TEMPERATURE = 0.5

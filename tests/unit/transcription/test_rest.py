@@ -70,7 +70,7 @@ def test_all_that_was_heard_leaves_no_rest() -> None:
 
 
 def test_a_text_that_follows_nothing_is_not_followed_for_ever() -> None:
-    decoder = EndsEarly(most_seconds=0.5)
+    decoder = EndsEarly(most_seconds=0.4)
     run([wav(tone(30.0))], decoder, LONG, language="ar")
     assert len(decoder.lengths) == 2
 
