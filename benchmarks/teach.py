@@ -16,7 +16,8 @@ windows ("base-speech") as well as with padded ones; so does what is made with
 
 Columns: Asterisk's 8 kHz prompts in four languages, taught or not, and of all taught ones together
 ("taught"), all prompts and those of four words or more (in dev 14 to 20 of a language, too few to
-choose by: look at "taught"); LibriSpeech wideband; German. Greedy, temperature 0, the language
+choose by: look at "taught"); LibriSpeech wideband; German; Arabic command words, five to an
+utterance. Whichever of them --train names is taught. Greedy, temperature 0, the language
 given. Accents do not count in Spanish, whose texts lack them. Of base and experts, taught languages
 are translated into English too (BLEU, chrF; taught to transcribe alone). What no expert is for is
 heard with all adapters loaded, and "equal" says of how many utterances the texts, and of ten the
@@ -41,7 +42,7 @@ from origin import ROOT, origin
 from teach_heard import Listener, equal
 from teach_judged import Counts, columns_of, errors_of, is_taught, judged, translated
 from teach_runs import WINDOW, Training, Wish, adapter_of, minutes_of, trained, trainings
-from teach_speech import LANGUAGES, SEED, cuts_of, english_of, prompts_of, untaught
+from teach_speech import LANGUAGES, SEED, SETS, cuts_of, english_of, of_sets, prompts_of
 from whisper_speech import Spoken
 
 from turnout.adapters.folder import TENSORS
@@ -113,7 +114,7 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=400, help="of each expert")
     parser.add_argument("--rank", type=int, help="of adapters; by default tensors are kept whole")
     parser.add_argument("--finetuning-rate", type=float, default=Wish.finetuning_rate)
-    parser.add_argument("--each", type=int, default=79, help="of LibriSpeech, and German")
+    parser.add_argument("--each", type=int, default=79, help="of LibriSpeech, German, Arabic")
     parser.add_argument("--most", type=int, help="prompts of each language, to try it out")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--set", action="append", default=[], metavar="KEY=JSON")
@@ -123,6 +124,10 @@ def read_arguments() -> argparse.Namespace:
     arguments = parser.parse_args()
     if bool(arguments.set) != bool(arguments.label):
         parser.error("--set and --label go together: what is changed needs folders of its own")
+    unknown = set(arguments.train.split(",")) - {*LANGUAGES, *SETS}
+    if unknown:
+        choices = ", ".join((*LANGUAGES, *SETS))
+        parser.error(f"--train has no {', '.join(sorted(unknown))}: choose from {choices}")
     wrong = set(arguments.rows.split(",")) - {*ROWS, *BASES.values()}
     if wrong:
         parser.error(f"--rows has no {', '.join(sorted(wrong))}: choose from {', '.join(ROWS)}")
@@ -137,7 +142,7 @@ def utterances(arguments: argparse.Namespace) -> list[Spoken]:
         for code in LANGUAGES
         for one in prompts_of(arguments.prompts, code, arguments.split)[: arguments.most]
     ]
-    return [*found, *untaught(arguments.data, arguments.split, arguments.each)]
+    return [*found, *of_sets(arguments.data, arguments.split, arguments.each)]
 
 
 def wish_of(arguments: argparse.Namespace) -> Wish:

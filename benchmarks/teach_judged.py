@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
-from teach_speech import FEWEST_WORDS, name_of, normalised
+from teach_speech import FEWEST_WORDS, GERMAN, SETS, name_of, normalised
 from whisper_speech import Spoken
 from word_errors import Counts, rate, word_errors
 
@@ -28,11 +28,11 @@ def difference(total: NDArray[np.float64]) -> float:
 
 
 def group_of(spoken: Spoken) -> str:
-    """What an interval resamples: speakers in LibriSpeech, in German utterances, and prompt ids,
-    of all languages together, since they say the same."""
-    if spoken.source == "librispeech":
-        return spoken.speaker
-    return name_of(spoken) if spoken.source.startswith("prompts-") else spoken.id
+    """What an interval resamples: speakers, but of German, which has one, utterances, and of
+    prompts their ids, those of all languages together, since they say the same."""
+    if spoken.source.startswith("prompts-"):
+        return name_of(spoken)
+    return spoken.id if spoken.source == SETS[GERMAN] else spoken.speaker
 
 
 def judged(
@@ -59,7 +59,7 @@ def judged(
 
 
 def columns_of(spoken: Sequence[Spoken], taught: Sequence[str]) -> dict[str, list[int]]:
-    """The utterances of each column, by their places: each source; the prompts of all taught
+    """The utterances of each column, by their places: each source; all in taught
     languages, "taught"; and those of some words of each of these."""
     columns: dict[str, list[int]] = {}
     for place, one in enumerate(spoken):
@@ -74,8 +74,8 @@ def columns_of(spoken: Sequence[Spoken], taught: Sequence[str]) -> dict[str, lis
 
 
 def is_taught(spoken: Spoken, taught: Sequence[str]) -> bool:
-    """Whether it is a prompt in a taught language."""
-    return spoken.source.startswith("prompts-") and spoken.language in taught
+    """Whether it is in a taught language."""
+    return spoken.language in taught
 
 
 def translated(references: Sequence[str], texts: Sequence[str]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """What the teaching benchmark learns from and is tested on: Asterisk's prompts in Spanish, French,
-Italian and Russian, by prompt id; LibriSpeech and German, which only the row "window" is taught.
+Italian and Russian, by prompt id; LibriSpeech; German sentences of one speaker; Arabic command
+words, of which five of one speaker make an utterance of dev and test.
 
 One voice speaks all prompts of a language, in training and in test: say so beside every figure.
 Prompts of several ids have the same text. A train prompt whose text, normalised, is one of dev's or
@@ -15,20 +16,27 @@ import hashlib
 import io
 import json
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from whisper_normalizer.basic import BasicTextNormalizer
 from whisper_normalizer.english import EnglishTextNormalizer
-from whisper_speech import VOICES, Spoken, content, from_corpus, prompts, rows_of, texts_of
+from whisper_speech import RATE, VOICES, Spoken, content, from_corpus, prompts, rows_of, texts_of
 
 from turnout.config.preparation import PrepareConfig
 from turnout.corpora.prepare import prepare
 
 LANGUAGES = ("es", "fr", "it", "ru")
-ENGLISH, GERMAN = "librispeech", "kerstin_de"
+"""Of the prompts."""
+ENGLISH, GERMAN, ARABIC = "en", "de", "ar"
+SETS = {ENGLISH: "librispeech", GERMAN: "kerstin_de", ARABIC: "arabic_commands"}
+"""Of the other languages."""
+WORDS, GAP_SECONDS = 5, 0.3
+"""Of an Arabic utterance, and between them."""
 EVERY = 1_000_000
 SEED = 0
 FEWEST_WORDS = 4
@@ -87,8 +95,8 @@ def english_of(folder: Path, spoken: Sequence[Spoken]) -> dict[str, str]:
 
 
 def cuts_of(folder: Path, data: Path, name: str, corpora: Path) -> Path:
-    """The cuts to learn from of a language's prompts, or of LibriSpeech or German; prepared where
-    they are not yet. `turnout prepare` takes a table as anybody has one."""
+    """The cuts to learn from of a language; prepared where they are not yet. `turnout prepare`
+    takes a table as anybody has one."""
     place = corpora / name
     if name in LANGUAGES:
         audio = folder.resolve() / "usr/share/asterisk/sounds" / VOICES[name]
@@ -118,13 +126,13 @@ def prepared(place: Path, rows: Sequence[tuple[str, str, str, str]]) -> Path:
     return cuts
 
 
-def unpacked(data: Path, name: str, place: Path) -> list[tuple[str, str, str, str]]:
-    """Path, text, language and speaker of LibriSpeech's or German's utterances to learn from,
-    whose files are written where they are not."""
-    rows = []
+def unpacked(data: Path, language: str, place: Path) -> list[tuple[str, str, str, str]]:
+    """Path, text, language and speaker of the utterances to learn from in one of the SETS, whose
+    files are written where they are not."""
+    rows, name = [], SETS[language]
     with tarfile.open(data / f"{name}.tar") as tar:
         drawn = rows_of(tar, name, SEED, ("train",))
-        for row in german_train(drawn) if name == GERMAN else drawn:
+        for row in german_train(drawn) if language == GERMAN else drawn:
             path = place / row["audio_filepath"]
             if not path.exists():
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -149,11 +157,26 @@ def german_places(split: str, count: int) -> tuple[int, int]:
     return start, start + count
 
 
-def untaught(data: Path, split: str, count: int) -> Iterator[Spoken]:
-    """LibriSpeech of that split; German, of one speaker, dealt out here."""
+def of_sets(data: Path, split: str, count: int) -> Iterator[Spoken]:
+    """LibriSpeech of that split; German, of one speaker, dealt out here; Arabic of that split."""
     start, end = german_places(split, count)
-    yield from from_corpus(data, ENGLISH, count, SEED, (split,))
-    yield from islice(from_corpus(data, GERMAN, end, SEED), start, None)
+    yield from from_corpus(data, SETS[ENGLISH], count, SEED, (split,))
+    yield from islice(from_corpus(data, SETS[GERMAN], end, SEED), start, None)
+    yield from islice(joined(from_corpus(data, SETS[ARABIC], EVERY, SEED, (split,))), count)
+
+
+def joined(words: Iterable[Spoken]) -> Iterator[Spoken]:
+    """Utterances of so many words of one speaker, the speakers in turn, with silence between."""
+    waiting: dict[str, list[Spoken]] = {}
+    gap = np.zeros(round(GAP_SECONDS * RATE), np.float32)
+    for word in words:
+        own = waiting.setdefault(word.speaker, [])
+        own.append(word)
+        if len(own) == WORDS:
+            sound = [part for one in own for part in (one.samples, gap)][:-1]
+            text = " ".join(one.text for one in own)
+            yield replace(own[0], text=text, samples=np.concatenate(sound))
+            own.clear()
 
 
 def seconds_in(cuts: Path) -> float:

@@ -1,7 +1,7 @@
 """Word error rates of a converted Whisper checkpoint and of faster-whisper with the same weights.
 
     python benchmarks/whisper_accuracy.py --weights FOLDER --prompts FOLDER
-        [--utterances 400] [--each 100] [--defaults] [--kept FILE]
+        [--utterances 400] [--each 100] [--beams 1 5] [--defaults] [--kept FILE]
 
 So many LibriSpeech utterances, and of Asterisk's 8 kHz prompts so many of each of five languages;
 the language is given to both. At temperature 0, beams of 1 and of 5, without time stamps. With
@@ -120,6 +120,7 @@ def main() -> None:
     parser.add_argument("--prompts", type=Path, required=True)
     parser.add_argument("--utterances", type=int, default=400)
     parser.add_argument("--each", type=int, default=100)
+    parser.add_argument("--beams", type=int, nargs="+", default=[1, 5])
     parser.add_argument("--defaults", action="store_true")
     parser.add_argument("--kept", type=Path, help="of earlier runs, taken and added to")
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
@@ -133,7 +134,7 @@ def main() -> None:
     )
     heard = Heard(arguments.kept, f"weights {weights_in(arguments.weights)}")
     found: dict[str, list[tuple[int, int]]] = {}
-    for beam in (None,) if arguments.defaults else (1, 5):
+    for beam in [None] if arguments.defaults else arguments.beams:
         of_beam = "defaults" if beam is None else f"beam {beam}"
         for name, hear in (("turnout", ours(model, beam)), ("faster-whisper", theirs(peer, beam))):
             system = f"{name}, {of_beam}"

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar
 
+from turnout.errors import Cancelled
+
 if TYPE_CHECKING:
     from rich.progress import Progress, ProgressColumn
 
@@ -68,15 +70,22 @@ def sound_progress(work: Callable[[Heard], Iterable[T]], what: str) -> Iterator[
         rich.TextColumn(what + "{task.fields[heard]}"),
         rich.TimeElapsedColumn(),
     )
+    given: list[T] = []
+    stopped: Cancelled | None = None
     with bar_of(*columns) as bar:
         task = bar.add_task(what, total=None, heard="")
-        given = list(
-            work(
-                lambda seconds: bar.update(task, heard=f", {timedelta(seconds=int(seconds))} done")
-            )
-        )
+
+        def heard(seconds: float) -> None:
+            bar.update(task, heard=f", {timedelta(seconds=int(seconds))} done")
+
+        try:
+            given.extend(work(heard))  # one by one: what came before the end is kept
+        except Cancelled as error:
+            stopped = error
     # Behind the bar, so that a long text is not folded above it.
     yield from given
+    if stopped is not None:
+        raise stopped
 
 
 def bar_of(*columns: "ProgressColumn") -> "Progress":

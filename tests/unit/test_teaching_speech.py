@@ -9,11 +9,12 @@ from teach_speech import (
     english_of,
     german_places,
     german_train,
+    joined,
     name_of,
+    of_sets,
     of_split,
     prepared,
     split_of,
-    untaught,
 )
 from whisper_speech import Spoken
 
@@ -62,12 +63,27 @@ def test_more_german_than_is_held_back_is_refused() -> None:
         german_places("test", 101)
 
 
-def test_real_german_of_dev_is_not_that_of_test() -> None:
+def test_real_utterances_of_dev_are_not_those_of_test() -> None:
     if not (DATA / "kerstin_de.tar").is_file():
         pytest.skip("real recordings are needed: kerstin_de.tar in ../shared/data")
-    found = {split: {one.id for one in untaught(DATA, split, 3)} for split in ("dev", "test")}
-    assert [len(ids) for ids in found.values()] == [6, 6]
+    found = {split: {one.id for one in of_sets(DATA, split, 3)} for split in ("dev", "test")}
+    assert [len(ids) for ids in found.values()] == [9, 9]
     assert not found["dev"] & found["test"]
+
+
+def test_words_of_one_speaker_make_an_utterance() -> None:
+    words = [
+        Spoken(f"{speaker}/{n}", "x", speaker, "ar", str(n), np.full(8, n + 1, np.float32))
+        for n in range(7)
+        for speaker in "ab"
+    ]
+    first, second = joined(words)
+    assert [(one.id, one.speaker) for one in (first, second)] == [("a/0", "a"), ("b/0", "b")]
+    assert first.text == "0 1 2 3 4"
+    assert len(first.samples) == 5 * 8 + 4 * 4800
+    assert set(first.samples[:8]) == {1.0}
+    assert set(first.samples[-8:]) == {5.0}
+    assert not first.samples[8:4808].any()
 
 
 def test_cuts_of_other_utterances_are_not_taken(tmp_path: Path) -> None:

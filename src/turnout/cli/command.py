@@ -12,7 +12,7 @@ from cyclopts import App, CycloptsError, Parameter, UnusedCliTokensError
 
 from turnout.cli.options import refuse_fractions
 from turnout.cli.terminal import complain, open_closed_streams, settle_encoding
-from turnout.errors import MissingExtra, TurnoutError, UsageError
+from turnout.errors import Cancelled, MissingExtra, TurnoutError, UsageError
 
 VERBS = {
     "transcribe": "Write down what is said in recordings, or its translation.",
@@ -71,6 +71,7 @@ def build_app() -> App:
         help="Speech to text with routed experts.",
         help_format="plaintext",
         config=refuse_fractions,
+        suppress_keyboard_interrupt=False,
         # Without this every list gets an option `--empty-...`.
         default_parameter=Parameter(negative_iterable=()),
     )
@@ -107,6 +108,8 @@ def _run(app: App, words: list[str]) -> int:
         require_extra(words)
         result = app(words, print_error=False, exit_on_error=False, result_action="return_value")
         return result if isinstance(result, int) else 0
+    except Cancelled:  # by Ctrl-C: what was heard is there
+        return INTERRUPTED
     except TurnoutError as error:
         message, status = str(error), error.exit_status
     except CycloptsError as error:

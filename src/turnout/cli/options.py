@@ -161,6 +161,7 @@ def with_refused(
     found = iter(results)
     for path in audio:
         yield refused[path] if path in refused else next(found)
+    yield from found  # no result more, but perhaps what ended them
 
 
 def existing(path: Path) -> Path:

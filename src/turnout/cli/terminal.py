@@ -150,6 +150,29 @@ def lacks_letters(encoding: str) -> bool:
 
 
 @contextmanager
+def interruptible() -> Iterator[Callable[[], bool]]:
+    """What tells whether Ctrl-C was pressed, so that what is there can be kept; pressed once more,
+    it interrupts at once."""
+    import signal
+
+    pressed: list[int] = []
+
+    def remember(number: int, _frame: object) -> None:
+        pressed.append(number)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    # Who ignores it, as a shell does in the background, or heeds it himself, goes on doing so.
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield lambda: False
+        return
+    signal.signal(signal.SIGINT, remember)
+    try:
+        yield lambda: bool(pressed)
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@contextmanager
 def hushed_libraries() -> Iterator[None]:
     """Drop what libraries write to the process's stderr; what Python writes is still shown.
 

@@ -16,7 +16,7 @@ from turnout.cli.options import (
     with_refused,
     without,
 )
-from turnout.cli.terminal import note, say_text, warn, write_each
+from turnout.cli.terminal import interruptible, note, say_text, warn, write_each
 from turnout.config.transcription import TaskName, TranscriptionOptions
 from turnout.files import write_whole
 from turnout.progress import Heard, sound_progress
@@ -75,13 +75,17 @@ def transcribe(
         else:
             _print(path, transcript, several=len(audio) > 1)
 
-    def results(heard: Heard) -> "Iterator[Transcript | TurnoutError]":
-        found = transcriber.transcribe_files(without(refused, audio), options, heard=heard)
-        return with_refused(audio, refused, found)
+    with interruptible() as interrupted:
 
-    what = "transcribing"
-    found = sound_progress(results, what) if len(audio) == 1 else results(lambda _: None)
-    return write_each(audio, found, what, write)
+        def results(heard: Heard) -> "Iterator[Transcript | TurnoutError]":
+            found = transcriber.transcribe_files(
+                without(refused, audio), options, heard=heard, cancelled=interrupted
+            )
+            return with_refused(audio, refused, found)
+
+        what = "transcribing"
+        found = sound_progress(results, what) if len(audio) == 1 else results(lambda _: None)
+        return write_each(audio, found, what, write)
 
 
 def endings_of(output: OutputOptions, task: TaskName) -> list[str]:

@@ -22,7 +22,7 @@ class TranscriptionOptions:
     task: TaskName = "transcribe"
     """'both' reads each recording once and writes transcript and translation."""
     language: str | None = AUTO
-    """Spoken language, such as 'ar'; 'auto' finds it."""
+    """Spoken language, such as 'ar' or 'Arabic'; 'auto' finds it."""
     target_language: str | None = None
     """Language of the translation; by default the only one that the model has."""
     bandwidth: Literal["auto", "narrowband", "wideband"] | None = AUTO

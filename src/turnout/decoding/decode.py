@@ -11,13 +11,15 @@ Training's validation, the command line and the server all decode through `decod
 """
 
 from collections.abc import Container, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
+from turnout.audio.features import FRAME_SECONDS
 from turnout.config import ModelConfig
 from turnout.decoding.alignment import Spikes, align
-from turnout.decoding.attention import attended_spans
+from turnout.decoding.attention import attended_spans, last_heard
 from turnout.decoding.backend import Backend
 from turnout.decoding.encoded_batch import (
     NOTHING_SAID,
@@ -46,6 +48,9 @@ from turnout.errors import GuidanceError, ModelFolderError
 from turnout.guidance import Guidance, Task
 from turnout.text.spacing import spaced
 from turnout.text.tokenizer import Tokenizer
+
+LEAST_FOLLOWED_SECONDS = 6.0
+"""Of an utterance that may hold speech behind its text: what is shorter is one sentence."""
 
 
 def decode(
@@ -245,17 +250,41 @@ def hypothesis(guidance: Guidance, text: str, written: RowResult) -> Hypothesis:
     )
 
 
+@dataclass(frozen=True)
+class Followed:
+    """Where in its sound the decoder attended to a text."""
+
+    spans: Spikes | None
+    """Of its tokens, where words want times."""
+    until: float | None
+    """Of its last words, in seconds, where it may have passed over what is behind them."""
+
+
+def may_pass_over(batch: EncodedBatch, row: DecoderRow) -> bool:
+    """Whether a transcript may end before the speech does, which its attention tells. A translation
+    does not follow its sound, and has no rest of its own."""
+    utterance = batch.utterances[row.utterance]
+    seconds = utterance.frames * FRAME_SECONDS
+    return (
+        batch.whispers
+        and utterance.request.tasks == (Task.TRANSCRIBE,)
+        and seconds > LEAST_FOLLOWED_SECONDS
+    )
+
+
 def attended(
     batch: EncodedBatch, rows: Sequence[DecoderRow], texts: Sequence[RowResult]
-) -> dict[int, Spikes]:
-    """Where the decoder attended to the tokens of those transcripts whose words want times, by row;
-    where CTC gives times, and where no heads are known to follow the speech, there are none."""
+) -> dict[int, Followed]:
+    """Where the decoder attended to those transcripts whose words want times, or that may have
+    passed over some of the speech, by row; where CTC gives times, and where no heads are known to
+    follow the speech, there are none."""
+    timed_words = [batch.utterances[row.utterance].options.word_timestamps for row in rows]
     wanted = [
         i
         for i, (row, text) in enumerate(zip(rows, texts, strict=True))
         if text.tokens
         and row.guidance.task is Task.TRANSCRIBE
-        and batch.utterances[row.utterance].options.word_timestamps
+        and (timed_words[i] or may_pass_over(batch, row))
         and row.utterance not in batch.cancelled
     ]
     if batch.paths is not None or not batch.config.decoder.alignment_heads or not wanted:
@@ -270,28 +299,46 @@ def attended(
     ]
     tokens, counts = left_aligned(whole, batch.tokenizer.blank), np.array([*map(len, whole)])
     weights = batch.backend.attention(batch.encoded, entries, guidance, tokens, counts)
-    return {
-        i: attended_spans(
-            weights[place][:, : counts[place], batch.sound_mask[rows[i].entry]],
-            int(prompts.counts[place]),
-            texts[i].tokens,
-        )
-        for place, i in enumerate(wanted)
-    }
+    found = {}
+    for place, i in enumerate(wanted):
+        own = weights[place][:, : counts[place], batch.sound_mask[rows[i].entry]]
+        prompt = int(prompts.counts[place])
+        spans = attended_spans(own, prompt, texts[i].tokens) if timed_words[i] else None
+        found[i] = Followed(spans, heard_until(batch, rows[i], texts[i], own, prompt))
+    return found
+
+
+def heard_until(
+    batch: EncodedBatch,
+    row: DecoderRow,
+    text: RowResult,
+    weights: NDArray[np.float32],
+    prompt: int,
+) -> float | None:
+    """Where a transcript's last words are heard, in seconds; None where nobody asks."""
+    if not may_pass_over(batch, row):
+        return None
+    spelled = (batch.tokenizer.decode((token,)) for token in text.tokens)
+    is_word = [any(map(str.isalnum, letters)) for letters in spelled]
+    frame = last_heard(weights, prompt, is_word)
+    factor = batch.config.encoder.subsampling_factor
+    return None if frame is None else (frame + 1) * factor * FRAME_SECONDS
 
 
 def timed(
-    batch: EncodedBatch, row: DecoderRow, written: RowResult, followed: Spikes | None
+    batch: EncodedBatch, row: DecoderRow, written: RowResult, followed: Followed | None
 ) -> Hypothesis:
     """What a row wrote, with the times that CTC gives, or what the decoder `followed`; a
     translation has no word times."""
     tokenizer = batch.tokenizer
     result = hypothesis(row.guidance, tokenizer.decode(written.tokens), written)
     factor = batch.config.encoder.subsampling_factor
-    if followed is not None:
+    if followed is not None and followed.until is not None:
+        result = replace(result, heard_until=followed.until)
+    if followed is not None and followed.spans is not None:
         words = attended_words(
             batch.log_mel(row),
-            followed,
+            followed.spans,
             factor,
             tokenizer,
             written.token_log_probs,

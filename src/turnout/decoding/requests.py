@@ -171,6 +171,9 @@ class Hypothesis:
     there is neither."""
     end: float | None = None
     """Where speech ends, in seconds."""
+    heard_until: float | None = None
+    """Where the decoder attended to the last words, in seconds: what lies far behind it was passed
+    over. Only of Whisper's transcripts, of utterances of some length."""
 
     @property
     def avg_log_prob(self) -> float:

@@ -8,6 +8,7 @@ from turnout.config.transcription import AUTO
 from turnout.decoding.requests import Request, check_request, check_translation
 from turnout.errors import GuidanceError
 from turnout.guidance import Bandwidth, Task, Window
+from turnout.text.languages import CODES
 
 
 def options_for_model(options: TranscriptionOptions, config: ModelConfig) -> TranscriptionOptions:
@@ -34,10 +35,12 @@ def options_for_model(options: TranscriptionOptions, config: ModelConfig) -> Tra
 
 
 def spelled(language: str | None, known: Sequence[str]) -> str | None:
-    """The one known language that differs from this one in capitals alone, if any."""
+    """The one known language that differs from this one in capitals alone, or whose English name
+    this is, if any."""
     if language is None or language in known:
         return language
-    same = [name for name in known if name.casefold() == language.casefold()]
+    wanted = language.casefold()
+    same = [code for code in known if code.casefold() in (wanted, CODES.get(wanted))]
     return same[0] if len(same) == 1 else language
 
 

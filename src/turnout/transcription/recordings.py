@@ -29,6 +29,10 @@ from turnout.transcription.segments import AudioSegment, AudioSegments, IsCancel
 
 LEAST_HALVED_SECONDS = 6.0
 """A segment that is no longer is not cut in two: what fails on so little fails on less."""
+LEAST_REST_SECONDS = 2.5
+"""Behind the last word that was attended to: 1.0 to 1.3 s lie there where all was written, of which
+0.6 are what is heard behind speech."""
+LEAST_HEARD_SECONDS = 0.5
 MOST_PLACES = 3
 """Named where texts were cut."""
 MOST_TEMPERATURE = 0.5
@@ -56,6 +60,11 @@ class TranscriptBuilder:
                 added.append(segment_of(len(before), audio, hypothesis))
                 before.append(added[-1])
         return added
+
+    @property
+    def has_text(self) -> bool:
+        """Whether there is a segment of text yet."""
+        return any(self._segments.values())
 
     def transcript(
         self, audio: AudioSegments, language: str | None, probability: float | None = None
@@ -133,6 +142,17 @@ def segment_of(number: int, audio: AudioSegment, hypothesis: Hypothesis) -> Segm
 def has_failed(decoded: Decoded) -> bool:
     """Whether a text of it was stopped before its end, or is not to be believed."""
     return any(hypothesis.cut or hypothesis.failed for hypothesis in decoded.hypotheses)
+
+
+def passed_over(segment: AudioSegment, decoded: Decoded) -> float | None:
+    """Where in a segment, in seconds, what the decoder passed over begins: Whisper may end a text
+    at a pause, with whole sentences behind it. None where it heard all of it."""
+    (first, *others) = decoded.hypotheses
+    length = segment.end - segment.start
+    if others or first.heard_until is None or length - first.heard_until < LEAST_REST_SECONDS:
+        return None
+    # Each rest is shorter than what it was the rest of, by so much that there are few.
+    return first.heard_until if first.heard_until >= LEAST_HEARD_SECONDS else None
 
 
 def opened(source: Source | Recording, options: TranscriptionOptions) -> Recording:
@@ -238,6 +258,7 @@ class OpenRecording:
             self._halves.extendleft(reversed(halves))
             insort(self._open, halves[1].start)
             return []
+        segment = self._without_rest(segment, decoded)
         spoken = any(hypothesis.text.strip() for hypothesis in decoded.hypotheses)
         if spoken and self.language is None:
             self.language, self._probability = decoded.language, decoded.language_probability
@@ -246,6 +267,28 @@ class OpenRecording:
                 self._remember(hypothesis)
         self._answers[segment.start] = replace(segment, samples=None), decoded
         return self._added()
+
+    def so_far(self) -> Transcript | None:
+        """What is known of its text, with a warning that says how far that goes; None where it is
+        nothing yet."""
+        if self._audio is None or not self._builder.has_text:
+            return None
+        known = self._builder.transcript(self._audio, self.language, self._probability)
+        end = self._open[0] if self._open else known.duration_seconds
+        said = f"it was stopped before its end: this is its text up to {end:.1f} s"
+        inner = known.translation and replace(known.translation, warnings=(said,))
+        return replace(known, warnings=(*known.warnings, said), translation=inner)
+
+    def _without_rest(self, segment: AudioSegment, decoded: Decoded) -> AudioSegment:
+        """The segment as far as its text goes; what the decoder passed over behind that is decoded
+        next, as a segment of its own."""
+        point = passed_over(segment, decoded)
+        if point is None:
+            return segment
+        first, rest = segment.parted(point, self._config, self._window)
+        self._halves.appendleft(rest)
+        insort(self._open, rest.start)
+        return first
 
     def _next(self) -> AudioSegment | None:
         """The next segment, if there is one; raises as AudioSegments does."""
@@ -332,10 +375,26 @@ class OpenRecordings:
 
     def finished(self) -> Iterator[Transcript | TurnoutError]:
         """What became of recordings, in order, as far as it is known of the first ones."""
-        while self.waiting and self.waiting[0].result is not None:
-            result = self.waiting.popleft().result
-            assert result is not None
+        while self.waiting and self.cancelled is None:
+            result = self.waiting[0].result
+            if result is None:
+                return
+            self.waiting.popleft()
             yield result
+
+    @property
+    def cancelled(self) -> Cancelled | None:
+        """Why the first that is not handed out yet was given up, where its caller wanted that."""
+        result = self.waiting[0].result if self.waiting else None
+        return result if isinstance(result, Cancelled) else None
+
+    def begun(self) -> Iterator[Transcript | TurnoutError]:
+        """What is there of those that were opened and not handed out yet, in order."""
+        for recording in self.waiting:
+            kept = recording.result
+            if kept is None or isinstance(kept, Cancelled):
+                kept = recording.so_far() or Cancelled("it was stopped before anything was heard")
+            yield kept
 
     def close(self) -> None:
         """Release every recording that is still open."""

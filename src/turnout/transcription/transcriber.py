@@ -20,7 +20,6 @@ from turnout.decoding.decode import decode
 from turnout.decoding.requests import Decoded, Utterance
 from turnout.decoding.wishes import options_for_model
 from turnout.errors import (
-    Cancelled,
     GuidanceError,
     MissingExtra,
     ModelFolderError,
@@ -108,7 +107,8 @@ class Transcriber:
         `heard` is told, batch by batch, how many seconds of a recording are through.
 
         Raises, before anything is read, GuidanceError or UsageError for options that no recording
-        could be served with; Cancelled where `cancelled`, which is asked at every step, says so.
+        could be served with; where `cancelled`, which is asked at every step, says so, what there
+        is of those that were begun is given, with a warning, and then Cancelled raised.
         """
         check_sources(sources)
         asked = self._asked(options, changes)
@@ -171,10 +171,10 @@ class Transcriber:
                 if batch:
                     recordings.give(batch, self.decode([taken.utterance for taken in batch]))
                     heard(batch[-1].segment.end)
-                for result in recordings.finished():
-                    if isinstance(result, Cancelled):
-                        raise result
-                    yield result
+                yield from recordings.finished()
+                if recordings.cancelled is not None:
+                    yield from recordings.begun()
+                    raise recordings.cancelled
 
     def _segments(self, recording: OpenRecording, batch_size: int) -> Iterator[Segment]:
         with closing(recording):

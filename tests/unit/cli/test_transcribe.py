@@ -1,11 +1,13 @@
 import json
+import os
+import signal
 
 import pytest
 
 from turnout.cli import main
-from turnout.cli.terminal import note
+from turnout.cli.terminal import interruptible, note
 from turnout.config import TranscriptionOptions
-from turnout.errors import AudioError, GuidanceError
+from turnout.errors import AudioError, Cancelled, GuidanceError
 from turnout.guidance import Bandwidth, Task
 from turnout.text.transcript import Segment, Transcript
 
@@ -279,3 +281,41 @@ def test_a_path_that_is_too_long_in_all_is_said_before_anything_is_decoded(model
     assert main(["transcribe", "n" * 80 + ".wav", "b.wav", "-o", str(folder)]) == 1
     assert [source.name for source in model.sources] == ["b.wav"]
     assert "n.wav: the name of its '.txt' file" in capsys.readouterr().err
+
+
+class Interrupted(StandIn):
+    """Ctrl-C is pressed while it works: once, or oftener."""
+
+    def __init__(self, times):
+        super().__init__()
+        self.times = times
+
+    def transcribe_files(self, _sources, _options, **told):
+        for _ in range(self.times):
+            os.kill(os.getpid(), signal.SIGINT)
+        assert told["cancelled"]()
+        yield heard("the first half", warnings=("it was stopped before its end",))
+        raise Cancelled("transcription was cancelled")
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_ctrl_c_keeps_what_was_heard(monkeypatch, tmp_path, capsys, terminal):
+    monkeypatch.setattr("turnout.transcription.transcriber.load", Interrupted(1).load)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: terminal)
+    assert main(["transcribe", "a.wav", "-o", str(tmp_path)]) == 130
+    assert (tmp_path / "a.txt").read_text() == "the first half\n"
+    assert "warning: a.wav: it was stopped before its end" in capsys.readouterr().err
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_ctrl_c_again_leaves_at_once(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr("turnout.transcription.transcriber.load", Interrupted(2).load)
+    assert main(["transcribe", "a.wav", "-o", str(tmp_path)]) == 130
+    assert list(tmp_path.iterdir()) == []
+    assert capsys.readouterr().err == ""
+
+
+def test_ctrl_c_that_is_ignored_stays_so(monkeypatch):
+    monkeypatch.setattr(signal, "getsignal", lambda _: signal.SIG_IGN)
+    with interruptible() as pressed:
+        assert not pressed()

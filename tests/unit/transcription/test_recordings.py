@@ -20,7 +20,7 @@ from tests.doubles import (
     tone,
 )
 from turnout.config import DecoderConfig, FeatureConfig, ModelConfig, TranscriptionOptions
-from turnout.decoding.requests import Decoded, Hypothesis, Request, Utterance
+from turnout.decoding.requests import Decoded, Hypothesis, Request, Utterance, cancelled
 from turnout.errors import AudioError, AudioTooLong, Cancelled, GuidanceError, TurnoutError
 from turnout.guidance import Bandwidth, Task
 from turnout.text.transcript import Transcript, Word
@@ -48,7 +48,12 @@ class Decoder:
 
     def __call__(self, utterances: Sequence[Utterance]) -> list[Decoded]:
         self.batches.append([utterance.request for utterance in utterances])
-        return [self.answer(utterance.request) for utterance in utterances]
+        return [
+            cancelled("ar")
+            if each.is_cancelled and each.is_cancelled()
+            else self.answer(each.request)
+            for each in utterances
+        ]
 
     def answer(self, request: Request) -> Decoded:
         language = request.language or "ar"
@@ -352,6 +357,43 @@ def test_who_cancels_stops_all_recordings_of_the_call() -> None:
     sources = [wav(tone(1.0)), wav(tone(1.0))]
     with pytest.raises(Cancelled):
         list(found.transcribe_files(sources, language="en", cancelled=lambda: next(asked, True)))
+
+
+def test_what_was_heard_before_it_was_cancelled_is_kept() -> None:
+    decoder = Decoder(texts=iter("abcdefghijkl"))
+    sources = [wav(tone(19.0)), wav(tone(19.0))]
+    found = transcriber(decoder).transcribe_files(
+        sources,
+        batch_size=2,
+        language="ar",
+        task="both",
+        cancelled=lambda: len(decoder.batches) > 2,
+    )
+    kept = next(found)
+    assert isinstance(kept, Transcript) and kept.translation is not None
+    assert (kept.text, kept.translation.text) == ("a b c d", "A B C D")
+    assert kept.warnings == ("it was stopped before its end: this is its text up to 7.6 s",)
+    assert kept.translation.warnings == kept.warnings
+    with pytest.raises(Cancelled):
+        next(found)
+
+
+def test_what_was_begun_and_not_heard_says_so() -> None:
+    decoder = Decoder(texts=iter("abcdefgh"))
+    sources = [wav(tone(1.0)), wav(tone(9.0)), wav(tone(9.0))]
+    found = transcriber(decoder).transcribe_files(
+        sources, batch_size=2, language="ar", cancelled=lambda: len(decoder.batches) > 1
+    )
+    first, second = next(found), next(found)
+    assert isinstance(first, Transcript) and not first.warnings
+    assert isinstance(second, Transcript) and "up to 1.9 s" in second.warnings[0]
+    with pytest.raises(Cancelled):
+        next(found)
+    found = transcriber(Decoder()).transcribe_files(sources[1:], cancelled=lambda: True)
+    nothing = next(found)
+    assert isinstance(nothing, Cancelled) and "before anything was heard" in str(nothing)
+    with pytest.raises(Cancelled):
+        next(found)
 
 
 def test_features_are_padded_to_the_window_where_the_model_wants_it() -> None:

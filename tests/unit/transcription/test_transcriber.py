@@ -15,6 +15,7 @@ from turnout.config.transcription import options_of
 from turnout.decoding.wishes import options_for_model, spelled
 from turnout.errors import ConfigError, GuidanceError, ModelFolderError, UsageError
 from turnout.model_folder import WEIGHTS, ModelFolder
+from turnout.text.languages import CODES, NAMES, OTHER_NAMES
 from turnout.transcription import transcriber as transcriber_room
 from turnout.transcription.transcriber import Transcriber, choose_backend, load
 
@@ -204,6 +205,16 @@ def test_languages_may_be_written_in_capitals() -> None:
     assert (spelled_right.language, spelled_right.target_language) == ("ar", "en")
     asked = TranscriptionOptions(language="Auto")
     assert options_for_model(asked, config).stated_language is None
+
+
+def test_languages_may_be_named_in_english() -> None:
+    known = ("ar", "he", "yue", "zh")
+    named = ("Arabic", "HEBREW", "cantonese", "mandarin", "Klingon", "Spanish")
+    found = [spelled(name, known) for name in named]
+    assert found == ["ar", "he", "yue", "zh", "Klingon", "Spanish"]
+    assert len(NAMES) == 100
+    assert set(OTHER_NAMES.values()) <= set(NAMES)
+    assert not set(CODES) & set(NAMES), "a name must not be another language's code"
 
 
 def test_capitals_are_kept_apart_where_they_tell_languages_apart() -> None:
