@@ -91,6 +91,11 @@ def answered(connection: socket.socket) -> tuple[int, bytes, bytes]:
     data = b""
     while True:
         head, gap, body = data.partition(b"\r\n\r\n")
+        if gap and head.split()[1] == b"100":  # Continue: the answer comes behind it
+            data = body
+            continue
+        if gap and head.split()[1] == b"101":  # a WebSocket, which has no body
+            break
         lengths = [line for line in head.lower().split(b"\r\n") if b"content-length" in line]
         if gap and lengths and len(body) >= int(lengths[0].split(b":")[1]):
             break

@@ -18,6 +18,7 @@ from tests.reliability.mutations import mutate
 from tests.reliability.seeds import FAMILIES, num_seeds, seed
 from tests.reliability.serving import Process, check_error, serving, transcribed
 from tests.reliability.tally import Tally
+from tests.served import TRANSCRIPTIONS, multipart, request_of, served
 
 TAKEN = (200, 400, 413, 415, 422)
 GOOD_EVERY = 50
@@ -185,3 +186,65 @@ def check_log(tally: Tally, server: Process) -> None:
         assert not mistakes, mistakes[:3]
     with tally.trial("what is left"):
         assert not server.left_behind(), server.left_behind()
+
+
+HANDSHAKE = ("Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Version: 13",
+             "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==")  # fmt: skip
+
+
+def broken(request: bytes, random: Random) -> bytes:
+    """The request with its header damaged, here and there."""
+    head, gap, body = request.partition(b"\r\n\r\n")
+    lines = head.split(b"\r\n")
+    for _ in range(random.randint(1, 3)):
+        place = random.randrange(len(lines))
+        line, cut = lines[place], random.randrange(len(lines[place]) + 1)
+        lines[place : place + 1] = random.choice(
+            (
+                [],
+                [line, line],
+                [line[:cut] + random.randbytes(random.randint(1, 4)) + line[cut:]],
+                [line[:cut] + line[cut + 1 :]],
+                [line.swapcase()],
+                [line, b"Transfer-Encoding: chunked"],
+                [line, b"Content-Length: %d" % random.choice((0, 1, len(body) + 1, 10**12))],
+                [line, b"X: " + b"x" * random.choice((1, 5_000, 40_000))],
+                [line, b"Expect: 100-continue"],
+                [b" " + line],
+            )
+        )
+        lines = lines or [b""]
+    return b"\r\n".join(lines) + gap + body
+
+
+@pytest.mark.counts("T23", "broken requests")
+def test_broken_requests_are_refused(
+    tally: Tally, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    outcomes: Counter[int] = Counter()
+    good = examples()[0].path
+    form = multipart((b'name="file"; filename="a.flac"', good.read_bytes()))
+    requests = (
+        request_of(TRANSCRIPTIONS, form),
+        request_of("/v1/models", method="GET"),
+        request_of("/v1/audio/live", method="GET", headers=HANDSHAKE),
+    )
+    settings = {"header_seconds": 0.5, "body_stall_seconds": 0.5}
+    with served(tmp_path, **settings) as server:
+        for number in range(tally.size(80, 5_000)):
+            random = tally.random(number)
+            request = broken(random.choice(requests), random)
+            with tally.trial(f"{number}: {request[:300]!r}"):
+                status, head, body = server.ask(request)
+                outcomes[status] += 1
+                # 0: it was so broken that the connection was closed.
+                assert status < 500, f"{status}: {body[:200]!r}"
+                if status >= 400 and b"application/json" in head:
+                    check_error(httpx.Response(status, content=body))
+        with tally.trial("the server goes on"):
+            assert server.post().status_code == 200
+    with tally.trial("the log"):
+        own = [one for one in caplog.records if one.name.startswith("turnout")]
+        mistakes = [one.getMessage() for one in own if one.levelname == "ERROR"]
+        assert not mistakes, mistakes[:3]
+    tally.measure(**{str(status): count for status, count in sorted(outcomes.items())})

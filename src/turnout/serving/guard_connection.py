@@ -59,9 +59,10 @@ class Connection(H11Protocol):
             self._header_timer = self.loop.call_later(self._header_seconds, self._header_is_late)
 
     def handle_websocket_upgrade(self, event: h11.Request) -> None:
-        """From here on the connection is another's."""
+        """From here on the connection is another's, which may still find the header unusable."""
         self._header_timer = stopped(self._header_timer)
         super().handle_websocket_upgrade(event)
+        self.loop.call_later(self._header_seconds, self._drop_unless_shaken)
 
     def pause_writing(self) -> None:
         """The client takes less than it is sent."""
@@ -88,6 +89,11 @@ class Connection(H11Protocol):
         """What is no request at all is told so in JSON, too."""
         self._last_words(Refused(400, f"this is no HTTP request: {msg}", code="bad_request"))
 
+    def _drop_unless_shaken(self) -> None:
+        # Of a header that its parser refuses, such as one with a body, uvicorn tells nobody.
+        if not getattr(self.transport.get_protocol(), "handshake_initiated", True):
+            self.transport.abort()
+
     def _header_is_late(self) -> None:
         self._header_timer = None
         if self.transport.is_closing():
@@ -106,6 +112,10 @@ class Connection(H11Protocol):
             )
             for event in events:
                 self.transport.write(self.conn.send(event) or b"")
+        if self.cycle is not None and not self.cycle.response_complete:
+            # Whoever works on it still is to stop: nothing more can be sent.
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
         self.transport.close()
         self.loop.call_later(LAST_SECONDS, self.transport.abort)
 

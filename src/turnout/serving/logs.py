@@ -15,7 +15,7 @@ from turnout.errors import TurnoutError
 LOGGER = logging.getLogger("turnout.serving")
 LONGEST = 300
 """Characters of a value."""
-QUIET = ("uvicorn", "uvicorn.error", "python_multipart", "asyncio", "websockets")
+QUIET = ("uvicorn", "uvicorn.error", "python_multipart", "websockets")
 """Libraries that would have a line for each bad request: these have theirs already."""
 
 
@@ -29,7 +29,7 @@ def set_up() -> None:
     logging.captureWarnings(True)
     LOGGER.setLevel(logging.INFO)
     for name in QUIET:
-        logging.getLogger(name).setLevel(logging.ERROR)
+        logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def log(event: str, **fields: Any) -> None:

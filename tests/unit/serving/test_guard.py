@@ -215,6 +215,16 @@ def test_websockets_pass_the_guard_too(server, request_bytes, status):
     assert int(head.split()[1]) == status, head
 
 
+@pytest.mark.parametrize("header", ["Transfer-Encoding: chunked", f"X: {'x' * 20_000}"])
+def test_a_handshake_that_is_none_is_not_held(server, header):
+    with server.connect() as connection:
+        connection.sendall(handshake(LIVE, header))
+        began = time.monotonic()
+        with contextlib.suppress(ConnectionError):
+            connection.recv(4096)
+    assert time.monotonic() - began < STALL + 2
+
+
 def test_a_length_above_the_limit_is_refused_before_the_body(server):
     head = request_of(TRANSCRIPTIONS, headers=auth())
     for length in (MOST + FORM_BYTES + 1, 10**15, "9" * 5000):
