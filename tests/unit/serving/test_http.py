@@ -4,6 +4,7 @@ import configparser
 import contextlib
 import json
 import logging
+import re
 import shlex
 import shutil
 import subprocess
@@ -11,6 +12,7 @@ import time
 
 import pytest
 
+import turnout
 from tests.served import (
     ENGLISH,
     ROOT,
@@ -41,14 +43,17 @@ def left(server):
 def test_the_curl_line_of_the_readme(server):
     if shutil.which("curl") is None:
         pytest.skip("there is no curl")
-    line = (
-        f"curl {server.url}/v1/audio/transcriptions "
-        "-F file=@examples/english-1.flac -F model=whisper-1"
-    )
+    text = (ROOT / "README.md").read_text("utf-8")
+    (line,) = re.findall(r"^curl .*$", text, re.MULTILINE)
+    line = line.replace("http://127.0.0.1:8000", server.url)
     done = subprocess.run(
         shlex.split(line), cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
     )
-    assert json.loads(done.stdout)["text"] == "seven two nine four"
+    answer = json.loads(done.stdout)
+    assert (
+        answer["text"] == turnout.load(threads=1).transcribe(ROOT / "examples/arabic-1.flac").text
+    )
+    assert answer["translation"]["text"]
 
 
 def test_the_units_command_is_one_that_is_understood(monkeypatch, tmp_path):

@@ -1,5 +1,7 @@
 """The server as OpenAI's own Python client sees it, with the embedded model and real speech."""
 
+import re
+
 import openai
 import pytest
 from openai import OpenAI
@@ -13,7 +15,7 @@ from openai.types.audio import (
 )
 
 import turnout
-from tests.served import ARABIC, ENGLISH, Served, served
+from tests.served import ARABIC, ENGLISH, ROOT, Served, served
 
 KEY = "a-key-of-the-tests"
 MODEL = turnout.load(threads=1)
@@ -35,12 +37,13 @@ def of_english(**options):
     return MODEL.transcribe(ENGLISH, **options)
 
 
-def test_the_three_lines_of_the_readme(server):
-    client = OpenAI(base_url=f"{server.url}/v1", api_key=KEY)
-    with ENGLISH.open("rb") as file:
-        answer = client.audio.transcriptions.create(model="whisper-1", file=file)
-    assert answer.text == of_english().text
-    client.close()
+def test_the_lines_of_the_readme(server, capsys, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    text = (ROOT / "README.md").read_text("utf-8")
+    (lines,) = re.findall(r"```python\n(from openai .*?)```", text, re.DOTALL)
+    here = lines.replace("http://127.0.0.1:8000", server.url).replace('"none"', repr(KEY))
+    exec(compile(here, "README.md", "exec"), {})
+    assert capsys.readouterr().out.strip() == of_english().text
 
 
 def test_json_is_a_transcription_with_its_usage(client):
