@@ -40,7 +40,7 @@ def of_english(**options):
 def test_the_lines_of_the_readme(server, capsys, monkeypatch):
     monkeypatch.chdir(ROOT)
     text = (ROOT / "README.md").read_text("utf-8")
-    (lines,) = re.findall(r"```python\n(from openai .*?)```", text, re.DOTALL)
+    (lines,) = re.findall(r"```python\n(from pathlib .*?)```", text, re.DOTALL)
     here = lines.replace("http://127.0.0.1:8000", server.url).replace('"none"', repr(KEY))
     exec(compile(here, "README.md", "exec"), {})
     assert capsys.readouterr().out.strip() == of_english().text
