@@ -14,10 +14,10 @@ from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from turnout.config import ModelConfig
 from turnout.decoding.alignment import Spikes, align
-from turnout.decoding.attention import attended_spans
 from turnout.decoding.backend import Backend
 from turnout.decoding.encoded_batch import (
     NOTHING_SAID,
@@ -25,7 +25,6 @@ from turnout.decoding.encoded_batch import (
     EncodedBatch,
     RowResult,
     encode,
-    left_aligned,
 )
 from turnout.decoding.fallback import attempts
 from turnout.decoding.greedy import find_languages
@@ -40,6 +39,7 @@ from turnout.decoding.requests import (
     known_language,
     row_guidance,
 )
+from turnout.decoding.reread import attended, decoder_routing
 from turnout.decoding.search import search, silence
 from turnout.decoding.words import attended_words, words_of
 from turnout.errors import GuidanceError, ModelFolderError
@@ -104,9 +104,10 @@ def decode_batch(batch: EncodedBatch) -> list[Decoded]:
     rows, errors = rows_of(batch, languages, anew)
     hypotheses: list[list[Hypothesis]] = [[] for _ in batch.utterances]
     texts = write(batch, rows)
-    followed = attended(batch, rows, texts)
+    followed, chosen = attended(batch, rows, texts), decoder_routing(batch, rows, texts)
     for i, (row, text) in enumerate(zip(rows, texts, strict=True)):
-        hypotheses[row.utterance].append(timed(batch, row, text, followed.get(i)))
+        told = timed(batch, row, text, followed.get(i))
+        hypotheses[row.utterance].append(replace(told, router_probabilities=chosen.get(i)))
     return [
         anew[i]
         if i in anew
@@ -118,6 +119,9 @@ def decode_batch(batch: EncodedBatch) -> list[Decoded]:
             language_probability=probabilities.get(i),
             error=errors[i],
             expert_index=batch.experts(i, batch.utterances[i].request.tasks[0]),
+            router_probabilities=batch.router_probabilities(
+                i, batch.utterances[i].request.tasks[0]
+            ),
         )
         for i, language in enumerate(languages)
     ]
@@ -244,41 +248,6 @@ def hypothesis(guidance: Guidance, text: str, written: RowResult) -> Hypothesis:
     )
 
 
-def attended(
-    batch: EncodedBatch, rows: Sequence[DecoderRow], texts: Sequence[RowResult]
-) -> dict[int, Spikes]:
-    """Where the decoder attended to the tokens of those transcripts whose words want times, by row;
-    where CTC gives times, and where no heads are known to follow the speech, there are none."""
-    wanted = [
-        i
-        for i, (row, text) in enumerate(zip(rows, texts, strict=True))
-        if text.tokens
-        and row.guidance.task is Task.TRANSCRIBE
-        and batch.utterances[row.utterance].options.word_timestamps
-        and row.utterance not in batch.cancelled
-    ]
-    if batch.paths is not None or not batch.config.decoder.alignment_heads or not wanted:
-        return {}
-    chosen = [rows[i] for i in wanted]
-    entries, guidance = np.array([row.entry for row in chosen]), [row.guidance for row in chosen]
-    # Without a previous text, of which nothing is heard.
-    prompts = batch.prompts(chosen, previous=False)
-    whole = [
-        [*prompt, *texts[i].tokens, batch.tokenizer.end]
-        for prompt, i in zip(prompts.lists(), wanted, strict=True)
-    ]
-    tokens, counts = left_aligned(whole, batch.tokenizer.blank), np.array([*map(len, whole)])
-    weights = batch.backend.attention(batch.encoded, entries, guidance, tokens, counts)
-    return {
-        i: attended_spans(
-            weights[place][:, : counts[place], batch.sound_mask[rows[i].entry]],
-            int(prompts.counts[place]),
-            texts[i].tokens,
-        )
-        for place, i in enumerate(wanted)
-    }
-
-
 def timed(
     batch: EncodedBatch, row: DecoderRow, written: RowResult, followed: Spikes | None
 ) -> Hypothesis:
@@ -297,7 +266,7 @@ def timed(
             spaced(result.language),
         )
         bounds = {"start": words[0].start, "end": words[-1].end} if words else {}
-        return replace(result, words=words, **bounds)
+        return replace(result, words=words, token_frames=frames_of(followed), **bounds)
     if batch.paths is None or not written.tokens or row.utterance in batch.cancelled:
         return result
     emissions, spikes = batch.emissions(row.entry), batch.paths[row.entry].spikes
@@ -314,4 +283,9 @@ def timed(
     if words:
         result = replace(result, start=words[0].start, end=words[-1].end)
     wanted = transcript and batch.utterances[row.utterance].options.word_timestamps
-    return replace(result, words=words) if wanted else result
+    return replace(result, words=words, token_frames=frames_of(spikes)) if wanted else result
+
+
+def frames_of(spikes: Spikes) -> NDArray[np.int64]:
+    """[2, tokens]: first and last frame of each."""
+    return np.stack((spikes.first, spikes.last))
