@@ -130,6 +130,7 @@ class TorchBackend:
         counts: NDArray[np.int64],
     ) -> NDArray[np.float32]:
         """See `Backend.attention`."""
+        self._own_threads()
         held: TorchRows = self.start(encoded, rows, guidance).cache
         output = self._read(held, tokens, counts)
         assert self.model.decoder is not None, "this model has no decoder"
@@ -145,6 +146,7 @@ class TorchBackend:
         counts: NDArray[np.int64],
     ) -> NDArray[np.float32]:
         """See `TellsRouting.decoder_probabilities`."""
+        self._own_threads()
         held: TorchRows = self.start(encoded, rows, guidance).cache
         found = probabilities_of(self._read(held, tokens, counts).routings)
         return np.zeros((0, *tokens.shape, 0), np.float32) if found is None else found
@@ -153,7 +155,6 @@ class TorchBackend:
         self, held: TorchRows, tokens: NDArray[np.int64], counts: NDArray[np.int64]
     ) -> DecoderOutput:
         """Whole texts through the decoder at once."""
-        self._own_threads()
         assert self.model.decoder is not None, "this model has no decoder"
         return self.model.decoder(
             self._tensor(tokens),

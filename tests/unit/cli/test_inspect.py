@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from tests.doubles import hears_every_sound, model_config, tone
+from tests.doubles import hears_every_sound, model_config, tokenizer, tone
 from turnout.cli import main
 from turnout.config import EncoderConfig, RoutingConfig
 from turnout.decoding.requests import Decoded, Hypothesis
@@ -24,6 +24,7 @@ class StandIn:
         encoder = EncoderConfig(num_layers=1, routing=RoutingConfig(kind="omni", num_experts=3))
         self.config = model_config(encoder=encoder)
         self.backend = self
+        self.tokenizer = tokenizer()
         self.requests = []
 
     def decode(self, utterances):

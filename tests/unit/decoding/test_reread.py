@@ -40,7 +40,7 @@ def test_guidance_has_no_probabilities() -> None:
 
 
 def test_each_token_tells_the_decoder_s_routers() -> None:
-    backend, answers = decoded("switch")
+    _, answers = decoded("switch")
     written = [answer.hypotheses[0] for answer in answers]
     assert any(one.tokens for one in written)
     for one in written:

@@ -9,9 +9,10 @@ import turnout
 from tests.doubles import model_config
 from turnout.config import EncoderConfig, RoutingConfig
 from turnout.config.transcription import TranscriptionOptions
+from turnout.inspection.parts import Part, laid_out
 from turnout.inspection.record import Layout, RoutingRecord
 from turnout.inspection.statistics import statistics_of
-from turnout.inspection.trace import Part, inspect_files, laid_out
+from turnout.inspection.trace import inspect_files
 
 CONFIG = model_config(encoder=EncoderConfig(num_layers=1, routing=RoutingConfig(kind="omni")))
 EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
