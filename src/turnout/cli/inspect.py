@@ -78,7 +78,7 @@ def inspect(
     recordings = [path for path in audio if path not in cuts]
     endings = (".routing.png", ".routing.json")
     check_targets(recordings, output, endings, (SUMMARY, PAGE))
-    if compare is not None and Path("-") in recordings:
+    if compare is not None and Path("/dev/stdin") in recordings:
         raise UsageError("stdin is heard once: give the recording as a file to compare two models")
     asked = Asked(recordings, read_cuts(cuts, limit, options), options, output)
     status, found = inspect_model(asked, model, files=True)

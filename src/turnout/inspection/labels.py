@@ -51,6 +51,8 @@ def letters_of(hypothesis: Hypothesis, decode: Decode, frame_seconds: float) -> 
             (token, "".join(letter for letter, _ in some))
             for token, some in groupby(pairs, key=lambda pair: pair[1])
         ]
+        if not of_tokens:  # a mark that stands alone
+            continue
         own = frames[:, [token for token, _ in of_tokens]] + [[0], [1]]
         edges = edges_of(word, own * frame_seconds)
         for (_, text), (start, end) in zip(of_tokens, pairwise(edges), strict=True):

@@ -50,12 +50,19 @@ def stranger(value: object) -> Markup:
 
 
 def table(head: list[object], rows: list[list[Markup]], caption: object) -> Markup:
-    """A table that scrolls inside itself; the cells of `rows` are `th` and `td` already."""
+    """A table under its caption, that scrolls inside itself; the cells of `rows` are `th` and `td`
+    already."""
     heading = tag("tr", *(tag("th", cell, scope="col") for cell in head))
     body = joined(*(tag("tr", *row) for row in rows))
-    parts = (tag("caption", caption), tag("thead", heading), tag("tbody", body))
-    return tag("div", tag("table", *parts), class_="scroll", tabindex="0", role="region",
-               aria_label=caption)  # fmt: skip
+    whole = tag("table", tag("thead", heading), tag("tbody", body), aria_label=caption)
+    # No <caption>: that would be as narrow as a narrow table.
+    words = tag("figcaption", caption)
+    return tag("figure", words, scrolling(whole, caption), class_="table")
+
+
+def scrolling(content: Markup, label: object) -> Markup:
+    """What may be wider than the screen, for keys and fingers."""
+    return tag("div", content, class_="scroll", tabindex="0", role="region", aria_label=label)
 
 
 def row_head(value: object) -> Markup:

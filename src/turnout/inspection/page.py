@@ -5,6 +5,7 @@ It is written for somebody who never read of routed experts; each figure says wh
 
 from collections.abc import Callable, Sequence
 
+from turnout.guidance import Guide
 from turnout.inspection import sections, sentences
 from turnout.inspection.counts import guides_of
 from turnout.inspection.glance import glance
@@ -15,6 +16,7 @@ from turnout.inspection.markup import (
     stranger,
     tag,
 )
+from turnout.inspection.record import Layout
 from turnout.inspection.statistics import Statistics, describe
 from turnout.inspection.style import STYLE, policy
 from turnout.inspection.timeline import SHOWN_SECONDS, timeline
@@ -86,16 +88,23 @@ def summary(one: Inspected) -> Markup:
     for found in (one.encoder, one.decoder):
         layout = found.layout
         if layout.stack == "decoder" and layout.kind == "dense" and not found.frames.size:
-            items.append("Decoder: dense, or none.")
+            items.append("Decoder: no routed experts.")
             continue
-        many = (
-            f" {len(layout.feed_forwards)} routed layers of {len(layout.experts)} experts; a frame "
-            f"is {1000 * layout.frame_seconds:.0f} ms."
-            if layout.feed_forwards
-            else ""
-        )
-        items.append(f"{layout.stack.capitalize()}: {sentences.KINDS[layout.kind]}{many}")
+        items.append(f"{layout.stack.capitalize()}: {sentences.KINDS[layout.kind]}{size(layout)}")
     return tag("ul", *(tag("li", item) for item in items))
+
+
+def size(layout: Layout) -> str:
+    """How many layers and experts, and what is counted."""
+    if not layout.feed_forwards:
+        return ""
+    said = f" {len(layout.feed_forwards)} of its feed-forwards have {len(layout.experts)} experts"
+    if layout.feed_forwards[0][-1].isalpha():
+        said += ", two in each layer (1a and 1b in the first)"
+    if layout.stack == "encoder":
+        return f"{said}; a frame is {1000 * layout.frame_seconds:.0f} ms."
+    counted = "tokens" if layout.unit == "token" else "the frames of the words that it wrote"
+    return f"{said}; counted in {counted}."
 
 
 def duration(seconds: float) -> str:
@@ -152,7 +161,7 @@ def by_kind(one: Inspected) -> Markup:
     for found in one.stacks:
         for place, guide in enumerate(guides_of(found.layout)):
             values = {key[place] for key in found.counts.by_guidance}
-            if values != {"unknown"}:
+            if len(values) > 1 or guide in (Guide.BANDWIDTH, *found.layout.guides):
                 parts.append(sections.load_by(found, place, guide.value.replace("_", " ")))
     return joined(*parts)
 

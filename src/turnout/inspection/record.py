@@ -41,8 +41,13 @@ class Layout:
     stack: Literal["encoder", "decoder"] = "encoder"
     guides: tuple[Guide, ...] = ()
     """What chooses, or helps to."""
-    choices: int = 0
-    """Among how many experts a learned router chooses: all, or those of a group."""
+    of_group: int | None = None
+    """Among how many experts a learned router chooses, where that is not all."""
+
+    @property
+    def choices(self) -> int:
+        """Among how many experts a learned router chooses: all, or those of a group."""
+        return self.of_group or len(self.experts)
 
     @property
     def learned(self) -> bool:
@@ -77,7 +82,7 @@ class Layout:
             FRAME_SECONDS * config.encoder.subsampling_factor,
             stack,
             routing.guided_by if routing.guided else (),
-            routing.num_experts if routing.learned and routed else 0,
+            routing.num_experts if routing.kind == "hybrid" and routed else None,
         )
 
 

@@ -16,13 +16,12 @@ font:1rem/1.5 system-ui,sans-serif}
 h1{font-size:1.5rem;line-height:1.25;margin:.5rem 0}
 h2{font-size:1.2rem;margin:2.2rem 0 .3rem;border-top:1px solid var(--line);padding-top:1rem}
 h3{font-size:1rem;margin:1rem 0 .3rem}
-p,li{max-width:46rem}p{margin:.3rem 0 .6rem}.faint,caption,figcaption{color:var(--faint)}
+p,li{max-width:46rem}p{margin:.3rem 0 .6rem}.faint,figcaption{color:var(--faint)}
 .pair{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,26rem),1fr));gap:0 2rem}
 .pair>*{min-width:0}
 .scroll{overflow-x:auto;margin:.5rem 0 1rem;max-width:100%}
 .scroll:focus-visible{outline:2px solid #4477aa}
 table{border-collapse:collapse;font-size:.875rem}
-caption{text-align:left;padding:.2rem 0;max-width:46rem}
 th,td{padding:.2rem .55rem;border-bottom:1px solid var(--line);text-align:left;font-weight:400;
 white-space:nowrap}
 thead th{font-weight:600;vertical-align:bottom}
@@ -30,7 +29,8 @@ thead th{font-weight:600;vertical-align:bottom}
 .bar{display:block;width:9rem;height:.9rem}
 .key{display:inline-block;width:.8em;height:.8em;margin-right:.3em;vertical-align:-.05em}
 ul.keys{list-style:none;padding:0;margin:.3rem 0;display:flex;flex-wrap:wrap;gap:.1rem 1rem}
-figure{margin:1rem 0}figcaption{font-size:.875rem}
+figure{margin:1.2rem 0}figcaption{font-size:.875rem;max-width:46rem}
+figure.table .scroll{margin-top:.2rem}
 .timeline{display:block}.timeline text{fill:var(--ink);font:12px system-ui,sans-serif}
 .timeline text.small{fill:var(--faint);font-size:11px}
 .timeline line{stroke:var(--line)}.timeline .gap{stroke:var(--page);stroke-width:2}

@@ -11,7 +11,16 @@ from matplotlib.image import imsave
 from numpy.typing import NDArray
 
 from turnout.audio.features import FRAME_SECONDS
-from turnout.inspection.markup import Markup, joined, number, row_head, stranger, table, tag
+from turnout.inspection.markup import (
+    Markup,
+    joined,
+    number,
+    row_head,
+    scrolling,
+    stranger,
+    table,
+    tag,
+)
 from turnout.inspection.record import Layout, RoutingRecord, colours_of
 from turnout.text.transcript import Word
 
@@ -56,7 +65,7 @@ def timeline(record: RoutingRecord, layouts: tuple[Layout, ...]) -> Markup:
         viewBox=f"0 0 {width} {top + BOTTOM}", aria_label=label,
     )  # fmt: skip
     return joined(
-        tag("div", drawing, class_="scroll", tabindex="0", role="region", aria_label=label),
+        scrolling(drawing, label),
         as_table(record, stacks),
     )
 

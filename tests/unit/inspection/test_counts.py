@@ -13,7 +13,7 @@ from turnout.inspection.labels import Span
 from turnout.inspection.record import Layout, RoutingRecord
 from turnout.inspection.statistics import Statistics, statistics_of
 
-TWO = Layout(("1", "2"), ("0", "1"), "omni", 0.5, choices=2)
+TWO = Layout(("1", "2"), ("0", "1"), "omni", 0.5)
 
 
 def only(made: RoutingRecord, layout: Layout = TWO, shift: int = 1) -> Statistics:
@@ -105,7 +105,7 @@ def test_doubt_is_the_mean_entropy_of_the_router_s_probabilities() -> None:
 
 
 def test_a_group_s_doubt_is_of_the_experts_of_the_group() -> None:
-    layout = Layout(("1",), ("a 0", "a 1", "b 0", "b 1"), "hybrid", 0.5, choices=2)
+    layout = Layout(("1",), ("a 0", "a 1", "b 0", "b 1"), "hybrid", 0.5, of_group=2)
     made = replace(record([[0, 1]]), probabilities=probabilities([[0.5, 0.5, 0, 0]] * 2))
     found = only(made, layout)
     assert found.doubt is not None
@@ -160,7 +160,7 @@ def test_starved_experts_are_those_below_a_tenth_of_their_share() -> None:
 
 
 def test_only_the_experts_of_a_group_share_its_frames() -> None:
-    layout = Layout(("1",), ("a 0", "a 1", "b 0", "b 1"), "hybrid", 0.5, choices=2)
+    layout = Layout(("1",), ("a 0", "a 1", "b 0", "b 1"), "hybrid", 0.5, of_group=2)
     found = only(record([[0] * 30 + [1] * 30 + [2]]), layout)
     assert found.starved == ()
     assert found.dead == (("1", "b 1"),)

@@ -1,5 +1,7 @@
 """Where letters lie, worked by hand, and what is silent."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from tests.doubles import tokenizer
@@ -11,7 +13,7 @@ from turnout.text.transcript import Word
 TEXTS = {1: "no", 2: "w", 3: " yes", 4: "!"}
 
 
-def decode(tokens: tuple[int, ...]) -> str:
+def decode(tokens: Sequence[int]) -> str:
     return "".join(TEXTS[token] for token in tokens)
 
 
@@ -67,3 +69,9 @@ def test_what_is_no_louder_than_the_silence_is_silent() -> None:
     found = silent_frames(log_mel, 4, 10)
     assert found.tolist() == [True] * 2 + [False] * 6 + [True] * 2
     assert silent_frames(log_mel[:0], 4, 0).tolist() == []
+
+
+def test_a_mark_that_stands_alone_has_no_letter() -> None:
+    words = [Word(start=0.0, end=0.2, word="!"), Word(start=0.2, end=1.0, word="w")]
+    found = letters_of(heard(words, (4, 2), [[0, 5], [1, 6]]), decode, 0.1)
+    assert found == [Span("w", 0.2, 1.0)]
