@@ -21,6 +21,8 @@ from turnout.inspection.statistics import Statistics, describe
 from turnout.inspection.style import STYLE, policy
 from turnout.inspection.timeline import SHOWN_SECONDS, timeline
 
+MOST_LETTERS = 400
+"""Of a text above its timeline."""
 Panel = Callable[[Inspected], Markup]
 
 
@@ -137,10 +139,15 @@ def timelines(one: Inspected) -> Markup:
         first = f" The first {SHOWN_SECONDS:.0f} seconds are drawn." if long else ""
         caption = tag(
             "figcaption", tag("b", stranger(record.name)), f" ({known}). ",
-            stranger(record.transcript.text or "No text."), first,
+            stranger(beginning(record.transcript.text) or "No text."), first,
         )  # fmt: skip
         parts.append(tag("figure", caption, timeline(record, layouts)))
     return joined(*parts)
+
+
+def beginning(text: str) -> str:
+    """Of a text that may be an hour's."""
+    return text if len(text) <= MOST_LETTERS else f"{text[:MOST_LETTERS]} ..."
 
 
 def loads(one: Inspected) -> Markup:

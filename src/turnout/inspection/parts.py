@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int64
+from jaxtyping import Bool, Float, Float32, Int64
 
 from turnout.audio.features import FRAME_SECONDS
 from turnout.config import ModelConfig
@@ -24,8 +24,8 @@ class Part:
 
     start: float
     """In seconds."""
-    log_mel: Float32[np.ndarray, "frames mels"]
-    """Of its sound alone."""
+    log_mel: Float[np.ndarray, "frames mels"]
+    """Of its sound alone, in half precision."""
     expert_index: Int64[np.ndarray, "feed_forwards hidden"]
     probabilities: Float32[np.ndarray, "feed_forwards hidden experts"] | None = None
     silent: Bool[np.ndarray, " hidden"] | None = None
@@ -128,7 +128,7 @@ def frames_of(start: float, end: float, layout: Layout) -> slice:
 
 def laid_out(
     parts: Sequence[Part], config: ModelConfig
-) -> tuple[Float32[np.ndarray, "frames mels"], Int64[np.ndarray, "feed_forwards hidden"]]:
+) -> tuple[Float[np.ndarray, "frames mels"], Int64[np.ndarray, "feed_forwards hidden"]]:
     """Log-mel and experts of a whole recording, each part where it belongs in time.
 
     Between them lie the least value there is, and experts -1.
@@ -137,7 +137,7 @@ def laid_out(
     placed = [(round(part.start / FRAME_SECONDS), part) for part in parts]
     frames = max((first + len(part.log_mel) for first, part in placed), default=0)
     floor = min((float(part.log_mel.min(initial=0.0)) for part in parts), default=0.0)
-    joined = np.full((frames, mels), floor, np.float32)
+    joined = np.full((frames, mels), floor, np.float16)
     rows = len(Layout.of(config).feed_forwards)
     index = np.full((rows, -(-frames // factor)), -1, np.int64)
     for first, part in placed:

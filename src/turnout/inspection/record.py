@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int64
+from jaxtyping import Bool, Float, Float32, Int64
 from matplotlib.colors import to_hex, to_rgb
 
 from turnout.audio.features import FRAME_SECONDS
@@ -100,7 +100,7 @@ class RoutingRecord:
     """What one recording did inside a model."""
 
     name: str
-    log_mel: Float32[np.ndarray, "frames mels"]
+    log_mel: Float[np.ndarray, "frames mels"]
     """As the encoder saw it, windows joined in time."""
     expert_index: Int64[np.ndarray, "feed_forwards hidden"]
     """The encoder's; -1 where no window covers the frame."""

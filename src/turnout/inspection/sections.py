@@ -24,8 +24,17 @@ from turnout.inspection.statistics import Statistics, Told, shares
 
 MOST_COLUMNS = 24
 """Labels of a figure; the JSON has them all."""
+MOST_FIGURES = 8
+"""Experts whose shares stand below a bar."""
 MOST_VALUES = 6
 """Languages and the like beside each other."""
+
+
+OF_EACH = {
+    "letter": "of each letter",
+    "silence": "with sound and without",
+    "speaker": "of each speaker",
+}
 
 
 def keys(layout: Layout) -> Markup:
@@ -48,8 +57,9 @@ def called(name: str) -> str:
     return f"expert {name}" if name.isdigit() else name
 
 
-def bar(parts: Sequence[float], layout: Layout) -> Markup:
-    """A cell with a bar of the experts' colours, each as long as its share."""
+def bar(parts: Sequence[float], layout: Layout, *, figures: bool = False) -> Markup:
+    """A cell with a bar of the experts' colours, each as long as its share, and with the shares in
+    percent below, where they are not beside it."""
     said = [f"{called(name)}: {percent(part)}" for name, part in
             zip(layout.experts, parts, strict=True) if part]  # fmt: skip
     words = ", ".join(said) or "nothing"
@@ -61,7 +71,9 @@ def bar(parts: Sequence[float], layout: Layout) -> Markup:
     ]
     drawn = tag("svg", tag("title", words), *pieces, class_="bar", viewBox="0 0 100 10",
                 preserveAspectRatio="none", role="img", aria_label=words)  # fmt: skip
-    return tag("td", drawn)
+    percents = " ".join(f"{100 * part:.0f}" for part in parts)
+    below = tag("span", percents, class_="parts", aria_hidden="true")
+    return tag("td", drawn, below if figures and len(parts) <= MOST_FIGURES else "")
 
 
 def load(found: Statistics) -> Markup:
@@ -98,7 +110,7 @@ def load_by(found: Statistics, place: int, what: str) -> Markup:
     order = sorted(values, key=lambda value: -int(values[value].sum()))
     head: list[object] = ["layer", *(stranger(value) for value in order[:MOST_VALUES])]
     rows = [
-        [row_head(name), *(bar(shares(values[value][i]).tolist(), layout)
+        [row_head(name), *(bar(shares(values[value][i]).tolist(), layout, figures=True)
                            for value in order[:MOST_VALUES])]
         for i, name in enumerate(layout.feed_forwards)
     ]  # fmt: skip
@@ -180,7 +192,7 @@ def detail(layout: Layout, told: Told, what: str) -> Markup:
     ]  # fmt: skip
     most = f", the {MOST_COLUMNS} most frequent" if len(told.labels) > MOST_COLUMNS else ""
     caption = (
-        f"Layer {layout.feed_forwards[best]}, which {what} tells most of: of the {layout.unit}s of "
-        f"each {what}{most}, how many of 100 went to each expert"
+        f"Layer {layout.feed_forwards[best]}, of which the {what} tells most: of the "
+        f"{layout.unit}s {OF_EACH[what]}{most}, how many of 100 went to each expert"
     )
     return table([what, *(stranger(label) for label in labels)], rows, caption)

@@ -34,7 +34,8 @@ LOAD = [
 ]
 BY_KIND = [
     "The same bars, apart for each kind of recording: where they differ, experts have settled on "
-    "a kind. Rest on a bar to read its shares.",
+    "a kind. Below each bar are the shares in percent, in the order of "
+    "the experts.",
 ]
 TROUBLES = [
     f"An expert that took nothing is dead; one of a learned router's that took less than "

@@ -99,12 +99,12 @@ class Statistics:
     @property
     def chance(self) -> Float64[np.ndarray, "feed_forwards feed_forwards"]:
         """The same of the shuffled controls, their mean."""
-        return normalised(self.pairs[1:]).mean(axis=0)
+        return both_ways(normalised(self.pairs[1:]))
 
     @property
     def adjusted_information(self) -> Float64[np.ndarray, "feed_forwards feed_forwards"]:
         """Adjusted for chance: 0 is what the shuffled controls give, 1 one decides the other."""
-        return adjusted(self.pairs[0], information(self.pairs[1:]).mean(axis=0))
+        return adjusted(self.pairs[0], both_ways(information(self.pairs[1:])))
 
     @property
     def agreement(self) -> float:
@@ -187,6 +187,14 @@ def told_by(paired: Paired, layout: Layout) -> Told:
         tables[..., place] = paired.tables[name]
     found = share_of(information(tables), entropy(tables.sum(axis=-1)))
     return Told(tuple(names), tables[0], found[0], found[1:].mean(axis=0))
+
+
+def both_ways(
+    values: Float64[np.ndarray, "shuffles feed_forwards feed_forwards"],
+) -> Float64[np.ndarray, "feed_forwards feed_forwards"]:
+    """The mean of shuffles, whichever of a pair was the one that was moved."""
+    mean = values.mean(axis=0)
+    return (mean + mean.T) / 2
 
 
 def shares(counts: Int64[np.ndarray, "... values"]) -> Float64[np.ndarray, "... values"]:

@@ -37,9 +37,13 @@ MOST_WORDS = 80
 def kept(record: RoutingRecord) -> RoutingRecord:
     """The record with no more than what is drawn: a page holds a few, whatever their lengths."""
     frames = round(SHOWN_SECONDS / FRAME_SECONDS)
+    hidden = -(-record.expert_index.shape[1] * frames // max(len(record.log_mel), frames))
+    decoder = record.decoder_index
     return replace(
         record,
-        log_mel=record.log_mel[:frames].astype(np.float16),
+        log_mel=record.log_mel[:frames].copy(),  # a view would hold the whole
+        expert_index=record.expert_index[:, :hidden].copy(),
+        decoder_index=None if decoder is None else decoder[:, :hidden].copy(),
         probabilities=None,
         silent=None,
         letters=(),

@@ -117,7 +117,7 @@ def part_of(taken: Taken, answer: Decoded, way: Way) -> list[Part]:
     start, log_mel = taken.segment.start, taken.utterance.log_mel[: taken.utterance.frames]
     part = Part(
         start,
-        log_mel,
+        log_mel.astype(np.float16),  # it is only looked at, and an hour of it is large
         index,
         answer.router_probabilities,
         silent_frames(log_mel, way.factor, index.shape[1]),

@@ -62,6 +62,13 @@ def test_agreement_with_chance_taken_off_worked_by_hand() -> None:
     assert found.adjusted_information[0, 1] == pytest.approx(0)
 
 
+def test_agreement_is_the_same_both_ways() -> None:
+    random = np.random.default_rng(1)
+    found = statistics_of([record(random.integers(0, 2, (2, 60)))], TWO)
+    for values in (found.adjusted_information, found.chance):
+        np.testing.assert_allclose(values, values.T)
+
+
 def test_slow_layers_that_know_nothing_of_each_other_agree_by_chance_alone() -> None:
     """Without the controls, two that stay long on an expert would seem to agree."""
     random = np.random.default_rng(3)

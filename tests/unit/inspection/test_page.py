@@ -169,6 +169,7 @@ def test_only_a_few_recordings_are_kept_and_no_more_of_them_than_is_drawn() -> N
     assert len(found.shown) == SHOWN and found.recordings == SHOWN + 2
     assert found.seconds == 45.0 * (SHOWN + 2)
     assert all(len(one.log_mel) == 3000 and one.probabilities is None for one in found.shown)
+    assert all(one.expert_index.shape == (2, 750) for one in found.shown)
     assert found.encoder.frames.sum() == 2 * (SHOWN + 2) * 1125
 
 
