@@ -89,6 +89,8 @@ def inspect(
         other = replace(model, model=compare, adapter=())
         second, beside = inspect_model(asked, other, files=False)
         status = max(status, second)
+        if beside.name == found.name:
+            beside = replace(beside, name=f"{beside.name} (compared)")
         models.append(beside)
         compared = {"model": beside.name, **figures_of(beside.encoder, beside.decoder)}
     summary = statistics_json(found.encoder, asked.names, found.decoder, compared)

@@ -79,19 +79,21 @@ def bar(parts: Sequence[float], layout: Layout, *, figures: bool = False) -> Mar
 def load(found: Statistics) -> Markup:
     """The share of each expert in each layer, its balance, its doubt and its stretches."""
     layout, doubt = found.layout, found.doubt
-    head: list[object] = ["layer", "load"]
-    head += [joined(swatch(colour), called(name)) for name, colour in
-             zip(layout.experts, colours_of(layout.experts), strict=True)]  # fmt: skip
-    head += ["balance", *(["doubt"] if doubt is not None else []), "mean stretch"]
+    many = len(layout.experts) > MOST_FIGURES
+    head: list[object] = ["layer", "load", "balance"]
+    head += ["doubt"] if doubt is not None else []
+    head += ["mean stretch", *(map(called, layout.experts) if many else ())]
     rows = []
     for place, name in enumerate(layout.feed_forwards):
-        row = [row_head(name), bar(found.load[place].tolist(), layout)]
-        row += [number(percent(part)) for part in found.load[place]]
+        parts = found.load[place].tolist()
+        row = [row_head(name), bar(parts, layout, figures=True)]
         row.append(number(f"{found.entropy[place]:.2f}"))
         row += [number(f"{doubt[place]:.2f}")] if doubt is not None else []
-        rows.append([*row, number(stretch(found.run_length[place], layout))])
+        row.append(number(stretch(found.run_length[place], layout)))
+        rows.append([*row, *(number(percent(part)) for part in parts if many)])
     total = int(found.frames[0].sum()) if len(found.frames) else 0
-    return table(head, rows, f"{layout.stack}: {total:,} {layout.unit}s in each layer")
+    counted = f"{total:,} {layout.unit}{'s' * (total != 1)} in each layer"
+    return joined(keys(layout), table(head, rows, f"{layout.stack}: {counted}"))
 
 
 def stretch(length: float, layout: Layout) -> str:

@@ -30,12 +30,11 @@ TIMELINES = [
 LOAD = [
     "Which share of the frames each expert took. Balance is 1 where all experts take alike and 0 "
     "where one takes everything. Mean stretch is how long a layer stays on one expert before it "
-    "changes.",
+    "changes. Below each bar are the shares in percent, in the order of the experts.",
 ]
 BY_KIND = [
     "The same bars, apart for each kind of recording: where they differ, experts have settled on "
-    "a kind. Below each bar are the shares in percent, in the order of "
-    "the experts.",
+    "a kind.",
 ]
 TROUBLES = [
     f"An expert that took nothing is dead; one of a learned router's that took less than "
@@ -53,7 +52,8 @@ PURPOSES = [
     "there is sound, and from the speaker (of cuts that name one): 100 % where that decides it.",
     f"'Shuffled' is what the same would give by chance ({SHUFFLES} times, seed {SEED}): letters "
     "and silence are moved in time within each recording, speakers change places among the "
-    "recordings. Only what lies well above it means anything. Letters have their times from the "
+    "recordings (with one recording each, they cannot be told from these, and both are alike). Only "
+    "what lies well above it means anything. Letters have their times from the "
     "alignment of the text; inside a token, which may be a whole word, they share its time evenly.",
 ]
 CHOICES_ALONE = (

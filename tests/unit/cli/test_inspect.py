@@ -174,7 +174,7 @@ def test_two_models_are_shown_side_by_side(model, tmp_path, capsys):
     assert main(["inspect", "a.wav", "b.wav", "--compare", "other", "-o", "new"]) == 0
     assert len(model.requests) == 4  # each recording once through each model
     shown = (tmp_path / "new" / "routing.html").read_text()
-    assert "Side by side" in shown
+    assert "Side by side" in shown and "model (compared)" in shown
     content = json.loads((tmp_path / "new" / "routing.json").read_text())
     assert content["files"] == ["a.wav", "b.wav"]
     assert content["compare"]["load"] == content["load"] == [[0, 1, 0]] * 2

@@ -116,7 +116,7 @@ def test_drawings_and_tables_are_named() -> None:
 
 def test_load_agreement_and_their_words() -> None:
     words = Read(page([inspected(record(OMNI))])).words
-    assert "50 %" in words and "Mean over the pairs: 1.00" in words
+    assert "50 50" in words and "Mean over the pairs: 1.00" in words
     assert "every expert has its share in every layer" in words
     assert "seed 0" in words
 
@@ -139,7 +139,7 @@ def test_a_learned_decoder_is_told_of_or_said_not_to_be() -> None:
     found = inspected(spoken, of=way(decoder="switch", told=True))
     assert found.decoder.frames.tolist() == [[1, 0], [0, 1]]
     shown = page([found])
-    assert "decoder: 1 tokens in each layer" in shown and "do not tell" not in shown
+    assert "decoder: 1 token in each layer" in shown and "do not tell" not in shown
 
 
 @pytest.mark.parametrize("kind", ["dense", "supervised", "hybrid", "switch"])
