@@ -104,7 +104,11 @@ def decode_batch(batch: EncodedBatch) -> list[Decoded]:
     rows, errors = rows_of(batch, languages, anew)
     hypotheses: list[list[Hypothesis]] = [[] for _ in batch.utterances]
     texts = write(batch, rows)
-    followed, chosen = attended(batch, rows, texts), decoder_routing(batch, rows, texts)
+    options = [utterance.options for utterance in batch.utterances]
+    timed_words = any(one.word_timestamps for one in options)
+    followed = attended(batch, rows, texts) if timed_words else {}
+    telling = any(one.decoder_routing for one in options)
+    chosen = decoder_routing(batch, rows, texts) if telling else {}
     for i, (row, text) in enumerate(zip(rows, texts, strict=True)):
         told = timed(batch, row, text, followed.get(i))
         hypotheses[row.utterance].append(replace(told, router_probabilities=chosen.get(i)))

@@ -52,9 +52,9 @@ PURPOSES = [
     "there is sound, and from the speaker (of cuts that name one): 100 % where that decides it.",
     f"'Shuffled' is what the same would give by chance ({SHUFFLES} times, seed {SEED}): letters "
     "and silence are moved in time within each recording, speakers change places among the "
-    "recordings (with one recording each, they cannot be told from these, and both are alike). Only "
-    "what lies well above it means anything. Letters have their times from the "
-    "alignment of the text; inside a token, which may be a whole word, they share its time evenly.",
+    "recordings (with one recording each, they cannot be told from these, and both are alike). "
+    "Only what lies well above it means anything. Letters have their times from the alignment of "
+    "the text; inside a token, which may be a whole word, they share its time evenly.",
 ]
 CHOICES_ALONE = (
     "How sure the router was is not known: ONNX graphs tell which expert was taken and nothing of "
