@@ -117,7 +117,7 @@ def load_by(found: Statistics, place: int, what: str) -> Markup:
         for i, name in enumerate(layout.feed_forwards)
     ]  # fmt: skip
     more = f"; {len(order) - MOST_VALUES} more are in the JSON" if len(order) > MOST_VALUES else ""
-    rows.append([row_head("frames"), *(number(f"{values[value][:1].sum():,}")
+    rows.append([row_head(f"{layout.unit}s"), *(number(f"{values[value][:1].sum():,}")
                                        for value in order[:MOST_VALUES])])  # fmt: skip
     return table(head, rows, f"{layout.stack}: load by {what}{more}")
 
@@ -139,7 +139,7 @@ def agreement(found: Statistics) -> Markup:
         [
             row_head(name),
             *(
-                number("-") if i == j else heat(values[i, j], f"{values[i, j]:.2f}")
+                number("-") if i == j else heat(values[i, j], two_digits(values[i, j]))
                 for j in range(len(layout.feed_forwards))
             ),
         ]
@@ -149,11 +149,16 @@ def agreement(found: Statistics) -> Markup:
     return joined(
         table(["layer", *layout.feed_forwards], rows,
               f"{layout.stack}: agreement of each pair of layers, 0 chance, 1 complete"),
-        tag("p", f"Mean over the pairs: {found.agreement:.2f}. Before chance is taken off it is "
+        tag("p", f"Mean over the pairs: {two_digits(found.agreement)}. Before chance is taken off it is "
             f"{found.mutual_information[upper].mean():.2f}, and chance alone gives "
             f"{found.chance[upper].mean():.2f}. Two layers take the expert of the same number in "
             f"{percent(same[upper].mean())} of the {layout.unit}s."),
     )  # fmt: skip
+
+
+def two_digits(value: float) -> str:
+    """Without a sign where nothing is left of it."""
+    return f"{round(value, 2) + 0.0:.2f}"
 
 
 def purposes(found: Statistics) -> Markup:

@@ -18,6 +18,7 @@ from turnout.inspection.markup import percent, tag, text
 from turnout.inspection.page import page
 from turnout.inspection.parts import Way
 from turnout.inspection.record import RoutingRecord
+from turnout.inspection.sections import two_digits
 from turnout.inspection.statistics import statistics_of
 from turnout.text.transcript import Word
 
@@ -191,6 +192,15 @@ def test_experts_whose_guidance_was_not_given_are_no_fault() -> None:
     ((what, why),) = advice(made.encoder)
     assert what == "Expert wideband took no frame in every layer."
     assert why.startswith("Nothing is wrong with the model")
+
+
+def test_next_to_nothing_has_no_sign() -> None:
+    assert [two_digits(value) for value in (-0.001, 0.0, -0.02, 0.456)] == [
+        "0.00",
+        "0.00",
+        "-0.02",
+        "0.46",
+    ]
 
 
 def test_words_without_room_are_left_to_the_table() -> None:
