@@ -3,17 +3,12 @@ folder of its own. One that was stopped goes on, one that is finished is not tra
 other settings, data or base than are asked for now is not taken.
 """
 
-import gzip
-import hashlib
-import json
-import os
-import subprocess
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from kept_trainings import digest_of_cuts, kept_training, logged_minutes, with_changes
 from origin import ROOT
 from teach_speech import ENGLISH, GERMAN, LANGUAGES, seconds_in
 
@@ -97,13 +92,7 @@ def recipe_of(training: Training, base: Path, cuts: list[Path], runs: Path) -> d
         "max_steps": training.steps,
         "validate_every": training.steps,
     }
-    for key, value in {**fixed, **training.changes}.items():
-        place, *path = reversed(key.split("."))
-        inner = recipe
-        for name in reversed(path):
-            inner = inner.setdefault(name, {})
-        inner[place] = value
-    return recipe
+    return with_changes(recipe, {**fixed, **training.changes})
 
 
 def corpora_of(training: Training, cuts: list[Path]) -> list[dict[str, Any]]:
@@ -120,52 +109,12 @@ def corpora_of(training: Training, cuts: list[Path]) -> list[dict[str, Any]]:
 def trained(training: Training, base: Path, cuts: list[Path], runs: Path, threads: int) -> Path:
     """The model folder of a training, trained first where it is not there. Raises SystemExit where
     it was trained, or begun, with anything else."""
-    folder = training.folder(runs)
-    recipe = recipe_of(training, base, cuts, runs)
     settings = {
-        "recipe": recipe,
+        "recipe": recipe_of(training, base, cuts, runs),
         "base": digest_of(ModelFolder.open(base)),
-        "cuts": [hashlib.sha256(gzip.decompress(path.read_bytes())).hexdigest() for path in cuts],
+        "cuts": [digest_of_cuts(path) for path in cuts],
     }
-    kept = runs / f"{training.name}.settings.json"
-    if folder.exists():
-        check_same(folder, kept, settings)
-    model = folder / "model"
-    if (model / "SHA256SUMS").exists():
-        return model
-    runs.mkdir(parents=True, exist_ok=True)
-    kept.write_text(json.dumps(settings, indent=1))
-    written = runs / f"{training.name}.json"  # which YAML holds as well
-    written.write_text(json.dumps({**recipe, "threads": threads}, indent=1))
-    command = [sys.executable, "-m", "turnout", "train", "--config", str(written)]
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
-    print(f"training {training.name}: {training.steps} steps", flush=True)
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=environment)
-    return model
-
-
-def check_same(folder: Path, kept: Path, settings: Mapping[str, Any]) -> None:
-    """Raise SystemExit, naming the first difference, where a folder was made with other settings
-    than these."""
-    advice = "give a --label of its own, or remove the folder"
-    if not kept.exists():
-        raise SystemExit(f"{folder}: with which settings it was trained is not known: {advice}")
-    before, now = (flat(one) for one in (json.loads(kept.read_text()), settings))
-    for key in sorted({*before, *now}):
-        if before.get(key) != now.get(key):
-            raise SystemExit(
-                f"{folder}: was trained with {key} {before.get(key)}, not {now.get(key)}: {advice}"
-            )
-
-
-def flat(plain: Any, place: str = "") -> dict[str, Any]:
-    """Values by the way to them; lists are values."""
-    if not isinstance(plain, Mapping):
-        return {place: json.loads(json.dumps(plain))}
-    found: dict[str, Any] = {}
-    for key, value in plain.items():
-        found |= flat(value, f"{place}.{key}" if place else key)
-    return found
+    return kept_training(training.name, settings, runs, threads)
 
 
 def adapter_of(training: Training, model: Path, base: Path, rank: int | None) -> Path:
@@ -180,11 +129,4 @@ def adapter_of(training: Training, model: Path, base: Path, rank: int | None) ->
 
 def minutes_of(training: Training, runs: Path) -> float | None:
     """How long its steps took, as its log says; None where it was stopped in between."""
-    lines = [json.loads(line) for line in (training.folder(runs) / "log.jsonl").open()]
-    steps = [line for line in lines if line["event"] == "train"]
-    hours, minutes = 0.0, 0.0
-    for line in steps:
-        if line["hours_per_minute"] > 0:
-            minutes += (line["hours"] - hours) / line["hours_per_minute"]
-        hours = line["hours"]
-    return round(minutes, 1) if steps else None
+    return logged_minutes(training.folder(runs))

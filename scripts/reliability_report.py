@@ -56,7 +56,27 @@ ABOUT = {
         "batch-mates change nothing",
         "capacity 1.25: others change 784 of 5,000 frames of a request; 2.0: 164",
     ),
+    "T14": ("nobody gets another's answer", ""),
     "T15": ("the same file again and again", ""),
+    "T16": ("more clients than places: told so at once, every answer right", ""),
+    "T17": ("short clients beside a long file", ""),
+    "T18": (
+        "clients that send nothing, slowly, or read nothing are let go",
+        "FastAPI and uvicorn by default: 300 MB without a key are stored, then 401; a body at 2 "
+        "bytes/s is held after 30 s",
+    ),
+    "T19": ("a client that leaves frees its place", ""),
+    "T20": ("SIGTERM: what was accepted is finished within the grace", ""),
+    "T21": ("ready is what would be finished", ""),
+    "T22": ("no way round the key: every route, method and way of writing a path", ""),
+    "T23": (
+        "bad parameters and bodies: one line, no 5xx",
+        "FastAPI by default: 500 for a binary body to a JSON route, and for temperature=nan",
+    ),
+    "T24": ("no file makes the server ask anybody", ""),
+    "T25": ("logs and metrics hold nothing of a client's, and do not grow", ""),
+    "T26": ("after thousands of requests a server is as it was", ""),
+    "T27": ("a model's files change while it serves", ""),
 }
 """What each test is, and what other tools do, measured by hand (docs/reliability.md says how)."""
 

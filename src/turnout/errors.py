@@ -19,7 +19,13 @@
     ├── RunStopped             a run was asked to stop and saved itself (exit status 128 + signal)
     ├── ExportError            the graphs do not give what the model gives
     ├── StorageError           a file cannot be written: no space, no permission
-    └── Cancelled              the caller asked for the work to stop
+    ├── Cancelled              the caller asked for the work to stop
+    └── ServingError           a server cannot take a request, or not finish it
+        ├── UnknownModel       none of that name is served: a UsageError as well
+        ├── Busy               no place is free: later there will be
+        ├── Stopping           the server is being stopped
+        ├── TookTooLong        a request did not come to its end in the time allowed
+        └── EngineError        a request made the model fail, or the process that reads it
 
 Every message is one line that says what was given, what is accepted, and what to do.
 """
@@ -150,3 +156,31 @@ class StorageError(TurnoutError):
 
 class Cancelled(TurnoutError):
     """The caller asked for the work to stop."""
+
+
+class ServingError(TurnoutError):
+    """A server cannot take a request, or not finish it."""
+
+
+class UnknownModel(ServingError, UsageError):
+    """No model of that name is served here."""
+
+
+class Busy(ServingError):
+    """No place is free; `retry_after` says in how many seconds one may be."""
+
+    def __init__(self, message: str, retry_after: int) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class Stopping(ServingError):
+    """The server is being stopped: it takes nothing new, and could not finish this."""
+
+
+class TookTooLong(ServingError):
+    """A request did not come to its end in the time that is allowed."""
+
+
+class EngineError(ServingError):
+    """A request made the model fail, which the operator finds in the log."""

@@ -80,3 +80,16 @@ def test_a_beam_and_a_previous_text(
     found = model.transcribe(BytesIO(audio), language="en", **asked)  # type: ignore[call-overload]
     assert len(set(letters(found.text)) & set(letters(text))) >= 0.6 * len(set(letters(text)))
     assert found.text.islower() or found.text[1:].islower(), "as the text before it is written"
+
+
+def test_a_sentence_behind_a_heading_is_not_lost(model: turnout.Transcriber) -> None:
+    """Its text ends at the pause behind "Chapter 11", four seconds before the speech does."""
+    with tarfile.open(CORPUS) as archive:
+        file = archive.extractfile("librispeech/audio/train-clean-100/730-358-0000.opus")
+        assert file is not None
+        heard = model.transcribe(file.read(), language="en")
+    first, rest = heard.segments
+    assert letters(first.text) == ["chapter"]
+    assert letters(rest.text)[:6] == ["it", "is", "with", "considerable", "difficulty", "that"]
+    assert first.end == rest.start
+    assert 0.7 < first.end < 2.5

@@ -7,13 +7,14 @@ from collections.abc import Iterator
 import pytest
 
 from turnout import errors
-from turnout.errors import AudioError, ManifestError, MissingExtra, RunStopped, TurnoutError
+from turnout.errors import AudioError, Busy, ManifestError, MissingExtra, RunStopped, TurnoutError
 
 ARGUMENTS: dict[type[TurnoutError], tuple[object, ...]] = {
     MissingExtra: ("'turnout train'", "train"),
     AudioError: ("a.wav", "no samples at all"),
     ManifestError: ("a.jsonl", 3, "text", "is 5: a word is needed"),
     RunStopped: ("stopped at step 5", 15),
+    Busy: ("no place is free", 7),
     TurnoutError: ("it broke",),
 }
 """Of the constructors; a class without its own takes its base's."""

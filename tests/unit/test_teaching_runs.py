@@ -6,6 +6,7 @@ from argparse import Namespace
 from pathlib import Path
 from types import SimpleNamespace
 
+import kept_trainings
 import numpy as np
 import pytest
 import teach_runs
@@ -118,7 +119,7 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (tmp_path / "experts-es-40" / "model").mkdir(parents=True)
         (tmp_path / "experts-es-40" / "model" / "SHA256SUMS").write_text("")
 
-    monkeypatch.setattr(teach_runs, "subprocess", SimpleNamespace(run=train, DEVNULL=None))
+    monkeypatch.setattr(kept_trainings, "subprocess", SimpleNamespace(run=train, DEVNULL=None))
     monkeypatch.setattr(teach_runs, "ModelFolder", SimpleNamespace(open=lambda path: path))
     monkeypatch.setattr(teach_runs, "digest_of", lambda path: f"digest of {path.name}")
     return tmp_path

@@ -39,8 +39,8 @@ FRAMES = 4
 UNITS = 128
 """Of the LSTM."""
 BATCH = 64
-"""Chunks that are transformed at once, two seconds: always so many, the last ones of a recording
-with zeros behind them, since sums of another shape round otherwise."""
+"""Chunks that are transformed at once, two seconds, where nobody waits for them: always so many,
+the last ones of a recording with zeros behind them, since sums of another shape round otherwise."""
 LOUD = 0.1
 """Peak of what needs no gain: the network misses speech that is much quieter than what it learned
 from, and every seventh word that peaks at -46 dB of full scale."""
@@ -128,8 +128,10 @@ def tensors_of(data: bytes) -> dict[str, Floats]:
 class SpeechProbabilities:
     """Hears one recording in blocks; what it says does not depend on where they are cut."""
 
-    def __init__(self) -> None:
+    def __init__(self, batch: int = BATCH) -> None:
+        """`batch` is how many chunks are waited for: fewer are heard sooner, at a higher cost."""
         self._network = network()
+        self._chunks = batch
         self._waiting = np.zeros(CONTEXT_SAMPLES, np.float32)
         """The context of the next chunk, and the samples that do not fill a batch yet."""
         self._peak = LOUD / MOST_GAIN
@@ -140,7 +142,7 @@ class SpeechProbabilities:
     def add(self, samples: Floats) -> Floats:
         """Hear what follows, mono at 16 kHz: the probabilities that are known now, [chunks]."""
         waiting = np.concatenate((self._waiting, samples))
-        size = BATCH * CHUNK_SAMPLES
+        size = self._chunks * CHUNK_SAMPLES
         batches = (len(waiting) - CONTEXT_SAMPLES) // size
         found = [self._batch(waiting[i * size :][: size + CONTEXT_SAMPLES]) for i in range(batches)]
         # A copy: a view would keep what was before it in memory.
@@ -150,19 +152,19 @@ class SpeechProbabilities:
     def finish(self) -> Floats:
         """The probabilities of the rest, silence behind it, [chunks]."""
         left = len(self._waiting) - CONTEXT_SAMPLES
-        missing = -left % (BATCH * CHUNK_SAMPLES)
+        missing = -left % (self._chunks * CHUNK_SAMPLES)
         return self.add(np.zeros(missing, np.float32))[: -(-left // CHUNK_SAMPLES)]
 
     def _batch(self, samples: Floats) -> Floats:
         """The probabilities of a batch of chunks, led by the context of the first one."""
         if is_silent(samples):  # for hours, perhaps
             self._state = np.zeros_like(self._state)
-            return np.zeros(BATCH, np.float32)
+            return np.zeros(self._chunks, np.float32)
         self._peak = max(self._peak, float(np.abs(samples).max()))
         heard = samples * np.float32(max(1.0, LOUD / self._peak))
         gates = _encoded(heard, self._network) @ self._network.inputs + self._network.bias
         output, cell = self._state
-        outputs = np.empty((BATCH, UNITS), np.float32)
+        outputs = np.empty((self._chunks, UNITS), np.float32)
         for chunk, given in enumerate(gates):
             entry, forget, new, leave = (given + self._network.hidden @ output).reshape(4, UNITS)
             cell = _sigmoid(forget) * cell + _sigmoid(entry) * np.tanh(new)

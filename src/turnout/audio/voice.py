@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from turnout.audio.silero import CHUNK_SAMPLES, SpeechProbabilities
+from turnout.audio.silero import BATCH, CHUNK_SAMPLES, SpeechProbabilities
 
 Floats = NDArray[np.float32]
 Stretch = tuple[int, int]
@@ -43,9 +43,10 @@ class SpeechFinder:
     What it finds are stretches in order, which never overlap; those that touch belong together.
     """
 
-    def __init__(self, thresholds: Thresholds) -> None:
+    def __init__(self, thresholds: Thresholds, batch: int = BATCH) -> None:
+        """`batch` is how many chunks are waited for before anything is known of them."""
         self._thresholds = thresholds
-        self._heard = SpeechProbabilities()
+        self._heard = SpeechProbabilities(batch)
         self._samples = 0
         self._chunks = 0
         self._run = 0

@@ -54,6 +54,11 @@ class Paths:
                 self._open.popitem(last=False)
             return found
 
+    def open_all(self, count: int) -> None:
+        """Open the first `count` now, or as many as stay open."""
+        for path in range(min(count, self._most)):
+            self.get(path)
+
 
 @dataclass(frozen=True)
 class Part:
@@ -92,6 +97,13 @@ class PathBackend:
     def config(self) -> ModelConfig:
         """The model's shape."""
         return self._config
+
+    def open_all(self) -> None:
+        """Open every path now, as far as they stay open: what becomes of the files afterwards is
+        then nobody's concern. Raises ModelFolderError."""
+        self._encoders.open_all(self._encoder_experts.num_groups)
+        if self._decoders is not None:
+            self._decoders.open_all(self._decoder_experts.num_groups)
 
     def encode(
         self,

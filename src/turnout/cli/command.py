@@ -27,9 +27,10 @@ VERBS = {
     "adapter": "Write what was trained as its difference from the model that it began with.",
     "models": "List the models that ship and those in the cache, or remove one.",
     "export": "Write a model folder's ONNX graphs, checked against PyTorch.",
+    "serve": "Serve models over HTTP, as OpenAI's audio API, with a page for people.",
 }
 """Verb (a function of the file of its name, or of `corpora`) -> its line in the help."""
-# The others need the workshop.
+# The others need an extra.
 RUNTIME_VERBS = ("transcribe", "convert", "upcycle", "specialise", "adapter", "models")
 APPS = ("train", "upcycle")
 """Apps of their own, since they alone read more than the command line."""
@@ -37,6 +38,9 @@ WORKSHOP_MODULES = (
     "torch", "lightning_fabric", "lhotse", "jiwer", "sacrebleu", "pyarrow",
     "whisper_normalizer", "matplotlib", "tensorboard", "onnxscript", "jaxtyping",
 )  # fmt: skip
+SERVER_MODULES = ("fastapi", "uvicorn", "python_multipart", "prometheus_client", "websockets")
+EXTRAS = {"serve": ("serve", SERVER_MODULES)}
+"""Of verbs that need another extra than `train`."""
 INTERRUPTED = 130
 BROKEN_PIPE = 141
 STDIN = "/dev/stdin"
@@ -80,15 +84,16 @@ def build_app() -> App:
 
 
 def require_extra(words: Sequence[str]) -> None:
-    """Raise MissingExtra where `words` ask for a verb of the workshop and it is not installed.
+    """Raise MissingExtra where `words` ask for a verb whose packages are not installed.
 
     Asked before a verb's arguments are looked at; nothing is imported, and help never needs it.
     """
     verb = next((word for word in words if not word.startswith("-")), None)
     if verb not in VERBS or verb in RUNTIME_VERBS or {"--help", "-h"}.intersection(words):
         return
-    if any(find_spec(module) is None for module in WORKSHOP_MODULES):
-        raise MissingExtra(f"'turnout {verb}'", "train")
+    extra, modules = EXTRAS.get(verb, ("train", WORKSHOP_MODULES))
+    if any(find_spec(module) is None for module in modules):
+        raise MissingExtra(f"'turnout {verb}'", extra)
 
 
 def named_stdin(words: list[str]) -> list[str]:

@@ -116,8 +116,9 @@ class Channel:
         return clipped(samples, cut) if shares[2] < config.clipping else samples
 
 
-def open_channel(config: ChannelConfig) -> Channel:
-    """The channel, its codecs and recordings there to be used.
+def open_channel(config: ChannelConfig, split: str | None = None) -> Channel:
+    """The channel, its codecs and recordings there to be used: those of no held-out split, or of
+    this one ('dev', 'test').
 
     Raises ConfigError for a folder that is missing or holds none, or a recording that is damaged,
     MissingExtra for a codec that needs PyAV where that is not installed.
@@ -135,8 +136,8 @@ def open_channel(config: ChannelConfig) -> Channel:
         )
     return Channel(
         config=config,
-        noises=_sounds("noises", config.noises, shared=shared),
-        rooms=_sounds("rooms", config.rooms, shared=shared),
+        noises=_sounds("noises", config.noises, split, shared=shared),
+        rooms=_sounds("rooms", config.rooms, split, shared=shared),
     )
 
 
@@ -168,7 +169,9 @@ def _line(config: ChannelConfig, rng: Generator) -> Line:
     )
 
 
-def _sounds(option: str, folder: str | None, *, shared: bool) -> tuple[Sound, ...]:
+def _sounds(
+    option: str, folder: str | None, split: str | None, *, shared: bool
+) -> tuple[Sound, ...]:
     """The recordings of a folder, in order of their names, each tried; where noises and rooms
     share it, each states its kind."""
     if folder is None:
@@ -179,13 +182,14 @@ def _sounds(option: str, folder: str | None, *, shared: bool) -> tuple[Sound, ..
     if not Path(folder).is_dir():
         raise ConfigError(f"{name} is {folder}: no such folder; name one of recordings")
     try:
-        files = sorted(_files(option, Path(folder), shared=shared))
+        files = sorted(_files(option, Path(folder), split, shared=shared))
     except ManifestError as error:
         raise ConfigError(f"{name}: {error}") from error
     if not files:
         raise ConfigError(
-            f"{name} is {folder}: no recording in it that training may use (WAV, FLAC, ...; where "
-            f"it has a {MANIFEST}, of kind '{KINDS[option][0]}' and of no dev or test split)"
+            f"{name} is {folder}: no recording in it that may be used here (WAV, FLAC, ...; where "
+            f"it has a {MANIFEST}, of kind '{KINDS[option][0]}' and of "
+            + (f"the split {split})" if split else "no dev or test split)")
         )
     for file in files:
         _try(name, file, rooms=option == "rooms")
@@ -199,7 +203,7 @@ def _sounds(option: str, folder: str | None, *, shared: bool) -> tuple[Sound, ..
     return sounds
 
 
-def _files(option: str, folder: Path, *, shared: bool) -> Iterator[Path]:
+def _files(option: str, folder: Path, of: str | None, *, shared: bool) -> Iterator[Path]:
     if not (folder / MANIFEST).is_file():
         yield from (path for path in folder.rglob("*") if path.suffix.lower() in ENDINGS)
         return
@@ -210,7 +214,7 @@ def _files(option: str, folder: Path, *, shared: bool) -> Iterator[Path]:
         if shared and not kind:
             raise line.place.error(None, "states no kind, and noises and rooms are both named here")
         wanted = not kind or kind.lower() in KINDS[option]
-        if wanted and held_out(split) is None:
+        if wanted and held_out(split) == of:
             yield beside(folder, line.needed("audio_filepath"))
 
 

@@ -81,7 +81,7 @@ def variants_of(clip: Clip, samples: Floats, config: VariantConfig) -> list[Vari
 
 def _calls(clip: Clip, samples: Floats, config: VariantConfig) -> Iterator[Floats]:
     """One generator for all: the shipped model was trained on these."""
-    line, noise = _generator(clip.voice), _generator(clip.id)
+    line, noise = generator_of(clip.voice), generator_of(clip.id)
     for _ in config.numbers(clip)[1:]:
         yield random_channel(line).apply(samples, noise)
 
@@ -92,14 +92,14 @@ def _version(
     # Whole utterances are recorded wherever they are; words that are joined, in one place.
     place = clip.voice if config.trim else clip.id
     draws = Draws(
-        line=_generator(f"line/{clip.voice}/{number}"),
-        place=_generator(f"place/{place}/{number}"),
-        moment=_generator(f"moment/{clip.id}/{number}"),
+        line=generator_of(f"line/{clip.voice}/{number}"),
+        place=generator_of(f"place/{place}/{number}"),
+        moment=generator_of(f"moment/{clip.id}/{number}"),
     )
     return channel.version(samples, draws, telephone=number <= config.telephone_variants)
 
 
-def _generator(name: str) -> np.random.Generator:
+def generator_of(name: str) -> np.random.Generator:
     """Seeded by a name; Python's own hash of it would differ from process to process."""
     digest = hashlib.sha256(name.encode()).digest()
     return np.random.default_rng(int.from_bytes(digest[:8], "big"))

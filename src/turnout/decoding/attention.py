@@ -4,6 +4,8 @@ cross-attention of the heads that follow the speech, as openai/whisper does it.
 Everything here sees one text: weights are [heads, tokens, hidden frames], of frames of sound.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
@@ -12,6 +14,9 @@ from turnout.decoding.alignment import Spikes
 
 MEDIAN_FRAMES = 7
 """Hidden frames whose median stands for the middle one."""
+
+LAST_WORDS = 3
+"""Tokens of words: one alone may attend elsewhere."""
 
 Floats = NDArray[np.floating]
 Index = NDArray[np.int64]
@@ -27,6 +32,18 @@ def attended_spans(weights: NDArray[np.float32], prompt: int, tokens: tuple[int,
     begins = first_frames(warped(-together[prompt - 1 : prompt + len(tokens)].astype(np.float64)))
     begins, ends = begins[:-1], begins[1:] - 1
     return Spikes(tokens, np.minimum(begins, frames - 1), np.maximum(ends, begins))
+
+
+def last_heard(weights: NDArray[np.float32], prompt: int, is_word: Sequence[bool]) -> int | None:
+    """The hidden frame that the heads attend to most while the last words of a text are written,
+    the latest of a few; None where it has no word. `is_word` is of its tokens: marks are written
+    while the heads wait for what comes next."""
+    words = [place for place, one in enumerate(is_word) if one][-LAST_WORDS:]
+    if not words:
+        return None
+    # What attends while a token is written is the one before it.
+    together = weights.mean(axis=0)[[prompt - 1 + place for place in words]]
+    return int(together.argmax(axis=1).max())
 
 
 def normalised(weights: Floats) -> Floats:

@@ -39,7 +39,7 @@ from turnout.decoding.requests import (
     known_language,
     row_guidance,
 )
-from turnout.decoding.reread import attended, decoder_routing
+from turnout.decoding.reread import Followed, attended, decoder_routing
 from turnout.decoding.search import search, silence
 from turnout.decoding.words import attended_words, words_of
 from turnout.errors import GuidanceError, ModelFolderError
@@ -106,7 +106,7 @@ def decode_batch(batch: EncodedBatch) -> list[Decoded]:
     texts = write(batch, rows)
     options = [utterance.options for utterance in batch.utterances]
     timed_words = any(one.word_timestamps for one in options)
-    followed = attended(batch, rows, texts) if timed_words else {}
+    followed = attended(batch, rows, texts) if timed_words or batch.whispers else {}
     telling = any(one.decoder_routing for one in options)
     chosen = decoder_routing(batch, rows, texts) if telling else {}
     for i, (row, text) in enumerate(zip(rows, texts, strict=True)):
@@ -243,6 +243,7 @@ def hypothesis(guidance: Guidance, text: str, written: RowResult) -> Hypothesis:
         tokens=written.tokens,
         text=text,
         log_prob=written.log_prob,
+        token_log_probs=written.token_log_probs,
         ended=written.ended,
         cut=written.cut,
         failed=written.failed,
@@ -253,24 +254,26 @@ def hypothesis(guidance: Guidance, text: str, written: RowResult) -> Hypothesis:
 
 
 def timed(
-    batch: EncodedBatch, row: DecoderRow, written: RowResult, followed: Spikes | None
+    batch: EncodedBatch, row: DecoderRow, written: RowResult, followed: Followed | None
 ) -> Hypothesis:
     """What a row wrote, with the times that CTC gives, or what the decoder `followed`; a
     translation has no word times."""
     tokenizer = batch.tokenizer
     result = hypothesis(row.guidance, tokenizer.decode(written.tokens), written)
     factor = batch.config.encoder.subsampling_factor
-    if followed is not None:
+    if followed is not None and followed.until is not None:
+        result = replace(result, heard_until=followed.until)
+    if followed is not None and followed.spans is not None:
         words = attended_words(
             batch.log_mel(row),
-            followed,
+            followed.spans,
             factor,
             tokenizer,
             written.token_log_probs,
             spaced(result.language),
         )
         bounds = {"start": words[0].start, "end": words[-1].end} if words else {}
-        return replace(result, words=words, token_frames=frames_of(followed), **bounds)
+        return replace(result, words=words, token_frames=frames_of(followed.spans), **bounds)
     if batch.paths is None or not written.tokens or row.utterance in batch.cancelled:
         return result
     emissions, spikes = batch.emissions(row.entry), batch.paths[row.entry].spikes
@@ -281,6 +284,7 @@ def timed(
             spikes = align(emissions, written.tokens, tokenizer.blank)
         # CTC alone knows no token's probability but that of the frame where it is surest of it.
         log_probs = written.token_log_probs or spikes.peak_log_probs(emissions)
+        result = replace(result, token_log_probs=log_probs)
     words = words_of(
         batch.log_mel(row), spikes, factor, tokenizer, log_probs, spaced(result.language)
     )

@@ -152,6 +152,8 @@ class Hypothesis:
     log_prob: float
     """Natural logarithm of the probability of the tokens, and of the end where `ended`, under the
     decoder (under CTC where there is no decoder)."""
+    token_log_probs: tuple[float, ...] = ()
+    """Of each token: the decoder's, or where CTC alone wrote the text, CTC's."""
     ended: bool = True
     """Whether `log_prob` is also of the end: CTC knows none, a row that was stopped has none."""
     cut: bool = False
@@ -177,6 +179,9 @@ class Hypothesis:
     router_probabilities: NDArray[np.float32] | None = field(default=None, compare=False)
     """[routings, tokens, experts]: of the decoder's learned routers while each token was written;
     only where it was asked for and the backend tells."""
+    heard_until: float | None = None
+    """Where the decoder attended to the last words, in seconds: what lies far behind it was passed
+    over. Only of Whisper's transcripts, of utterances of some length."""
 
     @property
     def avg_log_prob(self) -> float:

@@ -3,13 +3,15 @@ of its learned experts each token took.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from turnout.audio.features import FRAME_SECONDS
 from turnout.decoding.alignment import Spikes
-from turnout.decoding.attention import attended_spans
+from turnout.decoding.attention import attended_spans, last_heard
 from turnout.decoding.backend import TellsRouting
 from turnout.decoding.encoded_batch import (
     DecoderRow,
@@ -19,6 +21,9 @@ from turnout.decoding.encoded_batch import (
     left_aligned,
 )
 from turnout.guidance import Guidance, Task
+
+LEAST_FOLLOWED_SECONDS = 6.0
+"""Of an utterance that may hold speech behind its text: what is shorter is one sentence."""
 
 Index = NDArray[np.int64]
 
@@ -32,28 +37,63 @@ class Asked(NamedTuple):
     counts: Index
 
 
+@dataclass(frozen=True)
+class Followed:
+    """Where in its sound the decoder attended to a text."""
+
+    spans: Spikes | None
+    """Of its tokens, where words want times."""
+    until: float | None
+    """Of its last words, in seconds, where it may have passed over what is behind them."""
+
+
+def may_pass_over(batch: EncodedBatch, row: DecoderRow) -> bool:
+    """Whether a transcript may end before the speech does, which its attention tells. A translation
+    does not follow its sound, and has no rest of its own."""
+    utterance = batch.utterances[row.utterance]
+    seconds = utterance.frames * FRAME_SECONDS
+    return (
+        batch.whispers
+        and utterance.request.tasks == (Task.TRANSCRIBE,)
+        and seconds > LEAST_FOLLOWED_SECONDS
+    )
+
+
 def attended(
     batch: EncodedBatch, rows: Sequence[DecoderRow], texts: Sequence[RowResult]
-) -> dict[int, Spikes]:
-    """Where the decoder attended to the tokens of those transcripts whose words want times, by row;
-    where CTC gives times, and where no heads are known to follow the speech, there are none."""
+) -> dict[int, Followed]:
+    """Where the decoder attended to those transcripts whose words want times, or that may have
+    passed over some of the speech, by row; where CTC gives times, and where no heads are known to
+    follow the speech, there are none."""
+    timed_words = [batch.utterances[row.utterance].options.word_timestamps for row in rows]
     wanted = [
         i
         for i in transcripts(batch, rows, texts)
-        if batch.utterances[rows[i].utterance].options.word_timestamps
+        if timed_words[i] or may_pass_over(batch, rows[i])
     ]
     if batch.paths is not None or not batch.config.decoder.alignment_heads or not wanted:
         return {}
     prompts, asked = whole(batch, rows, texts, wanted)
     weights, counts = batch.backend.attention(batch.encoded, *asked), asked.counts
-    return {
-        i: attended_spans(
-            weights[place][:, : counts[place], batch.sound_mask[rows[i].entry]],
-            int(prompts.counts[place]),
-            texts[i].tokens,
-        )
-        for place, i in enumerate(wanted)
-    }
+    found = {}
+    for place, i in enumerate(wanted):
+        own = weights[place][:, : counts[place], batch.sound_mask[rows[i].entry]]
+        prompt, tokens = int(prompts.counts[place]), texts[i].tokens
+        spans = attended_spans(own, prompt, tokens) if timed_words[i] else None
+        passes = may_pass_over(batch, rows[i])
+        until = heard_until(batch, tokens, own, prompt) if passes else None
+        found[i] = Followed(spans, until)
+    return found
+
+
+def heard_until(
+    batch: EncodedBatch, written: Sequence[int], weights: NDArray[np.float32], prompt: int
+) -> float | None:
+    """Where a text's last words are heard, in seconds; None where it has none."""
+    spelled = (batch.tokenizer.decode((token,)) for token in written)
+    frame = last_heard(weights, prompt, [any(map(str.isalnum, letters)) for letters in spelled])
+    factor = batch.config.encoder.subsampling_factor
+    return None if frame is None else (frame + 1) * factor * FRAME_SECONDS
 
 
 def decoder_routing(

@@ -17,6 +17,7 @@ from turnout.corpora.clips import Clip, check_length
 from turnout.decoding.requests import Request, check_translation
 from turnout.decoding.wishes import spelled
 from turnout.errors import AudioError, GuidanceError, TurnoutError, one_line
+from turnout.evaluation.alteration import Alteration
 from turnout.evaluation.references import (
     Reference,
     passes_of,
@@ -68,10 +69,11 @@ def evaluate(
     options: TranscriptionOptions,
     *,
     limit: int | None = None,
+    alteration: Alteration | None = None,
     watched: Callable[[Iterable[Result], int], Iterable[Result]] = lambda results, _: results,
 ) -> Report:
     """Score a model on data; the task of `options` says which references are used ('both' is all
-    that there are).
+    that there are), `alteration` what the recordings go through before they are heard.
 
     `watched` is handed the results and their number as they come, to show progress. Raises
     UsageError, ManifestError, GuidanceError.
@@ -79,7 +81,7 @@ def evaluate(
     model = transcriber.backend.config
     options = options_of_data(options, model)
     data = read_data(sources, limit, options)
-    clips = data.clips
+    clips = data.clips if alteration is None else [alteration.clip(one) for one in data.clips]
     references = [
         references_of(clip, options.tasks, model, options.target_language) for clip in clips
     ]
@@ -94,7 +96,7 @@ def evaluate(
     warnings: dict[str, None] = dict.fromkeys(
         (*data.notes, *unknown_domains(clips, options, model))
     )
-    for asked, result in watched(results_of(transcriber, passes, options), len(passes)):
+    for asked, result in watched(results_of(transcriber, passes, options, alteration), len(passes)):
         if isinstance(result, AudioError):
             found[asked] = f"{asked.clip.id}: {result.reason}"
             continue
@@ -145,14 +147,20 @@ def unknown_domains(
 
 
 def results_of(
-    transcriber: Transcriber, passes: Iterable[ClipPass], options: TranscriptionOptions
+    transcriber: Transcriber,
+    passes: Iterable[ClipPass],
+    options: TranscriptionOptions,
+    alteration: Alteration | None = None,
 ) -> Iterator[Result]:
     """What became of every pass; those of one recording together.
 
     Raises GuidanceError, UsageError.
     """
     of_clip = [list(some) for _, some in groupby(passes, key=lambda one: id(one.clip))]
-    heard = sources_of([some[0].clip for some in of_clip], options)
+    clips = [some[0].clip for some in of_clip]
+    heard = sources_of(clips, options)
+    if alteration is not None:
+        heard = ((n, alteration.samples(clips[n], source)) for n, source in heard)
     for part in parts(heard):
         asked = [(one, source) for number, source in part for one in of_clip[number]]
         yield from _transcribed(transcriber, asked, options)

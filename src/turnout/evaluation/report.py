@@ -59,9 +59,10 @@ class Report:
             for signature, languages in ways.items()
         }
 
-    def to_json(self) -> str:
+    @property
+    def content(self) -> dict[str, Any]:
         """Everything, each utterance's texts included."""
-        content = {
+        return {
             "model": self.model,
             "adapters": self.adapters,
             "data": self.data,
@@ -75,7 +76,10 @@ class Report:
             "unserved": self.unserved,
             "utterances": self.texts,
         }
-        return json.dumps(content, default=asdict, ensure_ascii=False, indent=1) + "\n"
+
+    def to_json(self) -> str:
+        """All of its content."""
+        return json.dumps(self.content, default=asdict, ensure_ascii=False, indent=1) + "\n"
 
     def __rich__(self) -> RenderableType:
         """The rows, each figure with its 95 % interval, and what each metric was computed with."""

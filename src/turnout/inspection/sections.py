@@ -149,7 +149,8 @@ def agreement(found: Statistics) -> Markup:
     return joined(
         table(["layer", *layout.feed_forwards], rows,
               f"{layout.stack}: agreement of each pair of layers, 0 chance, 1 complete"),
-        tag("p", f"Mean over the pairs: {two_digits(found.agreement)}. Before chance is taken off it is "
+        tag("p", f"Mean over the pairs: {two_digits(found.agreement)}. Before chance is taken off "
+            f"it is "
             f"{found.mutual_information[upper].mean():.2f}, and chance alone gives "
             f"{found.chance[upper].mean():.2f}. Two layers take the expert of the same number in "
             f"{percent(same[upper].mean())} of the {layout.unit}s."),

@@ -86,6 +86,10 @@ class Tokenizer(Protocol):
         """The text of these ids; those that are no text are skipped, broken UTF-8 is replaced."""
         ...
 
+    def bytes_of(self, tokens: Iterable[int]) -> list[bytes]:
+        """UTF-8 of each id, which may be a part of a letter; empty for one that is no text."""
+        ...
+
     def prompt(self, guidance: Guidance, task_token: bool) -> list[int]:
         """What a decoder row is forced to begin with, `start` first; a previous text would stand
         before it.

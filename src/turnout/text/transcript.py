@@ -30,6 +30,9 @@ class Segment:
     the model has one and the text was not cut."""
     tokens: tuple[int, ...] = ()
     """Ids of the text."""
+    token_logprobs: tuple[float, ...] = ()
+    """Natural logarithm of the probability of each; of what CTC alone wrote, in the frame where it
+    is surest of it."""
     task: Task = Task.TRANSCRIBE
     """Whether the text is what was said, or its translation."""
     language: str | None = None

@@ -163,9 +163,13 @@ class WhisperTokenizer:
 
     def decode(self, tokens: Iterable[int]) -> str:
         """The text of these ids; those that are no text are skipped, broken UTF-8 is replaced."""
-        table = self._bytes_of
-        data = b"".join(table[i] for i in tokens if 0 <= i < len(table))
+        data = b"".join(self.bytes_of(tokens))
         return data.removeprefix(b" ").decode("utf-8", "replace")
+
+    def bytes_of(self, tokens: Iterable[int]) -> list[bytes]:
+        """UTF-8 of each id, which may be a part of a letter; empty for one that is no text."""
+        table = self._bytes_of
+        return [table[i] if 0 <= i < len(table) else b"" for i in tokens]
 
     def prompt(self, guidance: Guidance, task_token: bool) -> list[int]:
         """What a decoder row is forced to begin with: start, language, task, no time stamps.

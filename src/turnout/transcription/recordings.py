@@ -29,6 +29,10 @@ from turnout.transcription.segments import AudioSegment, AudioSegments, IsCancel
 
 LEAST_HALVED_SECONDS = 6.0
 """A segment that is no longer is not cut in two: what fails on so little fails on less."""
+LEAST_REST_SECONDS = 2.5
+"""Behind the last word that was attended to: 1.0 to 1.3 s lie there where all was written, of which
+0.6 are what is heard behind speech."""
+LEAST_HEARD_SECONDS = 0.5
 MOST_PLACES = 3
 """Named where texts were cut."""
 MOST_TEMPERATURE = 0.5
@@ -125,6 +129,7 @@ def segment_of(number: int, audio: AudioSegment, hypothesis: Hypothesis) -> Segm
         words=tuple(words),
         avg_logprob=hypothesis.avg_log_prob,
         tokens=hypothesis.tokens,
+        token_logprobs=hypothesis.token_log_probs,
         task=hypothesis.task,
         language=hypothesis.language,
         cut=hypothesis.cut,
@@ -139,8 +144,21 @@ def has_failed(decoded: Decoded) -> bool:
     return any(hypothesis.cut or hypothesis.failed for hypothesis in decoded.hypotheses)
 
 
-def opened(source: Source, options: TranscriptionOptions) -> Recording:
-    """The recording, as it is asked for; raises AudioError."""
+def passed_over(segment: AudioSegment, decoded: Decoded) -> float | None:
+    """Where in a segment, in seconds, what the decoder passed over begins: Whisper may end a text
+    at a pause, with whole sentences behind it. None where it heard all of it."""
+    (first, *others) = decoded.hypotheses
+    length = segment.end - segment.start
+    if others or first.heard_until is None or length - first.heard_until < LEAST_REST_SECONDS:
+        return None
+    # Each rest is shorter than what it was the rest of, by so much that there are few.
+    return first.heard_until if first.heard_until >= LEAST_HEARD_SECONDS else None
+
+
+def opened(source: Source | Recording, options: TranscriptionOptions) -> Recording:
+    """The recording, as it is asked for, or as whoever opened it did; raises AudioError."""
+    if isinstance(source, Recording):
+        return source
     return open_recording(
         source, max_duration=options.max_duration, channel=options.channel, track=options.track
     )
@@ -165,7 +183,7 @@ class OpenRecording:
 
     def __init__(
         self,
-        source: Source,
+        source: Source | Recording,
         options: TranscriptionOptions,
         config: ModelConfig,
         is_cancelled: IsCancelled | None = None,
@@ -240,6 +258,7 @@ class OpenRecording:
             self._halves.extendleft(reversed(halves))
             insort(self._open, halves[1].start)
             return []
+        segment = self._without_rest(segment, decoded)
         spoken = any(hypothesis.text.strip() for hypothesis in decoded.hypotheses)
         if spoken and self.language is None:
             self.language, self._probability = decoded.language, decoded.language_probability
@@ -259,6 +278,17 @@ class OpenRecording:
         said = f"it was stopped before its end: this is its text up to {end:.1f} s"
         inner = known.translation and replace(known.translation, warnings=(said,))
         return replace(known, warnings=(*known.warnings, said), translation=inner)
+
+    def _without_rest(self, segment: AudioSegment, decoded: Decoded) -> AudioSegment:
+        """The segment as far as its text goes; what the decoder passed over behind that is decoded
+        next, as a segment of its own."""
+        point = passed_over(segment, decoded)
+        if point is None:
+            return segment
+        first, rest = segment.parted(point, self._config, self._window)
+        self._halves.appendleft(rest)
+        insort(self._open, rest.start)
+        return first
 
     def _next(self) -> AudioSegment | None:
         """The next segment, if there is one; raises as AudioSegments does."""
@@ -286,6 +316,11 @@ class OpenRecording:
         """Give this recording up; the others go on."""
         self.result = error
         self.close()
+
+    @property
+    def seconds(self) -> float:
+        """Of sound that was read so far."""
+        return 0.0 if self._audio is None else self._audio.duration_seconds
 
     def close(self) -> None:
         """Release the recording."""

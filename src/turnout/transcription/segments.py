@@ -23,6 +23,9 @@ from turnout.guidance import Bandwidth, Window
 from turnout.transcription.windows import Window as Cut
 from turnout.transcription.windows import WindowCutter, quietest_point
 
+PARTING = round(1.2 * SAMPLE_RATE)
+"""Behind the last word that was written: its end, and the pause at which its text stopped."""
+
 Floats = NDArray[np.float32]
 IsCancelled = Callable[[], bool]
 
@@ -55,8 +58,24 @@ class AudioSegment:
     ) -> "tuple[AudioSegment, AudioSegment]":
         """The same sound in two, cut at the quietest point of its middle half."""
         assert self.samples is not None, "it was decoded already"
-        begin, length = round(self.start * SAMPLE_RATE), len(self.samples)
+        length = len(self.samples)
         point = quietest_point(self.samples[: 3 * length // 4], length // 4)
+        return self._cut(point, config, window)
+
+    def parted(
+        self, heard: float, config: ModelConfig, window: Window = Window.PADDED
+    ) -> "tuple[AudioSegment, AudioSegment]":
+        """The same sound in two, cut at the quietest point of the second or so behind what was
+        `heard` of it, in seconds."""
+        assert self.samples is not None, "it was decoded already"
+        first = round(heard * SAMPLE_RATE)
+        return self._cut(quietest_point(self.samples[: first + PARTING], first), config, window)
+
+    def _cut(
+        self, point: int, config: ModelConfig, window: Window
+    ) -> "tuple[AudioSegment, AudioSegment]":
+        assert self.samples is not None
+        begin = round(self.start * SAMPLE_RATE)
         first, second = np.split(self.samples, [point])
         return (
             AudioSegment.of(begin, first, config, window),

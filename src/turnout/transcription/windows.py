@@ -37,11 +37,15 @@ class Window:
 
 
 class WindowCutter:
-    """Hears one recording in blocks, mono at 16 kHz; gives windows of at most `most` samples."""
+    """Hears one recording in blocks, mono at 16 kHz; gives windows of at most `most` samples, with
+    pauses of at most `pause` samples in them."""
 
-    def __init__(self, most: int, finder: SpeechFinder) -> None:
+    def __init__(self, most: int, finder: SpeechFinder, pause: int = LONGEST_PAUSE) -> None:
         self._most = most
         self._finder = finder
+        self._pause = pause
+        self._behind = min(PADDING, pause)
+        """Heard behind speech: no more than was there when the pause was known."""
         self._held = np.zeros(0, np.float32)
         self._first = 0
         """Position of the first sample that is held."""
@@ -52,15 +56,27 @@ class WindowCutter:
         self._done = 0
         """Where the last window ended."""
 
+    @property
+    def unfinished(self) -> Window | None:
+        """The window in the making, up to the last sample that was heard."""
+        if self._begin is None:
+            return None
+        end = min(self._begin + self._most, self._first + len(self._held))
+        return Window(self._begin, self._samples(self._begin, end).copy())
+
+    @property
+    def silence(self) -> int:
+        """Samples behind the last speech that are known to be none."""
+        return self._finder.known - self._end
+
     def add(self, samples: Floats) -> Iterator[Window]:
         """The windows that are known when these samples were heard as well."""
         self._held = np.concatenate((self._held, samples))
         for begin, end in self._finder.add(samples):
             yield from self._speech(begin, end)
-        known = self._finder.known
-        if self._begin is not None and known - self._end > LONGEST_PAUSE:
+        if self._begin is not None and self.silence > self._pause:
             yield self._closed()
-        keep = self._before(known) if self._begin is None else self._begin
+        keep = self._before(self._finder.known) if self._begin is None else self._begin
         # A copy: a view would keep what was before it in memory.
         self._held = self._held[keep - self._first :].copy()
         self._first = keep
@@ -74,7 +90,7 @@ class WindowCutter:
 
     def _speech(self, begin: int, end: int) -> Iterator[Window]:
         """The windows that more speech makes known."""
-        if self._begin is not None and begin - self._end > LONGEST_PAUSE:
+        if self._begin is not None and begin - self._end > self._pause:
             yield self._closed()
         if self._begin is None:
             self._begin = self._before(begin)
@@ -89,7 +105,8 @@ class WindowCutter:
         """The window in the making, up to a little behind its last speech."""
         assert self._begin is not None
         there = self._first + len(self._held)
-        window = self._taken(self._begin, min(self._end + PADDING, self._begin + self._most, there))
+        end = min(self._end + self._behind, self._begin + self._most, there)
+        window = self._taken(self._begin, end)
         self._begin = None
         return window
 

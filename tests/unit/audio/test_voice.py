@@ -36,8 +36,8 @@ def speech() -> np.ndarray:
     return samples * np.float32(0.9 / np.abs(samples).max())
 
 
-def probabilities(samples: np.ndarray, size: int | None = None) -> np.ndarray:
-    heard = SpeechProbabilities()
+def probabilities(samples: np.ndarray, size: int | None = None, batch: int = BATCH) -> np.ndarray:
+    heard = SpeechProbabilities(batch)
     size = size or max(len(samples), 1)
     parts = [heard.add(samples[i : i + size]) for i in range(0, len(samples), size)]
     return np.concatenate([*parts, heard.finish()])
@@ -118,6 +118,20 @@ def test_blocks_make_no_difference_to_the_bit(speech: np.ndarray, size: int) -> 
     part = speech[: 3 * BATCH_SAMPLES + 777] if size > 1 else speech[: BATCH_SAMPLES + 3]
     assert np.array_equal(probabilities(part, size), probabilities(part))
     assert len(probabilities(part)) == -(-len(part) // CHUNK_SAMPLES)
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_few_chunks_at_once_are_known_sooner_and_are_the_same_to_rounding(
+    speech: np.ndarray, batch: int
+) -> None:
+    # The gain is that of the loudest so far, which is known a little later then.
+    part = speech[: 3 * BATCH_SAMPLES]
+    part[0] = 0.9
+    assert probabilities(part, batch=batch) == pytest.approx(probabilities(part), abs=1e-5)
+    assert np.array_equal(probabilities(part, 333, batch), probabilities(part, batch=batch))
+    finder = SpeechFinder(LENIENT, batch)
+    list(finder.add(part[: batch * CHUNK_SAMPLES]))
+    assert finder.known == batch * CHUNK_SAMPLES
 
 
 def test_quiet_speech_is_heard_as_louder_speech_is(speech: np.ndarray) -> None:

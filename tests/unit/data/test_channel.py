@@ -19,7 +19,7 @@ from turnout.corpora.clips import Clip, read_clips
 from turnout.data import channel as channel_module
 from turnout.data.channel import Channel, Draws, open_channel, telephone_of
 from turnout.data.store import FeatureStore, digest_of, open_store
-from turnout.data.variants import VariantConfig, _generator, variants_of
+from turnout.data.variants import VariantConfig, generator_of, variants_of
 from turnout.errors import ConfigError
 from turnout.guidance import Bandwidth
 
@@ -203,7 +203,7 @@ def test_the_old_channel_and_its_stores_stay(tmp_path: Path) -> None:
     clips = [replace(clip, path=f"/no/such/{clip.id}.wav") for clip in clips_of(tmp_path / "w")]
     # Of the commit before there was another channel: stores that were made are found again.
     assert digest_of(clips, PLAIN) == "ef6ec182df86cc95d83093f8"
-    line, noise = _generator("s0"), _generator(clips[0].id)
+    line, noise = generator_of("s0"), generator_of(clips[0].id)
     samples = word("uno", 120.0)
     for found in variants_of(clips[0], samples, PLAIN)[1:]:
         expected = mel_power(telephone.random_channel(line).apply(samples, noise), PLAIN.features)

@@ -116,6 +116,45 @@ def test_long_pauses_are_left_out() -> None:
     ]
 
 
+@pytest.mark.parametrize("pause", [SECOND // 4, PADDING, SECOND])
+def test_a_shorter_pause_ends_a_window_as_soon_as_it_is_known(pause: int) -> None:
+    """And no window holds what came only behind the pause."""
+    chunks = 12 * 31
+    probabilities = spoken((31, 62), (110, 155), chunks=chunks)
+    samples = noise(chunks * CHUNK)
+    cutter = WindowCutter(30 * SECOND, scripted_finder(probabilities), pause)
+    known: list[tuple[int, int, int]] = []
+    for heard in range(CHUNK, len(samples) + 1, CHUNK):
+        ended = places(list(cutter.add(samples[heard - CHUNK : heard])))
+        known += [(begin, end, heard) for begin, end in ended]
+    behind = min(PADDING, pause)
+    first = (31 * CHUNK - PADDING) // FRAME * FRAME
+    second = max(62 * CHUNK + behind, (110 * CHUNK - PADDING) // FRAME * FRAME)
+    assert [place[:2] for place in known] == [
+        (first, 62 * CHUNK + behind),
+        (second, 155 * CHUNK + behind),
+    ]
+    for (_, end, heard), speech in zip(known, (62, 155), strict=True):
+        assert end <= heard
+        assert speech * CHUNK + pause < heard <= speech * CHUNK + pause + CHUNK
+
+
+def test_the_window_in_the_making_is_what_was_heard_of_it() -> None:
+    samples = noise(90 * CHUNK)
+    cutter = WindowCutter(3 * SECOND, scripted_finder(spoken((31, 60), chunks=90)), SECOND // 2)
+    for heard in range(CHUNK, len(samples) + 1, CHUNK):
+        ended = list(cutter.add(samples[heard - CHUNK : heard]))
+        part = cutter.unfinished
+        begun = 31 * CHUNK < heard <= 60 * CHUNK + SECOND // 2
+        assert not begun or cutter.silence == max(0, heard - 60 * CHUNK)
+        assert (part is not None) == begun
+        if part is not None:
+            assert part.begin == (31 * CHUNK - PADDING) // FRAME * FRAME
+            assert np.array_equal(part.samples, samples[part.begin : heard])
+        elif heard > 60 * CHUNK and ended:
+            assert ended[0].begin == (31 * CHUNK - PADDING) // FRAME * FRAME
+
+
 def test_what_fits_is_not_cut() -> None:
     assert places(windows(noise(WINDOW), [1.0] * 32, WINDOW)) == [(0, WINDOW)]
 

@@ -1,0 +1,235 @@
+"""Does supervised routing end the interference of tasks? S-MoE (arXiv 2508.10009) against hard
+sharing, on public recordings, from random weights.
+
+    python benchmarks/multitask.py --runs FOLDER [--rows hard,smoe,...] [--folds 0 1 2 3 4]
+        [--split dev] [--steps 2500] [--set KEY=JSON ... --label NAME] [--threads 2] [--quick]
+
+Trained are models of recipes/multitask.yaml: narrowband and wideband, transcribing and translating
+connected Arabic commands and English digits. The arms (multitask_rows.py, in order of worth) have
+the same steps, order of data and seed, and the same active parameters within 2 % but for
+"hard-large", which is as large in total as S-MoE. "single" are four models for one bandwidth and
+one task each, which hear what the mixed run hears of it; "single-long" as many steps as the mixed
+run. Five folds hold out other speakers each. Language and bandwidth are given, greedy.
+
+Everything is kept under --runs: corpora, features, trainings (each goes on where it was stopped)
+and every text that was heard. What is not there is trained, in the order of --rows, fold by fold.
+--set changes the recipe of all arms, and --label names what that makes. Choose on dev; the question
+and the setting are written down in docs/results.md before --split test is asked for. --quick is one
+fold of a few steps, to see the table come out. Writes results/multitask-SPLIT-STEPS[-LABEL].json,
+or into --results; what has not been trained yet is left out of it with --only-trained.
+"""
+
+import argparse
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from heard import Heard
+from kept_trainings import digest_of_cuts, kept_training, logged_minutes, with_changes
+from multitask_judged import cells_of, compared, table_of, translated
+from multitask_rows import ARMS, CORPORA, MIXED, TASKS, Arm, changes_of
+from multitask_speech import FOLDS, Asked, asked_of, cuts_of
+from origin import ROOT, origin
+
+import turnout
+from turnout.audio.waveform import Waveform
+from turnout.config import TrainConfig
+from turnout.config.plain import from_plain
+from turnout.config.yaml_text import parse_yaml
+from turnout.model.build import build_model
+from turnout.model.parameters import parameters_of
+
+RECIPE = ROOT / "recipes" / "multitask.yaml"
+BASE = "hard"
+QUICK = {"steps": 20, "folds": [0], "utterances": 4}
+RATE = 16_000
+
+
+def read_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n\n")[0])
+    parser.add_argument("--runs", type=Path, required=True, help="outside of the checkout")
+    parser.add_argument("--rows", default="hard,smoe,hybrid", help=f"of {', '.join(ARMS)}")
+    parser.add_argument("--folds", type=int, nargs="+", default=list(range(FOLDS)))
+    parser.add_argument("--split", choices=("dev", "test"), default="dev")
+    parser.add_argument("--steps", type=int, default=2500)
+    parser.add_argument("--utterances", type=int, default=120, help="of each cell and fold")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=JSON")
+    parser.add_argument("--label", default="", help="of trainings with --set")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--only-trained", action="store_true", help="train nothing")
+    parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
+    parser.add_argument("--results", type=Path)
+    arguments = parser.parse_args()
+    if bool(arguments.set) != bool(arguments.label):
+        parser.error("--set and --label go together: what is changed needs folders of its own")
+    wrong = set(arguments.rows.split(",")) - set(ARMS)
+    if wrong:
+        parser.error(f"--rows has no {', '.join(sorted(wrong))}: choose from {', '.join(ARMS)}")
+    if arguments.quick:
+        vars(arguments).update(QUICK)
+    arguments.runs = arguments.runs.resolve()  # which settings that are kept name
+    return arguments
+
+
+def recipe_of(arm: Arm, name: str, fold: int, arguments: argparse.Namespace) -> dict[str, Any]:
+    """The whole recipe of a training, but for threads."""
+    recipe = parse_yaml(RECIPE.read_text("utf-8"))[1]
+    weights = arm.changes.get(CORPORA, MIXED)
+    cuts = {one: cuts_of(arguments.data, arguments.runs, one, fold) for one in weights}
+    changes = changes_of(arm, arguments.steps)
+    fixed = {
+        "output": str(arguments.runs / name),
+        "data.cache": str(arguments.runs / "features"),
+        "data.train": [
+            {"cuts": str(cuts[one]["train"]), "weight": weight, "join": True}
+            for one, weight in weights.items()
+        ],
+        "data.dev": [{"cuts": str(cuts[one]["dev"]), "join": True} for one in weights],
+        "validate_every": min(recipe["validate_every"], changes["max_steps"]),
+    }
+    asked = {key: json.loads(value) for key, _, value in (t.partition("=") for t in arguments.set)}
+    return with_changes(recipe, {**fixed, **asked, **changes})
+
+
+def model_of(arm: Arm, fold: int, arguments: argparse.Namespace) -> Path | None:
+    """The model folder of an arm in a fold, trained where it is not there; None where it may not
+    be."""
+    ending = f"-{arguments.label}" if arguments.label else ""
+    name = f"{arm.name}-{arguments.steps}{ending}-fold{fold}"
+    if arguments.only_trained and not (arguments.runs / name / "model" / "SHA256SUMS").exists():
+        return None
+    recipe = recipe_of(arm, name, fold, arguments)
+    cuts = [digest_of_cuts(Path(one["cuts"])) for one in recipe["data"]["train"]]
+    settings = {"recipe": recipe, "cuts": cuts}
+    return kept_training(name, settings, arguments.runs, arguments.threads)
+
+
+def hear(
+    arm: Arm, folder: Path, asked: Sequence[Asked], heard: Heard, threads: int
+) -> dict[str, dict[str, str]]:
+    """What a model writes of the utterances of its cells, by utterance and task."""
+    made_of = hashlib.sha256((folder / "SHA256SUMS").read_bytes()).hexdigest()[:16]
+    model: list[turnout.Transcriber] = []
+    found: dict[str, dict[str, str]] = {}
+    for one in asked:
+        tasks = [task for task in TASKS if is_for(arm, one, task)]
+        for task in tasks:
+
+            def write(one: Asked = one, task: str = task) -> str:
+                if not model:
+                    model.append(turnout.load(folder, threads=threads))
+                return text_of(model[0], one, task)
+
+            key = f"{arm.name} {task} {made_of}"
+            found.setdefault(one.id, {})[task] = heard.text(key, one.id, write)
+    return found
+
+
+def text_of(model: turnout.Transcriber, one: Asked, task: str) -> str:
+    """What it writes; language and bandwidth are given."""
+    return model.transcribe(
+        Waveform(one.samples, RATE),
+        task=task,
+        language=one.language,
+        target_language=one.target if task == TASKS[1] else None,
+        bandwidth=one.bandwidth,
+    ).text
+
+
+def is_for(arm: Arm, one: Asked, task: str) -> bool:
+    """Whether an arm is for an utterance and a task."""
+    return arm.cells is None or f"{one.bandwidth} {task}" in arm.cells
+
+
+def main() -> None:
+    arguments = read_arguments()
+    made_by = origin(1, "numpy", "torch", "onnxruntime", "sacrebleu")
+    heard = Heard(arguments.runs / "heard.jsonl")
+    asked = {
+        fold: list(
+            asked_of(arguments.data, arguments.runs, fold, arguments.split, arguments.utterances)
+        )
+        for fold in arguments.folds
+    }
+    rows = arguments.rows.split(",")
+    texts: dict[str, dict[str, dict[str, str]]] = {}
+    minutes: dict[str, list[float | None]] = {}
+    for fold in arguments.folds:  # a whole fold first: rows can be compared from then on
+        for row in rows:
+            for arm in ARMS[row]:
+                folder = model_of(arm, fold, arguments)
+                if folder is not None:
+                    found = hear(arm, folder, asked[fold], heard, arguments.threads)
+                    merge(texts.setdefault(row, {}), found)
+                    minutes.setdefault(arm.name, []).append(logged_minutes(folder.parent))
+        report(arguments, made_by, asked, texts, minutes)
+
+
+def sizes_of(row: str, arguments: argparse.Namespace) -> dict[str, int]:
+    """Parameters of a row's first arm: all, and those that one frame or token meets."""
+    recipe = recipe_of(ARMS[row][0], row, arguments.folds[0], arguments)
+    return parameters_of(build_model(from_plain(TrainConfig, recipe).model))._asdict()
+
+
+def merge(texts: dict[str, dict[str, str]], more: Mapping[str, Mapping[str, str]]) -> None:
+    """Add texts of other tasks, or of other utterances."""
+    for name, found in more.items():
+        texts.setdefault(name, {}).update(found)
+
+
+def report(
+    arguments: argparse.Namespace,
+    made_by: dict[str, Any],
+    asked: Mapping[int, list[Asked]],
+    texts: Mapping[str, dict[str, dict[str, str]]],
+    minutes: Mapping[str, list[float | None]],
+) -> None:
+    """Print and write the table of the folds that every row was heard in."""
+    whole = [
+        fold
+        for fold, own in asked.items()
+        if all(one.id in found for found in texts.values() for one in own)
+    ]
+    if BASE not in texts or not whole:
+        return
+    spoken = [one for fold in whole for one in asked[fold]]
+    cells = cells_of(spoken)
+    tables = {row: table_of(spoken, found, cells) for row, found in texts.items()}
+    rows = compared(tables, spoken, BASE)
+    print_rows(rows, whole)
+    content = {
+        **made_by,
+        "split": arguments.split,
+        "steps": arguments.steps,
+        "folds": whole,
+        "speakers": len({one.speaker for one in spoken}),
+        "utterances": len(spoken),
+        "minutes": minutes,
+        "parameters": {row: sizes_of(row, arguments) for row in texts},
+        "rows": rows,
+        "translation": {row: translated(spoken, found) for row, found in texts.items()},
+    }
+    target = arguments.results or Path(__file__).parent / "results" / file_name(arguments)
+    target.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+
+
+def print_rows(rows: Mapping[str, Mapping[str, Any]], folds: Iterable[int]) -> None:
+    """The averages."""
+    print(f"folds {', '.join(map(str, folds))}")
+    for row, found in rows.items():
+        figures = found.get("average")
+        if figures is not None:
+            print(f"{row:14}", figures, flush=True)
+
+
+def file_name(arguments: argparse.Namespace) -> str:
+    """Of the table."""
+    parts = ("multitask", arguments.split, str(arguments.steps), arguments.label)
+    return "-".join(filter(None, parts)) + ".json"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,134 @@
+"""What a request is told when it cannot be served: OpenAI's errors, of one line each.
+
+Bad input is always a 4xx; what the server lacks (room, time to stop, a model that loads) a 503.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import ceil
+
+from starlette.responses import Response
+
+from turnout.errors import (
+    AudioError,
+    AudioTooLong,
+    Busy,
+    Cancelled,
+    EngineError,
+    FetchError,
+    MissingExtra,
+    ModelFolderError,
+    Stopping,
+    StorageError,
+    TookTooLong,
+    UnknownModel,
+    UsageError,
+    one_line,
+)
+
+MISTAKE = "the server made a mistake; its log says which"
+NO_MODEL = "this model cannot be loaded now; the server's log says why"
+NO_ROOM = "the server has no room for this request now: try again later"
+INVALID = "invalid_request_error"
+SERVER = "server_error"
+RETRY_SECONDS = 5
+"""After which a client is told to come again, where nobody knows better."""
+
+
+class Gone(Exception):
+    """The client has left: nobody reads an answer."""
+
+    status = 499
+    """As other servers write it into their logs."""
+
+
+class Refused(Exception):
+    """A request gets this status, and a message of one line."""
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        code: str | None = None,
+        param: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = one_line(message)
+        self.code = code
+        self.param = param
+        """The field that is wrong."""
+        self.headers = dict(headers or {})
+
+    def to_json(self) -> dict[str, object]:
+        """OpenAI's error."""
+        kind = "rate_limit_error" if self.status == 429 else INVALID
+        return {
+            "message": self.message,
+            "type": SERVER if self.status >= 500 else kind,
+            "param": self.param,
+            "code": self.code,
+        }
+
+    def response(self) -> Response:
+        """The answer."""
+        content = json.dumps({"error": self.to_json()})
+        return Response(content, self.status, self.headers, "application/json")
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What is made of errors of a kind."""
+
+    status: int
+    code: str | None = None
+    param: str | None = None
+    message: str | None = None
+    """In place of the error's own, which may name folders of the server."""
+
+
+RULES: Mapping[type[Exception], Rule] = {
+    UnknownModel: Rule(404, "model_not_found", "model"),
+    Busy: Rule(429, "server_busy"),
+    Stopping: Rule(503, "server_stopping"),
+    TookTooLong: Rule(503, "took_too_long"),
+    EngineError: Rule(500, "engine_error"),
+    AudioTooLong: Rule(413, "audio_too_long", "file"),
+    AudioError: Rule(400, "invalid_audio", "file"),
+    MissingExtra: Rule(415, "unsupported_format", "file"),
+    UsageError: Rule(400),
+    ModelFolderError: Rule(503, "model_unavailable", message=NO_MODEL),
+    FetchError: Rule(503, "model_unavailable", message=NO_MODEL),
+    StorageError: Rule(503, "no_room", message=NO_ROOM),
+    OSError: Rule(503, "no_room", message=NO_ROOM),
+    MemoryError: Rule(503, "no_room", message=NO_ROOM),
+    Cancelled: Rule(503, "ended"),
+}
+"""The first that fits, from an error's own class upwards; any other is our mistake."""
+
+
+def refusal_of(error: Exception) -> Refused:
+    """What the client of a request that failed is told."""
+    if isinstance(error, Refused):
+        return error
+    rule = next((RULES[kind] for kind in type(error).__mro__ if kind in RULES), None)
+    if rule is None:
+        return Refused(500, MISTAKE, code="internal_error")
+    headers = {}
+    if rule.status in (429, 503):
+        headers = retry(getattr(error, "retry_after", RETRY_SECONDS))
+    return Refused(
+        rule.status,
+        rule.message or str(error),
+        code=rule.code,
+        param=rule.param,
+        headers=headers,
+    )
+
+
+def retry(seconds: float) -> dict[str, str]:
+    """When to come again; a whole number, and never at once."""
+    return {"Retry-After": str(max(1, ceil(seconds)))}
