@@ -15,10 +15,11 @@ from torch.random import fork_rng
 from turnout.config import ModelConfig
 from turnout.decoding.backend import DecoderState, Encoded, StepOutput, StepQuery
 from turnout.errors import ModelFolderError, UsageError
+from turnout.experts.routing import Routing
 from turnout.guidance import Guidance, bandwidth_indices
 from turnout.model.build import build_model
 from turnout.model.convert import fit_state
-from turnout.model.decoder import DecoderCache, Memory, select_rows
+from turnout.model.decoder import DecoderCache, DecoderOutput, Memory, select_rows
 from turnout.model.speech_model import SpeechModel
 from turnout.model_folder import CONFIG, WEIGHTS, ModelFolder
 
@@ -42,6 +43,7 @@ class TorchBackend:
         self.device = torch.device(device)
         self.model = model.to(self.device).eval()
         self._process = os.getpid()
+        self._learned = model.config.encoder.routing.learned
         self._encoder_experts = model.config.expert_map(model.config.encoder.routing)
         self._decoder_experts = model.config.expert_map(model.config.decoder.routing)
 
@@ -79,6 +81,7 @@ class TorchBackend:
             log_probs,
             np.stack(indices) if indices else np.zeros(shape, dtype=np.int64),
             hidden,
+            probabilities_of(encoded.routings) if self._learned else None,
         )
 
     @torch.inference_mode()
@@ -129,16 +132,38 @@ class TorchBackend:
         """See `Backend.attention`."""
         self._own_threads()
         held: TorchRows = self.start(encoded, rows, guidance).cache
+        output = self._read(held, tokens, counts)
         assert self.model.decoder is not None, "this model has no decoder"
-        output = self.model.decoder(
+        return self.model.decoder.attention(output, held.memory).float().cpu().numpy()
+
+    @torch.inference_mode()
+    def decoder_probabilities(
+        self,
+        encoded: Encoded,
+        rows: NDArray[np.int64],
+        guidance: Sequence[Guidance],
+        tokens: NDArray[np.int64],
+        counts: NDArray[np.int64],
+    ) -> NDArray[np.float32]:
+        """See `TellsRouting.decoder_probabilities`."""
+        self._own_threads()
+        held: TorchRows = self.start(encoded, rows, guidance).cache
+        found = probabilities_of(self._read(held, tokens, counts).routings)
+        return np.zeros((0, *tokens.shape, 0), np.float32) if found is None else found
+
+    def _read(
+        self, held: TorchRows, tokens: NDArray[np.int64], counts: NDArray[np.int64]
+    ) -> DecoderOutput:
+        """Whole texts through the decoder at once."""
+        assert self.model.decoder is not None, "this model has no decoder"
+        return self.model.decoder(
             self._tensor(tokens),
             self._tensor(counts),
             held.guide,
             held.memory,
             held.cache,
-            self._tensor(np.zeros((len(rows), 1), dtype=np.int64)),  # fewest logits: none is read
+            self._tensor(np.zeros((len(tokens), 1), dtype=np.int64)),  # fewest logits: none is read
         )
-        return self.model.decoder.attention(output, held.memory).float().cpu().numpy()
 
     @torch.inference_mode()
     def select(self, state: DecoderState, rows: NDArray[np.int64]) -> DecoderState:
@@ -167,6 +192,12 @@ class TorchBackend:
     def _tensor(self, array: NDArray[np.generic]) -> Tensor:
         # Queries are broadcast, and so read-only: PyTorch takes only what may be written.
         return torch.from_numpy(np.require(array, requirements=["C", "W"])).to(self.device)
+
+
+def probabilities_of(routings: Sequence[Routing]) -> NDArray[np.float32] | None:
+    """[routings, batch, frames, experts], where there is a routing."""
+    found = [routing.probabilities.cpu().numpy() for routing in routings]
+    return np.stack(found) if found else None
 
 
 def open_backend(

@@ -6,7 +6,7 @@ logarithms in float32; masks are True where there is something.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,9 @@ class Encoded:
     order of depth (a Conformer block has two)."""
     hidden: Any
     """The backend's own: what `start` needs. It is read by several starts, and written by none."""
+    router_probabilities: NDArray[np.float32] | None = None
+    """[routings, batch, hidden frames, experts]: how probable learned routers found each expert;
+    None where nothing is learned, and of graphs, which give the choice alone."""
 
 
 @dataclass(frozen=True)
@@ -125,6 +128,23 @@ class Backend(Protocol):
 
     def select(self, state: DecoderState, rows: NDArray[np.int64]) -> DecoderState:
         """The state of the given rows, in that order; rows may repeat (beam search) or vanish."""
+        ...
+
+
+@runtime_checkable
+class TellsRouting(Protocol):
+    """A Backend that can tell what the decoder's learned routers did; graphs cannot."""
+
+    def decoder_probabilities(
+        self,
+        encoded: Encoded,
+        rows: NDArray[np.int64],
+        guidance: Sequence[Guidance],
+        tokens: NDArray[np.int64],
+        counts: NDArray[np.int64],
+    ) -> NDArray[np.float32]:
+        """[routings, rows, tokens, experts]: how probable each expert was for each token that was
+        read, of which the next one is written. The arguments are those of `Backend.attention`."""
         ...
 
 

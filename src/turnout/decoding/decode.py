@@ -11,15 +11,13 @@ Training's validation, the command line and the server all decode through `decod
 """
 
 from collections.abc import Container, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from turnout.audio.features import FRAME_SECONDS
 from turnout.config import ModelConfig
 from turnout.decoding.alignment import Spikes, align
-from turnout.decoding.attention import attended_spans, last_heard
 from turnout.decoding.backend import Backend
 from turnout.decoding.encoded_batch import (
     NOTHING_SAID,
@@ -27,7 +25,6 @@ from turnout.decoding.encoded_batch import (
     EncodedBatch,
     RowResult,
     encode,
-    left_aligned,
 )
 from turnout.decoding.fallback import attempts
 from turnout.decoding.greedy import find_languages
@@ -42,15 +39,13 @@ from turnout.decoding.requests import (
     known_language,
     row_guidance,
 )
+from turnout.decoding.reread import Followed, attended, decoder_routing
 from turnout.decoding.search import search, silence
 from turnout.decoding.words import attended_words, words_of
 from turnout.errors import GuidanceError, ModelFolderError
 from turnout.guidance import Guidance, Task
 from turnout.text.spacing import spaced
 from turnout.text.tokenizer import Tokenizer
-
-LEAST_FOLLOWED_SECONDS = 6.0
-"""Of an utterance that may hold speech behind its text: what is shorter is one sentence."""
 
 
 def decode(
@@ -109,9 +104,14 @@ def decode_batch(batch: EncodedBatch) -> list[Decoded]:
     rows, errors = rows_of(batch, languages, anew)
     hypotheses: list[list[Hypothesis]] = [[] for _ in batch.utterances]
     texts = write(batch, rows)
-    followed = attended(batch, rows, texts)
+    options = [utterance.options for utterance in batch.utterances]
+    timed_words = any(one.word_timestamps for one in options)
+    followed = attended(batch, rows, texts) if timed_words or batch.whispers else {}
+    telling = any(one.decoder_routing for one in options)
+    chosen = decoder_routing(batch, rows, texts) if telling else {}
     for i, (row, text) in enumerate(zip(rows, texts, strict=True)):
-        hypotheses[row.utterance].append(timed(batch, row, text, followed.get(i)))
+        told = timed(batch, row, text, followed.get(i))
+        hypotheses[row.utterance].append(replace(told, router_probabilities=chosen.get(i)))
     return [
         anew[i]
         if i in anew
@@ -123,6 +123,9 @@ def decode_batch(batch: EncodedBatch) -> list[Decoded]:
             language_probability=probabilities.get(i),
             error=errors[i],
             expert_index=batch.experts(i, batch.utterances[i].request.tasks[0]),
+            router_probabilities=batch.router_probabilities(
+                i, batch.utterances[i].request.tasks[0]
+            ),
         )
         for i, language in enumerate(languages)
     ]
@@ -250,81 +253,6 @@ def hypothesis(guidance: Guidance, text: str, written: RowResult) -> Hypothesis:
     )
 
 
-@dataclass(frozen=True)
-class Followed:
-    """Where in its sound the decoder attended to a text."""
-
-    spans: Spikes | None
-    """Of its tokens, where words want times."""
-    until: float | None
-    """Of its last words, in seconds, where it may have passed over what is behind them."""
-
-
-def may_pass_over(batch: EncodedBatch, row: DecoderRow) -> bool:
-    """Whether a transcript may end before the speech does, which its attention tells. A translation
-    does not follow its sound, and has no rest of its own."""
-    utterance = batch.utterances[row.utterance]
-    seconds = utterance.frames * FRAME_SECONDS
-    return (
-        batch.whispers
-        and utterance.request.tasks == (Task.TRANSCRIBE,)
-        and seconds > LEAST_FOLLOWED_SECONDS
-    )
-
-
-def attended(
-    batch: EncodedBatch, rows: Sequence[DecoderRow], texts: Sequence[RowResult]
-) -> dict[int, Followed]:
-    """Where the decoder attended to those transcripts whose words want times, or that may have
-    passed over some of the speech, by row; where CTC gives times, and where no heads are known to
-    follow the speech, there are none."""
-    timed_words = [batch.utterances[row.utterance].options.word_timestamps for row in rows]
-    wanted = [
-        i
-        for i, (row, text) in enumerate(zip(rows, texts, strict=True))
-        if text.tokens
-        and row.guidance.task is Task.TRANSCRIBE
-        and (timed_words[i] or may_pass_over(batch, row))
-        and row.utterance not in batch.cancelled
-    ]
-    if batch.paths is not None or not batch.config.decoder.alignment_heads or not wanted:
-        return {}
-    chosen = [rows[i] for i in wanted]
-    entries, guidance = np.array([row.entry for row in chosen]), [row.guidance for row in chosen]
-    # Without a previous text, of which nothing is heard.
-    prompts = batch.prompts(chosen, previous=False)
-    whole = [
-        [*prompt, *texts[i].tokens, batch.tokenizer.end]
-        for prompt, i in zip(prompts.lists(), wanted, strict=True)
-    ]
-    tokens, counts = left_aligned(whole, batch.tokenizer.blank), np.array([*map(len, whole)])
-    weights = batch.backend.attention(batch.encoded, entries, guidance, tokens, counts)
-    found = {}
-    for place, i in enumerate(wanted):
-        own = weights[place][:, : counts[place], batch.sound_mask[rows[i].entry]]
-        prompt = int(prompts.counts[place])
-        spans = attended_spans(own, prompt, texts[i].tokens) if timed_words[i] else None
-        found[i] = Followed(spans, heard_until(batch, rows[i], texts[i], own, prompt))
-    return found
-
-
-def heard_until(
-    batch: EncodedBatch,
-    row: DecoderRow,
-    text: RowResult,
-    weights: NDArray[np.float32],
-    prompt: int,
-) -> float | None:
-    """Where a transcript's last words are heard, in seconds; None where nobody asks."""
-    if not may_pass_over(batch, row):
-        return None
-    spelled = (batch.tokenizer.decode((token,)) for token in text.tokens)
-    is_word = [any(map(str.isalnum, letters)) for letters in spelled]
-    frame = last_heard(weights, prompt, is_word)
-    factor = batch.config.encoder.subsampling_factor
-    return None if frame is None else (frame + 1) * factor * FRAME_SECONDS
-
-
 def timed(
     batch: EncodedBatch, row: DecoderRow, written: RowResult, followed: Followed | None
 ) -> Hypothesis:
@@ -345,7 +273,7 @@ def timed(
             spaced(result.language),
         )
         bounds = {"start": words[0].start, "end": words[-1].end} if words else {}
-        return replace(result, words=words, **bounds)
+        return replace(result, words=words, token_frames=frames_of(followed.spans), **bounds)
     if batch.paths is None or not written.tokens or row.utterance in batch.cancelled:
         return result
     emissions, spikes = batch.emissions(row.entry), batch.paths[row.entry].spikes
@@ -363,4 +291,9 @@ def timed(
     if words:
         result = replace(result, start=words[0].start, end=words[-1].end)
     wanted = transcript and batch.utterances[row.utterance].options.word_timestamps
-    return replace(result, words=words) if wanted else result
+    return replace(result, words=words, token_frames=frames_of(spikes)) if wanted else result
+
+
+def frames_of(spikes: Spikes) -> NDArray[np.int64]:
+    """[2, tokens]: first and last frame of each."""
+    return np.stack((spikes.first, spikes.last))

@@ -162,6 +162,11 @@ class EncodedBatch:
         entry = self.entries.find(utterance, task)
         return self.encoded.expert_index[:, entry, self.sound_mask[entry]]
 
+    def router_probabilities(self, utterance: int, task: Task) -> NDArray[np.float32] | None:
+        """[routings, hidden frames, experts] of the same frames, where the backend tells."""
+        found, entry = self.encoded.router_probabilities, self.entries.find(utterance, task)
+        return None if found is None else found[:, entry, self.sound_mask[entry]]
+
     def prompts(self, rows: Sequence[DecoderRow], previous: bool = True) -> Prompts:
         """What each row is forced to begin with; with its previous text, if there is one."""
         texts = [self.previous_text(row) if previous else [] for row in rows]

@@ -72,6 +72,9 @@ class DecodingOptions:
     beside the decoder's text. Translations have none."""
     word_timestamps: bool = False
     """Whether the transcript's words get times (by CTC alignment)."""
+    decoder_routing: bool = False
+    """Whether the transcript's tokens tell what the decoder's learned routers did, by backends that
+    can."""
     max_tokens_per_second: float = 25.0
     """Longest text per second of audio; a few tokens more are allowed to short utterances. As many
     as characters: a token may be a letter, or a byte of a script that has fewer of them."""
@@ -171,6 +174,11 @@ class Hypothesis:
     there is neither."""
     end: float | None = None
     """Where speech ends, in seconds."""
+    token_frames: NDArray[np.int64] | None = field(default=None, compare=False)
+    """[2, tokens]: first and last hidden frame of each token, of transcripts with word times."""
+    router_probabilities: NDArray[np.float32] | None = field(default=None, compare=False)
+    """[routings, tokens, experts]: of the decoder's learned routers while each token was written;
+    only where it was asked for and the backend tells."""
     heard_until: float | None = None
     """Where the decoder attended to the last words, in seconds: what lies far behind it was passed
     over. Only of Whisper's transcripts, of utterances of some length."""
@@ -209,6 +217,9 @@ class Decoded:
     expert_index: NDArray[np.int64] | None = field(default=None, compare=False)
     """[routings, hidden frames]: the encoder's expert of each frame of sound, in order of depth;
     None where nothing was encoded."""
+    router_probabilities: NDArray[np.float32] | None = field(default=None, compare=False)
+    """[routings, hidden frames, experts]: how probable the encoder's learned routers found each;
+    None where nothing is learned or the backend does not tell."""
 
 
 def cancelled(language: str | None) -> Decoded:

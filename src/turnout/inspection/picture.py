@@ -118,7 +118,7 @@ def _draw_spectrogram(
 ) -> None:
     first = round(start / FRAME_SECONDS)
     last = first + round(PAGE_SECONDS / FRAME_SECONDS)
-    shown = record.log_mel[first:last].T
+    shown = record.log_mel[first:last].T.astype(np.float32)
     end = start + shown.shape[1] * FRAME_SECONDS
     floor = float(np.percentile(shown, 20)) if shown.size else 0.0
     axes.imshow(

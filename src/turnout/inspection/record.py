@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float32, Int64
+from jaxtyping import Bool, Float, Float32, Int64
 from matplotlib.colors import to_hex, to_rgb
 
 from turnout.audio.features import FRAME_SECONDS
 from turnout.config import ModelConfig, RoutingConfig
 from turnout.guidance import Guidance, Guide
+from turnout.inspection.labels import Span
 from turnout.text.transcript import Transcript, Word
 
 PALETTE = (
@@ -40,17 +41,39 @@ class Layout:
     stack: Literal["encoder", "decoder"] = "encoder"
     guides: tuple[Guide, ...] = ()
     """What chooses, or helps to."""
+    of_group: int | None = None
+    """Among how many experts a learned router chooses, where that is not all."""
+
+    @property
+    def choices(self) -> int:
+        """Among how many experts a learned router chooses: all, or those of a group."""
+        return self.of_group or len(self.experts)
+
+    @property
+    def learned(self) -> bool:
+        """Whether a router takes part in the choice."""
+        return self.kind in ("switch", "omni", "hybrid")
+
+    @property
+    def unit(self) -> str:
+        """What is counted: 'frame', or 'token' of a decoder that learned."""
+        return "token" if self.learned and self.stack == "decoder" else "frame"
 
     @classmethod
-    def of(cls, config: ModelConfig, stack: Literal["encoder", "decoder"] = "encoder") -> "Layout":
+    def of(
+        cls,
+        config: ModelConfig,
+        stack: Literal["encoder", "decoder"] = "encoder",
+        tokens_told: bool = False,
+    ) -> "Layout":
         """The layout of encoder or decoder; no feed-forwards of a decoder whose experts a learned
-        router chooses, since no backend tells of that."""
+        router chooses, unless the backend tells (`tokens_told`), as graphs do not."""
         part = getattr(config, stack)
         routing: RoutingConfig = part.routing
         halves = ("",)
         if stack == "encoder" and config.encoder.block == "conformer":
             halves = ("a", "b")
-        told = stack == "encoder" or not routing.learned
+        told = stack == "encoder" or tokens_told or not routing.learned
         routed = [layer for layer in range(part.num_layers) if told and routing.routes(layer)]
         return cls(
             tuple(f"{layer + 1}{half}" for layer in routed for half in halves),
@@ -59,6 +82,7 @@ class Layout:
             FRAME_SECONDS * config.encoder.subsampling_factor,
             stack,
             routing.guided_by if routing.guided else (),
+            routing.num_experts if routing.kind == "hybrid" and routed else None,
         )
 
 
@@ -76,7 +100,7 @@ class RoutingRecord:
     """What one recording did inside a model."""
 
     name: str
-    log_mel: Float32[np.ndarray, "frames mels"]
+    log_mel: Float[np.ndarray, "frames mels"]
     """As the encoder saw it, windows joined in time."""
     expert_index: Int64[np.ndarray, "feed_forwards hidden"]
     """The encoder's; -1 where no window covers the frame."""
@@ -84,6 +108,32 @@ class RoutingRecord:
     transcript: Transcript
     decoder_index: Int64[np.ndarray, "feed_forwards hidden"] | None = None
     """The decoder's, in the frames of the words that it wrote; -1 between them."""
+
+    probabilities: Float32[np.ndarray, "feed_forwards hidden experts"] | None = None
+    """The encoder's routers'; None where nothing is learned or the backend does not tell."""
+    silent: Bool[np.ndarray, " hidden"] | None = None
+    """Where there is no sound."""
+    letters: tuple[Span, ...] = ()
+    tokens: tuple[Span, ...] = ()
+    """Those of the transcript that the decoder's routers are known for."""
+    token_probabilities: Float32[np.ndarray, "feed_forwards tokens experts"] | None = None
+    """The decoder's routers' while each was written."""
+    speaker: str | None = None
+
+    def choices_of(self, layout: Layout) -> Int64[np.ndarray, "feed_forwards frames"]:
+        """What is counted of a stack: its frames, or the tokens of a decoder that learned."""
+        if layout.stack == "decoder" and layout.learned:
+            found = self.token_probabilities
+            return self.index_of(layout)[:, :0] if found is None else found.argmax(axis=-1)
+        return self.index_of(layout)
+
+    def probabilities_of(
+        self, layout: Layout
+    ) -> Float32[np.ndarray, "feed_forwards frames experts"] | None:
+        """Of the same."""
+        if not layout.learned:
+            return None
+        return self.probabilities if layout.stack == "encoder" else self.token_probabilities
 
     def index_of(self, layout: Layout) -> Int64[np.ndarray, "feed_forwards hidden"]:
         """The experts of a stack."""

@@ -8,8 +8,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from turnout.inspection.counts import SEED, SHUFFLES, guides_of
 from turnout.inspection.record import Layout, RoutingRecord, colours_of
-from turnout.inspection.statistics import Statistics, dead_in_words
+from turnout.inspection.statistics import Statistics, Told, dead_in_words
 
 
 def record_json(record: RoutingRecord, layout: Layout, decoder: Layout | None = None) -> str:
@@ -38,24 +39,71 @@ def _experts(record: RoutingRecord, layout: Layout) -> dict[str, Any]:
 
 
 def statistics_json(
-    statistics: Statistics, files: list[str], decoder: Statistics | None = None
+    statistics: Statistics,
+    files: list[str],
+    decoder: Statistics | None = None,
+    compared: dict[str, Any] | None = None,
 ) -> str:
-    """All recordings together."""
+    """All recordings together; `compared` is what `figures_of` tells of another model."""
+    other = {"compare": compared} if compared else {}
+    return _dump({"files": files, **figures_of(statistics, decoder), **other})
+
+
+def figures_of(statistics: Statistics, decoder: Statistics | None = None) -> dict[str, Any]:
+    """A model's statistics, the decoder's inside."""
     stacks = {"decoder": _figures(decoder)} if decoder else {}
-    return _dump({"files": files, **_figures(statistics), **stacks})
+    return {**_figures(statistics), **stacks}
 
 
 def _figures(statistics: Statistics) -> dict[str, Any]:
+    layout = statistics.layout
     return {
-        **_layout(statistics.layout),
+        **_layout(layout),
         "frames": statistics.frames.tolist(),
         "load": _rounded(statistics.load),
         "entropy": _rounded(statistics.entropy),
         "same_expert": _rounded(statistics.same_expert),
         "mutual_information": _rounded(statistics.mutual_information),
         "by_guidance": {key: counts.tolist() for key, counts in statistics.by_guidance.items()},
-        "dead": [{"layer": layer, "expert": expert} for layer, expert in statistics.dead],
+        "load_by": _load_by(statistics),
+        "router_entropy": _known(statistics.doubt),
+        "router_probability": _known(statistics.probability),
+        "adjusted_mutual_information": _rounded(statistics.adjusted_information),
+        "shuffled_mutual_information": _rounded(statistics.chance),
+        "shuffles": {"times": SHUFFLES, "seed": SEED},
+        "mean_stretch": {"unit": layout.unit, "length": _rounded(statistics.run_length)},
+        "letters": _told(statistics.letters),
+        "silence": _told(statistics.silence),
+        "speakers": _told(statistics.speakers),
+        "dead": _named(statistics.dead),
+        "starved": _named(statistics.starved),
     }
+
+
+def _load_by(statistics: Statistics) -> list[dict[str, Any]]:
+    """Frames of each layer and expert for each kind of recording, such as a language."""
+    guides = guides_of(statistics.layout)
+    return [
+        {**dict(zip(guides, values, strict=True)), "frames": frames.tolist()}
+        for values, frames in statistics.counts.by_guidance.items()
+    ]
+
+
+def _told(told: Told) -> dict[str, Any]:
+    return {
+        "labels": list(told.labels),
+        "frames": told.counts.tolist(),
+        "share_of_choice": _rounded(told.share),
+        "shuffled": _rounded(told.chance),
+    }
+
+
+def _named(experts: tuple[tuple[str, str], ...]) -> list[dict[str, str]]:
+    return [{"layer": layer, "expert": expert} for layer, expert in experts]
+
+
+def _known(values: np.ndarray | None) -> list[Any] | None:
+    return None if values is None else _rounded(values)
 
 
 def statistics_table(statistics: Statistics) -> RenderableType:
@@ -69,7 +117,7 @@ def statistics_table(statistics: Statistics) -> RenderableType:
             "takes the same way, so there is no routing to count"
         )
     parts: list[RenderableType] = [_load_table(statistics), Text(), _guidance_table(statistics)]
-    if statistics.layout.kind != "supervised" and len(layout.feed_forwards) > 1:
+    if layout.learned and len(layout.feed_forwards) > 1:
         parts += [Text(), Text(_agreement_in_words(statistics))]
     # Of the decoder's experts, those of the task that nobody asked for never have any.
     dead = dead_in_words(statistics) if layout.stack == "encoder" else ()
@@ -112,7 +160,7 @@ def _agreement_in_words(statistics: Statistics) -> str:
     information = statistics.mutual_information[upper].mean()
     return (
         f"agreement between layers, mean over pairs: same expert {100 * same:.0f} % of frames, "
-        f"normalised mutual information {information:.2f}"
+        f"normalised mutual information {information:.2f}, {statistics.agreement:.2f} beyond chance"
     )
 
 

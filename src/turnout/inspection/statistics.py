@@ -1,74 +1,215 @@
-"""Load, entropy and agreement of routings, as plain numbers.
-
-Frames without an expert (index -1: padding, gaps between windows) are never counted.
-"""
+"""What the counts say: load, doubt, agreement of the layers, and what experts are for."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from turnout.guidance import Guide
+from turnout.inspection.counts import SEED, SHUFFLES, TOLD, Counts, Paired, counts_of, guides_told
+from turnout.inspection.information import (
+    adjusted,
+    entropy,
+    information,
+    normalised,
+    share_of,
+)
 from turnout.inspection.record import Layout, RoutingRecord
+
+STARVED = 0.1
+"""Of its equal share: an expert of a learned router that takes less is hardly trained."""
+
+
+@dataclass(frozen=True)
+class Told:
+    """How much of the choice of expert a label, such as the letter that is spoken, tells."""
+
+    labels: tuple[str, ...]
+    """The most frequent first."""
+    counts: Int64[np.ndarray, "feed_forwards experts labels"]
+    share: Float64[np.ndarray, " feed_forwards"]
+    """Mutual information as a share of the choice's entropy: 0 nothing, 1 all of it."""
+    chance: Float64[np.ndarray, " feed_forwards"]
+    """The same of the shuffled controls, their mean."""
+
+    @property
+    def best(self) -> int:
+        """The feed-forward whose choice is told most beyond chance."""
+        return int((self.share - self.chance).argmax()) if len(self.share) else 0
 
 
 @dataclass(frozen=True)
 class Statistics:
-    """What the frames of some recordings say of a routing."""
+    """What was counted of a stack, and what that says; nothing is worked out before it is asked."""
 
-    layout: Layout
-    frames: Int64[np.ndarray, "feed_forwards experts"]
-    """How many frames each expert took."""
-    same_expert: Float64[np.ndarray, "feed_forwards feed_forwards"]
-    """Share of frames for which two feed-forwards chose the same index."""
-    mutual_information: Float64[np.ndarray, "feed_forwards feed_forwards"]
-    """Normalised (0 independent, 1 one decides the other), whatever the experts are called."""
-    by_guidance: dict[str, Int64[np.ndarray, " experts"]]
-    """Guidance in words -> frames of each expert, over all feed-forwards."""
+    counts: Counts
+
+    @property
+    def layout(self) -> Layout:
+        """Of the stack."""
+        return self.counts.layout
+
+    @property
+    def frames(self) -> Int64[np.ndarray, "feed_forwards experts"]:
+        """How many frames each expert took."""
+        return self.counts.frames
 
     @property
     def load(self) -> Float64[np.ndarray, "feed_forwards experts"]:
         """Share of its frames that each feed-forward gave to each expert."""
-        return self.frames / np.maximum(self.frames.sum(axis=1, keepdims=True), 1)
+        return shares(self.frames)
 
     @property
     def entropy(self) -> Float64[np.ndarray, " feed_forwards"]:
         """Of the load, as a share of the largest possible: 1 is balanced, 0 is one expert."""
-        return _entropy(self.load) / max(np.log(max(len(self.layout.experts), 1)), 1e-12)
+        return entropy(self.frames) / max(np.log(max(len(self.layout.experts), 1)), 1e-12)
+
+    @property
+    def doubt(self) -> Float64[np.ndarray, " feed_forwards"] | None:
+        """Mean entropy of a frame's router probabilities, as a share of the largest possible: 0 is
+        sure of one expert, 1 finds all alike. None where only the choices are known."""
+        if not self.counts.asked:
+            return None
+        most = max(np.log(max(self.layout.choices, 1)), 1e-12)
+        return self.counts.doubt / self.counts.asked / most
+
+    @property
+    def probability(self) -> Float64[np.ndarray, "feed_forwards experts"] | None:
+        """Mean probability of each expert; None where only the choices are known."""
+        return self.counts.probability / self.counts.asked if self.counts.asked else None
+
+    @cached_property
+    def pairs(self) -> Int64[np.ndarray, "tables feed_forwards feed_forwards experts experts"]:
+        """How often two feed-forwards chose each pair of experts, then as chance has it."""
+        return self.counts.joint.transpose(0, 1, 3, 2, 4)
+
+    @property
+    def same_expert(self) -> Float64[np.ndarray, "feed_forwards feed_forwards"]:
+        """Share of frames for which two feed-forwards chose the same index."""
+        joint = self.pairs[0]
+        same = np.trace(joint, axis1=-2, axis2=-1)
+        return same / np.maximum(joint.sum(axis=(-1, -2)), 1)
+
+    @property
+    def mutual_information(self) -> Float64[np.ndarray, "feed_forwards feed_forwards"]:
+        """Normalised (0 independent, 1 one decides the other), whatever the experts are called."""
+        return normalised(self.pairs[0])
+
+    @property
+    def chance(self) -> Float64[np.ndarray, "feed_forwards feed_forwards"]:
+        """The same of the shuffled controls, their mean."""
+        return both_ways(normalised(self.pairs[1:]))
+
+    @property
+    def adjusted_information(self) -> Float64[np.ndarray, "feed_forwards feed_forwards"]:
+        """Adjusted for chance: 0 is what the shuffled controls give, 1 one decides the other."""
+        return adjusted(self.pairs[0], both_ways(information(self.pairs[1:])))
+
+    @property
+    def agreement(self) -> float:
+        """The mean of that over pairs of different feed-forwards; 0 where there is no pair."""
+        upper = np.triu_indices(len(self.layout.feed_forwards), 1)
+        found = self.adjusted_information[upper]
+        return float(found.mean()) if found.size else 0.0
+
+    @property
+    def run_length(self) -> Float64[np.ndarray, " feed_forwards"]:
+        """Mean length of a stretch on one expert, in frames (or tokens)."""
+        return self.frames.sum(axis=1) / np.maximum(self.counts.runs, 1)
+
+    @property
+    def by_guidance(self) -> dict[str, Int64[np.ndarray, " experts"]]:
+        """Guidance in words -> frames of each expert, over all feed-forwards."""
+        # The task is always the one that is inspected, unless it chooses.
+        left_out = TOLD.index("task") if "task" not in self.layout.guides else -1
+        found: dict[str, Int64[np.ndarray, " experts"]] = {}
+        for values, frames in self.counts.by_guidance.items():
+            words = (value for i, value in enumerate(values) if i != left_out)
+            key = ", ".join(word for word in words if word != "unknown") or "unknown"
+            found[key] = found.get(key, 0) + frames.sum(axis=0)
+        return found
 
     @property
     def dead(self) -> tuple[tuple[str, str], ...]:
         """(feed-forward, expert) of experts that took no frame."""
-        rows, columns = np.nonzero(self.frames == 0)
+        return self._named(self.frames == 0)
+
+    @property
+    def starved(self) -> tuple[tuple[str, str], ...]:
+        """(feed-forward, expert) of experts of learned routers that took some frames, but less
+        than STARVED of their equal share, of their group's where there are groups."""
+        if not self.layout.learned or not self.frames.size:
+            return ()
+        grouped = self.frames.reshape(len(self.frames), -1, self.layout.choices)
+        equal = grouped.sum(axis=-1, keepdims=True) / self.layout.choices
+        few = (grouped > 0) & (grouped < STARVED * equal)
+        return self._named(few.reshape(self.frames.shape))
+
+    def _named(self, which: np.ndarray) -> tuple[tuple[str, str], ...]:
+        rows, columns = np.nonzero(which)
         return tuple(
             (self.layout.feed_forwards[row], self.layout.experts[column])
             for row, column in zip(rows, columns, strict=True)
         )
 
+    @cached_property
+    def letters(self) -> Told:
+        """What the letter that is spoken tells."""
+        return told_by(self.counts.letters, self.layout)
+
+    @cached_property
+    def silence(self) -> Told:
+        """What it tells whether there is sound."""
+        return told_by(self.counts.silence, self.layout)
+
+    @cached_property
+    def speakers(self) -> Told:
+        """What the speaker tells; by chance, speakers change places among the recordings."""
+        names = [name for name, _ in self.counts.speakers]
+        random = np.random.default_rng(SEED)
+        shuffled = (random.permutation(len(names)).tolist() for _ in range(SHUFFLES))
+        orders = [list(range(len(names))), *shuffled]
+        shape = (len(orders), *self.frames.shape)
+        tables = {name: np.zeros(shape, np.int64) for name in names}
+        for place, order in enumerate(orders):
+            for number, (_, frames) in enumerate(self.counts.speakers):
+                tables[names[order[number]]][place] += frames
+        return told_by(Paired(tables), self.layout)
+
+
+def told_by(paired: Paired, layout: Layout) -> Told:
+    """What these labels tell."""
+    shape = (1 + SHUFFLES, len(layout.feed_forwards), len(layout.experts))
+    names = sorted(paired.tables, key=lambda name: -int(paired.tables[name][0].sum()))
+    tables = np.zeros((*shape, len(names)), np.int64)
+    for place, name in enumerate(names):
+        tables[..., place] = paired.tables[name]
+    found = share_of(information(tables), entropy(tables.sum(axis=-1)))
+    return Told(tuple(names), tables[0], found[0], found[1:].mean(axis=0))
+
+
+def both_ways(
+    values: Float64[np.ndarray, "shuffles feed_forwards feed_forwards"],
+) -> Float64[np.ndarray, "feed_forwards feed_forwards"]:
+    """The mean of shuffles, whichever of a pair was the one that was moved."""
+    mean = values.mean(axis=0)
+    return (mean + mean.T) / 2
+
+
+def shares(counts: Int64[np.ndarray, "... values"]) -> Float64[np.ndarray, "... values"]:
+    """Of the sum along the last axis; zeros where that is none."""
+    return counts / np.maximum(counts.sum(axis=-1, keepdims=True), 1)
+
 
 def statistics_of(records: Sequence[RoutingRecord], layout: Layout) -> Statistics:
     """The statistics over all frames of all recordings."""
-    experts = len(layout.experts)
-    index = np.concatenate(
-        [np.zeros((len(layout.feed_forwards), 0), np.int64)]
-        + [record.index_of(layout) for record in records],
-        axis=1,
-    )
-    by_guidance: dict[str, Int64[np.ndarray, " experts"]] = {}
-    for record in records:
-        counts = _counts(record.index_of(layout), experts).sum(axis=0)
-        key = describe(record, layout)
-        by_guidance[key] = by_guidance.get(key, np.zeros(experts, np.int64)) + counts
-    same, information = _agreement(index, experts)
-    return Statistics(layout, _counts(index, experts), same, information, by_guidance)
+    return Statistics(counts_of(records, layout))
 
 
 def describe(record: RoutingRecord, layout: Layout) -> str:
-    """Bandwidth and language, and what else guides, in words, as 'narrowband, ar'."""
-    guides = dict.fromkeys((Guide.BANDWIDTH, Guide.LANGUAGE, *layout.guides))
-    values = (record.guidance.value(guide) for guide in guides)
-    return ", ".join(value for value in values if value) or "unknown"
+    """What is known of a recording, in words, as 'narrowband, transcribe, ar'."""
+    return ", ".join(value for value in guides_told(record, layout) if value != "unknown")
 
 
 def dead_in_words(statistics: Statistics) -> tuple[str, ...]:
@@ -82,50 +223,3 @@ def dead_in_words(statistics: Statistics) -> tuple[str, ...]:
         elif silent:
             phrases.append(f"expert '{expert}' took no frame in layer {', '.join(silent)}")
     return tuple(phrases)
-
-
-def _counts(
-    index: Int64[np.ndarray, "feed_forwards hidden"], experts: int
-) -> Int64[np.ndarray, "feed_forwards experts"]:
-    rows = [np.bincount(row[row >= 0], minlength=experts) for row in index]
-    return np.array(rows, dtype=np.int64).reshape(len(index), experts)
-
-
-def _entropy(shares: Float64[np.ndarray, "... values"]) -> Float64[np.ndarray, "..."]:
-    """In nats, along the last axis."""
-    logs = np.log(np.where(shares > 0, shares, 1.0))
-    # abs, lest an entropy of nothing be printed as -0.
-    return np.abs(-(shares * logs).sum(axis=-1))
-
-
-def _agreement(
-    index: Int64[np.ndarray, "feed_forwards hidden"], experts: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Share of same choices and normalised mutual information of each pair of feed-forwards."""
-    count = len(index)
-    same, information = np.zeros((count, count)), np.zeros((count, count))
-    for first in range(count):
-        for second in range(count):
-            joint = _joint(index[first], index[second], experts)
-            same[first, second] = np.trace(joint)
-            information[first, second] = _normalised_information(joint)
-    return same, information
-
-
-def _joint(first: np.ndarray, second: np.ndarray, experts: int) -> np.ndarray:
-    """How often expert i of one was chosen together with expert j of the other, as a share."""
-    valid = (first >= 0) & (second >= 0)
-    # A pair as one number, so that a single bincount counts them all.
-    pairs = first[valid] * experts + second[valid]
-    counts = np.bincount(pairs, minlength=experts * experts).reshape(experts, experts)
-    return counts / max(counts.sum(), 1)
-
-
-def _normalised_information(joint: np.ndarray) -> float:
-    """I(X; Y) / sqrt(H(X) H(Y)); 0 where one of them never varies, for nothing is told then."""
-    first, second = _entropy(joint.sum(axis=1)), _entropy(joint.sum(axis=0))
-    # Less than that is rounding.
-    if min(first, second) < 1e-12:
-        return 0.0
-    information = first + second - _entropy(joint.reshape(-1))
-    return float(np.clip(information / np.sqrt(first * second), 0.0, 1.0))

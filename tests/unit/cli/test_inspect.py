@@ -1,3 +1,4 @@
+import gzip
 import io
 import json
 import os
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from tests.doubles import hears_every_sound, model_config, tone
+from tests.doubles import hears_every_sound, model_config, tokenizer, tone
 from turnout.cli import main
 from turnout.config import EncoderConfig, RoutingConfig
 from turnout.decoding.requests import Decoded, Hypothesis
@@ -24,6 +25,7 @@ class StandIn:
         encoder = EncoderConfig(num_layers=1, routing=RoutingConfig(kind="omni", num_experts=3))
         self.config = model_config(encoder=encoder)
         self.backend = self
+        self.tokenizer = tokenizer()
         self.requests = []
 
     def decode(self, utterances):
@@ -66,7 +68,7 @@ def model(monkeypatch, tmp_path):
 def test_each_recording_has_a_picture_and_numbers(model, tmp_path, capsys):
     assert main(["inspect", "a.wav", "bad.wav", "-o", str(tmp_path / "new")]) == 1
     names = sorted(path.name for path in (tmp_path / "new").iterdir())
-    assert names == ["a.routing.json", "a.routing.png", "routing.json"]
+    assert names == ["a.routing.json", "a.routing.png", "routing.html", "routing.json"]
     content = json.loads((tmp_path / "new" / "a.routing.json").read_text())
     assert content["expert_index"] == [[1] * 10] * 2
     assert content["words"][0]["word"] == "يمين"
@@ -127,7 +129,7 @@ def test_a_picture_that_cannot_be_written_does_not_stop_the_others(model, tmp_pa
     assert "a.routing.json: cannot be written" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", ["routing.json", "a.routing.png"])
+@pytest.mark.parametrize("name", ["routing.json", "routing.html", "a.routing.png"])
 def test_a_recording_is_never_written_over(model, tmp_path, monkeypatch, capsys, name):
     monkeypatch.chdir(tmp_path)
     (tmp_path / name).write_text("sound")
@@ -149,14 +151,14 @@ def test_a_name_that_is_too_long_is_said_before_anything_is_decoded(model, tmp_p
     message = capsys.readouterr().err.splitlines()[0]
     assert message.startswith(f"turnout: error: {long}: the name of its '.routing")
     names = sorted(path.name for path in (tmp_path / "new").iterdir())
-    assert names == ["b.routing.json", "b.routing.png", "routing.json"]
+    assert names == ["b.routing.json", "b.routing.png", "routing.html", "routing.json"]
 
 
 def test_a_name_that_is_no_unicode_has_its_files(model, tmp_path):
     name = os.fsdecode(b"\xff\x1b[31m.wav")
     (tmp_path / name).write_bytes(sound())
     assert main(["inspect", name, "-o", "new"]) == 0
-    assert len(list((tmp_path / "new").iterdir())) == 3
+    assert len(list((tmp_path / "new").iterdir())) == 4
 
 
 def test_what_is_amiss_with_a_recording_is_told(model, tmp_path, capsys):
@@ -166,3 +168,76 @@ def test_what_is_amiss_with_a_recording_is_told(model, tmp_path, capsys):
     first, *others = capsys.readouterr().err.splitlines()
     assert first.startswith("turnout: warning: stereo.wav: channels cancel each other")
     assert not any("warning" in line for line in others)
+
+
+def test_two_models_are_shown_side_by_side(model, tmp_path, capsys):
+    assert main(["inspect", "a.wav", "b.wav", "--compare", "other", "-o", "new"]) == 0
+    assert len(model.requests) == 4  # each recording once through each model
+    shown = (tmp_path / "new" / "routing.html").read_text()
+    assert "Side by side" in shown and "model (compared)" in shown
+    content = json.loads((tmp_path / "new" / "routing.json").read_text())
+    assert content["files"] == ["a.wav", "b.wav"]
+    assert content["compare"]["load"] == content["load"] == [[0, 1, 0]] * 2
+    assert "agreement between layers" in capsys.readouterr().out
+
+
+def test_stdin_is_not_heard_twice(model, capsys):
+    assert main(["inspect", "-", "--compare", "other"]) == 2
+    assert "stdin is heard once" in capsys.readouterr().err
+    assert not model.requests
+
+
+@pytest.fixture
+def cuts(tmp_path):
+    """Two clips of one recording, by two speakers, and one whose recording is missing."""
+    lines = []
+    for number, (speaker, source) in enumerate((("x", "a"), ("y", "a"), ("x", "no"))):
+        said = {
+            "id": f"s{number}", "recording_id": "r", "start": 0, "duration": 0.2, "channel": 0,
+            "text": "نعم", "language": "ar", "speaker": speaker,
+        }  # fmt: skip
+        recording = {
+            "id": "r", "sampling_rate": 8000, "num_samples": 3200, "duration": 0.4,
+            "sources": [{"type": "file", "channels": [0], "source": f"{source}.wav"}],
+        }  # fmt: skip
+        lines.append(
+            {
+                "id": f"c{number}", "start": 0.2 * (number % 2), "duration": 0.2, "channel": 0,
+                "supervisions": [said], "recording": recording, "type": "MonoCut",
+                "custom": {"bandwidth": "narrowband"},
+            }
+        )  # fmt: skip
+    path = tmp_path / "test.jsonl.gz"
+    with gzip.open(path, "wt") as file:
+        file.writelines(json.dumps(line) + "\n" for line in lines)
+    return path
+
+
+def test_cuts_are_counted_with_their_speakers(model, cuts, tmp_path, capsys):
+    assert main(["inspect", str(cuts), "-o", "new"]) == 1
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == [
+        "routing.html",
+        "routing.json",
+    ]
+    content = json.loads((tmp_path / "new" / "routing.json").read_text())
+    assert content["files"] == ["c0", "c1"]
+    assert sorted(content["speakers"]["labels"]) == ["x", "y"]
+    assert np.sum(content["speakers"]["frames"][0]) == np.sum(content["frames"][0])
+    assert "turnout: error: c2: " in capsys.readouterr().err
+
+
+def test_a_few_of_the_cuts_will_do(model, cuts, tmp_path):
+    main(["inspect", str(cuts), "--limit", "1", "-o", "new"])
+    assert len(model.requests) <= 1
+
+
+def test_the_page_shows_a_few_recordings_and_counts_all(model, tmp_path):
+    names = [f"r{number}.wav" for number in range(6)]
+    for name in names:
+        (tmp_path / name).write_bytes(sound())
+    assert main(["inspect", *names, "-o", "new"]) == 0
+    shown = (tmp_path / "new" / "routing.html").read_text()
+    assert shown.count('<svg class="timeline"') == 4
+    assert "6 recordings" in shown and "The timelines show the first 4" in shown
+    content = json.loads((tmp_path / "new" / "routing.json").read_text())
+    assert content["frames"] == [[0, 60, 0]] * 2

@@ -1,20 +1,27 @@
 """Where the parts of a recording lie in its record, and that they are those that were decoded."""
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 import turnout
-from tests.doubles import model_config
+from tests import models
+from tests.doubles import model_config, tokenizer
+from turnout.backends.torch import TorchBackend, load_model
 from turnout.config import EncoderConfig, RoutingConfig
 from turnout.config.transcription import TranscriptionOptions
+from turnout.inspection.parts import Part, Way, joined_probabilities, joined_silence, laid_out
 from turnout.inspection.record import Layout, RoutingRecord
 from turnout.inspection.statistics import statistics_of
-from turnout.inspection.trace import Part, inspect_files, laid_out
+from turnout.inspection.trace import inspect_files
+from turnout.model_folder import ModelFolder
 
 CONFIG = model_config(encoder=EncoderConfig(num_layers=1, routing=RoutingConfig(kind="omni")))
 EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
+
+STACKS: tuple[Literal["encoder", "decoder"], ...] = ("encoder", "decoder")
 
 
 def part(start: float, frames: int, value: int = 0) -> Part:
@@ -87,3 +94,43 @@ def test_the_decoder_s_expert_is_that_of_the_task_in_the_frames_of_the_words() -
     found = statistics_of([record], layout)
     assert list(found.by_guidance) == ["wideband, en, transcribe"]
     assert found.frames.tolist() == [[inside.sum(), 0]] * 2
+
+
+def test_a_learned_model_on_pytorch_tells_all_of_its_routers() -> None:
+    backend = TorchBackend(load_model(ModelFolder.open(models.saved("switch"))))
+    model = turnout.Transcriber(backend, tokenizer())
+    heard: list[float] = []
+    options = TranscriptionOptions(language="ar")
+    (record,) = inspect_files(model, [EXAMPLES / "arabic-1.flac"], options, heard.append)
+    assert isinstance(record, RoutingRecord) and heard and heard[-1] > 1
+    encoder, decoder = (Layout.of(backend.config, stack, True) for stack in STACKS)
+    taken = record.expert_index[0] >= 0
+    assert record.probabilities is not None and record.silent is not None
+    assert record.probabilities.shape == (*record.expert_index.shape, len(encoder.experts))
+    assert np.array_equal(
+        record.probabilities[:, taken].argmax(axis=-1), record.expert_index[:, taken]
+    )
+    assert record.silent.shape == taken.shape
+    assert record.token_probabilities is not None and record.decoder_index is not None
+    rows, tokens, experts = record.token_probabilities.shape
+    assert (rows, tokens, experts) == (2, len(record.tokens), len(decoder.experts))
+    last = record.tokens[-1]  # nothing is laid over the last one
+    place = round(last.start / decoder.frame_seconds)
+    assert np.array_equal(
+        record.decoder_index[:, place], record.token_probabilities[:, -1].argmax(axis=-1)
+    )
+    assert statistics_of([record], decoder).frames.sum() == rows * tokens
+
+
+def test_silence_and_probabilities_lie_where_their_parts_do() -> None:
+    way = Way(TranscriptionOptions(), CONFIG, lambda _: "")
+    told = np.full((2, 2, 4), 0.25, np.float32)
+    silent = np.array([True, False])
+    parts = [replace(part(s, 8), probabilities=told, silent=silent) for s in (0.0, 0.16)]
+    found = joined_probabilities(parts, 6, way)
+    assert found is not None
+    assert found[0, :, 0].tolist() == [0.25, 0.25, 0, 0, 0.25, 0.25]
+    silence = joined_silence(parts, 6, way)
+    assert silence is not None and silence.tolist() == [True, False, True, True, True, False]
+    assert joined_probabilities([part(0.0, 8)], 2, way) is None
+    assert joined_silence([part(0.0, 8)], 2, way) is None
