@@ -16,6 +16,7 @@ import pytest
 from starlette.routing import Route
 
 from tests.reliability.examples import examples
+from tests.reliability.serving import eventually
 from tests.reliability.tally import Tally
 from tests.served import (
     TRANSCRIPTIONS,
@@ -119,16 +120,15 @@ def test_answers_that_nobody_reads_are_let_go(tally: Tally, server: Served) -> N
         with contextlib.suppress(OSError):
             for _ in range(20):
                 connection.sendall(request * 500)
-    before = len(server.server.server_state.connections)
+    connections = server.server.server_state.connections
+    were_held = eventually(lambda: len(connections) >= count, 5)
     began = time.monotonic()
-    limit = LIMIT_SECONDS + SLACK_SECONDS + 10
-    while time.monotonic() - began < limit and server.server.server_state.connections:
-        time.sleep(0.1)
-    left = len(server.server.server_state.connections)
+    eventually(lambda: not connections, LIMIT_SECONDS + SLACK_SECONDS + 10)
+    left = len(connections)
     for connection in held:
         connection.close()
     with tally.trial("they were held at first"):
-        assert before >= count
+        assert were_held
     with tally.trial("all are closed"):
         assert not left, f"{left} of {count} are still held"
     with tally.trial("the server goes on"):
