@@ -109,7 +109,7 @@ def longer_ones(folder: Path) -> list[Path]:
 
 @pytest.mark.counts("T16", "overload")
 def test_beyond_capacity_a_server_says_so_and_goes_on(tally: Tally, tmp_path: Path) -> None:
-    seconds = float(tally.size(3, 120))
+    seconds = float(tally.size(2, 120))
     words = ("--max-concurrent", str(PLACES // 2), "--max-queue", str(PLACES // 2))
     with serving(tmp_path, *words) as server, server.client() as client:
         paths = longer_ones(tmp_path)
@@ -158,7 +158,7 @@ class Soak:
     """Planted in the server that must be seen."""
 
 
-SMALL = Soak(80, 40, 600_000, 2_000_000)
+SMALL = Soak(60, 30, 600_000, 2_000_000)
 FULL = Soak(10_000, 2_000, 500, 1_000)
 SAMPLE_EVERY = 10
 BOMB_SECONDS = 3_000

@@ -16,7 +16,7 @@ from turnout.serving.errors import Refused
 READ_AT_ONCE = 32_768
 """Bytes: what comes with a header is read before anybody has looked at it."""
 LONGEST_HEADER = 32_768
-LAST_SECONDS = 10.0
+LAST_SECONDS = 5.0
 """For the rest of an answer, once it is written."""
 
 
