@@ -182,7 +182,7 @@ def result_of(answer: "Future[httpx.Response]") -> httpx.Response:
 def test_what_cannot_be_finished_is_told_so(tally: Tally, tmp_path: Path) -> None:
     grace = 1.0
     with serving(tmp_path, "--grace-seconds", str(grace), "--max-concurrent", "1") as server:
-        data = long_recording(tally.size(15, 200))
+        data = long_recording(tally.size(80, 200))  # more than a quick machine hears in the grace
         crowd = Crowd(server, 3, [("long.flac", data)])
         upload = half_sent(server, multipart((b'name="file"; filename="a.wav"', b"\0" * 3_000_000)))
         time.sleep(1.5)

@@ -79,7 +79,9 @@ def test_whoever_leaves_frees_the_place(tally: Tally, tmp_path: Path) -> None:
         return longest
 
     tally.measure(longest_seconds=round(asyncio.run(work()), 3))
-    tally.controlled(asyncio.run(deaf_jobs_are_seen(path)))
+    # Longer than what a quick machine hears in the time in which a place must be free.
+    hour = long_recording(tmp_path, 80)
+    tally.controlled(asyncio.run(deaf_jobs_are_seen(hour)))
 
 
 async def deaf_jobs_are_seen(path: Path) -> bool:
