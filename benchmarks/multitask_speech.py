@@ -20,7 +20,6 @@ from commands import connected, telephone
 from numpy.typing import NDArray
 from whisper_speech import content
 
-from turnout.audio.features import SAMPLE_RATE
 from turnout.audio.telephone import back_at_16khz
 from turnout.config.preparation import PrepareConfig
 from turnout.corpora.clips import Clip
@@ -141,8 +140,3 @@ def made(name: str, clips: tuple[Clip, ...], samples: NDArray[np.float32], fold:
         bandwidth=bandwidth,
         samples=samples,
     )
-
-
-def seconds_of(asked: Iterable[Asked]) -> float:
-    """Of sound."""
-    return sum(len(one.samples) for one in asked) / SAMPLE_RATE

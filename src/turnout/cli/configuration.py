@@ -14,8 +14,11 @@ from turnout.config.plain import nearest
 from turnout.errors import ConfigError, shown
 
 
-def read_config(path: Path, kind: type, more: tuple[str, ...] = ()) -> dict[str, Any]:
-    """The mapping in `path`, whose keys are fields of the dataclass `kind`, or one of `more`.
+def read_config(
+    path: Path, kind: type, more: tuple[str, ...] = (), option: str = "--config"
+) -> dict[str, Any]:
+    """The mapping in `path`, which `option` named, whose keys are fields of the dataclass `kind`,
+    or one of `more`.
 
     Raises ConfigError for a file that is missing or no YAML, and for an unknown key.
     """
@@ -25,25 +28,25 @@ def read_config(path: Path, kind: type, more: tuple[str, ...] = ()) -> dict[str,
         content = parse_yaml(path.read_text(encoding="utf-8"))[1]
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
-        raise ConfigError(f"--config {path}: {reason}{_nearest_file(path)}") from error
+        raise ConfigError(f"{option} {path}: {reason}{_nearest_file(path)}") from error
     except UnicodeDecodeError as error:
-        raise ConfigError(f"--config {path}: is not UTF-8 text; a YAML file is needed") from error
+        raise ConfigError(f"{option} {path}: is not UTF-8 text; a YAML file is needed") from error
     except YamlError as error:
         place = f"{path}:{error.line}" if error.line else str(path)
-        raise ConfigError(f"--config {place}: {error.reason}") from error
+        raise ConfigError(f"{option} {place}: {error.reason}") from error
     content = {} if content is None else content
-    _check_keys(content, kind, path, more=more)
+    _check_keys(content, kind, f"{option} {path}", more=more)
     return content
 
 
 def _check_keys(
-    content: Any, kind: type, file: Path, at: str = "", more: tuple[str, ...] = ()
+    content: Any, kind: type, file: str, at: str = "", more: tuple[str, ...] = ()
 ) -> None:
     """Raise ConfigError for an unknown key, `at` this place of the file or inside it."""
     if not isinstance(content, Mapping):
         where = f"'{at}'" if at else "the file"
         raise ConfigError(
-            f"--config {file}: {where} must hold 'key: value' pairs, not {type(content).__name__}"
+            f"{file}: {where} must hold 'key: value' pairs, not {type(content).__name__}"
         )
     hints = get_type_hints(kind)
     prefix = f"{at}." if at else ""
@@ -53,9 +56,7 @@ def _check_keys(
         # The parser takes both spellings, as those of an option.
         name = key.replace("-", "_") if isinstance(key, str) else shown(key)
         if name not in hints:
-            raise ConfigError(
-                f"--config {file}: unknown key {shown(prefix + name)}{nearest(name, hints)}"
-            )
+            raise ConfigError(f"{file}: unknown key {shown(prefix + name)}{nearest(name, hints)}")
         inner = _dataclass_in(hints[name])
         if inner is None or value is None:
             continue

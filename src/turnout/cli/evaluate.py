@@ -6,10 +6,13 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from turnout.cli.configuration import read_config
 from turnout.cli.options import MODEL, ModelOptions, transcriber_of
 from turnout.cli.terminal import complain, hushed_libraries, note, show
+from turnout.config.plain import from_plain
+from turnout.config.sets import SetsConfig
 from turnout.config.transcription import TaskName, TranscriptionOptions
-from turnout.errors import UsageError
+from turnout.errors import ConfigError, UsageError
 from turnout.files import write_whole
 from turnout.progress import progress
 
@@ -91,7 +94,7 @@ def evaluate_sets(
     """Score a model on the sets of a file."""
     from turnout.evaluation import sets as room
 
-    asked = room.read_sets(path)
+    asked = read_sets(path)
     with hushed_libraries():
         report = room.evaluate_sets(
             transcriber_of(model),
@@ -116,3 +119,12 @@ def keep(report: "Report | SetsReport", output: Path | None) -> None:
         write_whole(output, report.to_json().encode())
         note(f"report -> {output}")
     show(report)
+
+
+def read_sets(path: Path) -> SetsConfig:
+    """The sets of a YAML file; raises ConfigError, naming it."""
+    content = read_config(path, SetsConfig, option="--sets")
+    try:
+        return from_plain(SetsConfig, content)
+    except ConfigError as error:
+        raise ConfigError(f"--sets {path}: {error}") from error

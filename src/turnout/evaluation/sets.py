@@ -1,7 +1,7 @@
 """A model on several sets: a report each, in one table, and the average over them."""
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -10,10 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from turnout.config import TranscriptionOptions
-from turnout.config.plain import from_plain
 from turnout.config.sets import SetConfig, SetsConfig
-from turnout.config.yaml_text import YamlError, parse_yaml
-from turnout.errors import ConfigError
 from turnout.evaluation.alteration import Alteration
 from turnout.evaluation.evaluate import Result, evaluate
 from turnout.evaluation.report import Report
@@ -78,23 +75,6 @@ def cells_of(name: str, row: ScoreRow) -> list[str]:
     return [name, *told, f"{row.utterances:,}", f"{row.hours:.2f}", *map(str, row.scores)]
 
 
-def read_sets(path: Path) -> SetsConfig:
-    """The sets of a YAML file; raises ConfigError, naming it."""
-    try:
-        content = parse_yaml(path.read_text(encoding="utf-8"))[1]
-    except OSError as error:
-        raise ConfigError(f"--sets {path}: {(error.strerror or str(error)).lower()}") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"--sets {path}: is not UTF-8 text; a YAML file is needed") from error
-    except YamlError as error:
-        place = f"{path}:{error.line}" if error.line else str(path)
-        raise ConfigError(f"--sets {place}: {error.reason}") from error
-    try:
-        return from_plain(SetsConfig, content)
-    except ConfigError as error:
-        raise ConfigError(f"--sets {path}: {error}") from error
-
-
 def evaluate_sets(
     transcriber: Transcriber,
     asked: SetsConfig,
@@ -112,7 +92,7 @@ def evaluate_sets(
     for one, channel in zip(asked.sets, channels, strict=True):
         reports[one.name] = evaluate(
             transcriber,
-            sources_of_set(one),
+            [Path(name) for name in one.data],
             options,
             limit=limit if one.limit is None else one.limit,
             alteration=channel,
@@ -120,11 +100,6 @@ def evaluate_sets(
         )
     (model, *_) = (report.model for report in reports.values())
     return SetsReport(model=model, sets={one.name: one for one in asked.sets}, reports=reports)
-
-
-def sources_of_set(one: SetConfig) -> Sequence[Path]:
-    """Its data."""
-    return [Path(name) for name in one.data]
 
 
 def lines_of(report: SetsReport, choose: Callable[[Report], Iterable[str]]) -> list[str]:

@@ -30,8 +30,8 @@ from turnout.transcription.segments import AudioSegment, AudioSegments, IsCancel
 LEAST_HALVED_SECONDS = 6.0
 """A segment that is no longer is not cut in two: what fails on so little fails on less."""
 LEAST_REST_SECONDS = 2.5
-"""Behind the last word that was attended to: 1.0 to 1.3 s lie there where all was written, of which
-0.6 are what is heard behind speech."""
+"""Behind the last word that was attended to, where its own end and what is heard behind speech lie
+in any case: what is longer holds more words."""
 LEAST_HEARD_SECONDS = 0.5
 MOST_PLACES = 3
 """Named where texts were cut."""

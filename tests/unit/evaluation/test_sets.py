@@ -13,6 +13,7 @@ from rich.console import Console
 from turnout.audio.bandwidth import measure_bandwidth
 from turnout.audio.waveform import Waveform, read_audio
 from turnout.cli import main
+from turnout.cli.evaluate import read_sets
 from turnout.config import ModelConfig, TranscriptionOptions
 from turnout.config.sets import SetChannel, SetConfig, SetsConfig
 from turnout.corpora.clips import Clip
@@ -20,7 +21,7 @@ from turnout.errors import AudioError, ConfigError
 from turnout.evaluation import evaluate as evaluation
 from turnout.evaluation.alteration import Alteration
 from turnout.evaluation.references import Data
-from turnout.evaluation.sets import evaluate_sets, lines_of, read_sets
+from turnout.evaluation.sets import evaluate_sets, lines_of
 from turnout.guidance import Bandwidth, Task
 from turnout.text.transcript import Transcript
 
