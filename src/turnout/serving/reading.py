@@ -48,8 +48,11 @@ LARGEST_FRAME = 2**26
 """Bytes: far above a block of a few seconds."""
 SINGLE_THREADED = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 """A process with threads cannot be forked safely."""
-SECRETS = ("TURNOUT_API_KEY",)
-"""Variables that a decoder of strangers' files has no need of."""
+NEEDED = (
+    "PATH", "PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "LANG", "LC_ALL",
+    "LC_CTYPE", "TMPDIR",
+)  # fmt: skip
+"""Variables that a decoder of strangers' files is given: any other may be a secret."""
 
 Floats = NDArray[np.float32]
 log = logging.getLogger(__name__)
@@ -161,8 +164,8 @@ class Readers:
 
 
 def surroundings() -> dict[str, str]:
-    """The environment without what others must not know."""
-    kept = {name: value for name, value in os.environ.items() if name not in SECRETS}
+    """What a decoder needs of the environment, which also holds what others must not know."""
+    kept = {name: os.environ[name] for name in NEEDED if name in os.environ}
     return {**kept, **SINGLE_THREADED}
 
 

@@ -1,112 +1,47 @@
 """Live streams of real speech to a real server: the right words at the right time, and what costs a
 stream its connection and nobody else anything."""
 
-import asyncio
 import json
 import logging
-import socket
 import subprocess
 import sys
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator
+from contextlib import suppress
 
 import numpy as np
 import pytest
-import soxr
 from websockets.exceptions import ConnectionClosed, InvalidStatus
-from websockets.sync.client import ClientConnection, connect
 
 import turnout
 from tests.served import ROOT, Served, served
-from turnout.audio.telephone import g711_table
+from tests.unit.serving.streams import (
+    EXAMPLES,
+    PATH,
+    RATE,
+    Event,
+    begun,
+    encoded,
+    of_type,
+    opened,
+    rest,
+    sound,
+    stream,
+    until,
+)
 from turnout.audio.waveform import Waveform, read_audio
 from turnout.serving import live_stream
-from turnout.serving.live_audio import MOST_FRAME_BYTES, SampleFormat, StreamReader, g711_values
+from turnout.serving.live_audio import MOST_FRAME_BYTES, SampleFormat, StreamReader
 from turnout.text.transcript import Transcript
 
 KEY = "a-key-of-the-tests"
-PATH = "/v1/audio/live"
-EXAMPLES = ROOT / "examples"
 REFERENCES = json.loads((EXAMPLES / "references.json").read_text())
-RATE = 16_000
 MODEL = turnout.load(threads=1)
-Event = dict[str, Any]
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     with served(tmp_path_factory.mktemp("uploads"), api_keys=(KEY,)) as found:
         yield found
-
-
-def opened(server: Served, **options: Any) -> Any:
-    return connect(
-        f"ws://127.0.0.1:{server.port}{PATH}",
-        max_size=None,
-        proxy=None,
-        compression=None,
-        **options,
-    )
-
-
-@contextmanager
-def begun(server: Served, **start: Any) -> Iterator[tuple[ClientConnection, Event]]:
-    """A connection whose first message was sent, and what was answered."""
-    with opened(server) as connection:
-        connection.send(json.dumps({"type": "start", "key": server.key, **start}))
-        yield connection, json.loads(connection.recv(30))
-
-
-def rest(connection: ClientConnection) -> tuple[list[Event], int]:
-    """All that comes, and the code with which the connection is closed."""
-    events = []
-    while True:
-        try:
-            events.append(json.loads(connection.recv(30)))
-        except ConnectionClosed as closed:
-            assert closed.rcvd is not None, "it was not closed, but broke off"
-            assert events[-1] == {**events[-1], "type": "closed", "code": closed.rcvd.code}
-            return events, closed.rcvd.code
-
-
-def stream(
-    server: Served, data: bytes, *, pace: float = 0.0, **start: Any
-) -> tuple[list[Event], int]:
-    """The events of a stream that is sent whole, `pace` seconds of a frame of 100 ms apart."""
-    with begun(server, **start) as (connection, ready):
-        assert ready["type"] == "ready", ready
-        size = ready["rate"] // 10 * (2 if ready["format"] == "pcm16" else 1)
-        for first in range(0, len(data), size):
-            connection.send(data[first : first + size])
-            time.sleep(pace)
-        connection.send('{"type": "end"}')
-        return rest(connection)
-
-
-def of_type(events: Sequence[Event], *kinds: str) -> list[Event]:
-    return [event for event in events if event["type"] in kinds]
-
-
-def encoded(samples: np.ndarray, form: SampleFormat) -> bytes:
-    """Samples at 16 kHz as a stream of this format has them."""
-    line = soxr.resample(samples, RATE, form.rate)
-    ints = np.clip(np.rint(line * 32768), -32768, 32767).astype("<i2")
-    if form.name == "pcm16":
-        return ints.tobytes()
-    values = np.rint(g711_values(form.name) * 32768).astype(int).tolist()
-    code = {value: byte for byte, value in enumerate(values)}
-    table = g711_table(form.name)[ints.astype(np.int32) + 32768]
-    return bytes(code[value] for value in table.tolist())
-
-
-def sound(*names: str, pause: float = 1.0) -> np.ndarray:
-    """Recordings with silence before, between and behind them."""
-    silence = np.zeros(round(pause * RATE), np.float32)
-    parts = [part for name in names for part in (silence, read_audio(EXAMPLES / name).samples)]
-    return np.concatenate([*parts, silence])
 
 
 @pytest.mark.parametrize(
@@ -361,92 +296,3 @@ def lines_of(caplog: pytest.LogCaptureFixture) -> list[Event]:
     found = [json.loads(record.getMessage()) for record in caplog.records
              if record.name == "turnout.serving"]  # fmt: skip
     return [line for line in found if line["event"] == "live"]
-
-
-def until(condition: Any, seconds: float = 5.0) -> None:
-    """Wait for it."""
-    last = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < last, "it did not come to be"
-        time.sleep(0.01)
-
-
-@pytest.fixture(scope="module")
-def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """A server of little patience, with two places."""
-    with served(
-        tmp_path_factory.mktemp("uploads"),
-        max_live=2, header_seconds=0.5, body_stall_seconds=0.5, max_duration=5.0,
-    ) as found:  # fmt: skip
-        yield found
-
-
-def test_who_says_nothing_is_let_go_of(strict: Served) -> None:
-    with opened(strict) as connection:
-        events, code = rest(connection)
-        assert events[0]["error"]["code"] == "stalled"
-        assert "the first message must be" in events[0]["error"]["message"]
-        assert code == 1008
-    with begun(strict) as (connection, ready):
-        assert ready["stall_seconds"] == 0.5
-        for _ in range(8):  # what comes slowly is no stall
-            connection.send(bytes(320))
-            time.sleep(0.1)
-        began = time.monotonic()
-        events, code = rest(connection)
-        assert 0.3 < time.monotonic() - began < 2
-    assert (events[0]["error"]["code"], code) == ("stalled", 1008)
-
-
-def test_a_stream_may_not_be_longer_than_a_recording(strict: Served) -> None:
-    with begun(strict) as (connection, _):
-        for _ in range(6):
-            connection.send(bytes(32_000))
-        events, code = rest(connection)
-    assert (events[0]["error"]["code"], code) == ("too_long", 1008)
-
-
-def test_more_streams_than_places_are_told_to_come_later(strict: Served) -> None:
-    with begun(strict), begun(strict) as (other, _):
-        with begun(strict) as (third, event):
-            assert event["error"] == {
-                "message": "all 2 places for live streams are taken: connect again later",
-                "type": "rate_limit_error",
-                "param": None,
-                "code": "server_busy",
-            }
-            assert rest(third)[1] == 1013
-        # One that leaves, politely or not, leaves its place.
-        other.socket.shutdown(socket.SHUT_RDWR)
-        until(lambda: there_is_room(strict))
-    until(lambda: there_is_room(strict))
-
-
-def there_is_room(server: Served) -> bool:
-    with begun(server) as (_, event):
-        return event["type"] == "ready"
-
-
-def test_a_client_that_leaves_takes_its_work_with_it(strict: Served) -> None:
-    data = encoded(sound("english-1.flac", pause=0.1), SampleFormat())
-    with begun(strict) as (connection, _):
-        connection.send(data[:60_000])
-        connection.socket.shutdown(socket.SHUT_RDWR)
-    status = strict.serving.service.status
-    until(lambda: (status().queued, status().running) == (0, 0), 2.0)
-
-    async def tasks() -> int:
-        return len(asyncio.all_tasks())
-
-    def count() -> int:
-        return asyncio.run_coroutine_threadsafe(tasks(), strict.loop).result()
-
-    until(lambda: count() <= 3)
-
-
-def test_streams_are_told_when_the_server_stops(tmp_path: Path) -> None:
-    with served(tmp_path / "uploads") as found, begun(found) as (connection, _):
-        found.loop.call_soon_threadsafe(found.server.begin_stop)
-        events, code = rest(connection)
-    assert events[0]["error"]["code"] == "server_stopping"
-    assert code == 1012

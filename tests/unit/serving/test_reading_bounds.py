@@ -11,7 +11,7 @@ import pytest
 
 from turnout.config.serving import ServingConfig
 from turnout.errors import AudioError
-from turnout.serving.reading import Readers, Reading
+from turnout.serving.reading import Readers, Reading, surroundings
 from turnout.serving.reading_child import FRAME
 
 PRISONER = """
@@ -133,3 +133,12 @@ def test_a_child_that_a_file_has_taken_over_says_anything(
     assert str(caught.value).startswith("upload: ")
     assert "\n" not in str(caught.value)
     assert "\x1b" not in caplog.text
+
+
+def test_a_decoder_of_strangers_files_is_told_no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("TURNOUT_API_KEY", "HF_TOKEN", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "secret")
+    found = surroundings()
+    assert "secret" not in found.values()
+    assert found["PATH"] == os.environ["PATH"]
+    assert found["OMP_NUM_THREADS"] == "1"
