@@ -232,12 +232,11 @@ class Service:
 
     def _run(self, job: Job) -> None:
         """A job's thread."""
-        began = time.monotonic()
         with ExitStack() as held:
             result = job.run(
                 lambda: held.enter_context(self._models.held(job.model)), self._readers
             )
-        seconds = time.monotonic() - began
+        seconds = time.monotonic() - job.began
         with self._lock:
             self._running.discard(job)
             if isinstance(result, Transcript):
