@@ -16,7 +16,8 @@ FILES = [
     "transcription/transcriber.py",  # what Python calls
     "decoding/wishes.py",  # what is asked, as the model spells it
     "decoding/requests.py",  # can the model do that?
-    "transcription/recordings.py",  # recordings in, segments out, transcripts at the end
+    "transcription/recordings.py",  # recordings in, segments out
+    "transcription/builder.py",  # transcripts at the end
     "audio/waveform.py",  # a file -> mono samples at 16 kHz
     "audio/decoders.py",  # by soundfile or PyAV
     "audio/recognition.py",  # whichever reads its container

@@ -12,7 +12,7 @@ from turnout.config import TranscriptionOptions
 from turnout.decoding.requests import Decoded, Hypothesis, most_characters
 from turnout.guidance import Bandwidth, Task
 from turnout.text.transcript import Transcript, Word
-from turnout.transcription.recordings import TranscriptBuilder, segment_of
+from turnout.transcription.builder import TranscriptBuilder, segment_of
 from turnout.transcription.segments import AudioSegment, AudioSegments
 
 
