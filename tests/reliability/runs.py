@@ -22,10 +22,12 @@ from types import TracebackType
 from typing import Any, Self
 
 import yaml
+from matplotlib.figure import Figure
 
 from turnout.cli import main
 from turnout.config import TrainConfig
 from turnout.config.plain import to_plain
+from turnout.training import curves
 from turnout.training.checkpoints import read_manifest
 
 WATCHDOG = 120.0
@@ -54,6 +56,13 @@ class Start:
     before: Before | None
 
 
+class RoughFigure(Figure):
+    """Small and without a layout: laying out and drawing would be a third of such a short run."""
+
+    def __init__(self, **_: object) -> None:
+        super().__init__(figsize=(2, 2))
+
+
 def rank_process(start: Start) -> None:
     """The process of one rank: the command line, and its exit status."""
     os.setsid()
@@ -68,6 +77,7 @@ def rank_process(start: Start) -> None:
     # As if it had begun there: a process that it starts begins where it began itself.
     multiprocessing.process.ORIGINAL_DIR = str(start.folder)
     os.environ.update(start.environment)
+    curves.Figure = RoughFigure
     if start.before is not None:
         start.before()
     sys.exit(main(list(start.words)))

@@ -179,7 +179,7 @@ def test_mates_change_nothing(backend: str, group: int, tally: Tally) -> None:
         ],
         mates=mates,
     )
-    run(stack, tally, len(chosen), tally.size(10, 50))
+    run(stack, tally, len(chosen), tally.size(3, 50))
     tally.measure(mates=dict(kinds))
     assert tally.measured["router_decisions"] == 0, "the shipped model has no learned router"
     assert tally.measured["needles_left_out"] == 0
@@ -239,7 +239,7 @@ def test_mates_change_nothing_with_learned_routers(
     onnx = backend_of_shape == "onnx"
     config = SHAPES[shape]
 
-    wanted = tally.size(4, 16)
+    wanted = tally.size(3, 16)
     candidates = [random_utterance(config, tally.random("needle", n)) for n in range(2 * wanted)]
     kinds: Counter[str] = Counter()
 
@@ -255,9 +255,9 @@ def test_mates_change_nothing_with_learned_routers(
         needles=candidates,
         mates=mates,
     )
-    run(stack, tally, wanted, tally.size(10, 50))
+    run(stack, tally, wanted, tally.size(4, 50))
     tally.measure(mates=dict(kinds))
-    control(stack, tally, tally.size(10, 40))
+    control(stack, tally, tally.size(6, 40))
 
 
 def names_in(kind: type) -> Iterator[str]:

@@ -55,7 +55,7 @@ def fresh(*arguments: object) -> str:
 def test_the_same_file_again_and_again(
     backend: str, threads: int, recording: Path, tally: Tally
 ) -> None:
-    sizes = [10] * 10 if tally.full else [3, 2]
+    sizes = [10] * 10 if tally.full else [2, 1]
     here = turnout.load("commands", backend=backend, threads=1)  # type: ignore[arg-type]
     tokens = transcribed(here, str(recording))["tokens"]
     assert any(map(any, tokens)), "a model that writes nothing proves nothing"

@@ -68,6 +68,11 @@ def undisturbed(config: TrainConfig, tmp_path_factory: pytest.TempPathFactory) -
     return outcome(folder)
 
 
+def without_workers(config: TrainConfig) -> TrainConfig:
+    """The same run whose ranks prepare their batches themselves; its card says so."""
+    return replace(config, data=replace(config.data, workers=0))
+
+
 def check_stopped(folder: Path, number: signal.Signals, stderr: str) -> None:
     """It says so in one line, and saved the last step that it took."""
     assert error_lines(stderr) == [
@@ -81,7 +86,7 @@ def check_resumed(config: TrainConfig, folder: Path, undisturbed: dict[str, obje
     """Gone on with, it ends with the same bits."""
     with start(config, folder, ranks=RANKS) as running:
         running.finish()
-    same(outcome(folder), undisturbed)
+    same(undisturbed, outcome(folder))
 
 
 def stop(running: Running, number: signal.Signals, folder: Path, whom: str, rng: Random) -> float:
@@ -113,6 +118,9 @@ def test_a_signal_saves_the_step_and_the_same_command_goes_on(
     tmp_path: Path,
 ) -> None:
     longest = 0.0
+    if not tally.full and whom != "all groups":  # each other process imports PyTorch anew
+        config = without_workers(config)
+        undisturbed = {name: undisturbed[name] for name in undisturbed if name != "card"}
     for trial in range(tally.size(1, 10)):
         folder = tmp_path / str(trial)
         with (

@@ -40,7 +40,9 @@ def by_split(entries: Sequence[MeasuredEntry]) -> dict[str, list[MeasuredEntry]]
 
 def shared_between(entries: Sequence[MeasuredEntry]) -> Iterator[str]:
     """Remarks on recordings and speakers that stand in several splits."""
-    for what, owner in (("recording", lambda e: str(e.audio)), ("speaker", lambda e: e.speaker)):
+    # A path is not cut: which recording it is stands at its end.
+    kinds = ("recording", lambda e: str(e.audio), repr), ("speaker", lambda e: e.speaker, shown)
+    for what, owner, written in kinds:
         found: defaultdict[str | None, set[str | None]] = defaultdict(set)
         for measured in entries:
             found[owner(measured.entry)].add(measured.entry.split)
@@ -49,7 +51,7 @@ def shared_between(entries: Sequence[MeasuredEntry]) -> Iterator[str]:
             between = ", ".join(sorted(map(str, found[several[0]])))
             yield (
                 f"in several splits: {len(several)} {what}{'s' * (len(several) != 1)} (the first: "
-                f"{shown(several[0])} in {between}): scores may be better than for new ones"
+                f"{written(several[0])} in {between}): scores may be better than for new ones"
             )
 
 

@@ -107,7 +107,9 @@ def test_a_file_outside_of_the_dataset_is_refused_in_one_line(tmp_path: Path) ->
     outside = noise(tmp_path / "b.wav")
     for name in (str(outside), "../b.wav", "x/../../b.wav", "/etc/passwd"):
         write_lines(source / "metadata.jsonl", {"file_name": name, "text": "yes"})
-        with pytest.raises(ManifestError, match=r"metadata.jsonl:1: field 'file_name': is '.*b?'"):
+        # A long path is cut in the middle of the quotes.
+        said = r"metadata.jsonl:1: field 'file_name': is '.+: the path of a file in .*source was"
+        with pytest.raises(ManifestError, match=said):
             prepare(source, tmp_path / "out", ENGLISH)
     write_lines(source / "metadata.jsonl", {"file_name": str(source / "a.wav"), "text": "yes"})
     assert prepare(source, tmp_path / "out", ENGLISH).splits["cuts"].utterances == 1

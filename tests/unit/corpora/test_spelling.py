@@ -152,18 +152,20 @@ def test_a_speaker_in_two_of_unicodes_forms_is_one_speaker(tmp_path: Path) -> No
 
 
 def test_who_stands_in_several_stated_splits_is_named(tmp_path: Path) -> None:
-    noise(tmp_path / "a.wav")
-    noise(tmp_path / "b.wav")
+    folder = tmp_path / ("a-long-name-" * 8)
+    folder.mkdir()
+    noise(folder / "a.wav")
+    noise(folder / "b.wav")
     rows = [
         {"audio_filepath": "a.wav", "text": "x", "speaker": NFC, "split": "Training", "offset": 0,
          "duration": 0.5},
         {"audio_filepath": "./a.wav", "text": "x", "speaker": "ann", "split": "eval", "offset": 1},
         {"audio_filepath": "b.wav", "text": "x", "speaker": NFD, "split": "test"},
     ]  # fmt: skip
-    summary = prepare(write_lines(tmp_path / "m.jsonl", *rows), tmp_path / "out", ENGLISH)
+    summary = prepare(write_lines(folder / "m.jsonl", *rows), tmp_path / "out", ENGLISH)
     assert list(summary.splits) == ["train", "test"]
     recording, speaker = summary.notes
-    assert recording.startswith(f"in several splits: 1 recording (the first: '{tmp_path}/a.wav' in")
+    assert recording.startswith(f"in several splits: 1 recording (the first: '{folder}/a.wav' in")
     assert speaker.startswith("in several splits: 1 speaker (the first: 'José' in test, train)")
 
 
