@@ -30,6 +30,7 @@ from turnout.config.serving import ServingConfig
 from turnout.errors import (
     AudioError,
     AudioTooLong,
+    Busy,
     Cancelled,
     EngineError,
     MissingExtra,
@@ -42,6 +43,8 @@ from turnout.serving.reading_child import FRAME, LENGTH
 START_SECONDS = 30.0
 STEP_SECONDS = 0.25
 """How often a reader that waits asks whether it is still wanted."""
+BUSY_SECONDS = 5
+"""After which a machine without room for a process is asked again."""
 SAMPLE_BYTES = 4
 LONGEST_SAID = 2000
 LARGEST_FRAME = 2**26
@@ -308,6 +311,8 @@ def error_of(name: str, said: dict[str, Any]) -> TurnoutError:
             return AudioTooLong(name, plain(said.get("reason")))
         case "MissingExtra":
             return MissingExtra(plain(said.get("what")), plain(said.get("extra")))
+        case "Busy":
+            return Busy("no process can be begun to read this: try again later", BUSY_SECONDS)
         case "UsageError":
             return UsageError(plain(said.get("message")))
         case _:

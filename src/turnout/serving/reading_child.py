@@ -118,10 +118,14 @@ def obey(
         if number in children:
             os.kill(children[number], signal.SIGKILL)
         return
-    process = os.fork()
-    if process == 0:
-        be_child(order, files, orders)
-    children[number] = process
+    try:
+        process = os.fork()
+        if process == 0:
+            be_child(order, files, orders)
+        children[number] = process
+    except OSError:  # the machine is full: those that are being read go on
+        with suppress(OSError):
+            os.write(files[1], framed(b"e", b'{"kind": "Busy"}'))
     for file in files:
         os.close(file)
 
@@ -218,9 +222,14 @@ def told(error: TurnoutError) -> dict[str, str]:
     return {"kind": "UsageError", "message": str(error)}
 
 
+def framed(kind: bytes, data: bytes) -> bytes:
+    """A frame as it is written."""
+    return FRAME.pack(kind, len(data)) + data
+
+
 def send(kind: bytes, data: bytes) -> None:
     """Write a frame; waits where nobody reads yet."""
-    left = memoryview(FRAME.pack(kind, len(data)) + data)
+    left = memoryview(framed(kind, data))
     while left:
         left = left[os.write(PIPE, left) :]
 

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import textwrap
 import threading
@@ -23,7 +24,8 @@ from tests.reliability.seeds import FAMILIES, Form, seed
 from turnout.audio.waveform import open_recording
 from turnout.config import TranscriptionOptions
 from turnout.config.serving import ServingConfig
-from turnout.errors import AudioError, AudioTooLong, Cancelled, TurnoutError
+from turnout.errors import AudioError, AudioTooLong, Busy, Cancelled, TurnoutError
+from turnout.serving import reading_child
 from turnout.serving.reading import Readers, Reading, opened_file
 
 Heard = tuple[int, NDArray[np.float32], tuple[str, ...]]
@@ -289,3 +291,25 @@ def test_a_message_of_a_recording_that_is_too_long_says_so(
     path = tmp_path / "upload.wav"
     path.write_bytes(encode(tone(2.0)))
     assert why(elsewhere, readers, path, max_duration=0.5)[0] is AudioTooLong
+
+
+def test_a_machine_without_room_for_a_process_refuses_one_file_and_reads_the_others(
+    readers: Readers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full() -> int:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    ours, theirs = os.pipe()
+    monkeypatch.setattr(reading_child.os, "fork", full)
+    children: dict[int, int] = {}
+    order = {"number": 7, "kill": False}
+    with socket.socket() as orders:
+        reading_child.obey(order, [os.open(os.devnull, os.O_RDONLY), theirs], orders, children)
+    assert not children
+    reading = Reading(readers, 7, ours, NAME, ServingConfig())
+    try:
+        assert why(reading.recording, 10.0) == (
+            Busy, "no process can be begun to read this: try again later",
+        )  # fmt: skip
+    finally:
+        reading.close()
