@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.served import multipart
+from turnout.serving import uploads
 from turnout.serving.errors import Gone, Refused
 from turnout.serving.uploads import (
     LONGEST_FIELD,
@@ -166,3 +167,23 @@ def test_folders_of_killed_servers_are_forgotten_and_those_of_others_stay(tmp_pa
         assert not second.exists()
     assert not first.exists()
     assert (elsewhere / "lock").read_text() == "mine"
+
+
+def test_a_folder_that_a_cleaner_took_away_is_made_anew(tmp_path):
+    folder = tmp_path / "turnout-serve-x"
+    with read(multipart((FILE, b"sound"), boundary=b"B"), folder) as form:
+        assert form.path.read_bytes() == b"sound"
+        assert form.path.stat().st_mode & 0o777 == 0o600
+        assert folder.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_folder_that_is_gone_once_it_is_looked_at_stops_no_start(tmp_path, monkeypatch):
+    monkeypatch.setattr(uploads.tempfile, "gettempdir", lambda: str(tmp_path))
+    (tmp_path / f"{PREFIX}other").mkdir()
+
+    def gone(_):
+        raise FileNotFoundError
+
+    monkeypatch.setattr(uploads, "is_ours", gone)
+    with upload_folder() as folder:
+        assert folder.is_dir()
