@@ -43,7 +43,7 @@ def build(config: ServingConfig, service: Service, metrics: Metrics, folder: Pat
     inner.add_exception_handler(Gone, nobody)
     inner.add_exception_handler(Exception, mistaken)
     keys = Keys(config.api_keys)
-    door = Door(service, config)
+    door = Door(service, config, metrics)
     inner.state.stopping = door.stopping
     desk = Desk(service, config, folder, door)
     register(inner, desk, Desks(service, door, metrics.render))

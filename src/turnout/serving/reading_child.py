@@ -30,7 +30,7 @@ from turnout.errors import AudioError, MissingExtra, TurnoutError
 LENGTH = struct.Struct("<I")
 FRAME = struct.Struct("<cI")
 """Kind and length of what follows: 'h' of a header, 'b' of a block, 'e' of an error, 'x' of a
-traceback, 'z' of the end."""
+mistake, 'z' of the end."""
 FILE, PIPE, FREE = 3, 4, 5
 """Numbers of a child's files: what it reads, where it writes, and the one that it may open once."""
 ASIDE = 60
@@ -139,11 +139,18 @@ def be_child(order: dict[str, Any], files: list[int], orders: socket.socket) -> 
         decode(order)
     except BrokenPipeError:
         pass  # nobody wants it any more
-    except BaseException:
+    except BaseException as error:
         with suppress(BaseException):
-            send(b"x", traceback.format_exc().encode())
+            send(b"x", place_of(error).encode())
     finally:
         os._exit(0)
+
+
+def place_of(error: BaseException) -> str:
+    """What went wrong where, without the error's words, which may hold some of the file."""
+    places = traceback.extract_tb(error.__traceback__)[-6:]
+    lines = (f"{Path(one.filename).name}:{one.lineno}" for one in reversed(places))
+    return " < ".join((type(error).__name__, *lines))
 
 
 def arrange(files: list[int]) -> None:

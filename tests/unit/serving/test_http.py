@@ -166,6 +166,17 @@ def test_where_there_is_no_room_the_body_is_not_read(server, monkeypatch):
     assert time.monotonic() - began < 2
 
 
+def test_who_finds_everybody_s_forms_coming_in_is_counted_as_refused(server, monkeypatch):
+    def refused():
+        lines = server.get("/metrics").text.splitlines()
+        return next(line for line in lines if line.startswith("turnout_requests_refused_total"))
+
+    before = refused()
+    monkeypatch.setattr(server.serving.door, "inside", 10_000)
+    assert server.post().status_code == 429
+    assert float(refused().split()[1]) == float(before.split()[1]) + 1
+
+
 def test_who_leaves_in_the_middle_of_a_stream_is_no_mistake(server, caplog, monkeypatch):
     caplog.set_level(logging.INFO, logger="turnout.serving")
     monkeypatch.setattr(routes, "FIRST_SECONDS", 0.0)

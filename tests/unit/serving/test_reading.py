@@ -1,6 +1,7 @@
 """An upload is heard as the command line hears it, by a process that a hostile file alone ends."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -313,3 +314,11 @@ def test_a_machine_without_room_for_a_process_refuses_one_file_and_reads_the_oth
         )  # fmt: skip
     finally:
         reading.close()
+
+
+def test_the_log_of_a_decoder_s_mistake_holds_nothing_of_the_file() -> None:
+    try:
+        b"a song's title \xff".decode("ascii")
+    except UnicodeDecodeError as error:
+        found = reading_child.place_of(error)
+    assert re.fullmatch(r"UnicodeDecodeError < test_reading\.py:\d+", found)
