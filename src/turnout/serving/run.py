@@ -114,8 +114,7 @@ class Server(uvicorn.Server):
         self.should_exit = True
 
     def _all_are_at_work(self) -> bool:
-        status = self._serving.service.status()
-        return status.queued + status.running >= self._serving.door.inside
+        return self._serving.service.files_at_work() >= self._serving.door.inside
 
 
 def serve(config: ServingConfig, say: Say, *, key_from: str) -> int:

@@ -130,6 +130,11 @@ class Service:
         reason = self._reason()
         return Status(not reason, reason, queued, running)
 
+    def files_at_work(self) -> int:
+        """How many files wait or are in work; what live streams say is no request at the door."""
+        with self._lock:
+            return len(self._waiting) + self._files()
+
     async def stop(self, grace_seconds: float | None = None) -> None:
         """Take nothing new; what was accepted may come to its end within the grace, by default the
         configuration's, and is then ended with Stopping."""

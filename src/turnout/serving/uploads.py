@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from io import FileIO
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote_to_bytes
 from uuid import uuid4
 
 from python_multipart.exceptions import FormParserError
@@ -38,6 +39,8 @@ WRITTEN_AT_ONCE = 262_144
 PREFIX = "turnout-serve-"
 LOCK = "lock"
 SEPARATORS = re.compile(r"[/\\]")
+EXTENDED_NAME = re.compile(rb";\s*filename\*\s*=\s*utf-8'[^']*'([^;\s]+)", re.IGNORECASE)
+"""As older clients write a file's name that is not ASCII; the parser passes over it."""
 HOW = "send a form: multipart/form-data with the recording as `file` (curl -F file=@speech.wav)"
 
 
@@ -113,6 +116,9 @@ class FormReader:
         if b"name" not in options:
             raise Refused(400, f"a part of the form has no name: {HOW}")
         self._part.name = text_of(options[b"name"])
+        extended = EXTENDED_NAME.search(disposition)
+        if extended is not None:
+            options.setdefault(b"filename", unquote_to_bytes(extended[1]))
         if b"filename" not in options:
             if len(self.fields) >= MOST_FIELDS:
                 raise Refused(400, f"the form has more than {MOST_FIELDS} fields")

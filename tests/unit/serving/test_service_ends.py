@@ -74,6 +74,8 @@ def test_what_is_too_much_is_refused_with_a_time_to_come_back() -> None:
             # A live stream waits for no file.
             live = submit(service, Waveform(read_audio(EXAMPLES[1]).samples, 16_000))
             assert service.status().running == 3
+            # The server's end waits for forms that are still coming in, beside these.
+            assert service.files_at_work() == 5
             backend.gate.set()
             for job in jobs:
                 assert (await job.transcript()).text == alone(EXAMPLES[0]).text

@@ -187,3 +187,17 @@ def test_a_folder_that_is_gone_once_it_is_looked_at_stops_no_start(tmp_path, mon
     monkeypatch.setattr(uploads, "is_ours", gone)
     with upload_folder() as folder:
         assert folder.is_dir()
+
+
+@pytest.mark.parametrize(
+    ("head", "name"),
+    [
+        (b"name=\"file\"; filename*=utf-8''na%C3%AFve%20call.wav", "na\u00efve call.wav"),
+        (b"name=\"file\"; FileName* = UTF-8'en'a.wav", "a.wav"),
+        (b'name="file"; filename="b.wav"; filename*=utf-8\'\'a.wav', "b.wav"),
+        (b"name=\"file\"; filename*=utf-8''..%2F%0Aa.wav", "\\na.wav"),
+    ],
+)
+def test_a_file_s_name_may_be_written_as_older_clients_do(tmp_path, head, name):
+    with read(multipart((head, b"sound")), tmp_path) as form:
+        assert (form.name, form.path.read_bytes()) == (name, b"sound")
