@@ -112,8 +112,11 @@ def exactly(orders: socket.socket, length: int) -> bytes:
 def obey(
     order: dict[str, Any], files: list[int], orders: socket.socket, children: dict[int, int]
 ) -> None:
-    """Kill a child, or begin one."""
+    """Say that this process is there, kill a child, or begin one."""
     number = order["number"]
+    if order.get("ping"):
+        orders.sendall(b"p")
+        return
     if order["kill"]:
         if number in children:
             os.kill(children[number], signal.SIGKILL)

@@ -25,7 +25,15 @@ from tests.reliability.seeds import FAMILIES, Form, seed
 from turnout.audio.waveform import open_recording
 from turnout.config import TranscriptionOptions
 from turnout.config.serving import ServingConfig
-from turnout.errors import AudioError, AudioTooLong, Busy, Cancelled, TurnoutError
+from turnout.errors import (
+    AudioError,
+    AudioTooLong,
+    Busy,
+    Cancelled,
+    EngineError,
+    TurnoutError,
+)
+from turnout.serving import reading as reading_module
 from turnout.serving import reading_child
 from turnout.serving.reading import Readers, Reading, opened_file
 
@@ -322,3 +330,27 @@ def test_the_log_of_a_decoder_s_mistake_holds_nothing_of_the_file() -> None:
     except UnicodeDecodeError as error:
         found = reading_child.place_of(error)
     assert re.fullmatch(r"UnicodeDecodeError < test_reading\.py:\d+", found)
+
+
+def test_a_process_that_somebody_has_stopped_costs_one_file_and_is_replaced(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    path = tmp_path / "upload.wav"
+    path.write_bytes(encode(tone(1.0)))
+    monkeypatch.setattr(reading_module, "PING_SECONDS", 0.5)
+    readers = Readers(ServingConfig(reading_stall_seconds=1.0))
+    readers.start()
+    try:
+        process = readers._process
+        assert process is not None
+        assert not readers.are_stuck()
+        os.kill(process.pid, signal.SIGSTOP)
+        assert why(elsewhere, readers, path) == (
+            EngineError, "the process that decodes uploads was stuck: send it again",
+        )  # fmt: skip
+        assert process.poll() is not None, "it is still there"
+        monkeypatch.undo()
+        readers._config = ServingConfig()
+        np.testing.assert_array_equal(elsewhere(readers, path)[1], here(path)[1])
+    finally:
+        readers.close()

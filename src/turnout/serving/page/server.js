@@ -40,13 +40,6 @@ export class Server {
     return new URL("v1", document.baseURI).href;
   }
 
-  /** Where a microphone's stream goes. */
-  get liveAddress() {
-    const address = new URL("v1/audio/live", document.baseURI);
-    address.protocol = address.protocol.replace("http", "ws");
-    return address.href;
-  }
-
   /** The models, the default one first. */
   async models() {
     const answer = await this.#ask("v1/models");
