@@ -326,10 +326,9 @@ def test_a_machine_without_room_for_a_process_refuses_one_file_and_reads_the_oth
 
 
 def test_the_log_of_a_decoder_s_mistake_holds_nothing_of_the_file() -> None:
-    try:
+    with pytest.raises(UnicodeDecodeError) as caught:
         b"a song's title \xff".decode("ascii")
-    except UnicodeDecodeError as error:
-        found = reading_child.place_of(error)
+    found = reading_child.place_of(caught.value)
     assert re.fullmatch(r"UnicodeDecodeError < test_reading\.py:\d+", found)
 
 
