@@ -22,6 +22,7 @@
     ├── Cancelled              the caller asked for the work to stop
     └── ServingError           a server cannot take a request, or not finish it
         ├── UnknownModel       none of that name is served: a UsageError as well
+        ├── ModelUnavailable   one that is served cannot be loaded: the operator's to mend
         ├── Busy               no place is free: later there will be
         ├── Stopping           the server is being stopped
         ├── TookTooLong        a request did not come to its end in the time allowed
@@ -164,6 +165,10 @@ class ServingError(TurnoutError):
 
 class UnknownModel(ServingError, UsageError):
     """No model of that name is served here."""
+
+
+class ModelUnavailable(ServingError):
+    """A model that is served cannot be loaded, whoever asks for it: the operator's to mend."""
 
 
 class Busy(ServingError):

@@ -16,6 +16,25 @@ FORMS = (
     "WAV/PCM_16", "WAV/ULAW", "MP3/MPEG_LAYER_III", "FLAC/PCM_16", "OGG/VORBIS", "OGG/OPUS",
 )  # fmt: skip
 SIZES = {"desk": 1200, "phone": 360}
+HELD_UP = """
+const stream = new AudioContext().createMediaStreamDestination().stream;
+window.track = stream.getTracks()[0];
+const given = new Promise((resolve) => (window.give = () => resolve(stream)));
+navigator.mediaDevices.getUserMedia = () => given;
+window.WebSocket = class extends EventTarget {
+  sent = [];
+  bufferedAmount = 0;
+  constructor() {
+    super();
+    window.socket = this;
+    setTimeout(() => this.dispatchEvent(new Event("open")));
+  }
+  send(message) { this.sent.push(message); }
+  tell(event) { this.dispatchEvent(new MessageEvent("message", { data: JSON.stringify(event) })); }
+  close() { this.dispatchEvent(new CloseEvent("close", { code: 1000 })); }
+};
+"""
+"""A reader who has not said yet whether the microphone may be used, and a server that loads."""
 
 
 @pytest.fixture(scope="module")
@@ -263,6 +282,33 @@ def test_stopping_leaves_the_server(page, answers):
     page.one("#stop").click()
     page.wait(lambda: page.state() == "stopped")
     page.wait(lambda: answers.left == 1)
+
+
+def test_a_microphone_that_is_given_after_the_stop_is_let_go(page):
+    page.run(HELD_UP)
+    page.one("#record").click()
+    page.wait(lambda: page.state() == "listening")
+    page.one("#record").click()
+    page.wait(lambda: page.state() == "stopped")
+    assert page.text("#record-label") == "Record"
+    page.run("give()")
+    page.wait(lambda: page.run("return track.readyState") == "ended")
+    assert not page.run("return Boolean(window.socket)"), "a place on the server was taken"
+
+
+def test_who_stops_while_the_model_is_loaded_is_done_and_not_lost(page):
+    page.run(HELD_UP)
+    page.one("#record").click()
+    page.wait(lambda: page.run("return Boolean(window.give)"))
+    page.run("give()")
+    page.wait(lambda: page.run("return Boolean(window.socket?.sent.length)"))
+    page.one("#record").click()
+    page.wait(lambda: page.state() == "working")
+    page.run("socket.tell({ type: 'ready', most_frame_bytes: 65536 })")
+    page.wait(lambda: page.run("return socket.sent.at(-1)") == '{"type": "end"}')
+    page.run("socket.tell({ type: 'closed', code: 1000 }); socket.close()")
+    page.finish()
+    assert (page.state(), page.text("#problem")) == ("done", "")
 
 
 def test_text_is_never_markup(page, answers):

@@ -3,35 +3,74 @@
 import numpy as np
 import pytest
 from serve import rates
-from serve_soak import LEAKED_BYTES, MOST_BYTES, bad_request, slope
-from serving import Answer, Taken, Upload, latencies, wrong
+from serve_growth import LEAST_LOOKS, Look, enough, growth
+from serve_soak import LEAKED_BYTES, bad_request, is_quiet, is_seen
+from serving import Answer, Upload, latencies, wrong
+
+from turnout.serving.metrics import Metrics
 
 UPLOAD = Upload("a.flac", bytes(range(256)), 2.0, "hello")
 
 
-def looks(left: float, noise_mb: float = 2.0) -> list[tuple[float, int, Taken]]:
-    """Of a server of which every request leaves so many bytes."""
+def looks(
+    left: dict[str, float], *, jump_mb: float = 0.0, every: int = 40, count: int = 120
+) -> list[Look]:
+    """Of a server of which every request leaves so much, beside what was seen of a sound one: noise
+    of malloc's, and memory of the system in steps of some MB, ever rarer."""
     rng = np.random.default_rng(0)
-    memory = [180 + 10 * n * left / 2**20 + rng.uniform(0, noise_mb) for n in range(300)]
-    return [(2.0 * n, 10 * n, Taken(one, 13, 11, 1)) for n, one in enumerate(memory)]
+    found = []
+    for number in range(count):
+        requests = number * every
+        steps = 2**20 * (3 * int(np.log2(1 + number)) + jump_mb * (number > 0.75 * count))
+        held = {
+            "malloc_bytes": 83.4e6 + rng.normal(0, 50_000),
+            "python_blocks": 333_900 + rng.normal(0, 10),
+            "resident_bytes": 204e6 + steps + rng.uniform(0, 300_000),
+        }
+        grown = {name: value + requests * left.get(name, 0) for name, value in held.items()}
+        found.append(Look(10.0 * number, requests, grown))
+    return found
 
 
-@pytest.mark.parametrize("left", [0, 20_000, LEAKED_BYTES])
-def test_what_a_request_leaves_is_seen_through_noise(left: int) -> None:
-    found = slope(looks(left))
-    assert abs(found - left) < MOST_BYTES
-    assert (found > MOST_BYTES) == (left > 0)
+def test_steps_of_an_allocator_are_no_growth() -> None:
+    assert not growth(looks({}))["grows"]
+    found = growth(looks({}, jump_mb=20.0))
+    assert not found["grows"]
+    one = found["left_by_a_request"]["resident_bytes"]
+    assert one["low"] < 500 < one["high"], "the interval does not say how little is known"
 
 
-def test_one_jump_is_no_slope() -> None:
-    steady = looks(0)
-    jumped = [(at, sent, Taken(190.0 + 60 * (sent > 2950), 13, 11, 1)) for at, sent, _ in steady]
-    assert abs(slope(jumped)) < MOST_BYTES
+@pytest.mark.parametrize(
+    ("name", "left"),
+    [("malloc_bytes", LEAKED_BYTES), ("python_blocks", 1.0), ("resident_bytes", 8192.0)],
+)
+def test_what_a_request_leaves_is_seen_wherever_it_is(name: str, left: float) -> None:
+    found = growth(looks({name: left}))
+    one = found["left_by_a_request"][name]
+    assert found["grows"]
+    assert one["low"] <= left * 1.2 and one["high"] >= left * 0.8
+    assert one["a_request"] == pytest.approx(left, rel=0.3)
 
 
-def test_a_soak_that_is_too_short_says_so() -> None:
-    with pytest.raises(SystemExit, match="too short"):
-        slope(looks(0)[:1])
+def test_the_planted_leak_is_seen_in_a_tenth_of_the_requests() -> None:
+    short = growth(looks({"malloc_bytes": LEAKED_BYTES}, every=13, count=40))
+    assert is_seen(short)
+    assert not is_seen(growth(looks({}, every=13, count=40)))
+    # Growth of something else is no proof that the planted leak was seen.
+    assert not is_seen(growth(looks({"python_blocks": 3.0}, every=13, count=40)))
+
+
+def test_a_soak_goes_on_until_something_can_be_told() -> None:
+    assert not enough([])
+    assert not enough(looks({})[: LEAST_LOOKS + 5])
+    assert enough(looks({})[: 2 * LEAST_LOOKS + 1])
+
+
+def test_a_server_is_quiet_once_nobody_is_at_work_or_waits() -> None:
+    metrics = Metrics()
+    assert is_quiet(metrics.render().decode())
+    metrics.queued.set(1)
+    assert not is_quiet(metrics.render().decode())
 
 
 def test_what_comes_too_late_counts_for_no_rate_and_what_is_refused_neither() -> None:

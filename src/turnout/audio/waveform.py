@@ -31,6 +31,8 @@ LOWEST_RATE = 8_000
 HIGHEST_RATE = 192_000
 LARGEST_SAMPLE = 1e6
 """Full scale is 1, and some programs write 16-bit values as floats; beyond it, powers overflow."""
+RAISE_IT = " or raise max_duration"
+"""The end of what is said of a recording that is too long; a server's clients cannot."""
 SPOOL_BYTES = 2**24
 COPY_BYTES = 2**20
 MOST_PIPED_BYTES = 2**32
@@ -136,7 +138,7 @@ class Recording:
                         raise AudioTooLong(
                             self.name,
                             f"longer than the allowed {self._max_duration:g} s: "
-                            "give a shorter recording or raise max_duration",
+                            f"give a shorter recording{RAISE_IT}",
                         )
                     yield block
             except OSError as error:

@@ -43,11 +43,11 @@ def build(config: ServingConfig, service: Service, metrics: Metrics, folder: Pat
     inner.add_exception_handler(Gone, nobody)
     inner.add_exception_handler(Exception, mistaken)
     keys = Keys(config.api_keys)
-    door = Door(service, config)
+    door = Door(service, config, metrics)
     inner.state.stopping = door.stopping
     desk = Desk(service, config, folder, door)
     register(inner, desk, Desks(service, door, metrics.render))
-    register_live(inner, service, config, keys)
+    register_live(inner, service, config, keys, metrics)
     page: Iterable[str] = register_page(inner) if config.page else ()
     app: App = Guard(inner, config, keys, metrics, open_paths=page)
     if config.cors_origins:

@@ -4,12 +4,15 @@ Bad input is always a 4xx; what the server lacks (room, time to stop, a model th
 """
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import ceil
+from typing import Any
 
 from starlette.responses import Response
 
+from turnout.audio.waveform import RAISE_IT
 from turnout.errors import (
     AudioError,
     AudioTooLong,
@@ -19,6 +22,7 @@ from turnout.errors import (
     FetchError,
     MissingExtra,
     ModelFolderError,
+    ModelUnavailable,
     Stopping,
     StorageError,
     TookTooLong,
@@ -32,6 +36,9 @@ NO_MODEL = "this model cannot be loaded now; the server's log says why"
 NO_ROOM = "the server has no room for this request now: try again later"
 INVALID = "invalid_request_error"
 SERVER = "server_error"
+NOT_AGAIN = {"x-should-retry": "false"}
+"""OpenAI's clients send again what has failed with a 5xx, an hour's recording as well."""
+CHANNEL = re.compile(r", or choose channel \d+$")
 RETRY_SECONDS = 5
 """After which a client is told to come again, where nobody knows better."""
 
@@ -86,22 +93,45 @@ class Rule:
     status: int
     code: str | None = None
     param: str | None = None
-    message: str | None = None
-    """In place of the error's own, which may name folders of the server."""
+    message: str | Callable[[Any], str] | None = None
+    """In place of the error's own, which may name folders of the server, or what only its operator
+    can do; or what is made of the error."""
+    may_try_again: bool = True
+    """Of a 429 or 503: whether the same request may be taken later."""
 
 
+def too_long(error: AudioTooLong) -> str:
+    """In words of those who cannot allow more."""
+    return str(error).removesuffix(RAISE_IT) + ", or send it in parts"
+
+
+def without_choice(error: AudioError) -> str:
+    """In words of those who send a form, which has no field for a channel."""
+    return CHANNEL.sub("", str(error))
+
+
+def not_installed(error: MissingExtra) -> str:
+    """In words of those who cannot install it."""
+    return (
+        f"{error.what} needs what this server lacks: send WAV, FLAC, Ogg, Opus or MP3, or do "
+        "without"
+    )
+
+
+NOT_LOADED = Rule(503, "model_unavailable", message=NO_MODEL, may_try_again=False)
 RULES: Mapping[type[Exception], Rule] = {
     UnknownModel: Rule(404, "model_not_found", "model"),
     Busy: Rule(429, "server_busy"),
     Stopping: Rule(503, "server_stopping"),
-    TookTooLong: Rule(503, "took_too_long"),
+    TookTooLong: Rule(503, "took_too_long", may_try_again=False),
     EngineError: Rule(500, "engine_error"),
-    AudioTooLong: Rule(413, "audio_too_long", "file"),
-    AudioError: Rule(400, "invalid_audio", "file"),
-    MissingExtra: Rule(415, "unsupported_format", "file"),
+    AudioTooLong: Rule(413, "audio_too_long", "file", too_long),
+    AudioError: Rule(400, "invalid_audio", "file", without_choice),
+    MissingExtra: Rule(415, "unsupported_format", "file", not_installed),
     UsageError: Rule(400),
-    ModelFolderError: Rule(503, "model_unavailable", message=NO_MODEL),
-    FetchError: Rule(503, "model_unavailable", message=NO_MODEL),
+    ModelUnavailable: NOT_LOADED,
+    ModelFolderError: NOT_LOADED,
+    FetchError: NOT_LOADED,
     StorageError: Rule(503, "no_room", message=NO_ROOM),
     OSError: Rule(503, "no_room", message=NO_ROOM),
     MemoryError: Rule(503, "no_room", message=NO_ROOM),
@@ -118,11 +148,14 @@ def refusal_of(error: Exception) -> Refused:
     if rule is None:
         return Refused(500, MISTAKE, code="internal_error")
     headers = {}
-    if rule.status in (429, 503):
+    if not rule.may_try_again:
+        headers = NOT_AGAIN
+    elif rule.status in (429, 503):
         headers = retry(getattr(error, "retry_after", RETRY_SECONDS))
+    message = rule.message(error) if callable(rule.message) else rule.message
     return Refused(
         rule.status,
-        rule.message or str(error),
+        message or str(error),
         code=rule.code,
         param=rule.param,
         headers=headers,

@@ -112,7 +112,7 @@ class Guard:
             return Refused(
                 400,
                 "this server does not answer to the name in the Host header: use its address, or "
-                "allow the name with --allowed-hosts",
+                "ask its operator to allow the name (--allowed-hosts)",
                 code="unknown_host",
             )
         return self._keyless(scope) or self._foreign(scope) or self._too_large(scope)
@@ -153,7 +153,10 @@ class Guard:
         for origin in origins:
             own = origin.lower().partition(b"://")[2] == host
             if not own and EVERY not in allowed and origin.decode("latin-1") not in allowed:
-                message = "pages of another origin may not use this server: see --cors-origins"
+                message = (
+                    "pages of another origin may not use this server, unless its operator allows "
+                    "them (--cors-origins)"
+                )
                 return Refused(403, message, code="foreign_origin")
         return None
 

@@ -15,7 +15,15 @@ from turnout.audio.waveform import Recording, Waveform
 from turnout.config import TranscriptionOptions
 from turnout.decoding.requests import Decoded
 from turnout.decoding.wishes import options_for_model
-from turnout.errors import Cancelled, EngineError, GuidanceError, TookTooLong, TurnoutError
+from turnout.errors import (
+    Cancelled,
+    EngineError,
+    GuidanceError,
+    ModelUnavailable,
+    ServingError,
+    TookTooLong,
+    TurnoutError,
+)
 from turnout.serving.engine import Engine
 from turnout.serving.model_facts import samples
 from turnout.serving.reading import Readers, Reading
@@ -40,6 +48,16 @@ def asked_of(options: TranscriptionOptions, transcriber: Transcriber) -> Transcr
             "out, or take one of Whisper's"
         )
     return asked
+
+
+def loaded(hold: Callable[[], Engine]) -> Engine:
+    """The model; what is wrong with it is no client's mistake, whatever its error is called."""
+    try:
+        return hold()
+    except ServingError:
+        raise
+    except (TurnoutError, OSError, MemoryError) as error:
+        raise ModelUnavailable(f"a model cannot be loaded: {error}") from error
 
 
 class Job:
@@ -132,7 +150,7 @@ class Job:
         may take as long as it takes to load it."""
         try:
             self._check_wanted()
-            self._engine = engine = hold()
+            self._engine = engine = loaded(hold)
             found = self._run(engine, readers)
         except TurnoutError as error:
             found = error

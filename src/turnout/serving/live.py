@@ -32,6 +32,7 @@ from turnout.serving.live_messages import (
 )
 from turnout.serving.live_stream import MOST_AHEAD_SECONDS, LiveStream, refusal
 from turnout.serving.logs import log, log_error
+from turnout.serving.metrics import Metrics
 from turnout.serving.service import Service
 
 PATH = "/v1/audio/live"
@@ -42,17 +43,22 @@ GONE = 1006
 """What a log says of a client that left: it is never sent."""
 
 
-def register(app: FastAPI, service: Service, config: ServingConfig, keys: Keys) -> None:
+def register(
+    app: FastAPI, service: Service, config: ServingConfig, keys: Keys, metrics: Metrics
+) -> None:
     """Add the route; `app.state.stopping` is an asyncio.Event."""
-    streams = LiveStreams(app, service, config, keys)
+    streams = LiveStreams(app, service, config, keys, metrics)
     app.router.routes.append(WebSocketRoute(PATH, streams.serve, name="live"))
 
 
 class LiveStreams:
     """All streams of a server."""
 
-    def __init__(self, app: FastAPI, service: Service, config: ServingConfig, keys: Keys) -> None:
+    def __init__(
+        self, app: FastAPI, service: Service, config: ServingConfig, keys: Keys, metrics: Metrics
+    ) -> None:
         self._app = app
+        self._metrics = metrics
         self._service = service
         self._config = config
         self._keys = keys
@@ -60,16 +66,19 @@ class LiveStreams:
 
     async def serve(self, socket: WebSocket) -> None:
         """One connection, from its handshake to its end."""
-        await socket.accept()
         channel = Channel(socket, self._config.body_stall_seconds)
         model: str | None = None
         stream: LiveStream | None = None
         closing = GONE
         try:
+            await socket.accept()
             start = await self._introduced(socket, channel)
-            with self._place("heard", self._config.max_live):
+            heard = self._metrics.live_streams.track_inprogress()
+            with self._place("heard", self._config.max_live), heard:
                 form, model = await self._understood(start)
-                stream = LiveStream(channel, self._service, self._config, start, form)
+                stream = LiveStream(
+                    channel, self._service, self._config, start, form, self._metrics
+                )
                 await channel.send(ready_event(start, form, model, self._config))
                 await stream.run(self._app.state.stopping)
             closing = ENDED
@@ -84,6 +93,8 @@ class LiveStreams:
             await channel.close(closing, REASONS[closing][1], error_event(told))
         finally:
             seconds, turns = (stream.seconds, stream.turns) if stream else (0.0, 0)
+            self._metrics.live_closed.labels(str(closing)).inc()
+            self._metrics.live_seconds.inc(seconds)
             log("live", model=model, seconds=round(seconds, 1), turns=turns, code=closing)
 
     async def _introduced(self, socket: WebSocket, channel: Channel) -> Start:

@@ -19,6 +19,8 @@ FormatName = Literal["pcm16", "mulaw", "alaw"]
 
 MOST_CHARACTERS = 16_384
 """Of a message: a prompt of a few thousand words has less."""
+MOST_BEAMS = 16
+"""Of a stream's choosing: the model decodes for others, too."""
 SHORTEST_SILENCE_MS, LONGEST_SILENCE_MS = 200, 2000
 MILLISECONDS = 3
 """Digits of a second that are told."""
@@ -83,6 +85,8 @@ class Start:
     """Of silence end a turn."""
 
     def __post_init__(self) -> None:
+        if not 1 <= self.beam_size <= MOST_BEAMS:
+            raise ConfigError(f"beam_size is {self.beam_size}: it must be 1 to {MOST_BEAMS}")
         if not SHORTEST_SILENCE_MS <= self.silence_ms <= LONGEST_SILENCE_MS:
             raise ConfigError(
                 f"silence_ms is {self.silence_ms}: it must be {SHORTEST_SILENCE_MS} to "

@@ -35,6 +35,7 @@ from turnout.serving.live_messages import (
 )
 from turnout.serving.live_messages import STOPPING as STOPPED
 from turnout.serving.live_turns import STEP_SAMPLES, StableText, Turn, TurnBegan, TurnFinder
+from turnout.serving.metrics import Metrics
 from turnout.serving.service import Service
 from turnout.text.transcript import Transcript
 
@@ -64,8 +65,10 @@ class LiveStream:
         config: ServingConfig,
         start: Start,
         form: SampleFormat,
+        metrics: Metrics,
     ) -> None:
         self._channel = channel
+        self._metrics = metrics
         self._service = service
         self._config = config
         self._start = start
@@ -74,8 +77,8 @@ class LiveStream:
         self._turns = TurnFinder(start.silence_ms / 1000)
         self._gathered: list[Floats] = []
         """Read, and too little to be heard."""
-        self._ended: asyncio.Queue[Turn | None] = asyncio.Queue()
-        """Turns to be decoded; None behind the last one."""
+        self._ended: asyncio.Queue[tuple[Turn, float] | None] = asyncio.Queue()
+        """Turns to be decoded, and when each was known to have ended; None behind the last one."""
         self._behind = 0.0
         """Seconds of speech that waits for the model."""
         self._partial: asyncio.Task[None] | None = None
@@ -154,7 +157,8 @@ class LiveStream:
                 REFUSED,
                 "too_fast",
             )
-        if self._reader.seconds > self._config.max_duration:
+        # By the clock as well: empty messages would hold a place for ever.
+        if max(self._reader.seconds, elapsed) > self._config.max_duration:
             raise StreamError(
                 f"the stream is longer than the {self._config.max_duration:g} s that are allowed: "
                 "begin another one",
@@ -190,14 +194,16 @@ class LiveStream:
                 BUSY,
             )
         await self._channel.send({"type": "speech_ended", **times_of(found)})
-        self._ended.put_nowait(found)
+        self._ended.put_nowait((found, asyncio.get_running_loop().time()))
 
     async def _answer(self) -> None:
         """The text of every turn that ended, in order, until there is none to come."""
-        while (turn := await self._ended.get()) is not None:
+        while (ended := await self._ended.get()) is not None:
+            turn, turn_ended = ended
             transcript = await self._transcript(turn)
             start, end = turn.start_seconds, turn.end_seconds
             await self._channel.send(final_event(turn.number, start, end, transcript))
+            self._metrics.live_delay.observe(asyncio.get_running_loop().time() - turn_ended)
             for event in warnings_of(turn.number, transcript):
                 await self._channel.send(event)
             self._behind -= turn.seconds

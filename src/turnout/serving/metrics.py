@@ -12,6 +12,7 @@ from turnout.config import ModelConfig, RoutingConfig
 from turnout.decoding.requests import Decoded, Utterance, row_guidance
 
 REQUEST_SECONDS = (0.1, 0.3, 1, 3, 10, 60, 600)
+DELAY_SECONDS = (0.3, 0.6, 1, 2, 5, 15, 60)
 BATCH_SECONDS = (0.03, 0.1, 0.3, 1, 3, 10)
 BATCH_SIZES = (1, 2, 4, 8, 16)
 
@@ -58,6 +59,12 @@ class Metrics:
             "decoder_tokens", "Tokens that a decoder's expert wrote", "model", "expert"
         )
         self.failures = counter("engine_failures", "Segments that made a model fail", "model")
+        self.live_streams = gauge("live_streams", "Live streams that are heard")
+        self.live_closed = counter("live_closed", "Live streams that ended, by code", "code")
+        self.live_seconds = counter("live_seconds", "Sound of live streams that ended")
+        self.live_delay = histogram(
+            "live_delay_seconds", "From a turn's end, once known, to its final text", DELAY_SECONDS
+        )
         self.model_bytes = gauge(
             "model_bytes", "Memory of a model, 0 where it is not loaded", "model"
         )

@@ -12,7 +12,14 @@ from threading import Lock
 
 from turnout.backends.paths import PathBackend
 from turnout.config.serving import DEFAULT_ALIAS, ServingConfig
-from turnout.errors import Busy, ConfigError, TurnoutError, UnknownModel, shown
+from turnout.errors import (
+    Busy,
+    ConfigError,
+    ModelUnavailable,
+    TurnoutError,
+    UnknownModel,
+    shown,
+)
 from turnout.hub.adapted import is_adapter_name, open_adapter
 from turnout.hub.resolve import in_cache, is_here, refuse_adapter, resolve
 from turnout.hub.sources import SCHEME
@@ -25,6 +32,9 @@ from turnout.verified_folder import read_digests
 
 RETRY_SECONDS = 30
 """When a model that found no memory may be asked for again."""
+BROKEN_SECONDS = 30.0
+"""In which one that could not be loaded is not tried again: each try would hold the places of all
+who wait for it."""
 Opens = Callable[["Place"], Transcriber]
 
 log = logging.getLogger(__name__)
@@ -67,6 +77,8 @@ class Entry:
     """When it was last in use, on the clock that never goes back."""
     bytes: int = 0
     """Of memory that is kept for it."""
+    failed: tuple[float, str] | None = None
+    """When it could last not be loaded, and why."""
     loading: Lock = field(default_factory=Lock)
 
 
@@ -130,7 +142,8 @@ class Models:
     def held(self, name: str) -> Iterator[Engine]:
         """The model, loaded where it is not, and kept as long as this lasts.
 
-        Raises what `turnout.load` does, and Busy where others in use leave it no memory.
+        Raises what `turnout.load` does, ModelUnavailable where that failed just now, and Busy where
+        others in use leave it no memory.
         """
         entry = self._entries[name]
         with entry.loading:  # whoever wants the same model waits for it, the others go on
@@ -138,6 +151,8 @@ class Models:
                 engine = entry.engine
                 entry.users += engine is not None
             if engine is None:
+                if entry.failed is not None and time.monotonic() - entry.failed[0] < BROKEN_SECONDS:
+                    raise ModelUnavailable(entry.failed[1])
                 engine = self._begin(entry)
         try:
             yield engine
@@ -160,9 +175,11 @@ class Models:
             self._make_room(entry, wanted)
             transcriber = self._opens(entry.place)
             warm = longest_silence(transcriber, silence(transcriber.backend.config))
-        except BaseException:
+        except BaseException as error:
             with self._lock:
                 entry.bytes = 0
+            if not isinstance(error, Busy):
+                entry.failed = time.monotonic(), str(error)
             raise
         engine = Engine(name, transcriber, self._config.batch_limit, self._metrics, warm)
         with self._lock:

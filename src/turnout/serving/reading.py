@@ -30,6 +30,7 @@ from turnout.config.serving import ServingConfig
 from turnout.errors import (
     AudioError,
     AudioTooLong,
+    Busy,
     Cancelled,
     EngineError,
     MissingExtra,
@@ -40,6 +41,7 @@ from turnout.errors import (
 from turnout.serving.reading_child import FRAME, LENGTH
 
 START_SECONDS = 30.0
+PING_SECONDS = 5.0  # one that is well answers at once: it only forks
 STEP_SECONDS = 0.25
 """How often a reader that waits asks whether it is still wanted."""
 SAMPLE_BYTES = 4
@@ -104,6 +106,21 @@ class Readers:
         with self._lock, suppress(EngineError):
             if self._orders is not None and self._is_alive():
                 self._tell(self._orders, {"number": number, "kill": True}, [])
+
+    def are_stuck(self) -> bool:
+        """Whether the process is there and does nothing, since somebody stopped it, say: it is
+        ended then, and the next upload begins another."""
+        with self._lock, suppress(EngineError):
+            if self._orders is None or not self._is_alive():
+                return False
+            self._tell(self._orders, {"number": 0, "kill": False, "ping": True}, [])
+            self._orders.settimeout(PING_SECONDS)
+            with suppress(OSError):
+                if self._orders.recv(1) == b"p":
+                    return False
+            log.error("the process that decodes uploads does not answer: it is ended")
+            self._end()
+        return True
 
     def close(self) -> None:
         """End the process, and with it all children."""
@@ -201,6 +218,7 @@ class Reading:
         self._config = config
         self._wanted = True
         self._ended = False
+        self._heard = False  # anything at all
 
     def recording(self, max_duration: float) -> Recording:
         """The recording, once its header was read; raises what `open_recording` does, Cancelled and
@@ -269,6 +287,7 @@ class Reading:
             came = os.readv(self._pipe, [left])
             if not came:
                 raise self._broken("it ended before the recording did")
+            self._heard = True
             left = left[came:]
         return data
 
@@ -282,6 +301,8 @@ class Reading:
             if poll.poll(1000 * STEP_SECONDS):
                 return
             if time.monotonic() > until:
+                if not self._heard and self._readers.are_stuck():
+                    raise EngineError("the process that decodes uploads was stuck: send it again")
                 raise AudioError(
                     self._name,
                     f"decoding it gave no sound for {self._config.reading_stall_seconds:g} s: give "
@@ -308,6 +329,8 @@ def error_of(name: str, said: dict[str, Any]) -> TurnoutError:
             return AudioTooLong(name, plain(said.get("reason")))
         case "MissingExtra":
             return MissingExtra(plain(said.get("what")), plain(said.get("extra")))
+        case "Busy":
+            return Busy("no process can be begun to read this: try again later", 5)
         case "UsageError":
             return UsageError(plain(said.get("message")))
         case _:

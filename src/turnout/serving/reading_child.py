@@ -30,7 +30,7 @@ from turnout.errors import AudioError, MissingExtra, TurnoutError
 LENGTH = struct.Struct("<I")
 FRAME = struct.Struct("<cI")
 """Kind and length of what follows: 'h' of a header, 'b' of a block, 'e' of an error, 'x' of a
-traceback, 'z' of the end."""
+mistake, 'z' of the end."""
 FILE, PIPE, FREE = 3, 4, 5
 """Numbers of a child's files: what it reads, where it writes, and the one that it may open once."""
 ASIDE = 60
@@ -112,16 +112,23 @@ def exactly(orders: socket.socket, length: int) -> bytes:
 def obey(
     order: dict[str, Any], files: list[int], orders: socket.socket, children: dict[int, int]
 ) -> None:
-    """Kill a child, or begin one."""
+    """Say that this process is there, kill a child, or begin one."""
     number = order["number"]
+    if order.get("ping"):
+        orders.sendall(b"p")
+        return
     if order["kill"]:
         if number in children:
             os.kill(children[number], signal.SIGKILL)
         return
-    process = os.fork()
-    if process == 0:
-        be_child(order, files, orders)
-    children[number] = process
+    try:
+        process = os.fork()
+        if process == 0:
+            be_child(order, files, orders)
+        children[number] = process
+    except OSError:  # the machine is full: those that are being read go on
+        with suppress(OSError):
+            os.write(files[1], framed(b"e", b'{"kind": "Busy"}'))
     for file in files:
         os.close(file)
 
@@ -135,11 +142,18 @@ def be_child(order: dict[str, Any], files: list[int], orders: socket.socket) -> 
         decode(order)
     except BrokenPipeError:
         pass  # nobody wants it any more
-    except BaseException:
+    except BaseException as error:
         with suppress(BaseException):
-            send(b"x", traceback.format_exc().encode())
+            send(b"x", place_of(error).encode())
     finally:
         os._exit(0)
+
+
+def place_of(error: BaseException) -> str:
+    """What went wrong where, without the error's words, which may hold some of the file."""
+    places = traceback.extract_tb(error.__traceback__)[-6:]
+    lines = (f"{Path(one.filename).name}:{one.lineno}" for one in reversed(places))
+    return " < ".join((type(error).__name__, *lines))
 
 
 def arrange(files: list[int]) -> None:
@@ -218,9 +232,14 @@ def told(error: TurnoutError) -> dict[str, str]:
     return {"kind": "UsageError", "message": str(error)}
 
 
+def framed(kind: bytes, data: bytes) -> bytes:
+    """A frame as it is written."""
+    return FRAME.pack(kind, len(data)) + data
+
+
 def send(kind: bytes, data: bytes) -> None:
     """Write a frame; waits where nobody reads yet."""
-    left = memoryview(FRAME.pack(kind, len(data)) + data)
+    left = memoryview(framed(kind, data))
     while left:
         left = left[os.write(PIPE, left) :]
 

@@ -24,6 +24,7 @@ from turnout.serving.events import HEADERS, MEDIA_TYPE, WAITING, Deltas, encoded
 from turnout.serving.forms import Asked, asked_of, check_model
 from turnout.serving.job import Job
 from turnout.serving.logs import log_error
+from turnout.serving.metrics import Metrics
 from turnout.serving.models import ServedModel
 from turnout.serving.service import Service
 from turnout.serving.uploads import read_form
@@ -40,8 +41,9 @@ UNFINISHED = "the server is stopping, and could not finish this in time: send it
 class Door:
     """How many requests are inside, and whether another may come in."""
 
-    def __init__(self, service: Service, config: ServingConfig) -> None:
+    def __init__(self, service: Service, config: ServingConfig, metrics: Metrics) -> None:
         self._service = service
+        self._metrics = metrics
         self._most = config.max_queue + config.max_concurrent
         self.inside = 0
         """Requests that came in and have no answer yet."""
@@ -73,6 +75,7 @@ class Door:
             raise Refused(503, STOPPING, code="server_stopping", headers=retry(1))
         self._service.check_room()
         if self.inside >= self._most:
+            self._metrics.refused.inc()
             message = f"{self.inside} requests are waiting already: try again later"
             raise Refused(429, message, code="server_busy", headers=retry(1))
         self.inside += 1

@@ -31,8 +31,9 @@ from turnout.serving.uploads import upload_folder
 BACKLOG = 2048
 SOCKETS = 65_536
 """Open files that are asked for: each connection is one."""
-LONGEST_MESSAGE = 1_048_576
-"""Bytes of a WebSocket's."""
+LONGEST_MESSAGE = 131_072
+"""Bytes of a WebSocket's, held before anybody has said who they are; twice what is taken, so that
+whoever sends a little too much is told so."""
 CLOSING_SECONDS = 0.5
 """Behind the grace, for answers to be taken."""
 SPARE_SECONDS = 1.0
@@ -113,8 +114,7 @@ class Server(uvicorn.Server):
         self.should_exit = True
 
     def _all_are_at_work(self) -> bool:
-        status = self._serving.service.status()
-        return status.queued + status.running >= self._serving.door.inside
+        return self._serving.service.files_at_work() >= self._serving.door.inside
 
 
 def serve(config: ServingConfig, say: Say, *, key_from: str) -> int:

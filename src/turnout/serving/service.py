@@ -31,6 +31,8 @@ ENDING_SECONDS = 0.5
 POLL_SECONDS = 0.02
 LONG_SECONDS = 10.0
 """At work, after which a file counts as a long one."""
+SOON = 5
+"""Seconds, where nobody knows when there will be room."""
 LIVE_JOBS = 4
 """Parts of a live stream, at most, that are in work at once."""
 WEIGHT = 0.1
@@ -127,6 +129,11 @@ class Service:
             queued, running = len(self._waiting), len(self._running)
         reason = self._reason()
         return Status(not reason, reason, queued, running)
+
+    def files_at_work(self) -> int:
+        """How many files wait or are in work; what live streams say is no request at the door."""
+        with self._lock:
+            return len(self._waiting) + self._files()
 
     async def stop(self, grace_seconds: float | None = None) -> None:
         """Take nothing new; what was accepted may come to its end within the grace, by default the
@@ -227,8 +234,13 @@ class Service:
         self._running.add(job)
         job.began = time.monotonic()
         self._metrics.running.set(len(self._running))
-        # A daemon: one that is stuck must not keep the process from ending.
-        Thread(target=self._run, args=(job,), name=f"job {job.id}", daemon=True).start()
+        try:
+            # A daemon: one that is stuck must not keep the process from ending.
+            Thread(target=self._run, args=(job,), name=f"job {job.id}", daemon=True).start()
+        except RuntimeError:  # the system gives no more threads: whoever began this one goes on
+            log.exception("the request %s cannot be begun", job.id)
+            self._running.discard(job)
+            job.finish(Busy("the server has no thread left for this: try again later", SOON))
 
     def _run(self, job: Job) -> None:
         """A job's thread."""

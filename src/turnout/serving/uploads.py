@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from io import FileIO
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote_to_bytes
 from uuid import uuid4
 
 from python_multipart.exceptions import FormParserError
@@ -38,6 +39,8 @@ WRITTEN_AT_ONCE = 262_144
 PREFIX = "turnout-serve-"
 LOCK = "lock"
 SEPARATORS = re.compile(r"[/\\]")
+EXTENDED_NAME = re.compile(rb";\s*filename\*\s*=\s*utf-8'[^']*'([^;\s]+)", re.IGNORECASE)
+"""As older clients write a file's name that is not ASCII; the parser passes over it."""
 HOW = "send a form: multipart/form-data with the recording as `file` (curl -F file=@speech.wav)"
 
 
@@ -113,6 +116,9 @@ class FormReader:
         if b"name" not in options:
             raise Refused(400, f"a part of the form has no name: {HOW}")
         self._part.name = text_of(options[b"name"])
+        extended = EXTENDED_NAME.search(disposition)
+        if extended is not None:
+            options.setdefault(b"filename", unquote_to_bytes(extended[1]))
         if b"filename" not in options:
             if len(self.fields) >= MOST_FIELDS:
                 raise Refused(400, f"the form has more than {MOST_FIELDS} fields")
@@ -164,12 +170,29 @@ async def read_form(receive: Receive, content_type: str, folder: Path) -> Form:
     reader = FormReader(boundary_of(content_type))
     path = folder / uuid4().hex
     try:
-        with await asyncio.to_thread(FileIO, path, "w") as file:
+        with await asyncio.to_thread(created, path) as file:
             await _receive_all(receive, reader, file)
         return Form(reader.fields, reader.check(), path)
     except BaseException:
         path.unlink(missing_ok=True)
         raise
+
+
+def created(path: Path) -> FileIO:
+    """A new file that nobody else can read. Cleaners of temporary files take away the folder of a
+    server that was idle for days: it is made anew."""
+    try:
+        return FileIO(path, "x", opener=private)
+    except FileNotFoundError:
+        path.parent.mkdir(0o700, exist_ok=True)
+        if not is_ours(path.parent):
+            raise
+        return FileIO(path, "x", opener=private)
+
+
+def private(path: str, flags: int) -> int:
+    """As `os.open`."""
+    return os.open(path, flags, 0o600)
 
 
 async def _receive_all(receive: Receive, reader: FormReader, file: FileIO) -> None:
@@ -230,10 +253,11 @@ def upload_folder() -> Iterator[Path]:
     servers left of theirs is deleted."""
     place = Path(tempfile.gettempdir())
     for path in place.glob(f"{PREFIX}*"):
-        if is_ours(path):
-            # One whose server lives is locked.
-            with suppress(OSError), locked(path / LOCK, wait=False, threads=True):
-                shutil.rmtree(path, ignore_errors=True)
+        with suppress(OSError):  # another server that starts, or ends, may be quicker
+            if is_ours(path):
+                # One whose server lives is locked.
+                with locked(path / LOCK, wait=False, threads=True):
+                    shutil.rmtree(path, ignore_errors=True)
     new = Path(tempfile.mkdtemp(prefix="turnout-new-"))
     with locked(new / LOCK, wait=True, threads=True):
         # Only now, locked, may another server that starts see it.

@@ -3,6 +3,7 @@ import json
 import pytest
 
 from turnout import errors
+from turnout.audio.waveform import RAISE_IT
 from turnout.serving.errors import MISTAKE, NO_MODEL, NO_ROOM, Refused, refusal_of
 
 
@@ -14,15 +15,17 @@ from turnout.serving.errors import MISTAKE, NO_MODEL, NO_ROOM, Refused, refusal_
         (errors.Stopping("ends"), 503, "server_stopping", None, "ends"),
         (errors.TookTooLong("late"), 503, "took_too_long", None, "late"),
         (errors.EngineError("ours"), 500, "engine_error", None, "ours"),
-        (errors.AudioTooLong("a.wav", "long"), 413, "audio_too_long", "file", "a.wav: long"),
+        (errors.AudioTooLong("a.wav", f"long: cut it{RAISE_IT}"), 413, "audio_too_long", "file",
+         "a.wav: long: cut it, or send it in parts"),
         (errors.AudioError("a.wav", "no"), 400, "invalid_audio", "file", "a.wav: no"),
         (errors.MissingExtra("m4a", "av"), 415, "unsupported_format", "file",
-         "m4a needs the extra 'av': pip install 'turnout[av]'"),
+         "m4a needs what this server lacks: send WAV, FLAC, Ogg, Opus or MP3, or do without"),
         (errors.GuidanceError("no German"), 400, None, None, "no German"),
         (errors.ConfigError("bad"), 400, None, None, "bad"),
         (errors.ModelFolderError("/home/me/m: damaged"), 503, "model_unavailable", None, NO_MODEL),
         (errors.MissingModel("/home/me/m: none"), 503, "model_unavailable", None, NO_MODEL),
         (errors.FetchError("hub"), 503, "model_unavailable", None, NO_MODEL),
+        (errors.ModelUnavailable("too large: raise it"), 503, "model_unavailable", None, NO_MODEL),
         (errors.StorageError("/tmp/x: full"), 503, "no_room", None, NO_ROOM),
         (OSError(28, "No space left", "/tmp/x"), 503, "no_room", None, NO_ROOM),
         (MemoryError(), 503, "no_room", None, NO_ROOM),
@@ -34,7 +37,10 @@ from turnout.serving.errors import MISTAKE, NO_MODEL, NO_ROOM, Refused, refusal_
 def test_what_is_told_of_each_error(error, status, code, param, message):
     found = refusal_of(error)
     assert (found.status, found.code, found.param, found.message) == (status, code, param, message)
-    assert ("Retry-After" in found.headers) == (status in (429, 503))
+    is_over = code in ("took_too_long", "model_unavailable")
+    assert ("Retry-After" in found.headers) == (status in (429, 503) and not is_over)
+    # OpenAI's clients send again what has failed with a 5xx, unless they are told not to.
+    assert (found.headers.get("x-should-retry") == "false") == is_over
 
 
 def test_the_answer_is_openais():

@@ -10,9 +10,12 @@ import shutil
 import subprocess
 import time
 
+import numpy as np
 import pytest
 
 import turnout
+from tests.containers import encode
+from tests.doubles import tone
 from tests.served import (
     ENGLISH,
     ROOT,
@@ -123,6 +126,31 @@ def test_a_model_that_does_not_load_is_a_503_that_names_no_folder(server, monkey
     assert "/home/me" not in response.text
 
 
+def half_nan():
+    """Two channels, one of which has no samples that are any."""
+    return np.stack([tone(1.0), np.full(16_000, np.nan, np.float32)], axis=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "status"),
+    [
+        ("long.wav", encode(tone(9.0)), 413),
+        ("nan.wav", encode(half_nan(), subtype="FLOAT"), 400),
+        ("text.wav", b"no sound", 400),
+        ("rate.wav", encode(tone(1.0), 400), 400),
+    ],
+)
+def test_a_client_is_told_what_a_client_can_do(tmp_path, name, data, status):
+    """Not what its operator alone can: options of the command line, packages to install."""
+    with served(tmp_path, max_duration=8.0) as server:
+        response = server.post(file=(name, data))
+    assert response.status_code == status
+    message = error_of(response)["message"]
+    assert message.startswith(f"{name}: ")
+    for word in ("max_duration", "pip install", "channel", "track", "--"):
+        assert word not in message, message
+
+
 def test_where_there_is_no_room_the_body_is_not_read(server, monkeypatch):
     def full():
         raise Busy("all places are taken: try again in 7 s", 7)
@@ -136,6 +164,17 @@ def test_where_there_is_no_room_the_body_is_not_read(server, monkeypatch):
     assert b"connection: close" in header
     assert json.loads(body)["error"]["type"] == "rate_limit_error"
     assert time.monotonic() - began < 2
+
+
+def test_who_finds_everybody_s_forms_coming_in_is_counted_as_refused(server, monkeypatch):
+    def refused():
+        lines = server.get("/metrics").text.splitlines()
+        return next(line for line in lines if line.startswith("turnout_requests_refused_total"))
+
+    before = refused()
+    monkeypatch.setattr(server.serving.door, "inside", 10_000)
+    assert server.post().status_code == 429
+    assert float(refused().split()[1]) == float(before.split()[1]) + 1
 
 
 def test_who_leaves_in_the_middle_of_a_stream_is_no_mistake(server, caplog, monkeypatch):

@@ -77,6 +77,8 @@ def test_what_is_wished_for_reaches_the_options() -> None:
         (start(task="summarise"), "one of transcribe, translate, both is needed", REFUSED),
         (start(words="yes"), "'words' is 'yes': true or false is needed", REFUSED),
         (start(silence_ms=100), "silence_ms is 100: it must be 200 to 2000", REFUSED),
+        (start(beam_size=17), "beam_size is 17: it must be 1 to 16", REFUSED),
+        (start(beam_size=0), "beam_size is 0: it must be 1 to 16", REFUSED),
         (start(key=["k"]), "'key' is", REFUSED),
         ('{"type": "start", "silence_ms": NaN}', "'silence_ms' is nan", REFUSED),
     ],

@@ -5,9 +5,11 @@ import asyncio
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from websockets.exceptions import ConnectionClosed
 
 from tests.served import Served, served
 from tests.unit.serving.streams import begun, encoded, opened, rest, sound, until
@@ -47,6 +49,20 @@ def test_a_stream_may_not_be_longer_than_a_recording(strict: Served) -> None:
             connection.send(bytes(32_000))
         events, code = rest(connection)
     assert (events[0]["error"]["code"], code) == ("too_long", 1008)
+
+
+def test_a_place_is_not_held_by_messages_without_sound(tmp_path: Path) -> None:
+    with served(tmp_path, body_stall_seconds=0.5, max_duration=1.0) as server:
+        with begun(server) as (connection, _):
+            with suppress(ConnectionClosed):
+                for _ in range(40):
+                    connection.send(b"")
+                    time.sleep(0.1)
+            events, code = rest(connection)
+        assert (events[0]["error"]["code"], code) == ("too_long", 1008)
+        lines = server.get("/metrics").text.splitlines()
+    assert "turnout_live_streams 0.0" in lines
+    assert 'turnout_live_closed_total{code="1008"} 1.0' in lines
 
 
 def test_more_streams_than_places_are_told_to_come_later(strict: Served) -> None:

@@ -20,6 +20,7 @@ from turnout.serving import live_stream, live_turns
 from turnout.serving.live_audio import SampleFormat
 from turnout.serving.live_messages import BUSY, FAILED, REFUSED, STOPPING, Start, StreamError
 from turnout.serving.live_stream import LiveStream, refusal
+from turnout.serving.metrics import Metrics
 from turnout.text.transcript import Transcript
 
 RATE = 16_000
@@ -121,7 +122,8 @@ def run(
 ) -> LiveStream:
     """Hear the channel to its end."""
     asked = Start(type="start", **start)
-    stream = LiveStream(channel, service, config or ServingConfig(), asked, SampleFormat())  # type: ignore[arg-type]
+    form, settings = SampleFormat(), config or ServingConfig()
+    stream = LiveStream(channel, service, settings, asked, form, Metrics())  # type: ignore[arg-type]
 
     async def body() -> None:
         stopping = asyncio.Event()

@@ -17,8 +17,17 @@ from tests.reliability.examples import commands
 from turnout.backends.paths import PathBackend
 from turnout.config.serving import ServingConfig
 from turnout.decoding.requests import Utterance
-from turnout.errors import Busy, ConfigError, MissingModel, ModelFolderError, UnknownModel
+from turnout.errors import (
+    Busy,
+    ConfigError,
+    MissingExtra,
+    MissingModel,
+    ModelFolderError,
+    ModelUnavailable,
+    UnknownModel,
+)
 from turnout.model_folder import SHIPPED
+from turnout.serving import models as models_module
 from turnout.serving.metrics import Metrics
 from turnout.serving.model_facts import silence
 from turnout.serving.models import Entry, Models, Place, look_at, served_name
@@ -195,6 +204,31 @@ def test_what_cannot_be_loaded_takes_no_memory_from_others(
         pass
     with models.held("b") as engine:
         assert engine.transcriber.backend.config == commands().backend.config
+
+
+def test_a_model_that_cannot_be_loaded_is_not_tried_by_everybody_who_waits(
+    closing: ExitStack, folders: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries: list[str] = []
+
+    def broken(place: Place) -> Transcriber:
+        tries.append(place.name)
+        if len(tries) == 1:
+            raise MissingExtra("running a model", "train")
+        return commands()
+
+    models = Models(ServingConfig(model=tuple(folders)), Metrics(), broken)
+    closing.callback(models.close)
+    with pytest.raises(MissingExtra), models.held("a"):
+        pass
+    for _ in range(3):
+        with pytest.raises(ModelUnavailable, match="needs the extra 'train'"), models.held("a"):
+            pass
+    assert tries == ["a"]
+    monkeypatch.setattr(models_module, "BROKEN_SECONDS", 0.0)  # later on
+    with models.held("a"):
+        pass
+    assert tries == ["a", "a"]
 
 
 def test_what_models_can_do_is_known_before_they_are_loaded(

@@ -1,7 +1,9 @@
 """An upload is heard as the command line hears it, by a process that a hostile file alone ends."""
 
 import os
+import re
 import signal
+import socket
 import subprocess
 import textwrap
 import threading
@@ -23,7 +25,16 @@ from tests.reliability.seeds import FAMILIES, Form, seed
 from turnout.audio.waveform import open_recording
 from turnout.config import TranscriptionOptions
 from turnout.config.serving import ServingConfig
-from turnout.errors import AudioError, AudioTooLong, Cancelled, TurnoutError
+from turnout.errors import (
+    AudioError,
+    AudioTooLong,
+    Busy,
+    Cancelled,
+    EngineError,
+    TurnoutError,
+)
+from turnout.serving import reading as reading_module
+from turnout.serving import reading_child
 from turnout.serving.reading import Readers, Reading, opened_file
 
 Heard = tuple[int, NDArray[np.float32], tuple[str, ...]]
@@ -142,7 +153,8 @@ def test_a_file_may_be_deleted_once_it_is_open(readers: Readers, tmp_path: Path)
 
 def test_what_takes_too_much_time_is_ended(hours: Path) -> None:
     short = Readers(ServingConfig(reading_cpu_seconds=1))
-    reading = begun(short, hours)
+    # All ten hours: a quick machine decodes four within the second.
+    reading = begun(short, hours, max_duration=1e6)
     try:
         # What comes is thrown away as it comes: it is gigabytes.
         kind, message = why(deque, reading.recording(1e9).blocks(), maxlen=0)
@@ -289,3 +301,56 @@ def test_a_message_of_a_recording_that_is_too_long_says_so(
     path = tmp_path / "upload.wav"
     path.write_bytes(encode(tone(2.0)))
     assert why(elsewhere, readers, path, max_duration=0.5)[0] is AudioTooLong
+
+
+def test_a_machine_without_room_for_a_process_refuses_one_file_and_reads_the_others(
+    readers: Readers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full() -> int:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    ours, theirs = os.pipe()
+    monkeypatch.setattr(reading_child.os, "fork", full)
+    children: dict[int, int] = {}
+    order = {"number": 7, "kill": False}
+    with socket.socket() as orders:
+        reading_child.obey(order, [os.open(os.devnull, os.O_RDONLY), theirs], orders, children)
+    assert not children
+    reading = Reading(readers, 7, ours, NAME, ServingConfig())
+    try:
+        assert why(reading.recording, 10.0) == (
+            Busy, "no process can be begun to read this: try again later",
+        )  # fmt: skip
+    finally:
+        reading.close()
+
+
+def test_the_log_of_a_decoder_s_mistake_holds_nothing_of_the_file() -> None:
+    with pytest.raises(UnicodeDecodeError) as caught:
+        b"a song's title \xff".decode("ascii")
+    found = reading_child.place_of(caught.value)
+    assert re.fullmatch(r"UnicodeDecodeError < test_reading\.py:\d+", found)
+
+
+def test_a_process_that_somebody_has_stopped_costs_one_file_and_is_replaced(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    path = tmp_path / "upload.wav"
+    path.write_bytes(encode(tone(1.0)))
+    monkeypatch.setattr(reading_module, "PING_SECONDS", 0.5)
+    readers = Readers(ServingConfig(reading_stall_seconds=1.0))
+    readers.start()
+    try:
+        process = readers._process
+        assert process is not None
+        assert not readers.are_stuck()
+        os.kill(process.pid, signal.SIGSTOP)
+        assert why(elsewhere, readers, path) == (
+            EngineError, "the process that decodes uploads was stuck: send it again",
+        )  # fmt: skip
+        assert process.poll() is not None, "it is still there"
+        monkeypatch.undo()
+        readers._config = ServingConfig()
+        np.testing.assert_array_equal(elsewhere(readers, path)[1], here(path)[1])
+    finally:
+        readers.close()

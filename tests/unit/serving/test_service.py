@@ -30,11 +30,17 @@ from turnout.config.serving import ServingConfig
 from turnout.errors import (
     AudioError,
     AudioTooLong,
+    Busy,
     EngineError,
     GuidanceError,
+    MissingExtra,
+    ModelFolderError,
+    ModelUnavailable,
     UnknownModel,
+    UsageError,
 )
 from turnout.model_folder import SHIPPED
+from turnout.serving.job import loaded
 from turnout.serving.metrics import Metrics
 from turnout.serving.service import Service
 from turnout.text.transcript import Segment
@@ -173,6 +179,28 @@ def test_what_the_model_cannot_do_is_said_at_once_or_where_it_is_loaded() -> Non
             assert (status.queued, status.running) == (0, 0)
 
     run(work())
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (UsageError("threads is 0"), ModelUnavailable),
+        (MissingExtra("running a model", "train"), ModelUnavailable),
+        (ModelFolderError("damaged"), ModelUnavailable),
+        (OSError(5, "Input/output error"), ModelUnavailable),
+        (MemoryError(), ModelUnavailable),
+        (Busy("no memory", 30), Busy),
+    ],
+)
+def test_what_keeps_a_model_from_being_loaded_is_no_client_s_mistake(
+    error: Exception, kind: type[Exception]
+) -> None:
+    def hold() -> Any:
+        raise error
+
+    with pytest.raises(kind) as caught:
+        loaded(hold)
+    assert str(error) in str(caught.value)
 
 
 def test_a_request_that_makes_the_model_raise_fails_alone(caplog: Any) -> None:

@@ -74,6 +74,8 @@ def test_what_is_too_much_is_refused_with_a_time_to_come_back() -> None:
             # A live stream waits for no file.
             live = submit(service, Waveform(read_audio(EXAMPLES[1]).samples, 16_000))
             assert service.status().running == 3
+            # The server's end waits for forms that are still coming in, beside these.
+            assert service.files_at_work() == 5
             backend.gate.set()
             for job in jobs:
                 assert (await job.transcript()).text == alone(EXAMPLES[0]).text
@@ -100,6 +102,30 @@ def test_long_ones_do_not_hold_all_places_for_ever(monkeypatch: pytest.MonkeyPat
             backend.gate.set()
             for job in long + short:
                 assert (await job.transcript()).text
+
+    run(work())
+
+
+def test_where_no_thread_can_be_begun_a_request_ends_and_its_place_is_free(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def none(**_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async def work() -> None:
+        backend = held()
+        async with serving(backend, max_concurrent=1, max_queue=2) as service:
+            first, second = submit(service), submit(service)
+            with monkeypatch.context() as change:
+                change.setattr(services_module, "Thread", none)
+                backend.gate.set()
+                # The place of the first is given to the second by the first one's own thread.
+                assert (await first.transcript()).text == alone(EXAMPLES[0]).text
+                for refused in (second, submit(service)):
+                    with pytest.raises(Busy, match="no thread"):
+                        await refused.transcript()
+            assert (service.status().running, service.status().queued) == (0, 0)
+            assert (await submit(service).transcript()).text
 
     run(work())
 

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.served import multipart
+from turnout.serving import uploads
 from turnout.serving.errors import Gone, Refused
 from turnout.serving.uploads import (
     LONGEST_FIELD,
@@ -166,3 +167,37 @@ def test_folders_of_killed_servers_are_forgotten_and_those_of_others_stay(tmp_pa
         assert not second.exists()
     assert not first.exists()
     assert (elsewhere / "lock").read_text() == "mine"
+
+
+def test_a_folder_that_a_cleaner_took_away_is_made_anew(tmp_path):
+    folder = tmp_path / "turnout-serve-x"
+    with read(multipart((FILE, b"sound"), boundary=b"B"), folder) as form:
+        assert form.path.read_bytes() == b"sound"
+        assert form.path.stat().st_mode & 0o777 == 0o600
+        assert folder.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_folder_that_is_gone_once_it_is_looked_at_stops_no_start(tmp_path, monkeypatch):
+    monkeypatch.setattr(uploads.tempfile, "gettempdir", lambda: str(tmp_path))
+    (tmp_path / f"{PREFIX}other").mkdir()
+
+    def gone(_):
+        raise FileNotFoundError
+
+    monkeypatch.setattr(uploads, "is_ours", gone)
+    with upload_folder() as folder:
+        assert folder.is_dir()
+
+
+@pytest.mark.parametrize(
+    ("head", "name"),
+    [
+        (b"name=\"file\"; filename*=utf-8''na%C3%AFve%20call.wav", "na\u00efve call.wav"),
+        (b"name=\"file\"; FileName* = UTF-8'en'a.wav", "a.wav"),
+        (b'name="file"; filename="b.wav"; filename*=utf-8\'\'a.wav', "b.wav"),
+        (b"name=\"file\"; filename*=utf-8''..%2F%0Aa.wav", "\\na.wav"),
+    ],
+)
+def test_a_file_s_name_may_be_written_as_older_clients_do(tmp_path, head, name):
+    with read(multipart((head, b"sound")), tmp_path) as form:
+        assert (form.name, form.path.read_bytes()) == (name, b"sound")

@@ -125,6 +125,7 @@ function removeOpen() {
   const [gone] = recordings.splice(place, 1);
   queue.remove(gone);
   places.get(gone).item.remove();
+  places.delete(gone); // and with it its sound
   open(recordings[Math.min(place, recordings.length - 1)] ?? null);
   (view.recording ? byId("recording") : byId("choose")).focus();
 }
@@ -170,8 +171,8 @@ byId("key-button").addEventListener("click", async () => {
 });
 byId("address").textContent = server.address;
 addEventListener("beforeunload", (event) => {
-  // Corrections live in this tab alone.
-  if (recordings.some(({ result }) => result.isCorrected)) event.preventDefault();
+  // Corrections, and what the microphone hears, live in this tab alone.
+  if (recordings.some(({ result, state }) => result.isCorrected || state === "listening")) event.preventDefault();
 });
 acceptDrops();
 await meet();

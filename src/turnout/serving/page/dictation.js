@@ -11,6 +11,7 @@ export class Dictation {
   #on;
   #live = null;
   #microphone = null;
+  #isConnecting = false;
   /** The Recording, from the beginning on. */
   recording;
 
@@ -36,20 +37,30 @@ export class Dictation {
         to_language: target || undefined,
         on: (event) => this.#take(event),
       });
-      this.#microphone = new Microphone((samples) => this.#hear(samples));
+      this.#microphone = new Microphone(
+        (samples) => this.#hear(samples),
+        () => this.stop(),
+      );
       // The microphone first: nobody's place is taken while the reader is asked.
       await this.#microphone.start();
+      if (!this.#isListening) return;
+      this.#isConnecting = true;
       await this.#live.open();
-      this.#tell("listening", { note: "Listening: speak, then stop." });
+      // Stopped while the model was loaded, it finishes.
+      if (this.#isListening) this.#tell("listening", { note: "Listening: speak, then stop." });
     } catch (error) {
-      this.#fail(error.message);
+      if (this.recording.state !== "stopped") this.#fail(error.message);
     }
   }
 
   /** No more sound; what was said is finished. */
   async stop() {
-    if (this.recording.state !== "listening") return;
+    if (!this.#isListening) return;
     this.#keep();
+    if (!this.#isConnecting) {
+      this.#tell("stopped", {}); // nobody was asked to write anything
+      return;
+    }
     this.#tell("working", { note: "Finishing …" });
     try {
       await this.#live.end();
@@ -58,6 +69,10 @@ export class Dictation {
     } catch (error) {
       this.#fail(error.message);
     }
+  }
+
+  get #isListening() {
+    return this.recording.state === "listening";
   }
 
   #hear(samples) {

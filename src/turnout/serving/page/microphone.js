@@ -17,13 +17,18 @@ export class Microphone {
   #stream = null;
   #context = null;
   #blocks = [];
+  #onLost;
+  #isStopped = false;
 
-  /** `onSamples(float32)` gets blocks of 50 ms. */
-  constructor(onSamples) {
-    this.#onSamples = onSamples;
+  /** `onSamples(float32)` gets blocks of 50 ms; `onLost()` is told where somebody takes the microphone away. */
+  constructor(onSamples, onLost = () => {}) {
+    [this.#onSamples, this.#onLost] = [onSamples, onLost];
   }
 
-  /** Ask for the microphone and listen; throws an Error with a sentence for the reader. */
+  /**
+   * Ask for the microphone and listen; throws an Error with a sentence for the reader. Stopped
+   * before the reader has answered, it lets go of what it is given.
+   */
   async start() {
     if (!navigator.mediaDevices?.getUserMedia) throw new Error(MESSAGES.insecure);
     try {
@@ -31,8 +36,11 @@ export class Microphone {
     } catch (error) {
       throw new Error(MESSAGES[error.name] ?? `The microphone cannot be opened: ${error.message}`);
     }
+    if (this.#isStopped) return this.stop();
+    for (const track of this.#stream.getTracks()) track.addEventListener("ended", () => this.#onLost());
     this.#context = new AudioContext();
     await this.#context.audioWorklet.addModule(new URL("./capture.js", import.meta.url));
+    if (this.#isStopped) return;
     const source = this.#context.createMediaStreamSource(this.#stream);
     const capture = new AudioWorkletNode(this.#context, "capture", { numberOfOutputs: 0 });
     capture.port.addEventListener("message", ({ data }) => this.#take(data));
@@ -43,6 +51,7 @@ export class Microphone {
 
   /** Let go of the microphone; no samples come any more. */
   stop() {
+    this.#isStopped = true;
     for (const track of this.#stream?.getTracks() ?? []) track.stop();
     if (this.#context && this.#context.state !== "closed") this.#context.close();
     this.#stream = null;

@@ -67,7 +67,11 @@ export class RecordingView {
     this.#load = null;
     this.#player.clear();
     for (const id of ["recording", "skip"]) show(byId(id), recording !== null);
-    if (!recording) return;
+    if (!recording) {
+      this.#texts.show(null);
+      this.#waveform.show(null, () => []);
+      return;
+    }
     byId("name").firstElementChild.textContent = recording.name;
     this.#axis.reset(recording.result.facts.duration ?? recording.peaks?.seconds ?? 0);
     this.#waveform.show(recording.peaks, () => recording.result.rows);

@@ -2,6 +2,9 @@
 
 import { eventsOf } from "./events.js";
 
+const ASCII = /^[\x20-\x7e]*$/;
+const STRANGE_KEY = "The key holds letters that a key cannot have.";
+
 /** A refusal, in one line that can be shown as it is. */
 export class ServerError extends Error {
   /** `retrySeconds` is how long the server asks to wait, where it does. */
@@ -37,13 +40,6 @@ export class Server {
     return new URL("v1", document.baseURI).href;
   }
 
-  /** Where a microphone's stream goes. */
-  get liveAddress() {
-    const address = new URL("v1/audio/live", document.baseURI);
-    address.protocol = address.protocol.replace("http", "ws");
-    return address.href;
-  }
-
   /** The models, the default one first. */
   async models() {
     const answer = await this.#ask("v1/models");
@@ -66,6 +62,8 @@ export class Server {
   }
 
   async #ask(path, options = {}) {
+    // No header can hold it: the browser would say that the server cannot be reached.
+    if (!ASCII.test(this.#key)) throw new ServerError(STRANGE_KEY, { status: 401 });
     const headers = this.#key ? { Authorization: `Bearer ${this.#key}` } : {};
     let answer;
     try {
