@@ -1,5 +1,5 @@
-"""What is kept of each training of the benchmark of shared routers: where it was made, its loss over
-steps, and what it got wrong in each utterance of each set.
+"""What is kept of each training of the benchmark of shared routers: where it was made, its loss
+over steps, and what it got wrong in each utterance of each set.
 """
 
 import hashlib
@@ -64,23 +64,24 @@ def curve_of(folder: Path) -> list[tuple[int, float]]:
 
 
 def scored(model: Path, split: str, sets: SetsConfig, threads: int) -> Counts:
-    """What a model gets wrong in each utterance of the sets; heard where it is not kept."""
-    heard_with = json.dumps(
-        [
-            hashlib.sha256((model / "SHA256SUMS").read_bytes()).hexdigest(),
-            [to_plain(one) for one in sets.sets],
-        ]
-    )
-    digest = hashlib.sha256(heard_with.encode()).hexdigest()[:16]
-    place = model.parent.parent / f"{model.parent.name}.{split}-{digest}.json"
-    if not place.exists():
-        found: Counts = {}
-        transcriber = turnout.load(model, threads=threads)
-        for one in sets.sets:
-            found[one.name] = heard(transcriber, one)
+    """What a model gets wrong in each utterance of the sets; those that are not kept are heard, and
+    each kept as it comes."""
+    digests = hashlib.sha256((model / "SHA256SUMS").read_bytes()).hexdigest()
+    transcriber: list[turnout.Transcriber] = []
+    found: Counts = {}
+    for number, one in enumerate(sets.sets):
+        heard_with = json.dumps([digests, to_plain(one)])
+        digest = hashlib.sha256(heard_with.encode()).hexdigest()[:16]
+        place = model.parent / "heard" / f"{split}-{number:02d}-{digest}.json"
+        if not place.exists():
+            if not transcriber:
+                transcriber.append(turnout.load(model, threads=threads))
+            place.parent.mkdir(exist_ok=True)
+            counts = heard(transcriber[0], one)
+            write_whole(place, json.dumps(counts, ensure_ascii=False).encode())
             print(f"{model.parent.name}: {one.name} heard", flush=True)
-        write_whole(place, json.dumps(found, ensure_ascii=False).encode())
-    return json.loads(place.read_text("utf-8"))
+        found[one.name] = json.loads(place.read_text("utf-8"))
+    return found
 
 
 def heard(transcriber: turnout.Transcriber, one: SetConfig) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""The arms of the benchmark of shared routers, what they start from, and the knobs of their routers.
+"""The arms of the benchmark of shared routers, what they start from, and their routers' knobs.
 
 What differs from a start's recipe is the routing alone: dense, Switch (a router for each layer) and
 Omni-router (one for all) have the same active parameters, steps and order of data.
