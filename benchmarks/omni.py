@@ -124,7 +124,8 @@ def recipe_of(
         "data.train": [{"cuts": path} for path in cuts.get("train", [])],
         "data.dev": [{"cuts": path} for path in cuts.get("dev", [])],
         "max_steps": steps,
-        "validate_every": min(recipe["validate_every"], steps),
+        "data.dev_utterances": 20,
+        "validate_every": steps,  # the last weights count: as many steps for every row
         "seed": seed,
     }
     if start.pretrained:
