@@ -59,7 +59,7 @@ def check_machines(runs: Iterable[Mapping[str, Any]]) -> None:
 
 def curve_of(folder: Path) -> list[tuple[int, float]]:
     """Steps and the mean CTC loss (per token) of those since the last; no balance loss in it."""
-    lines = [json.loads(line) for line in (folder / "log.jsonl").open(encoding="utf-8")]
+    lines = map(json.loads, (folder / "log.jsonl").read_text("utf-8").splitlines())
     return [(line["step"], round(line["ctc"], 4)) for line in lines if line["event"] == "train"]
 
 

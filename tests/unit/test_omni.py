@@ -16,6 +16,7 @@ from omni_judged import AVERAGE, draws_of, judged
 from omni_made import check_machines, counts_of, curve_of, scored
 from omni_rows import KNOBS, ROWS, STARTS, Start, changes_of, check_hybrid, check_row
 from omni_speech import IN_DOMAIN, few_of, sets_of, written
+from omni_table import changes, draw, origins, rates, trainings
 
 from turnout.config import ModelConfig, TrainConfig, preset
 from turnout.config.plain import from_plain, to_plain
@@ -264,3 +265,35 @@ def test_the_curve_is_ctc_alone(tmp_path: Path) -> None:
     ]
     (tmp_path / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     assert curve_of(tmp_path) == [(20, 2.5124), (40, 1.5)]
+
+
+def content() -> dict[str, object]:
+    """What omni.py writes of two rows, made by its own judging."""
+    dense = [{"read": [one("a", 2)], "noise": [one("a", 4)]}]
+    half = [{"read": [one("a", 2)], "noise": [one("a", 2)]}]
+    run = {
+        "commit": "0123456789abcdef", "processor": "P", "minutes": 12.5,
+        "parameters": {"total": 30_000_000, "active": 20_000_000},
+        "loss": [(10, 4.0), (95, 3.0), (100, 2.0)],
+    }  # fmt: skip
+    return {
+        "command": "python x", "split": "dev", "setting": "whisper-800", "seeds": [1],
+        "runs": {"dense": {"1": run}, "omni": {"1": run, "2": run}},
+        "figures": judged({"dense": dense, "omni": half}, "read", resamples=50),
+    }  # fmt: skip
+
+
+def test_the_table_says_what_the_file_says() -> None:
+    made = content()
+    assert list(rates(made, "wer"))[3:] == [
+        "| noise | 40.0 [40.0, 40.0] | 20.0 [20.0, 20.0] |",
+        "| out of domain | 40.0 [40.0, 40.0] | 20.0 [20.0, 20.0] |",
+    ]
+    assert "| omni | -50.0 [-50.0, -50.0] | - | -50.0 [-50.0, -50.0] | - |" in list(changes(made))
+    assert list(trainings(made))[-1] == "| omni | 30.0 | 20.0 | 12.5 | 2.500 |"
+    assert origins(made).startswith("`whisper-800`, dev, seeds 1; trained at 0123456789 on P")
+
+
+def test_the_figure_of_losses_is_drawn(tmp_path: Path) -> None:
+    draw(content(), tmp_path / "loss.png")
+    assert (tmp_path / "loss.png").read_bytes().startswith(b"\x89PNG")
