@@ -98,7 +98,7 @@ def judged(
         }
         for row, (whole, drawn) in columns.items():
             for place, name in enumerate((*names, AVERAGE)):
-                own = {metric: round(float(whole[place]), 2)}
+                own: dict[str, Any] = {metric: round(float(whole[place]), 2)}
                 own[f"{metric}, interval"] = ends(drawn[:, place])
                 for base in BASES:
                     if base in columns and base != row:

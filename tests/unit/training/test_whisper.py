@@ -75,7 +75,7 @@ def test_a_checkpoint_is_taught_and_runs_without_torch(
     assert stored[0].keys() == stored[1].keys()
     moved = {name for name in stored[0] if not torch.equal(stored[0][name], stored[1][name])}
     assert moved and all(n.startswith("decoder.") and ".experts.0." in n for n in moved)
-    noise = np.random.default_rng(1).standard_normal(16_000).astype(np.float32) / 9
+    noise = (np.random.default_rng(1).standard_normal(16_000) / 9).astype(np.float32)
     samples = turnout.Waveform(noise, 16_000)
     asked = {"language": "zh", "beam_size": 1, "temperature_increment_on_fallback": None}
     texts = [
@@ -170,5 +170,5 @@ def test_the_lower_layers_of_its_encoder_are_taken_under_a_ctc_head(
             source = re.sub(r"experts\.\d+\.", "experts.0.", name)
             torch.testing.assert_close(tensor, before[source], atol=1e-6, rtol=0)
     assert "encoder.blocks.0.feed_forward.bank.experts.2.up.weight" in after
-    samples = np.random.default_rng(1).standard_normal(16_000).astype(np.float32) / 9
+    samples = (np.random.default_rng(1).standard_normal(16_000) / 9).astype(np.float32)
     turnout.load(output / "model").transcribe(turnout.Waveform(samples, 16_000))
