@@ -80,8 +80,7 @@ def all_cuts(data: Path, runs: Path, name: str) -> list[Line]:
     place = runs.resolve() / "corpora" / name
     audio, cuts = place / SETS[name], place / "cuts"
     if not cuts.exists():
-        with tarfile.open(data / f"{SETS[name]}.tar") as tar:
-            unpack(tar, place)
+        unpack_set(data, SETS[name], place)
         # A word of a second may not show how wide its band is; what is at 8 kHz is narrow anyway.
         print(prepare(audio / "manifest.jsonl", cuts, PrepareConfig(bandwidth="wideband")))
     lines = []
@@ -91,13 +90,14 @@ def all_cuts(data: Path, runs: Path, name: str) -> list[Line]:
     return sorted(lines, key=lambda line: line["id"])
 
 
-def unpack(tar: tarfile.TarFile, place: Path) -> None:
-    """Write the files of one of the sets."""
-    for member in tar.getmembers():
-        if member.isfile():
-            path = place / member.name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content(tar, member.name))
+def unpack_set(data: Path, name: str, place: Path) -> None:
+    """Write the files of one of the sets of `data` into a folder."""
+    with tarfile.open(data / f"{name}.tar") as tar:
+        for member in tar.getmembers():
+            if member.isfile():
+                path = place / member.name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(content(tar, member.name))
 
 
 def speaker_of(line: Line) -> str:

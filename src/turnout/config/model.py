@@ -128,7 +128,8 @@ class DecoderConfig:
         at_least(1, self, "decoder.", "d_feedforward")
         at_least(FEWEST_TOKENS, self, "decoder.", "max_tokens")
         require(0 <= self.dropout < 1, f"dropout is {self.dropout}: from 0 to below 1")
-        for layer, head in self.alignment_heads:
+        # One that is left out may come from a checkpoint that had it: of it nothing is used.
+        for layer, head in self.alignment_heads if self.num_layers else ():
             require(
                 0 <= layer < self.num_layers and 0 <= head < self.num_heads,
                 f"decoder.alignment_heads names head {head} of layer {layer}; there are "
@@ -217,7 +218,7 @@ class ModelConfig:
                 f"'{self.features.padding}': only models of padded windows have two kinds of them",
             )
         for name in ("suppressed", "suppressed_first"):
-            ids = getattr(self.decoder, name)
+            ids = getattr(self.decoder, name) if self.decoder.num_layers else ()
             strange = next((i for i in ids if not 0 <= i < self.vocabulary.size), None)
             require(
                 strange is None,

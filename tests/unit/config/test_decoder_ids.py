@@ -23,3 +23,13 @@ def test_ids_beyond_the_vocabulary_are_refused(name: str, number: int) -> None:
     decoder = DecoderConfig(**{name: (3, number)})
     with pytest.raises(ConfigError, match=f"decoder.{name} names the id {number}; ids"):
         ModelConfig(decoder=decoder, vocabulary=VocabularyConfig(size=512))
+
+
+def test_of_a_decoder_that_is_left_out_neither_counts() -> None:
+    """Whoever takes a checkpoint's encoder alone says `decoder: {num_layers: 0}`, and the rest
+    comes from the checkpoint, for whose vocabulary its ids were."""
+    decoder = DecoderConfig(
+        num_layers=0, alignment_heads=((1, 3),), suppressed=(50_000,), suppressed_first=(220,)
+    )
+    model = ModelConfig(decoder=decoder, vocabulary=VocabularyConfig(size=200))
+    assert model.decoder.num_layers == 0

@@ -2,6 +2,7 @@
 its padded windows and its graphs stay; a part of its weights moves."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -74,7 +75,7 @@ def test_a_checkpoint_is_taught_and_runs_without_torch(
     assert stored[0].keys() == stored[1].keys()
     moved = {name for name in stored[0] if not torch.equal(stored[0][name], stored[1][name])}
     assert moved and all(n.startswith("decoder.") and ".experts.0." in n for n in moved)
-    noise = np.random.default_rng(1).standard_normal(16_000).astype(np.float32) / 9
+    noise = (np.random.default_rng(1).standard_normal(16_000) / 9).astype(np.float32)
     samples = turnout.Waveform(noise, 16_000)
     asked = {"language": "zh", "beam_size": 1, "temperature_increment_on_fallback": None}
     texts = [
@@ -127,3 +128,47 @@ def test_patterns_and_names_that_are_none(
     assert main(options(tmp_path / "nothing", cuts, output)) == 2
     assert "nothing" in capsys.readouterr().err.strip().splitlines()[-1]
     assert not (output / "model").exists()
+
+
+def test_the_lower_layers_of_its_encoder_are_taken_under_a_ctc_head(
+    base: Path, cuts: Path, tmp_path: Path
+) -> None:
+    """No decoder, letters of one's own, no padding; experts behind a learned router begin as copies
+    of the one feed-forward."""
+    output = tmp_path / "run"
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(
+        json.dumps(
+            {
+                "init_from": str(base),
+                "init_tokenizer": "new",
+                "model": {
+                    "features": {"padding": "none"},
+                    "vocabulary": {"size": 360, "languages": ["zh"], "translations": []},
+                    "encoder": {
+                        "num_layers": 1,
+                        "routing": {"kind": "omni", "num_experts": 3, "gate": "straight_through"},
+                    },
+                    "decoder": {"num_layers": 0},
+                    "ctc": True,
+                },
+                "optimizer": {"learning_rate": 1e-9, "warmup_steps": 1, "weight_decay": 0.0},
+            }
+        )
+    )
+    corpus = json.dumps({"cuts": str(cuts)})
+    command = ["train", "--config", str(recipe), "--output", str(output), "--data.train", corpus]
+    assert main([*command, "--max-steps", "1", "--device", "cpu", "--threads", "1"]) == 0
+    folder = ModelFolder.open(output / "model")
+    assert folder.config.decoder.num_layers == 0
+    before = load_file(base / "model.safetensors")
+    after = load_file(output / "model/model.safetensors")
+    assert not any(name.startswith(("decoder.", "encoder.blocks.1.")) for name in after)
+    assert after["ctc_head.weight"].shape[0] == folder.tokenizer.size <= 360
+    for name, tensor in after.items():
+        if name.startswith("encoder.") and "router" not in name:
+            source = re.sub(r"experts\.\d+\.", "experts.0.", name)
+            torch.testing.assert_close(tensor, before[source], atol=1e-6, rtol=0)
+    assert "encoder.blocks.0.feed_forward.bank.experts.2.up.weight" in after
+    samples = (np.random.default_rng(1).standard_normal(16_000) / 9).astype(np.float32)
+    turnout.load(output / "model").transcribe(turnout.Waveform(samples, 16_000))

@@ -1,0 +1,249 @@
+"""Does a router that all layers share make better experts? Omni-router (arXiv 2507.05724) against
+Switch and dense: CTC encoders of open-vocabulary English, in their domain and out of it.
+
+    python benchmarks/omni.py --runs FOLDER --start whisper --weights CHECKPOINT
+        [--rows dense,switch,omni] [--seeds 1 2 3] [--split dev] [--steps N] [--layers N]
+        [--set KEY=JSON ... --label NAME] [--threads 1] [--only-trained] [--quick]
+    python benchmarks/omni.py --runs FOLDER --start random ...
+
+Trained on 5.4 hours of LibriSpeech, CMU Arctic and LJSpeech, scored on recipes/sets.yaml: read
+speech, and ten sets out of the domain (telephone codecs, lost packets, noises, rooms, tempo, digits
+at 8 kHz). Nothing but masks and tempo is done to what is learned from, so that these stay unheard.
+"whisper" begins from whisper-base's encoder (--layers: its lower ones), each expert a copy of its
+feed-forward, under a CTC head from random weights; "random" from random weights, where on a CPU the
+loss and CER say something, and WER does not.
+
+Rows (omni_rows.py, in order of worth): dense, Switch and Omni-router with 4 experts, a hybrid by
+bandwidth, 2 and 8 experts, a router for each half of the layers. All have the same active
+parameters, steps and order of data. Tuning: "--steps 300 --rows switch,switch+strong,switch+weak,
+omni,omni+strong,omni+weak --seeds 1", the same three for each.
+
+Everything is kept under --runs: corpora, features, trainings (each goes on where it was stopped),
+what they wrote. Seed by seed, row by row; the table is made of the seeds that all rows have.
+--only-trained trains nothing; --quick is minutes, to see the table come out. --split test is
+refused until docs/results.md, committed, names the setting. Writes
+results/omni-START-SPLIT-STEPS[-LABEL].json; omni_table.py makes the table and the figure of it.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from kept_trainings import digest_of_cuts, kept_training, logged_minutes, with_changes
+from omni_judged import judged
+from omni_made import check_machines, curve_of, made_on, scored
+from omni_rows import STARTS, Start, changes_of, check_hybrid, check_row
+from omni_speech import IN_DOMAIN, dev_cuts, few_of, hours_of, sets_of, train_cuts
+from origin import ROOT, git, origin
+
+from turnout.config.sets import SetsConfig
+from turnout.config.yaml_text import parse_yaml
+from turnout.hub.adapted import digest_of
+from turnout.hub.convert import convert
+from turnout.model.build import build_model
+from turnout.model.parameters import parameters_of
+from turnout.model_folder import ModelFolder
+
+RESULTS = Path(__file__).parent / "results"
+REGISTER = ROOT / "docs" / "results.md"
+QUICK = {"steps": 4, "seeds": [1], "limit": 2, "label": "quick"}
+QUICK_CLIPS = 8
+"""Of each corpus."""
+
+
+def read_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n\n")[0])
+    parser.add_argument("--runs", type=Path, required=True, help="outside of the checkout")
+    parser.add_argument("--start", choices=tuple(STARTS), default="whisper")
+    parser.add_argument("--weights", type=Path, help="whisper-base: a checkpoint")
+    parser.add_argument("--rows", default="dense,switch,omni")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--split", choices=("dev", "test"), default="dev")
+    parser.add_argument("--steps", type=int)
+    parser.add_argument("--layers", type=int, help="of the encoder, from the lowest")
+    parser.add_argument("--limit", type=int, help="utterances of each set, to try it out")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=JSON")
+    parser.add_argument("--label", default="", help="of trainings with --set")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--only-trained", action="store_true", help="train nothing")
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
+    parser.add_argument("--results", type=Path)
+    arguments = parser.parse_args()
+    if bool(arguments.set) != bool(arguments.label):
+        parser.error("--set and --label go together: what is changed needs folders of its own")
+    start = STARTS[arguments.start]
+    if start.pretrained and arguments.weights is None:
+        parser.error(f"--start {start.name} needs --weights: the folder of a checkpoint")
+    vars(arguments).update(QUICK if arguments.quick else {})
+    arguments.steps = arguments.steps or start.steps
+    arguments.layers = arguments.layers or start.layers
+    arguments.rows = arguments.rows.split(",")
+    arguments.runs = arguments.runs.resolve()  # which settings that are kept name
+    try:
+        for row in arguments.rows:
+            check_row(row)
+        check_hybrid(arguments.rows, recipe_of(arguments.rows[0], 0, arguments, {}))
+    except ValueError as error:
+        parser.error(str(error))
+    return arguments
+
+
+def setting_of(arguments: argparse.Namespace) -> str:
+    """What the trainings of a table have in common, in a word: "whisper-800"."""
+    start = STARTS[arguments.start]
+    layers = "" if arguments.layers == start.layers else str(arguments.layers)
+    return "-".join(filter(None, (start.name + layers, str(arguments.steps), arguments.label)))
+
+
+def check_registered(arguments: argparse.Namespace, register: Path = REGISTER) -> None:
+    """Raise SystemExit where the test split is asked for before docs/results.md, as it is
+    committed, names the setting: chosen on dev, written down, and then tested."""
+    if arguments.split != "test":
+        return
+    wanted, place = f"`{setting_of(arguments)}`", str(register.relative_to(ROOT))
+    committed = git("show", f"HEAD:{place}")
+    if wanted not in committed:
+        raise SystemExit(
+            f"--split test: {place} as it is committed does not name the setting {wanted}: write "
+            "down there what is compared and how it will be judged, and commit it"
+        )
+
+
+def recipe_of(
+    row: str, seed: int, arguments: argparse.Namespace, cuts: dict[str, list[str]]
+) -> dict[str, Any]:
+    """The whole recipe of a training, but for threads."""
+    start: Start = STARTS[arguments.start]
+    recipe = parse_yaml(start.recipe.read_text("utf-8"))[1]
+    runs, steps = arguments.runs, arguments.steps
+    fixed = {
+        "output": str(runs / name_of(row, seed, arguments)),
+        "data.cache": str(runs / "features"),
+        "data.train": [{"cuts": path} for path in cuts.get("train", [])],
+        "data.dev": [{"cuts": path} for path in cuts.get("dev", [])],
+        "max_steps": steps,
+        "data.dev_utterances": 20,
+        "validate_every": steps,  # the last weights count: as many steps for every row
+        "seed": seed,
+    }
+    if start.pretrained:
+        fixed["init_from"] = str(runs / "base")
+    asked = {key: json.loads(value) for key, _, value in (t.partition("=") for t in arguments.set)}
+    quick = {"data.batch_seconds": 8, "log_every": 1} if arguments.quick else {}
+    return with_changes(recipe, {**fixed, **quick, **asked, **changes_of(row, arguments.layers)})
+
+
+def name_of(row: str, seed: int, arguments: argparse.Namespace) -> str:
+    """Of a training's folder."""
+    return f"{setting_of(arguments)}-{row}-seed{seed}"
+
+
+def model_of(
+    row: str, seed: int, arguments: argparse.Namespace, cuts: dict[str, list[str]]
+) -> Path | None:
+    """The model folder of a row and a seed, trained where it is not there; None where it may not
+    be."""
+    name = name_of(row, seed, arguments)
+    model = arguments.runs / name / "model"
+    if arguments.only_trained and not (model / "SHA256SUMS").exists():
+        return None
+    settings: dict[str, Any] = {
+        "recipe": recipe_of(row, seed, arguments, cuts),
+        "cuts": [digest_of_cuts(Path(path)) for path in cuts["train"]],
+    }
+    if STARTS[arguments.start].pretrained:
+        settings["base"] = digest_of(ModelFolder.open(arguments.runs / "base"))
+    kept_training(name, settings, arguments.runs, arguments.threads)
+    made_on(arguments.runs, name)
+    return model
+
+
+def run_of(
+    row: str, seed: int, arguments: argparse.Namespace, cuts: dict[str, list[str]], sets: SetsConfig
+) -> dict[str, Any] | None:
+    """All that is known of one training, its counts among it."""
+    model = model_of(row, seed, arguments, cuts)
+    if model is None:
+        return None
+    folder = ModelFolder.open(model)
+    return {
+        **made_on(arguments.runs, model.parent.name),
+        "minutes": logged_minutes(model.parent),
+        "parameters": parameters_of(build_model(folder.config))._asdict(),
+        "loss": curve_of(model.parent),
+        "counts": scored(model, arguments.split, sets, arguments.threads),
+    }
+
+
+def cuts_for(arguments: argparse.Namespace) -> dict[str, list[str]]:
+    """What is learned from, and what trainings are validated on."""
+    train = train_cuts(arguments.data, arguments.runs)
+    dev = [dev_cuts(arguments.data, arguments.runs)]
+    if arguments.quick:
+        train, dev = ([few_of(path, QUICK_CLIPS) for path in paths] for paths in (train, dev))
+    return {"train": [str(path) for path in train], "dev": [str(path) for path in dev]}
+
+
+def main() -> None:
+    arguments = read_arguments()
+    check_registered(arguments)
+    made_by = origin(arguments.seeds[0], "numpy", "torch", "jiwer")
+    base = arguments.runs / "base"
+    if STARTS[arguments.start].pretrained and not (base / "SHA256SUMS").exists():
+        convert(arguments.weights, base)
+    cuts = cuts_for(arguments)
+    sets = sets_of(arguments.data, arguments.runs, arguments.split, arguments.limit)
+    found: dict[str, dict[int, dict[str, Any]]] = {row: {} for row in arguments.rows}
+    for seed in arguments.seeds:  # a whole seed first: rows can be compared from then on
+        for row in arguments.rows:
+            run = run_of(row, seed, arguments, cuts, sets)
+            if run is not None:
+                found[row][seed] = run
+        report(arguments, made_by, found, cuts)
+
+
+def report(
+    arguments: argparse.Namespace,
+    made_by: dict[str, Any],
+    found: dict[str, dict[int, dict[str, Any]]],
+    cuts: dict[str, list[str]],
+) -> None:
+    """Print and write the table of the seeds that all rows have."""
+    rows = {row: runs for row, runs in found.items() if runs}
+    seeds = [seed for seed in arguments.seeds if all(seed in runs for runs in rows.values())]
+    if not rows or not seeds:
+        return
+    check_machines(run for runs in rows.values() for run in runs.values())
+    counts = {row: [runs[seed]["counts"] for seed in seeds] for row, runs in rows.items()}
+    figures = judged(counts, IN_DOMAIN)
+    content = {
+        **made_by,
+        "split": arguments.split,
+        "setting": setting_of(arguments),
+        "seeds": seeds,
+        "hours learned from": round(hours_of([Path(path) for path in cuts["train"]]), 2),
+        "runs": {
+            row: {
+                str(seed): {key: value for key, value in run.items() if key != "counts"}
+                for seed, run in runs.items()
+            }
+            for row, runs in rows.items()
+        },
+        "figures": figures,
+    }
+    for row, of_row in figures.items():
+        print(f"{row:14}", of_row["out of domain"], flush=True)
+    target = arguments.results or RESULTS / f"omni-{split_name(arguments)}.json"
+    target.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+
+
+def split_name(arguments: argparse.Namespace) -> str:
+    """Of the table: other starts, splits, steps and labels have files of their own."""
+    start, _, rest = setting_of(arguments).partition("-")
+    return f"{start}-{arguments.split}-{rest}"
+
+
+if __name__ == "__main__":
+    main()
