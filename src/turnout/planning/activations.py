@@ -5,25 +5,35 @@ Autograd keeps of each operation what its derivative needs. N frames of width d,
 - LayerNorm: its input, in float32, and mean and 1 / deviation of each frame: 4 N d + 8 N.
 - Linear: its input. Several that read one input keep it once; under autocast each makes a bfloat16
   copy of its own, and keeps that.
-- Fused attention: queries, keys, values, output, and a sum for each frame and head: no scores.
+- Fused attention: queries, keys, values, output, and a sum for each frame and head: no scores. On
+  CUDA its kernels take heads of whole 16 bytes alone; others keep all scores, in float32, and
+  under autocast queries, keys and values in float32 as well.
 - ReLU: its output, which the next Linear keeps anyway. GELU, SiLU: their input, beside it.
 - Dropout: what it multiplied by, as large as what it dropped from, and nothing else.
 - A gate: what it multiplies, and itself. A softmax: its output, in float32.
 
 A run computes in float32, or under autocast with products in bfloat16 and LayerNorm, softmax and
-the stream between layers in float32, as on CUDA. (On CPU autocast leaves LayerNorm in bfloat16:
+the stream between layers in float32, as on CUDA. (On a CPU autocast leaves LayerNorm in bfloat16:
 there it is less.) Weights are counted elsewhere, masks of booleans and indices of experts here
 where they grow with the frames. Experts take all frames together, however they share them.
 """
 
 from dataclasses import dataclass
 
-from turnout.config import DecoderConfig, EncoderConfig, ModelConfig, RoutingConfig
+from turnout.config import (
+    DecoderConfig,
+    EncoderConfig,
+    ModelConfig,
+    RoutingConfig,
+    TrainConfig,
+)
 from turnout.planning.micro_batch import MicroBatch
 from turnout.planning.weights import experts_of, feed_forwards_of
 
-SINGLE, INDEX, FLAG = 4, 8, 1
-"""Bytes of a number in float32, of an index, of a boolean."""
+SINGLE, HALF, INDEX = 4, 2, 8
+"""Bytes of a number in float32 and in bfloat16, and of an index."""
+ALIGNED = 16
+"""Bytes of which the heads of fused attention have a multiple on CUDA."""
 LEVELS = 256
 """Steps of the rate of dropout, which is off below half of one."""
 
@@ -34,18 +44,26 @@ class Kept:
 
     product: int
     """Bytes of a number that a product gives: 4, or 2 under autocast."""
+    whole_heads: bool
+    """Whether heads must have whole 16 bytes for attention to be fused: not on a CPU."""
+
+    @classmethod
+    def of(cls, config: TrainConfig) -> "Kept":
+        """As a run computes."""
+        product = HALF if config.precision == "bfloat16" else SINGLE
+        return cls(product, config.device != "cpu")
 
     def inputs(self, numbers: int, readers: int = 1) -> int:
         """A float32 input that so many Linears read."""
         return numbers * SINGLE if self.product == SINGLE else numbers * self.product * readers
 
 
-def saved_bytes(model: ModelConfig, batch: MicroBatch, product: int) -> int:
-    """Of one micro-batch, `product` bytes a number of a product (4, or 2 under autocast)."""
-    kept = Kept(product)
+def saved_bytes(config: TrainConfig, batch: MicroBatch) -> int:
+    """Of one micro-batch."""
+    model, kept = config.model, Kept.of(config)
     encoder, width, rows = model.encoder, model.encoder.d_model, model.vocabulary.size
     frames = batch.all_frames
-    found = subsampling_bytes(model, batch, kept) + mask(encoder.dropout, frames * width) * product
+    found = subsampling_bytes(model, batch, kept) + mask(encoder.dropout, frames * width) * kept.product
     found += encoder.num_layers * encoder_attention(encoder, batch, kept)
     found += feed_forwards(model, encoder, frames, kept)
     found += norm(frames, width)
@@ -59,9 +77,10 @@ def saved_bytes(model: ModelConfig, batch: MicroBatch, product: int) -> int:
     return found
 
 
-def held_bytes(model: ModelConfig, batch: MicroBatch, product: int) -> int:
+def held_bytes(config: TrainConfig, batch: MicroBatch) -> int:
     """Outputs that the step holds until the backward pass is over, though nothing needs them: the
     logits, and the decoder's grown cache of keys and values."""
+    model, product = config.model, Kept.of(config).product
     rows, width = model.vocabulary.size, model.encoder.d_model
     held = batch.all_frames * rows * product * model.ctc
     held += batch.all_tokens * rows * product if model.decoder.num_layers else 0
@@ -108,7 +127,7 @@ def encoder_attention(encoder: EncoderConfig, batch: MicroBatch, kept: Kept) -> 
     """A layer's, and a Conformer's convolution and last LayerNorm beside it."""
     frames, width = batch.all_frames, encoder.d_model
     found = norm(frames, width) + kept.inputs(frames * width, 3)
-    found += attention(frames, frames, width, encoder.num_heads, kept)
+    found += attention((frames, frames), batch.frames, width, encoder.num_heads, kept)
     if encoder.positions == "rotary":
         # Turned queries lie head by head, the output with them, and the Linear behind copies it.
         found += frames * width * kept.product
@@ -120,9 +139,17 @@ def encoder_attention(encoder: EncoderConfig, batch: MicroBatch, kept: Kept) -> 
     return found
 
 
-def attention(queries: int, slots: int, width: int, heads: int, kept: Kept) -> int:
-    """Queries and output, keys and values, sums; the Linear behind keeps the output itself."""
-    return 2 * (queries + slots) * width * kept.product + queries * heads * SINGLE
+def attention(
+    sides: tuple[int, int], seen: int, width: int, heads: int, kept: Kept
+) -> int:
+    """Queries and output, keys and values, sums; the Linear behind keeps the output itself.
+    `sides` are all queries and all slots, each query sees `seen` slots."""
+    queries, slots = sides
+    sides_bytes = 2 * (queries + slots) * width * kept.product
+    if not kept.whole_heads or width // heads * kept.product % ALIGNED == 0:
+        return sides_bytes + queries * heads * SINGLE
+    wider = (queries + 2 * slots) * width * (SINGLE - kept.product)
+    return sides_bytes + wider + queries * seen * heads * SINGLE
 
 
 def convolution(encoder: EncoderConfig, frames: int, kept: Kept) -> int:
@@ -180,10 +207,11 @@ def decoder_bytes(model: ModelConfig, batch: MicroBatch, kept: Kept) -> int:
     dropped = mask(decoder.dropout, numbers)
     layer = 2 * norm(tokens, width) + kept.inputs(numbers, 3) + kept.inputs(numbers)
     heads = decoder.num_heads
-    # The token's frames, without the bandwidth token, which is dropped behind the encoder.
-    heard = batch.utterances * (batch.frames - model.bandwidth_token)
-    layer += attention(tokens, tokens, width, heads, kept)
-    layer += attention(tokens, heard, width, heads, kept)
+    # Without the bandwidth token, which is dropped behind the encoder.
+    seen = batch.frames - model.bandwidth_token
+    heard = batch.utterances * seen
+    layer += attention((tokens, tokens), batch.tokens, width, heads, kept)
+    layer += attention((tokens, heard), seen, width, heads, kept)
     layer += numbers * kept.product if decoder.positions == "rotary" else 0  # as the encoder's
     layer += (tokens * batch.tokens + heard) * kept.product + 2 * dropped * kept.product
     found = decoder.num_layers * layer + feed_forwards(model, decoder, tokens, kept)

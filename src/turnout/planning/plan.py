@@ -62,7 +62,7 @@ class Shared:
     memory: Memory
     traffic: Traffic
     fits: bool
-    """Whether the memory of a device holds it, a tenth being left to the driver, libraries and the
+    """Whether the memory of a device holds it, a fifth being left to the driver, libraries and the
     gaps between tensors."""
 
 

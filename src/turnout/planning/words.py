@@ -68,7 +68,7 @@ def memory_lines(plan: Plan) -> Iterator[str]:
         yield row(f"  {part}{' (not added)' if part == 'update' else ''}", parts(memories, part))
     yield row("  at most", [gb(memory.total) for memory in memories])
     fits = ["yes" if shared.fits else "no" for shared in plan.sharing.values()]
-    yield row(f"  fits {plan.memory_gb:g} GB, a tenth left free", fits)
+    yield row(f"  fits {plan.memory_gb:g} GB, a fifth left free", fits)
 
 
 def parts(memories: list[Memory], part: str) -> list[str]:
