@@ -63,7 +63,9 @@ def saved_bytes(config: TrainConfig, batch: MicroBatch) -> int:
     model, kept = config.model, Kept.of(config)
     encoder, width, rows = model.encoder, model.encoder.d_model, model.vocabulary.size
     frames = batch.all_frames
-    found = subsampling_bytes(model, batch, kept) + mask(encoder.dropout, frames * width) * kept.product
+    found = (
+        subsampling_bytes(model, batch, kept) + mask(encoder.dropout, frames * width) * kept.product
+    )
     found += encoder.num_layers * encoder_attention(encoder, batch, kept)
     found += feed_forwards(model, encoder, frames, kept)
     found += norm(frames, width)
@@ -139,9 +141,7 @@ def encoder_attention(encoder: EncoderConfig, batch: MicroBatch, kept: Kept) -> 
     return found
 
 
-def attention(
-    sides: tuple[int, int], seen: int, width: int, heads: int, kept: Kept
-) -> int:
+def attention(sides: tuple[int, int], seen: int, width: int, heads: int, kept: Kept) -> int:
     """Queries and output, keys and values, sums; the Linear behind keeps the output itself.
     `sides` are all queries and all slots, each query sees `seen` slots."""
     queries, slots = sides

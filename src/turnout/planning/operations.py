@@ -17,6 +17,10 @@ from turnout.config import DecoderConfig, EncoderConfig, ModelConfig
 from turnout.planning.micro_batch import MicroBatch
 from turnout.planning.weights import EXPERTS, Weights, experts_of
 
+LAST = 4
+"""Depths beside those of layers: before the encoder's, behind them, before the decoder's, behind
+them."""
+
 
 class Product(NamedTuple):
     """One matrix product."""
@@ -48,8 +52,9 @@ def operations_of(model: ModelConfig, weights: Weights, batch: MicroBatch) -> Op
     """Forward and backward of one micro-batch, for the weights that are trained."""
     found = list(products(model, batch))
     moved = [product.weight is not None and is_moved(product.weight, weights) for product in found]
-    depths = [depth_of(name, model) for name in weights.trained]
-    first = min(depths, default=0)
+    # The CTC head is before nothing, and the decoder after all of the encoder but that head.
+    depths = [depth_of(n, model) for n in weights.trained if not n.startswith("ctc_head.")]
+    first = min(depths, default=model.encoder.num_layers + model.decoder.num_layers + LAST)
     backward = 0.0
     for product, trained in zip(found, moved, strict=True):
         # Inside a layer no order is asked for: what is before it may be trained in the same one.
@@ -62,21 +67,23 @@ def operations_of(model: ModelConfig, weights: Weights, batch: MicroBatch) -> Op
 def is_moved(beginning: str, weights: Weights) -> bool:
     """Whether a matrix that begins so is trained; of one that moves by a product of low rank, what
     that takes is too little to count."""
-    return any(
-        name.startswith(beginning) and name.endswith(".weight") for name in weights.trained
-    )
+    return any(name.startswith(beginning) and name.endswith(".weight") for name in weights.trained)
 
 
 def depth_of(name: str, model: ModelConfig) -> int:
-    """Subsampling and tables, encoder layers, CTC head, decoder layers, output."""
+    """Of a parameter: what is before the encoder's layers, these, what is behind them; and so of
+    the decoder."""
     stack, _, rest = name.partition(".")
-    offset = 0 if stack == "encoder" else model.encoder.num_layers + 1
+    offset = decoder_depth(model) if stack == "decoder" else 0
+    layers = (model.decoder if stack == "decoder" else model.encoder).num_layers
     if rest.startswith("blocks."):
         return offset + 1 + int(rest.split(".")[1])
-    if rest.startswith("norm.") or stack == "ctc_head":
-        layers = model.encoder if stack != "decoder" else model.decoder
-        return (0 if stack == "ctc_head" else offset) + layers.num_layers + 1
-    return offset
+    return offset + layers + 1 if rest.startswith(("norm.", "output.")) else offset
+
+
+def decoder_depth(model: ModelConfig) -> int:
+    """Of what is before the decoder's layers: behind all of the encoder."""
+    return model.encoder.num_layers + 2
 
 
 def products(model: ModelConfig, batch: MicroBatch) -> Iterator[Product]:
@@ -127,15 +134,16 @@ def feed_forward(
 def decoder_products(model: ModelConfig, batch: MicroBatch) -> Iterator[Product]:
     """Its layers, the keys and values of the encoder's frames for each of them, and the logits."""
     decoder, width = model.decoder, model.encoder.d_model
-    tokens, start = batch.all_tokens, model.encoder.num_layers + 1
+    tokens, start = batch.all_tokens, decoder_depth(model)
     seen = batch.frames - model.bandwidth_token
     heard = batch.utterances * seen
     for layer in range(decoder.num_layers):
         depth, block = start + 1 + layer, f"decoder.blocks.{layer}."
         yield Product(f"{block}self_attention.", 8.0 * tokens * width**2, depth)
         yield Product(None, 4.0 * tokens * batch.tokens * width, depth)
-        linear = 4.0 * (tokens + heard) * width**2  # queries and output; keys and values
-        yield Product(f"{block}cross_attention.", linear, depth)
+        cross = f"{block}cross_attention."
+        yield Product(cross, 4.0 * tokens * width**2, depth)  # queries and output
+        yield Product(cross, 4.0 * heard * width**2, start - 1)  # keys and values: the encoder's
         yield Product(None, 4.0 * tokens * seen * width, depth)
         yield from feed_forward(model, decoder, layer, (f"{block}feed_forward", tokens, depth))
     output = "decoder.embedding." if decoder.tie_embeddings else "decoder.output."

@@ -1,7 +1,6 @@
 """What a run will take, from its configuration, the hours of speech and the devices."""
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
@@ -203,7 +202,7 @@ def shared(
 def measure(config: TrainConfig, plan: PlanConfig, batch: MicroBatch) -> "Measured":
     """Steps on this machine, of the run's micro-batch, or scaled down."""
     # Here, not above: a plan of paper needs no PyTorch.
-    from turnout.planning.measure import measured_of, one_layer
+    from turnout.planning.measure import measured_of, one_layer  # noqa: PLC0415
 
     if plan.measure == "whole":
         return measured_of(config, batch)

@@ -102,7 +102,10 @@ def low_rank(weights: list[Weight], trained: frozenset[str], rank: int) -> Weigh
                 "choose a lower low_rank"
             )
         stem = weight.name.removesuffix("weight")
-        added += [Weight(f"{stem}added_down", (rank, inner)), Weight(f"{stem}added_up", (outer, rank))]
+        added += [
+            Weight(f"{stem}added_down", (rank, inner)),
+            Weight(f"{stem}added_up", (outer, rank)),
+        ]
         moved.remove(weight.name)
     return Weights((*weights, *added), frozenset(moved.union(w.name for w in added)))
 

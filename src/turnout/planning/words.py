@@ -31,7 +31,8 @@ def lines_of(plan: Plan) -> Iterator[str]:
     )
     yield (
         f"operations: {work.per_audio_second / 1e9:,.1f} GFLOP a second of speech, "
-        f"{work.per_step / 1e12:,.2f} TFLOP a step and device, {work.total / 1e18:,.2f} EFLOP in all"
+        f"{work.per_step / 1e12:,.2f} TFLOP a step and device, "
+        f"{work.total / 1e18:,.2f} EFLOP in all"
     )
     yield duration_line(plan)
     yield from memory_lines(plan)

@@ -13,8 +13,9 @@ from turnout.model.parameters import parameters_of
 from turnout.planning.weights import model_weights, weights_of
 from turnout.training.train import first_model
 
+BLOCKS = ("transformer", "conformer")
 SHAPES: dict[str, ModelConfig] = {
-    **{f"{kind}-{block}": routed(kind, block=block) for kind in KINDS for block in ("transformer", "conformer")},
+    **{f"{kind}-{block}": routed(kind, block=block) for kind in KINDS for block in BLOCKS},
     "shared-by-two": routed("omni", share_layers=2, layers=(0, 1, 2), num_layers=4),
     "own-experts": routed("supervised", experts_for=("narrowband",)),
     "no-bias": routed("switch", router_bias=False),
@@ -23,7 +24,7 @@ SHAPES: dict[str, ModelConfig] = {
     "stacked": routed("dense", subsampling="stack4", positions="learned"),
     "untied": routed("dense", decoder={"tie_embeddings": False, "positions": "learned"}),
     "no-decoder": routed("hybrid", decoder={"num_layers": 0}),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("config", SHAPES.values(), ids=SHAPES)
