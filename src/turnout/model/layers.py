@@ -28,6 +28,10 @@ def attend(
     if queries.dtype == torch.bfloat16 and queries.device.type == "cpu" and keys.shape[2] <= SHORT:
         scores = (queries @ keys.transpose(-1, -2)) * queries.shape[-1] ** -0.5
         return scores.masked_fill(~mask, float("-inf")).softmax(dim=-1).to(values.dtype) @ values
+    if queries.device.type != "cpu":
+        # A mask with gaps, as subsampling leaves it, has no fused kernel on CUDA: all scores would
+        # be made and kept.
+        mask = mask.contiguous()
     return nn.functional.scaled_dot_product_attention(queries, keys, values, attn_mask=mask)
 
 

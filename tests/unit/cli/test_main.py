@@ -9,8 +9,8 @@ from turnout.cli import main
 from turnout.errors import StorageError, TurnoutError, one_line
 
 VERBS = (
-    "transcribe", "prepare", "synthesize", "train", "evaluate", "inspect", "convert", "models",
-    "export",
+    "transcribe", "prepare", "synthesize", "plan", "train", "evaluate", "inspect", "convert",
+    "models", "export",
 )  # fmt: skip
 
 

@@ -1,0 +1,87 @@
+"""What one device hears at once: the sizes that operations and activations follow from."""
+
+from dataclasses import dataclass
+
+from turnout.config import DecoderConfig, EncoderConfig, ModelConfig, TrainConfig
+from turnout.config.model import FRAMES_PER_SECOND
+from turnout.config.planning import PlanConfig
+from turnout.errors import ConfigError
+
+PROMPT_TOKENS = 4
+"""Start, language, task and target language stand before a text."""
+USUAL_SECONDS = 15.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class MicroBatch:
+    """Utterances of one length, without padding: batches are of like lengths, and what is planned
+    is the most that `batch_seconds` allows."""
+
+    utterances: int
+    audio_seconds: float
+    """Speech in it; where features are padded to the window, less than is computed on."""
+    feature_frames: int
+    """Of one utterance, at 100 a second."""
+    frames: int
+    """Hidden frames of one utterance, the bandwidth token included."""
+    tokens: int
+    """Of one decoder row, prompt included; 0 without a decoder. One row an utterance."""
+    targets: int
+    """Tokens that CTC aligns to one utterance."""
+
+    @property
+    def all_frames(self) -> int:
+        """Hidden frames of the batch."""
+        return self.utterances * self.frames
+
+    @property
+    def all_tokens(self) -> int:
+        """Decoder tokens of the batch."""
+        return self.utterances * self.tokens
+
+
+def micro_batch_of(config: TrainConfig, plan: PlanConfig) -> MicroBatch:
+    """The micro-batch of a run: as many utterances as `batch_seconds` holds, at least one.
+
+    Raises ConfigError for utterances longer than the model's window.
+    """
+    model = config.model
+    seconds = plan.utterance_seconds or min(USUAL_SECONDS, model.window_seconds)
+    if seconds > model.window_seconds:
+        raise ConfigError(
+            f"utterance_seconds is {seconds:g}, and the model's window has "
+            f"{model.window_seconds:g} s: utterances are at most as long as that"
+        )
+    heard = model.window_seconds if model.features.padding == "window" else seconds
+    utterances = max(1, int(config.data.batch_seconds / heard))
+    targets = round(plan.tokens_per_second * seconds)
+    return of_length(model, utterances, heard, targets, audio_seconds=utterances * seconds)
+
+
+def of_length(
+    model: ModelConfig, utterances: int, heard: float, targets: int, *, audio_seconds: float
+) -> MicroBatch:
+    """Utterances of `heard` seconds, silence behind them included; frames are rounded up as the
+    subsampling does."""
+    features = max(round(heard * FRAMES_PER_SECOND), 1)
+    frames = -(-features // model.encoder.subsampling_factor) + model.bandwidth_token
+    most = model.decoder.max_tokens
+    tokens = min(targets + PROMPT_TOKENS, most) if model.decoder.num_layers else 0
+    return MicroBatch(
+        utterances=utterances,
+        audio_seconds=audio_seconds,
+        feature_frames=features,
+        frames=frames,
+        tokens=tokens,
+        targets=targets,
+    )
+
+
+def stacks_of(
+    model: ModelConfig, batch: MicroBatch
+) -> tuple[tuple[EncoderConfig | DecoderConfig, int], ...]:
+    """Encoder and decoder, each with the frames or tokens of a batch that go through it."""
+    stacks: list[tuple[EncoderConfig | DecoderConfig, int]] = [(model.encoder, batch.all_frames)]
+    if model.decoder.num_layers:
+        stacks.append((model.decoder, batch.all_tokens))
+    return tuple(stacks)
