@@ -18,6 +18,7 @@ VERBS = {
     "transcribe": "Write down what is said in recordings, or its translation.",
     "prepare": "Turn a corpus into cuts to train on, and say what it holds.",
     "synthesize": "Speak sentences through many voices into a corpus.",
+    "shard": "Put cuts into tar shards that are read as a stream, from anywhere.",
     "train": "Train a model; stopped and started again, a run goes on.",
     "evaluate": "Score a model: WER, CER, BLEU, chrF by bandwidth, task, language.",
     "inspect": "Show which expert each frame of a recording took.",
@@ -31,7 +32,9 @@ VERBS = {
 }
 """Verb (a function of the file of its name, or of `corpora`) -> its line in the help."""
 # The others need an extra.
-RUNTIME_VERBS = ("transcribe", "convert", "upcycle", "specialise", "adapter", "models")
+RUNTIME_VERBS = (
+    "transcribe", "shard", "convert", "upcycle", "specialise", "adapter", "models",
+)  # fmt: skip
 APPS = ("train", "upcycle")
 """Apps of their own, since they alone read more than the command line."""
 WORKSHOP_MODULES = (
