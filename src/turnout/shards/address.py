@@ -60,7 +60,7 @@ def split_name(address: str) -> tuple[str, str]:
 
 def scrubbed(words: str, address: str) -> str:
     """A library's words in one line, without addresses and without what is secret in this one."""
-    found = re.sub(r"\S*://\S*", lambda _: shown_address(address), words)
+    found = re.sub(r"[A-Za-z][A-Za-z0-9+.-]*://\S*", lambda _: shown_address(address), words)
     for secret in _secrets(address):
         found = found.replace(secret, "***")
     return one_line(" ".join(found.split()))
@@ -70,6 +70,7 @@ def _secrets(address: str) -> list[str]:
     """What stands before an '@' and in a query, longest first: whole, and in their parts."""
     rest = address.partition("://")[2]
     hidden = [rest.rpartition("@")[0], *re.split(r"[?#]", rest)[1:]]
-    pieces = {piece for one in hidden for piece in (one, *re.split(r"[:@/&=;?#]", one))}
+    cuts = (r"[&;]", r"[&=;]", r"[:@/&=;?#]")
+    pieces = {piece for one in hidden for cut in cuts for piece in (one, *re.split(cut, one))}
     spelled = {form for piece in pieces for form in (piece, unquote(piece))}
     return sorted((one for one in spelled if len(one) >= SHORTEST_SECRET), key=len, reverse=True)

@@ -24,7 +24,7 @@ from turnout.shards.manifest import (
     check_manifest,
     parsed,
 )
-from turnout.shards.store import PATIENCE, Store, open_store
+from turnout.shards.store import PATIENCE, StandstillError, Store, open_store
 from turnout.shards.tar import MemberError
 from turnout.shards.utterance import Heard, read_utterance
 
@@ -145,15 +145,23 @@ class _Parts:
         """The bytes of an utterance; raises UnansweredError."""
         start, stop = self._index.span(utterance)
         if not self._begin <= start or stop > self._begin + len(self._data):
-            end = min(max(stop, start + PART), self._index.bytes)
-            try:
-                self._data = self._store.part(self._name, start, end)
-            except ShardError as error:
-                raise UnansweredError(str(error)) from error
-            except FileNotFoundError as error:
-                raise UnansweredError(f"{self._name}: is not there") from error
-            self._begin = start
+            self._data, self._begin = self._asked(start, stop), start
         return memoryview(self._data)[start - self._begin : stop - self._begin]
+
+    def _asked(self, start: int, stop: int) -> bytes:
+        end = min(max(stop, start + PART), self._index.bytes)
+        try:
+            return self._store.part(self._name, start, end)
+        except StandstillError as error:
+            raise UnansweredError(str(error)) from error
+        except ShardError as error:
+            # It may end behind this utterance.
+            if end == stop:
+                raise UnansweredError(str(error)) from error
+        try:
+            return self._store.part(self._name, start, stop)
+        except ShardError as error:
+            raise UnansweredError(str(error)) from error
 
 
 def _utterance(parts: _Parts, index: Index, number: int, place: str) -> Heard:

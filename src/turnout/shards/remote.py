@@ -44,11 +44,16 @@ class RemoteStore:
     def part(self, name: str, start: int, stop: int) -> bytes:
         """As of `Store`."""
         path = self._path(name)
-        if self._web:
-            data = self._asked(name, lambda: _web_part(self._files, path, start, stop))
-        else:
-            data = self._asked(name, lambda: self._files.cat_file(path, start=start, end=stop))
-        return complete(data, start, stop, self._told(name))
+
+        def ask() -> bytes:
+            if self._web:
+                return _web_part(self._files, path, start, stop)
+            return self._files.cat_file(path, start=start, end=stop)
+
+        try:
+            return complete(self._asked(name, ask), start, stop, self._told(name))
+        except FileNotFoundError as error:
+            raise ShardError(f"{self._told(name)}: there is no such file") from error
 
     def whole(self, name: str, most: int) -> bytes | None:
         """As of `Store`."""
