@@ -28,6 +28,10 @@ NAMES = (
     "0000000000.json/", "nul\0name", "x" * 100, "é.json", "0000000000.json ",
 )  # fmt: skip
 SIZES = (0, 1, 2**31, 2**33 - 1)
+SIZE_FIELDS = (
+    b"-0000000001\0", b"           \0", b"0o000000010\0", b"99999999999\0", b"1_000000000\0",
+    b"\x80" + bytes(7) + b"\xff" * 4, b"\xff" * 12,
+)  # fmt: skip
 
 
 def named(name: str, data: bytes, kind: bytes = tarfile.REGTYPE, **more: object) -> bytes:
@@ -63,8 +67,7 @@ def hostile(good: bytes) -> Iterator[tuple[str, bytes]]:
     for stated in SIZES:
         header = good[:124] + b"%011o\0" % stated + good[136:BLOCK]
         yield f"size {stated}", summed(header) + good[BLOCK:]
-    for field in (b"-0000000001\0", b"           \0", b"0o000000010\0", b"\x80" + bytes(7) + b"\xff" * 4,
-                  b"\xff" * 12, b"99999999999\0", b"1_000000000\0"):  # fmt: skip
+    for field in SIZE_FIELDS:
         yield f"size {field!r}", summed(good[:124] + field + good[136:BLOCK]) + good[BLOCK:]
     yield "duplicate labels", good[:second] + good
     yield "duplicate sound", good + sound

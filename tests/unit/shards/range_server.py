@@ -4,7 +4,7 @@ import re
 import threading
 from base64 import b64encode
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -18,7 +18,7 @@ class Served:
     folder: Path
     address: str = ""
     wrong: dict[str, str] = field(default_factory=dict)
-    """A file's name -> what is wrong with it: 'silent', 'whole', 'short', 'endless', or a status."""
+    """A file's name -> 'silent', 'whole', 'short', 'endless', or a status."""
     times: int = 10**9
     """How often."""
     password: str | None = None
@@ -34,7 +34,7 @@ def serving(folder: Path) -> Iterator[Served]:
     served = Served(folder)
 
     class Handler(BaseHTTPRequestHandler):
-        def log_message(self, format: str, *arguments: object) -> None:
+        def log_message(self, *arguments: object) -> None:
             """Nothing."""
 
         def do_GET(self) -> None:
@@ -62,40 +62,34 @@ def answer(request: BaseHTTPRequestHandler, served: Served) -> None:
     if wrong and served.times <= 0:
         wrong = ""
     served.times -= bool(wrong)
-    wanted = b64encode(f"me:{served.password}".encode()).decode()
-    if served.password and request.headers.get("authorization") != f"Basic {wanted}":
-        return end(request, 401)
     if wrong == "silent":
         served.ended.wait()
-        return None
-    if wrong.isdigit():
-        return end(request, int(wrong))
-    if not path.is_file():
-        return end(request, 404)
-    data = path.read_bytes()
+        return
+    status = refusal(request, served, path, wrong)
+    data = b"" if status else path.read_bytes()
     match = re.fullmatch(r"bytes=(\d+)-(\d+)", asked or "")
     ranged = match is not None and wrong != "whole"
-    if match and ranged:
+    if match and ranged and not status:
         first, last = int(match[1]), int(match[2])
-        if first >= len(data):
-            return end(request, 416)
+        status = 416 if first >= len(data) else 0
         data = data[first : last + 1]
-    request.send_response(206 if ranged else 200)
+    request.send_response(status or (206 if ranged else 200))
     if wrong == "endless":
         request.end_headers()
-        try:
+        with suppress(OSError):  # whoever read it had enough
             while not served.ended.is_set():
                 request.wfile.write(bytes(2**16))
-        except OSError:  # whoever read it had enough
-            return None
-        return None
+        return
     request.send_header("content-length", str(len(data)))
     request.end_headers()
     request.wfile.write(data[: len(data) // 2] if wrong == "short" else data)
-    return None
 
 
-def end(request: BaseHTTPRequestHandler, status: int) -> None:
-    request.send_response(status)
-    request.send_header("content-length", "0")
-    request.end_headers()
+def refusal(request: BaseHTTPRequestHandler, served: Served, path: Path, wrong: str) -> int:
+    """The status of an answer without the file; 0 where it is given."""
+    wanted = b64encode(f"me:{served.password}".encode()).decode()
+    if served.password and request.headers.get("authorization") != f"Basic {wanted}":
+        return 401
+    if wrong.isdigit():
+        return int(wrong)
+    return 0 if path.is_file() else 404
