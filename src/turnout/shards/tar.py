@@ -94,5 +94,5 @@ def _size(header: bytes, name: str) -> int:
         raise MemberError(f"there is {KINDS[kind]} where {name} should be")
     found = header[:100].split(b"\0")[0].decode("utf-8", "replace")
     raise MemberError(
-        f"there is {shown(found)}, or a header of another kind, where {name} should be"
+        f"there is {shown(found)}, or a header that was not written here, where {name} should be"
     )
