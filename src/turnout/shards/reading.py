@@ -63,7 +63,8 @@ class Shards:
         """The utterances from a position on, up to the shard of number `stop`, in order; in the
         place of those that cannot be used an error that says how many they are.
 
-        One that the store lets wait for longer than its patience ends its shard. Raises nothing.
+        One that the store lets wait for longer than its patience ends its shard. Raises nothing but
+        MissingExtra, for kept files that need the extra `av`.
         """
         first = start.utterance
         for shard in range(start.shard, len(self.manifest.shards) if stop is None else stop):

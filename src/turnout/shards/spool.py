@@ -19,7 +19,7 @@ KEY_BYTES = 8
 
 
 class Spool:
-    """Clips with whether their bandwidth is known; 20 bytes of memory each. Ends as a context.
+    """Clips with whether their bandwidth is known; 24 bytes of memory each. Ends as a context.
 
     Raises StorageError where the temporary folder has no room.
     """

@@ -84,9 +84,10 @@ def write_utterance(
         "scale": coded.scale,
         "exact": coded.exact,
     }
-    block = member(name_of(number, JSON), json.dumps(labels).encode())
+    written = json.dumps(labels).encode()
+    block = member(name_of(number, JSON), written)
     block += member(name_of(number, coded.ending), coded.data)
-    if len(block) > LARGEST_UTTERANCE:
+    if len(block) > LARGEST_UTTERANCE or len(written) > LARGEST_LABELS:
         raise AudioError(clip.path, f"{len(block):,} bytes of one utterance: too long for a shard")
     return block, len(samples)
 

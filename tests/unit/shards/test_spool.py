@@ -55,10 +55,10 @@ def spooled(count: int) -> int:
     return peak
 
 
-def test_memory_grows_by_some_bytes_a_clip() -> None:
-    """The order itself takes 8, its sorting as much again; a clip in memory takes 1,000."""
+def test_memory_is_some_bytes_a_clip() -> None:
+    """Measured 31 with what sorting takes; a clip in memory takes 1,000."""
     spooled(10)
-    assert (spooled(5_000) - spooled(1_000)) / 4_000 < 64
+    assert spooled(8_000) / 8_000 < 100
 
 
 def peak_of_reading(folder: Path) -> int:

@@ -1,7 +1,9 @@
 """What goes into shards comes out of them; and the same command gives the same bytes."""
 
 import json
+import resource
 import subprocess
+import sys
 import tarfile
 from dataclasses import replace
 from pathlib import Path
@@ -222,11 +224,35 @@ def test_what_is_missing_is_made_again(tmp_path: Path, name: str) -> None:
     assert contents(tmp_path / "shards") == before
 
 
-def test_no_room_is_one_line(tmp_path: Path) -> None:
+def test_a_file_in_the_folders_place_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
     with pytest.raises(StorageError, match="cannot be written") as caught:
         sharded(corpus(tmp_path), tmp_path / "file" / "shards")
     assert "\n" not in str(caught.value)
+
+
+def test_without_room_it_stops_in_one_line_and_goes_on_later(tmp_path: Path) -> None:
+    cuts = corpus(tmp_path)
+    sharded(cuts, tmp_path / "at once")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, hard))
+    try:
+        with pytest.raises(StorageError, match=r"shard-000000\.tar: cannot be written") as caught:
+            sharded(cuts, tmp_path / "shards")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert "\n" not in str(caught.value)
+    assert not contents(tmp_path / "shards")
+    sharded(cuts, tmp_path / "shards")
+    assert contents(tmp_path / "shards") == contents(tmp_path / "at once")
+
+
+def test_two_at_once_do_not_write_one_folder(tmp_path: Path) -> None:
+    cuts = corpus(tmp_path)
+    store = open_store(str(tmp_path / "shards"))
+    with store.reserved(), pytest.raises(StorageError, match="another process writes shards"):
+        sharded(cuts, tmp_path / "shards")
+    sharded(cuts, tmp_path / "shards")
 
 
 @pytest.mark.parametrize("size", [0.0, -1.0, float("nan"), 1e9])
@@ -244,7 +270,7 @@ def test_killed_at_any_point_and_started_again_the_bytes_are_the_same(tmp_path: 
     cuts = cuts_file(tmp_path / "cuts.jsonl", *made)
     sharded(cuts, tmp_path / "at once")
     told = subprocess.run(
-        ["python", str(CHILD), str(cuts), str(tmp_path / "killed")],
+        [sys.executable, str(CHILD), str(cuts), str(tmp_path / "killed")],
         check=True, capture_output=True, text=True, timeout=300,
     ).stdout.split()  # fmt: skip
     folders = [tmp_path / "killed" / name for name in told]
