@@ -7,7 +7,7 @@ from turnout.config.bounds import require
 
 SoundForm = Literal["flac", "opus", "kept"]
 MEGABYTE = 1_000_000
-LARGEST_SHARD = 64_000.0
+LARGEST_SHARD = 4_000.0
 """Megabytes."""
 
 

@@ -12,7 +12,7 @@ from threading import Thread
 from typing import Protocol, TypeVar
 from urllib.parse import unquote
 
-from turnout.errors import ShardError, StorageError, one_line
+from turnout.errors import ShardError, StorageError, UsageError, one_line
 from turnout.files import locked, open_regular, remove_leftovers, whole_file
 from turnout.shards.address import check_address, scheme_of
 
@@ -20,6 +20,8 @@ T = TypeVar("T")
 PATIENCE = 60.0
 """Seconds that a store may take for one part."""
 LOCK = ".sharding.lock"
+ENDINGS = (".tar", ".index.json", "-manifest.json")
+"""Of what is half written when this is killed."""
 
 
 class Store(Protocol):
@@ -55,6 +57,8 @@ def open_store(address: str, patience: float = PATIENCE) -> Store:
 
     Raises UsageError for one that nothing can be at, MissingExtra without fsspec.
     """
+    if not address:
+        raise UsageError("the name of a folder or address of shards is empty: give its path")
     check_address(address)
     scheme = scheme_of(address)
     if scheme in (None, "file"):
@@ -125,7 +129,8 @@ class Folder:
             except OSError as error:
                 reason = error.strerror or error
                 raise StorageError(f"{self.shown}: cannot be written ({reason})") from error
-            remove_leftovers(self.folder)
+            for ending in ENDINGS:
+                remove_leftovers(self.folder, ending)
             yield
 
 

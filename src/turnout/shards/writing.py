@@ -34,6 +34,8 @@ from turnout.shards.tar import END
 from turnout.shards.utterance import recording_name, write_utterance
 
 CHUNK = 2**20
+MOST_UTTERANCES = 2**18
+"""Of a shard, however short they are: readers hold its index in memory."""
 Tell = Callable[[str], None]
 
 
@@ -149,7 +151,10 @@ class _Work:
         with self.store.written(name) as path, path.open("wb") as file:
             body = _Body(file)
             body.add(first, len(pending))
-            while body.bytes < most and (found := next(utterances, None)):
+            while body.bytes < most and len(body.numbers) < MOST_UTTERANCES:
+                found = next(utterances, None)
+                if found is None:
+                    break
                 body.add(found, len(pending))
             index = body.end(self.job, begins, pending)
         with self.store.written(index_name(name)) as path:

@@ -42,6 +42,7 @@ def test_what_is_left_out_is_named(tmp_path: Path, capsys: pytest.CaptureFixture
         (["none.jsonl", "-o", "out"], 2, "no such file"),
         (["none.jsonl", "-o", "http://127.0.0.1:9/x"], 2, "no such file"),
         (["none.jsonl"], 2, "output"),
+        (["none.jsonl", "-o", ""], 2, "is empty"),
         (["none.jsonl", "-o", "x", "--shard-size", "0"], 2, "shard_size is 0"),
         (["none.jsonl", "-o", "s3://key:secret@bucket/x"], 2, "s3://bucket/x"),
         (["none.jsonl", "-o", "zip://a::s3://key:secret@b"], 2, "an address inside another"),

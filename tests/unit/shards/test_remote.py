@@ -1,5 +1,7 @@
 """Shards at addresses: the same as in a folder, and every trouble is a line without secrets."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from time import monotonic
@@ -10,7 +12,14 @@ import pytest
 
 from tests.unit.shards.corpus import SMALL, contents, corpus, heard, sharded, shards_of
 from tests.unit.shards.range_server import Served, serving
-from turnout.errors import MissingManifest, ShardError, StorageError, TurnoutError, UsageError
+from turnout.errors import (
+    MissingExtra,
+    MissingManifest,
+    ShardError,
+    StorageError,
+    TurnoutError,
+    UsageError,
+)
 from turnout.shards import remote
 from turnout.shards.address import joined, scrubbed, shown_address, split_name
 from turnout.shards.reading import Position, ShardedClip
@@ -212,3 +221,19 @@ def test_names_are_joined_before_a_query() -> None:
     assert split_name("https://h/a/m.json?k=v") == ("https://h/a?k=v", "m.json")
     assert split_name("a/m.json") == ("a", "m.json")
     assert joined("s3://b/a?c", "d") == "s3://b/a?c/d"
+
+
+def test_an_address_without_fsspec_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote, "find_spec", lambda _: None)
+    with pytest.raises(MissingExtra, match=r"s3://bucket/x.*pip install 'turnout\[shards\]'"):
+        open_store("s3://key:secret@bucket/x")
+
+
+def test_folders_need_no_package_more(cuts: Path, tmp_path: Path) -> None:
+    code = (
+        "import sys; sys.modules.update(dict.fromkeys(('fsspec', 'lhotse', 'torch', 'tarfile')));"
+        "from turnout.cli import main; sys.exit(main(sys.argv[1:]))"
+    )
+    words = ["shard", str(cuts), "-o", str(tmp_path / "shards")]
+    subprocess.run([sys.executable, "-c", code, *words], check=True, timeout=120)
+    assert len(heard(shards_of(tmp_path / "shards"))) == 8

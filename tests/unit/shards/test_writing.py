@@ -28,6 +28,7 @@ from turnout.config.sharding import ShardConfig
 from turnout.corpora.clips import read_clips
 from turnout.errors import ConfigError, ManifestError, MissingManifest, StorageError
 from turnout.files import sha256_of
+from turnout.shards import writing
 from turnout.shards.store import open_store
 from turnout.shards.writing import make_shards
 
@@ -253,6 +254,13 @@ def test_two_at_once_do_not_write_one_folder(tmp_path: Path) -> None:
     with store.reserved(), pytest.raises(StorageError, match="another process writes shards"):
         sharded(cuts, tmp_path / "shards")
     sharded(cuts, tmp_path / "shards")
+
+
+def test_a_shard_has_a_limited_number_of_utterances(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writing, "MOST_UTTERANCES", 1)
+    assert len(sharded(corpus(tmp_path), tmp_path / "shards").shards) == 8
 
 
 @pytest.mark.parametrize("size", [0.0, -1.0, float("nan"), 1e9])
