@@ -132,11 +132,13 @@ class FetchError(TurnoutError):
 
 
 class ShardError(TurnoutError):
-    """A manifest of shards, a shard or utterances in it cannot be used; `lost` says how many."""
+    """A manifest of shards, a shard or utterances in it cannot be used; `lost` says how many, and
+    `silent` whether the store would give no more of the shard either."""
 
-    def __init__(self, message: str, lost: int = 0) -> None:
+    def __init__(self, message: str, lost: int = 0, *, silent: bool = False) -> None:
         super().__init__(message)
         self.lost = lost
+        self.silent = silent
 
 
 class CheckpointError(TurnoutError):

@@ -24,7 +24,7 @@ from turnout.shards.manifest import (
     check_manifest,
     parsed,
 )
-from turnout.shards.store import PATIENCE, StandstillError, Store, open_store
+from turnout.shards.store import PATIENCE, Store, open_store
 from turnout.shards.tar import MemberError
 from turnout.shards.utterance import Heard, read_utterance
 
@@ -87,13 +87,13 @@ class Shards:
                 following = Position(shard + 1)
             try:
                 heard = _utterance(parts, index, number, place)
-            except UnansweredError as error:
+            except ShardError as error:
+                if not error.silent:
+                    yield error
+                    continue
                 # Asked for the next one, the store would be as silent or as short.
                 yield lost(error, entry.utterances - number)
                 return
-            except ShardError as error:
-                yield error
-                continue
             yield ShardedClip(heard.clip, heard.samples, following)
 
     def index(self, shard: int) -> Index:
@@ -107,10 +107,6 @@ class Shards:
         if (index.bytes, len(index.numbers)) != (entry.bytes, entry.utterances):
             raise ShardError(f"{name}: differs from the manifest about its shard")
         return index
-
-
-class UnansweredError(ShardError):
-    """A store gives nothing more of a shard."""
 
 
 def open_shards(address: str, patience: float = PATIENCE) -> Shards:
@@ -143,7 +139,7 @@ class _Parts:
         self._begin, self._data = 0, b""
 
     def block(self, utterance: int) -> memoryview:
-        """The bytes of an utterance; raises UnansweredError."""
+        """The bytes of an utterance; raises ShardError, silent."""
         start, stop = self._index.span(utterance)
         if not self._begin <= start or stop > self._begin + len(self._data):
             self._data, self._begin = self._asked(start, stop), start
@@ -153,20 +149,18 @@ class _Parts:
         end = min(max(stop, start + PART), self._index.bytes)
         try:
             return self._store.part(self._name, start, end)
-        except StandstillError as error:
-            raise UnansweredError(str(error)) from error
         except ShardError as error:
             # It may end behind this utterance.
-            if end == stop:
-                raise UnansweredError(str(error)) from error
+            if error.silent or end == stop:
+                raise ShardError(str(error), silent=True) from error
         try:
             return self._store.part(self._name, start, stop)
         except ShardError as error:
-            raise UnansweredError(str(error)) from error
+            raise ShardError(str(error), silent=True) from error
 
 
 def _utterance(parts: _Parts, index: Index, number: int, place: str) -> Heard:
-    """One utterance; raises ShardError, for one, and UnansweredError."""
+    """One utterance; raises ShardError, silent where the store gives no more."""
     block = parts.block(number)
     here = f"{place}: utterance {index.numbers[number]}"
     if sha256_of(block) != index.digests[number]:

@@ -13,7 +13,7 @@ from typing import Any, TypeVar, cast
 
 from turnout.errors import MissingExtra, ShardError, StorageError, UsageError
 from turnout.shards.address import WEB, joined, scheme_of, scrubbed, shown_address
-from turnout.shards.store import StandstillError, allowed, complete, within
+from turnout.shards.store import allowed, complete, within
 
 T = TypeVar("T")
 WAITS = (0.5, 2.0)
@@ -102,7 +102,7 @@ class RemoteStore:
         for wait in (*WAITS, None):
             try:
                 return within(self._patience, call, self._told(name))
-            except (FileNotFoundError, StandstillError, NoPartsError):
+            except (FileNotFoundError, ShardError):
                 raise
             except Exception as error:
                 why = self._why(error)
@@ -122,10 +122,6 @@ class RemoteStore:
 
     def _told(self, name: str) -> str:
         return f"{self.shown.rstrip('/')}/{name}"
-
-
-class NoPartsError(ShardError):
-    """A server of the web gave a whole file where a part was asked for."""
 
 
 def _filesystem(address: str) -> tuple[Any, str]:
@@ -163,7 +159,7 @@ def _web_part(files: Any, address: str, start: int, stop: int) -> bytes:
                 raise FileNotFoundError(shown_address(address))
             answer.raise_for_status()
             if answer.status != 206 and start:
-                raise NoPartsError(
+                raise ShardError(
                     f"{shown_address(address)}: the server gives whole files alone: one is needed "
                     "that gives parts of them ('Range'), as stores and most servers do"
                 )

@@ -150,14 +150,11 @@ def within(seconds: float, call: Callable[[], T], place: str) -> T:
     try:
         result, error = answers.get(timeout=seconds)
     except Empty:
-        raise StandstillError(f"{place}: the store did not answer within {seconds:g} s") from None
+        reason = f"the store did not answer within {seconds:g} s"
+        raise ShardError(f"{place}: {reason}", silent=True) from None
     if error is not None:
         raise error
     return result  # type: ignore[return-value]
-
-
-class StandstillError(ShardError):
-    """A store that does not answer: whoever asks it again waits as long again."""
 
 
 def complete(data: bytes, start: int, stop: int, place: str) -> bytes:
