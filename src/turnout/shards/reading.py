@@ -118,7 +118,7 @@ def open_shards(address: str, patience: float = PATIENCE) -> Shards:
     folder, name = split_name(address)
     if not name.endswith(".json"):
         folder, name = address, MANIFEST
-    store = open_store(folder or ".", patience)
+    store = open_store(folder or ("/" if address.startswith("/") else "."), patience)
     shown = joined(store.shown, name)
     data = store.whole(name, LARGEST_JSON)
     if data is None:
