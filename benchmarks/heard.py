@@ -19,9 +19,16 @@ class Heard:
                 row = json.loads(line)
                 self.texts[row["system"], row["recording"]] = row["text"]
 
+    def lacks(self, system: str, recording: str) -> bool:
+        """Whether it was not heard yet."""
+        return (self._whole(system), recording) not in self.texts
+
+    def _whole(self, system: str) -> str:
+        return f"{system}, {self.made_with}" if self.made_with else system
+
     def text(self, system: str, recording: str, hear: Callable[[], str]) -> str:
         """The text that was kept, or what is heard now."""
-        whole = f"{system}, {self.made_with}" if self.made_with else system
+        whole = self._whole(system)
         if (whole, recording) not in self.texts:
             self.texts[whole, recording] = text = hear()
             if self.path is not None:

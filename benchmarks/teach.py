@@ -3,6 +3,7 @@
     python benchmarks/teach.py --weights FOLDER --prompts FOLDER --runs FOLDER
         [--train es,fr] [--rows base,experts,sharing,finetuning,window] [--split dev] [--steps 400]
         [--rank R] [--finetuning-rate 2.5e-5] [--set KEY=JSON ...] [--label NAME] [--threads 2]
+        [--device cuda]
 
 Rows: whisper-base; an expert for each taught language (feed-forwards of encoder and decoder, each
 trained on its language alone), made adapters and loaded beside the base, all at once; hard sharing
@@ -37,9 +38,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from heard import Heard
 from origin import ROOT, origin
-from teach_heard import Listener, equal
+from teach_heard import CPU, Listener, equal
 from teach_judged import Counts, columns_of, errors_of, is_taught, judged, translated
 from teach_runs import WINDOW, Training, Wish, adapter_of, minutes_of, trained, trainings
 from teach_speech import LANGUAGES, SEED, SETS, cuts_of, english_of, of_sets, prompts_of
@@ -86,7 +88,7 @@ def listener_of(name: str, made: list[Training], bench: Bench) -> Listener:
     threads, runs = arguments.threads, arguments.runs
     if name in BASES.values():
         window = next(window for window, own in BASES.items() if own == name)
-        return Listener("base", base, threads, window=window)
+        return Listener("base", base, threads, window=window, device=arguments.device)
     models = []
     for one in made:
         cuts = [
@@ -99,8 +101,9 @@ def listener_of(name: str, made: list[Training], bench: Bench) -> Listener:
             adapter_of(one, model, base, arguments.rank)
             for one, model in zip(made, models, strict=True)
         )
-        return Listener("experts", base, threads, adapters, made[0].window)
-    return Listener(made[0].name, models[0], threads, window=made[0].window)
+        return Listener("experts", base, threads, adapters, made[0].window, arguments.device)
+    window = made[0].window
+    return Listener(made[0].name, models[0], threads, window=window, device=arguments.device)
 
 
 def read_arguments() -> argparse.Namespace:
@@ -117,6 +120,7 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument("--each", type=int, default=79, help="of LibriSpeech, German, Arabic")
     parser.add_argument("--most", type=int, help="prompts of each language, to try it out")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", default=CPU, help="that hears, cuda for instance")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=JSON")
     parser.add_argument("--label", default="", help="of trainings with --set")
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
@@ -191,6 +195,7 @@ def main() -> None:
 def listen(name: str, made: list[Training], bench: Bench, found: Found) -> None:
     """One row of the table, put to what was found."""
     listener = listener_of(name, made, bench)
+    listener.hear_ahead(bench.spoken, bench.heard)
     found.counts[name] = [errors_of(one, listener.text(one, bench.heard)) for one in bench.spoken]
     found.minutes |= {one.name: minutes_of(one, bench.arguments.runs) for one in made}
     if name in ("base", "experts"):
@@ -210,6 +215,7 @@ def translations(listener: Listener, bench: Bench) -> dict[str, dict[str, Any]]:
     rows = {}
     for code in bench.wish.taught:
         chosen = [one for one in bench.spoken if one.language == code and one.id in bench.english]
+        listener.hear_ahead(chosen, bench.heard, Task.TRANSLATE)
         texts = [listener.text(one, bench.heard, Task.TRANSLATE) for one in chosen]
         if texts:
             figures = translated([bench.english[one.id] for one in chosen], texts)
@@ -234,6 +240,7 @@ def report(bench: Bench, made_by: dict[str, Any], found: Found) -> None:
     content = {
         **made_by,
         "split": bench.arguments.split,
+        "device": device_name(bench.arguments.device),
         "minutes": found.minutes,
         "adapters, bytes": found.adapters,
         "equal": found.equal,
@@ -244,6 +251,11 @@ def report(bench: Bench, made_by: dict[str, Any], found: Found) -> None:
         bench.arguments
     )
     target.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+
+
+def device_name(device: str) -> str:
+    """What heard, and where PyTorch saw a GPU, what was trained on."""
+    return device if device == CPU else torch.cuda.get_device_name()
 
 
 def file_name(arguments: argparse.Namespace) -> str:

@@ -82,7 +82,7 @@ ensure_environment() {
 ensure_test_environment() {
   test_venv="$root/.venv-test"
   ensure_environment "$test_venv" "$(fingerprint pyproject.toml constraints.txt)" \
-    -e '.[hub,train,av,serve,test,check]'
+    -e '.[hub,train,av,serve,shards,test,check]'
   PATH="$test_venv/bin:$PATH"
   export PATH
 }

@@ -14,6 +14,7 @@
     ├── ModelFolderError       a model folder is incomplete, damaged or of another version
     │   └── MissingModel       it is not there: a UsageError as well (exit status 2)
     ├── FetchError             a model cannot be had from the Hugging Face hub
+    ├── ShardError             a shard, or what lies in it, cannot be used (the others go on)
     ├── CheckpointError        no usable checkpoint, or one of another run
     ├── TrainingError          a run cannot go on: no data, or a loss that is not finite
     ├── RunStopped             a run was asked to stop and saved itself (exit status 128 + signal)
@@ -129,6 +130,16 @@ class MissingModel(ModelFolderError, UsageError):
 
 class FetchError(TurnoutError):
     """A model is not in the cache, and cannot be had from the Hugging Face hub."""
+
+
+class ShardError(TurnoutError):
+    """A manifest of shards, a shard or utterances in it cannot be used; `lost` says how many, and
+    `silent` whether the store would give no more of the shard either."""
+
+    def __init__(self, message: str, lost: int = 0, *, silent: bool = False) -> None:
+        super().__init__(message)
+        self.lost = lost
+        self.silent = silent
 
 
 class CheckpointError(TurnoutError):

@@ -26,7 +26,7 @@ UNSYNCED = (errno.EINVAL, errno.ENOTSUP, errno.EACCES)
 written but not read."""
 
 
-def sha256_of(data: bytes) -> str:
+def sha256_of(data: bytes | memoryview) -> str:
     """Hexadecimal SHA-256."""
     return hashlib.sha256(data).hexdigest()
 

@@ -1,6 +1,7 @@
 """What a module must not do, found in its syntax tree: run what a file says, or unpack archives."""
 
 import ast
+import re
 from collections.abc import Collection, Iterator
 
 EXECUTED = frozenset(
@@ -18,7 +19,15 @@ PICKLING = frozenset(
     {"pickle", "_pickle", "cPickle", "pickletools", "marshal", "shelve", "dbm", "dill", "joblib",
      "cloudpickle", "jsonpickle"}
 )  # fmt: skip
-ARCHIVING = frozenset({"tarfile", "zipfile", "zipimport", "py7zr", "rarfile"})
+ARCHIVING = frozenset({"tarfile", "zipfile", "zipimport", "py7zr", "rarfile", "webdataset"})
+ARCHIVES_ELSEWHERE = (
+    *(f"fsspec.implementations.{name}" for name in ("tar", "zip", "libarchive", "reference")),
+    "shutil.unpack_archive",
+    "lhotse.shar",
+)
+"""Modules, and a function, that would read or unpack one for us."""
+ARCHIVE_ADDRESS = re.compile(r"(tar|zip|libarchive|reference)(://|$)")
+"""What fsspec takes for an archive's file system."""
 UNPACKING = frozenset({"extractall", "extract", "extractfile", "unpack_archive"})
 
 Found = tuple[int, str]
@@ -43,7 +52,13 @@ def forbidden_archives(source: str) -> list[Found]:
     found = [
         (line, f"imports {name}")
         for line, name in imports(tree)
-        if top(name) in ARCHIVING or name == "shutil.unpack_archive"
+        if top(name) in ARCHIVING or name.startswith(ARCHIVES_ELSEWHERE)
+    ]
+    names = imported(tree)
+    found += [
+        (call.lineno, f"calls {dotted(call.func, names)} of an archive")
+        for call in calls(tree)
+        if dotted(call.func, names).startswith("fsspec.") and names_archive(call)
     ]
     found += [
         (node.lineno, f"uses .{node.attr}")
@@ -51,6 +66,14 @@ def forbidden_archives(source: str) -> list[Found]:
         if isinstance(node, ast.Attribute) and node.attr in UNPACKING
     ]
     return sorted(found)
+
+
+def names_archive(call: ast.Call) -> bool:
+    """Whether a word among a call's arguments is an archive's address or protocol."""
+    words = (*call.args, *(word.value for word in call.keywords))
+    return any(
+        isinstance(word, ast.Constant) and ARCHIVE_ADDRESS.match(str(word.value)) for word in words
+    )
 
 
 def safe_loaders(tree: ast.AST, names: dict[str, str]) -> Iterator[str]:

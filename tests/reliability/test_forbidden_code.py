@@ -68,8 +68,18 @@ RED_ARCHIVES = (
     "from shutil import unpack_archive",
     "archive.extractall(folder)",
     "archive.extract(name)",
+    "import fsspec\nfsspec.filesystem('tar', fo=path)",
+    "import fsspec as f\nf.open('zip://a::b')",
+    "from fsspec.implementations.tar import TarFileSystem",
+    "from fsspec.implementations import libarchive",
+    "from webdataset import tariterators",
+    "import lhotse.shar",
 )
-GREEN_ARCHIVES = ("import gzip\ngzip.open(path)", "import numpy as np\nnp.load('index.npz')")
+GREEN_ARCHIVES = (
+    "import gzip\ngzip.open(path)",
+    "import numpy as np\nnp.load('index.npz')",
+    "from fsspec.core import url_to_fs\nurl_to_fs(address)",
+)
 RULES = {
     "T7": (forbidden_code, RED_CODE, GREEN_CODE),
     "T8": (forbidden_archives, RED_ARCHIVES, GREEN_ARCHIVES),

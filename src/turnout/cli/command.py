@@ -18,6 +18,7 @@ VERBS = {
     "transcribe": "Write down what is said in recordings, or its translation.",
     "prepare": "Turn a corpus into cuts to train on, and say what it holds.",
     "synthesize": "Speak sentences through many voices into a corpus.",
+    "shard": "Put cuts into tar shards that are read as a stream, from anywhere.",
     "plan": "Say what a training run will take: memory, steps, days, traffic, disk.",
     "train": "Train a model; stopped and started again, a run goes on.",
     "evaluate": "Score a model: WER, CER, BLEU, chrF by bandwidth, task, language.",
@@ -33,7 +34,7 @@ VERBS = {
 """Verb (a function of the file of its name, or of `corpora`) -> its line in the help."""
 # The others need an extra.
 RUNTIME_VERBS = (
-    "transcribe", "plan", "convert", "upcycle", "specialise", "adapter", "models",
+    "transcribe", "shard", "plan", "convert", "upcycle", "specialise", "adapter", "models",
 )  # fmt: skip
 APPS = ("plan", "train", "upcycle")
 """Apps of their own, since they alone read more than the command line."""

@@ -4,7 +4,7 @@ This file knows nothing of features, batches or epochs.
 """
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import inf
 from pathlib import Path
@@ -87,12 +87,18 @@ def read_clips(cuts: str | Path) -> list[Clip]:
     Raises ManifestError, naming file and cut, where one cannot be used.
     """
     path = Path(cuts)
-    if not path.is_file():
-        raise MissingManifest(str(cuts), None, None, "no such file: `turnout prepare` writes cuts")
-    clips = [_clip(cut, path) for cut in read_cuts(path)]
+    clips = list(each_clip(path))
     if not clips:
         raise ManifestError(str(path), None, None, "holds no cut")
     return _with_bandwidths(clips, path)
+
+
+def each_clip(cuts: Path) -> Iterator[tuple[Clip, bool]]:
+    """The clips of a file of cuts one by one, each with whether its bandwidth is known; errors as
+    of `read_clips`."""
+    if not cuts.is_file():
+        raise MissingManifest(str(cuts), None, None, "no such file: `turnout prepare` writes cuts")
+    return (_clip(cut, cuts) for cut in read_cuts(cuts))
 
 
 def read_corpora(corpora: Iterable[CorpusConfig]) -> dict[str, list[Clip]]:

@@ -1,0 +1,171 @@
+"""Shards -> utterances, verified before they are handed out, from any place on.
+
+Every utterance's bytes have a digest in its shard's index, and every index one in the manifest: so
+nothing that was handed out turns out wrong at a shard's end, and reading may begin anywhere at the
+same cost. What cannot be used is told in its place, with how many utterances it costs; the rest go
+on.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from turnout.corpora.clips import Clip
+from turnout.errors import AudioError, ManifestError, MissingManifest, ShardError, one_line
+from turnout.files import sha256_of
+from turnout.shards.address import joined, split_name
+from turnout.shards.manifest import (
+    LARGEST_JSON,
+    MANIFEST,
+    Index,
+    Manifest,
+    check_manifest,
+    parsed,
+)
+from turnout.shards.store import PATIENCE, Store, open_store
+from turnout.shards.tar import MemberError
+from turnout.shards.utterance import Heard, read_utterance
+
+PART = 2**23
+"""Bytes that are asked for at once, where an utterance is not longer."""
+
+
+@dataclass(frozen=True, order=True)
+class Position:
+    """Where reading goes on: a shard of the manifest, and an utterance in it, both from 0."""
+
+    shard: int = 0
+    utterance: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class ShardedClip:
+    """An utterance, and where the one behind it is."""
+
+    clip: Clip
+    samples: NDArray[np.float32]
+    """[samples]: mono at 16 kHz."""
+    following: Position
+
+
+@dataclass(frozen=True)
+class Shards:
+    """The shards of a manifest; made by `open_shards`."""
+
+    store: Store
+    manifest: Manifest
+
+    def read(
+        self, start: Position = Position(), stop: int | None = None
+    ) -> Iterator[ShardedClip | ShardError]:
+        """The utterances from a position on, up to the shard of number `stop`, in order; in the
+        place of those that cannot be used an error that says how many they are.
+
+        One that the store lets wait for longer than its patience ends its shard. Raises nothing but
+        MissingExtra, for kept files that need the extra `av`.
+        """
+        first = start.utterance
+        for shard in range(start.shard, len(self.manifest.shards) if stop is None else stop):
+            yield from self.read_shard(shard, first)
+            first = 0
+
+    def read_shard(self, shard: int, first: int = 0) -> Iterator[ShardedClip | ShardError]:
+        """The utterances of one shard, from one of them on."""
+        entry = self.manifest.shards[shard]
+        place = f"{self.store.shown.rstrip('/')}/{entry.name}"
+        try:
+            index = self.index(shard)
+        except ShardError as error:
+            yield lost(error, entry.utterances - first)
+            return
+        parts = _Parts(self.store, entry.name, index)
+        for number in range(first, entry.utterances):
+            following = Position(shard, number + 1)
+            if number + 1 == entry.utterances:
+                following = Position(shard + 1)
+            try:
+                heard = _utterance(parts, index, number, place)
+            except ShardError as error:
+                if not error.silent:
+                    yield error
+                    continue
+                # Asked for the next one, the store would be as silent or as short.
+                yield lost(error, entry.utterances - number)
+                return
+            yield ShardedClip(heard.clip, heard.samples, following)
+
+    def index(self, shard: int) -> Index:
+        """What lies where in a shard; raises ShardError."""
+        entry = self.manifest.shards[shard]
+        data = self.store.part(entry.index, 0, entry.index_bytes)
+        name = f"{self.store.shown.rstrip('/')}/{entry.index}"
+        if sha256_of(data) != entry.index_sha256:
+            raise ShardError(f"{name}: is not what the manifest lists (another SHA-256)")
+        index = parsed(Index, data, name)
+        if (index.bytes, len(index.numbers)) != (entry.bytes, entry.utterances):
+            raise ShardError(f"{name}: differs from the manifest about its shard")
+        return index
+
+
+def open_shards(address: str, patience: float = PATIENCE) -> Shards:
+    """The shards of a manifest, or of the folder that it is in, at a path or address.
+
+    Raises UsageError for an address that cannot be, MissingManifest where there is none, ShardError
+    for a manifest or a store that cannot be read, MissingExtra without fsspec.
+    """
+    folder, name = split_name(address)
+    if not name.endswith(".json"):
+        folder, name = address, MANIFEST
+    store = open_store(folder or ("/" if address.startswith("/") else "."), patience)
+    shown = joined(store.shown, name)
+    data = store.whole(name, LARGEST_JSON)
+    if data is None:
+        raise MissingManifest(shown, None, None, "no such file: `turnout shard` writes manifests")
+    return Shards(store, check_manifest(parsed(Manifest, data, shown), shown))
+
+
+def lost(error: ShardError, utterances: int) -> ShardError:
+    """The same error, with what it costs told in its line."""
+    return ShardError(f"{error}: {utterances:,} utterances of it are left out", utterances)
+
+
+class _Parts:
+    """A shard's bytes, in parts as long as a store likes to give."""
+
+    def __init__(self, store: Store, name: str, index: Index) -> None:
+        self._store, self._name, self._index = store, name, index
+        self._begin, self._data = 0, b""
+
+    def block(self, utterance: int) -> memoryview:
+        """The bytes of an utterance; raises ShardError, silent."""
+        start, stop = self._index.span(utterance)
+        if not self._begin <= start or stop > self._begin + len(self._data):
+            self._data, self._begin = self._asked(start, stop), start
+        return memoryview(self._data)[start - self._begin : stop - self._begin]
+
+    def _asked(self, start: int, stop: int) -> bytes:
+        end = min(max(stop, start + PART), self._index.bytes)
+        try:
+            return self._store.part(self._name, start, end)
+        except ShardError as error:
+            # It may end behind this utterance.
+            if error.silent or end == stop:
+                raise ShardError(str(error), silent=True) from error
+        try:
+            return self._store.part(self._name, start, stop)
+        except ShardError as error:
+            raise ShardError(str(error), silent=True) from error
+
+
+def _utterance(parts: _Parts, index: Index, number: int, place: str) -> Heard:
+    """One utterance; raises ShardError, silent where the store gives no more."""
+    block = parts.block(number)
+    here = f"{place}: utterance {index.numbers[number]}"
+    if sha256_of(block) != index.digests[number]:
+        raise ShardError(f"{here} is not what its index lists (another SHA-256): left out", 1)
+    try:
+        return read_utterance(block, index.numbers[number], index.samples[number], place)
+    except (MemberError, AudioError, ManifestError) as error:
+        raise ShardError(f"{here}: {one_line(str(error))}: left out", 1) from error
