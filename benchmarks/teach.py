@@ -255,7 +255,7 @@ def report(bench: Bench, made_by: dict[str, Any], found: Found) -> None:
 
 def device_name(device: str) -> str:
     """What heard, and where PyTorch saw a GPU, what was trained on."""
-    return device if device == CPU else torch.cuda.get_device_name()
+    return torch.cuda.get_device_name() if device.startswith("cuda") else device
 
 
 def file_name(arguments: argparse.Namespace) -> str:
