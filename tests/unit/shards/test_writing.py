@@ -32,7 +32,7 @@ from turnout.shards import writing
 from turnout.shards.store import open_store
 from turnout.shards.writing import make_shards
 
-CHILD = Path(__file__).with_name("killed.py")
+ROOT = Path(__file__).parents[3]
 
 
 def assert_same(cuts: Path, folder: Path) -> None:
@@ -278,8 +278,8 @@ def test_killed_at_any_point_and_started_again_the_bytes_are_the_same(tmp_path: 
     cuts = cuts_file(tmp_path / "cuts.jsonl", *made)
     sharded(cuts, tmp_path / "at once")
     told = subprocess.run(
-        [sys.executable, str(CHILD), str(cuts), str(tmp_path / "killed")],
-        check=True, capture_output=True, text=True, timeout=300,
+        [sys.executable, "-m", "tests.unit.shards.killed", str(cuts), str(tmp_path / "killed")],
+        cwd=ROOT, check=True, capture_output=True, text=True, timeout=300,
     ).stdout.split()  # fmt: skip
     folders = [tmp_path / "killed" / name for name in told]
     before = contents(tmp_path / "at once")
