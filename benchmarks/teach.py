@@ -28,7 +28,8 @@ Everything is kept under --runs: corpora, trainings (each goes on where it was s
 text that was heard (heard.jsonl). Choose on dev; --split test once. Differences to the base are
 paired, their intervals resample prompt ids (speakers in LibriSpeech). One voice a language speaks
 training and test prompts alike. `--set` changes the recipe (optimizer.learning_rate=0.0002; not
-fine-tuning's rate), and --label names what it makes. Writes
+fine-tuning's rate), and --label names what it makes. Where PyTorch sees a GPU trainings take it,
+and --device cuda lets it hear, in batches; "equal" then compares texts alone. Writes
 results/teach-SPLIT-LANGUAGES-STEPS[-rankR][-rateR][-LABEL].json, or into --results.
 """
 
@@ -240,7 +241,7 @@ def report(bench: Bench, made_by: dict[str, Any], found: Found) -> None:
     content = {
         **made_by,
         "split": bench.arguments.split,
-        "device": device_name(bench.arguments.device),
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else CPU,
         "minutes": found.minutes,
         "adapters, bytes": found.adapters,
         "equal": found.equal,
@@ -251,11 +252,6 @@ def report(bench: Bench, made_by: dict[str, Any], found: Found) -> None:
         bench.arguments
     )
     target.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
-
-
-def device_name(device: str) -> str:
-    """What heard, and where PyTorch saw a GPU, what was trained on."""
-    return torch.cuda.get_device_name() if device.startswith("cuda") else device
 
 
 def file_name(arguments: argparse.Namespace) -> str:

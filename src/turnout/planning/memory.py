@@ -22,9 +22,8 @@ MOMENTS = 2
 BUCKET = 8 * 1024 * 1024
 """Numbers of the gradients that `Ranks.sum_gradients` sends together, or one tensor more."""
 RESERVE = 0.2
-"""Share of a device's memory that its driver, libraries and the gaps between tensors take: for the
-published Omni-router one H200 had 15 to 28 % more in use than tensors took by these formulas
-(torch 2.11; docs/scale.md)."""
+"""Share of a device's memory that its driver, libraries and the gaps between tensors take; no
+formula gives it."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,6 +5,7 @@ from math import ceil
 from typing import TYPE_CHECKING, Any
 
 from turnout.config import TrainConfig
+from turnout.config.model import FRAMES_PER_SECOND
 from turnout.config.planning import PlanConfig
 from turnout.planning.disk import checkpoint_bytes, run_bytes, store_bytes
 from turnout.planning.memory import RESERVE, Memory, Sharing, memory_of, places_of
@@ -207,7 +208,7 @@ def measure(config: TrainConfig, plan: PlanConfig, batch: MicroBatch) -> "Measur
     if plan.measure == "whole":
         return measured_of(config, batch)
     seconds = batch.audio_seconds / batch.utterances
-    heard = batch.feature_frames / 100
+    heard = batch.feature_frames / FRAMES_PER_SECOND
     single = of_length(config.model, 1, heard, batch.targets, audio_seconds=seconds)
     return measured_of(one_layer(config), single)
 

@@ -6,7 +6,7 @@ where the work was stopped it goes on behind the last of these, with the same by
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from hashlib import sha256
+from hashlib import file_digest, sha256
 from itertools import count, islice
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -33,7 +33,6 @@ from turnout.shards.store import Store
 from turnout.shards.tar import END
 from turnout.shards.utterance import recording_name, write_utterance
 
-CHUNK = 2**20
 MOST_UTTERANCES = 2**18
 """Of a shard, however short they are: readers hold its index in memory."""
 Tell = Callable[[str], None]
@@ -67,11 +66,8 @@ def make_shards(
 
 
 def _digest(path: Path) -> str:
-    digest = sha256()
     with path.open("rb") as file:
-        while chunk := file.read(CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
+        return file_digest(file, "sha256").hexdigest()
 
 
 def _check_manifest(store: Store, job: Job) -> None:
