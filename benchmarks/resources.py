@@ -191,7 +191,7 @@ def of_whisper(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--runs", type=int, default=10)
     parser.add_argument("--hours", type=float, nargs="+", help="of long recordings, in order")
     parser.add_argument("--whisper", help="a model's name or folder, to measure that alone")
