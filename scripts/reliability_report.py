@@ -1,9 +1,9 @@
 """Counts of the reliability tests -> docs/reliability.json and the table of docs/reliability.md.
 
-    python scripts/reliability_report.py FOLDER
+    python scripts/reliability_report.py FOLDER [--partly]
 
 FOLDER is what `pytest tests/reliability --full --report FOLDER` filled; `scripts/test --full` does
-both.
+both. --partly keeps the cases of the last report that the folder does not have, with their commits.
 """
 
 import argparse
@@ -23,10 +23,22 @@ TABLE = re.compile(r"(<!-- counts -->\n).*?(<!-- end of counts -->)", re.DOTALL)
 PACKAGES = ("torch", "numpy", "onnxruntime", "safetensors", "soundfile", "av")
 
 
-def read(folder: Path) -> list[dict[str, Any]]:
-    """The counts of all tests, by number."""
+def read(folder: Path, commit: str) -> list[dict[str, Any]]:
+    """The counts of the tests of this commit, by number."""
     found = [json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("T*.json")]
-    return sorted(found, key=lambda line: (int(line["test"][1:]), line["case"]))
+    return by_number([{**line, "commit": commit} for line in found])
+
+
+def by_number(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """In the order of the table."""
+    return sorted(lines, key=lambda line: (int(line["test"][1:]), line["case"]))
+
+
+def with_earlier(lines: list[dict[str, Any]], report: dict[str, Any]) -> list[dict[str, Any]]:
+    """Those cases, and of an earlier report the ones that they do not count anew."""
+    new = {(line["test"], line["case"]) for line in lines}
+    earlier = [{"commit": report["commit"], **line} for line in report["tests"]]
+    return by_number([*lines, *(one for one in earlier if (one["test"], one["case"]) not in new)])
 
 
 ABOUT = {
@@ -95,8 +107,8 @@ def summary(lines: list[dict[str, Any]]) -> str:
 def table(lines: list[dict[str, Any]]) -> str:
     """The counts of each case as Markdown."""
     rows = [
-        "| test | trials | passed | negative control | measured | s |",
-        "|---|---|---|---|---|---|",
+        "| test | trials | passed | negative control | measured | s | commit |",
+        "|---|---|---|---|---|---|---|",
     ]
     for line in lines:
         control = {True: "fails, as it must", False: "**passed**", None: ""}
@@ -105,7 +117,8 @@ def table(lines: list[dict[str, Any]]) -> str:
             measured = f"skipped: {line['skipped']}"
         rows.append(
             f"| {line['test']} {line['case']} | {line['trials']:,} | {line['passed']:,} "
-            f"| {control[line['negative_control_failed']]} | {measured} | {line['seconds']:.0f} |"
+            f"| {control[line['negative_control_failed']]} | {measured} | {line['seconds']:.0f} "
+            f"| {line['commit'][:8]} |"
         )
     return "\n".join(rows) + "\n"
 
@@ -119,15 +132,14 @@ def shown(value: Any) -> str:
     return str(value)
 
 
-def origin(seeds: set[int]) -> dict[str, Any]:
-    """Where the counts come from."""
+def origin() -> dict[str, Any]:
+    """Where the counts come from; cases of other commits say so themselves."""
     commit = git("rev-parse", "HEAD")
     differs = git("status", "--porcelain", "--", "src", "tests")
     versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
     return {
         "command": "scripts/test --full",
         "commit": f"{commit}+" if differs else commit,
-        "seeds": sorted(seeds),
         "machine": f"{platform.system()} {platform.machine()}, "
         f"Python {platform.python_version()}, {versions}",
     }
@@ -141,12 +153,17 @@ def git(*words: str) -> str:
 
 def main() -> int:
     """Write both; 1 where something fell short."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("folder", type=Path)
-    lines = read(parser.parse_args().folder)
+    parser.add_argument("--partly", action="store_true")
+    arguments = parser.parse_args()
+    made_by = origin()
+    lines = read(arguments.folder, made_by["commit"])
     if not lines:
         parser.error("the folder holds no counts: run scripts/test --full")
-    made_by = origin({line["seed"] for line in lines})
+    if arguments.partly and REPORT.exists():
+        lines = with_earlier(lines, json.loads(REPORT.read_text(encoding="utf-8")))
+    made_by["seeds"] = sorted({line["seed"] for line in lines})
     report = {**made_by, "tests": lines}
     REPORT.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     where = f"`{made_by['command']}`, commit {made_by['commit'][:12]}, {made_by['machine']}.\n"
