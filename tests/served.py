@@ -88,7 +88,7 @@ class Served:
 
 def answered(connection: socket.socket) -> tuple[int, bytes, bytes]:
     """Status, header and body of an answer; the status is 0 where there is none."""
-    data = b""
+    data, length = b"", None
     while True:
         head, gap, body = data.partition(b"\r\n\r\n")
         if gap and head.split()[1] == b"100":  # Continue: the answer comes behind it
@@ -97,8 +97,10 @@ def answered(connection: socket.socket) -> tuple[int, bytes, bytes]:
         if gap and head.split()[1] == b"101":  # a WebSocket, which has no body
             break
         lengths = [line for line in head.lower().split(b"\r\n") if b"content-length" in line]
-        if gap and lengths and len(body) >= int(lengths[0].split(b":")[1]):
-            break
+        if gap and lengths:
+            length = int(lengths[0].split(b":")[1])
+            if len(body) >= length:
+                break
         try:
             more = connection.recv(65_536)
         except (ConnectionError, TimeoutError):
@@ -107,7 +109,8 @@ def answered(connection: socket.socket) -> tuple[int, bytes, bytes]:
             break
         data += more
     head, _, body = data.partition(b"\r\n\r\n")
-    return int(head.split()[1]) if head else 0, head, body
+    # Behind it may lie the answer to what was left of a request that said it was shorter.
+    return int(head.split()[1]) if head else 0, head, body[:length]
 
 
 @contextmanager

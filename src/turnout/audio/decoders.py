@@ -31,6 +31,12 @@ FORMATS = frozenset(
 )
 """Of libsndfile's formats, those of real recordings; the others have headers too weak to trust."""
 
+BLOCK_CODECS = ("GSM610", "IMA_ADPCM", "MS_ADPCM", "NMS_ADPCM", "G721", "G723")
+"""Of libsndfile's, those whose blocks have as many samples whatever they hold. Where a damaged
+header claims that there are more, GSM decodes its last one again and again, for hours."""
+MOST_OF_A_BYTE = 5
+"""Samples that such a codec makes of one byte: GSM 320 of 65, the others fewer."""
+
 PLACEHOLDER_BYTES = 0x7FFF_0000
 """A size field this large was written by a program that did not know the size yet."""
 
@@ -125,10 +131,10 @@ class SoundFileDecoder:
 
     def blocks(self) -> Iterator[Floats]:
         """Blocks of about two seconds, [samples, channels]."""
-        size = block_size(self.rate, self.channels)
+        size, most = block_size(self.rate, self.channels), self._most_samples()
         decoded = 0
         while True:
-            block, error = self._read(size)
+            block, error = self._read(min(size, most - decoded))
             self._virtual.check()
             decoded += len(block)
             if error is not None and decoded == 0:
@@ -154,6 +160,12 @@ class SoundFileDecoder:
         except soundfile.LibsndfileError as error:
             self._virtual.check()
             raise not_audio(self._name, error.error_string) from error
+
+    def _most_samples(self) -> int:
+        """How many the file can hold, as far as that is known."""
+        if not self._file.subtype.startswith(BLOCK_CODECS):
+            return FARTHEST
+        return MOST_OF_A_BYTE * self._virtual.size // self.channels
 
     def _read(self, size: int) -> tuple[Floats, soundfile.LibsndfileError | None]:
         """A block, empty at the end, and the error that stopped it."""
@@ -210,13 +222,13 @@ class VirtualFile:
     ) -> None:
         self._file, self._read = file, read
         self._tells_size = size_at_first
-        self._size = file.seek(0, os.SEEK_END)
+        self.size = file.seek(0, os.SEEK_END)
         self._position = 0
         self._error: BaseException | None = None
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         """Go there, as far as 64 bits can say; below 0 is no place, and an error to FFmpeg."""
-        size = self._size if self._tells_size else 0
+        size = self.size if self._tells_size else 0
         self._tells_size |= whence == os.SEEK_END
         place = (0, self._position, size)[whence] + offset
         self._position = max(-FARTHEST, min(place, FARTHEST))
@@ -228,11 +240,11 @@ class VirtualFile:
 
     def read(self, count: int) -> bytes:
         """Nothing where nothing is, or once reading failed."""
-        if not 0 <= self._position < self._size or self._error is not None:
+        if not 0 <= self._position < self.size or self._error is not None:
             return b""
         try:
             self._file.seek(self._position)
-            data = self._read(max(0, min(count, self._size - self._position)))
+            data = self._read(max(0, min(count, self.size - self._position)))
         except BaseException as error:  # Ctrl-C, too, would be lost
             self._error = error
             return b""

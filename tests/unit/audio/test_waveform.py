@@ -197,6 +197,15 @@ def test_a_claimed_length_is_not_believed() -> None:
         assert bool(wave.warnings) == (claimed != 0)
 
 
+def test_what_a_codec_makes_of_no_bytes_is_not_taken() -> None:
+    """libsndfile decodes the last block again and again where W64 claims a negative size."""
+    data = bytearray(encode(tone(), container="W64", subtype="GSM610"))
+    data[data.index(b"data") + 23] |= 0x80
+    wave = read_audio(bytes(data), max_duration=60)
+    assert len(wave.samples) <= 5 * len(data)
+    assert any(said.startswith("the data end early") for said in wave.warnings)
+
+
 def test_a_recording_that_unpacks_to_hours_stops_at_the_limit() -> None:
     bomb = encode(np.zeros(8000 * 1200, np.float32), 8000, "FLAC")
     assert len(bomb) < 70_000
