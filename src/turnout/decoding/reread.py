@@ -23,7 +23,7 @@ from turnout.decoding.encoded_batch import (
 from turnout.guidance import Guidance, Task
 
 LEAST_FOLLOWED_SECONDS = 6.0
-"""Of an utterance that may hold speech behind its text: what is shorter is one sentence."""
+"""Of an utterance that may hold more speech than its text: what is shorter is one sentence."""
 
 PART_OF_LETTER = "\ufffd"
 """What bytes are decoded to that are none alone."""
