@@ -15,7 +15,7 @@ from turnout.decoding.alignment import Spikes
 MEDIAN_FRAMES = 7
 """Hidden frames whose median stands for the middle one."""
 
-LAST_WORDS = 3
+FEW_WORDS = 3
 """Tokens of words: one alone may attend elsewhere."""
 
 Floats = NDArray[np.floating]
@@ -34,16 +34,31 @@ def attended_spans(weights: NDArray[np.float32], prompt: int, tokens: tuple[int,
     return Spikes(tokens, np.minimum(begins, frames - 1), np.maximum(ends, begins))
 
 
-def last_heard(weights: NDArray[np.float32], prompt: int, is_word: Sequence[bool]) -> int | None:
-    """The hidden frame that the heads attend to most while the last words of a text are written,
-    the latest of a few; None where it has no word. `is_word` is of its tokens: marks are written
-    while the heads wait for what comes next."""
-    words = [place for place, one in enumerate(is_word) if one][-LAST_WORDS:]
-    if not words:
-        return None
+def heard_frames(weights: NDArray[np.float32], prompt: int, of_words: Sequence[bool]) -> Index:
+    """[words]: the hidden frame that the heads attend to most while each token of a word is
+    written. `of_words` says which of the text's tokens are: marks are written while the heads wait
+    for what comes next."""
     # What attends while a token is written is the one before it.
-    together = weights.mean(axis=0)[[prompt - 1 + place for place in words]]
-    return int(together.argmax(axis=1).max())
+    return weights.mean(axis=0)[prompt - 1 + np.flatnonzero(of_words)].argmax(axis=1)
+
+
+def last_heard(heard: Index) -> int | None:
+    """The frame where a text's last words are heard, the latest of a few; None where there is no
+    word."""
+    return int(heard[-FEW_WORDS:].max()) if len(heard) else None
+
+
+def longest_unheard(heard: Index) -> tuple[int, int] | None:
+    """The frames between which the least is heard before a text's last words: the latest of a few
+    words, or the beginning, and the earliest of a few that follow. None where there is no word."""
+    if not len(heard):
+        return None
+    before = np.pad(heard, (FEW_WORDS, 0))[: len(heard) + FEW_WORDS - 1]
+    behind = np.pad(heard, (0, FEW_WORDS - 1), mode="edge")
+    begins = sliding_window_view(before, FEW_WORDS).max(axis=1)
+    ends = sliding_window_view(behind, FEW_WORDS).min(axis=1)
+    longest = int((ends - begins).argmax())
+    return int(begins[longest]), int(ends[longest])
 
 
 def normalised(weights: Floats) -> Floats:

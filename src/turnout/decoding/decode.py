@@ -261,8 +261,8 @@ def timed(
     tokenizer = batch.tokenizer
     result = hypothesis(row.guidance, tokenizer.decode(written.tokens), written)
     factor = batch.config.encoder.subsampling_factor
-    if followed is not None and followed.until is not None:
-        result = replace(result, heard_until=followed.until)
+    if followed is not None:
+        result = replace(result, heard_until=followed.until, unheard=followed.unheard)
     if followed is not None and followed.spans is not None:
         words = attended_words(
             batch.log_mel(row),

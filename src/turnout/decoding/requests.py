@@ -182,6 +182,8 @@ class Hypothesis:
     heard_until: float | None = None
     """Where the decoder attended to the last words, in seconds: what lies far behind it was passed
     over. Only of Whisper's transcripts, of utterances of some length."""
+    unheard: tuple[float, float] | None = None
+    """The longest stretch before those in which it attended to no word, in seconds, likewise."""
 
     @property
     def avg_log_prob(self) -> float:

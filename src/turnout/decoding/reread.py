@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from turnout.audio.features import FRAME_SECONDS
 from turnout.decoding.alignment import Spikes
-from turnout.decoding.attention import attended_spans, last_heard
+from turnout.decoding.attention import attended_spans, heard_frames, last_heard, longest_unheard
 from turnout.decoding.backend import TellsRouting
 from turnout.decoding.encoded_batch import (
     DecoderRow,
@@ -23,9 +23,13 @@ from turnout.decoding.encoded_batch import (
 from turnout.guidance import Guidance, Task
 
 LEAST_FOLLOWED_SECONDS = 6.0
-"""Of an utterance that may hold speech behind its text: what is shorter is one sentence."""
+"""Of an utterance that may hold more speech than its text: what is shorter is one sentence."""
+
+PART_OF_LETTER = "\ufffd"
+"""What bytes are decoded to that are none alone."""
 
 Index = NDArray[np.int64]
+Heard = tuple[float | None, tuple[float, float] | None]
 
 
 class Asked(NamedTuple):
@@ -45,11 +49,13 @@ class Followed:
     """Of its tokens, where words want times."""
     until: float | None
     """Of its last words, in seconds, where it may have passed over what is behind them."""
+    unheard: tuple[float, float] | None
+    """The longest stretch before those in which no word was heard, in seconds, likewise."""
 
 
 def may_pass_over(batch: EncodedBatch, row: DecoderRow) -> bool:
-    """Whether a transcript may end before the speech does, which its attention tells. A translation
-    does not follow its sound, and has no rest of its own."""
+    """Whether a transcript may leave out speech, which its attention tells. A translation does not
+    follow its sound."""
     utterance = batch.utterances[row.utterance]
     seconds = utterance.frames * FRAME_SECONDS
     return (
@@ -80,20 +86,27 @@ def attended(
         own = weights[place][:, : counts[place], batch.sound_mask[rows[i].entry]]
         prompt, tokens = int(prompts.counts[place]), texts[i].tokens
         spans = attended_spans(own, prompt, tokens) if timed_words[i] else None
-        passes = may_pass_over(batch, rows[i])
-        until = heard_until(batch, tokens, own, prompt) if passes else None
-        found[i] = Followed(spans, until)
+        heard: Heard = (None, None)
+        if may_pass_over(batch, rows[i]):
+            of_words = [is_of_word(batch.tokenizer.decode((token,))) for token in tokens]
+            heard = heard_seconds(batch, heard_frames(own, prompt, of_words))
+        found[i] = Followed(spans, *heard)
     return found
 
 
-def heard_until(
-    batch: EncodedBatch, written: Sequence[int], weights: NDArray[np.float32], prompt: int
-) -> float | None:
-    """Where a text's last words are heard, in seconds; None where it has none."""
-    spelled = (batch.tokenizer.decode((token,)) for token in written)
-    frame = last_heard(weights, prompt, [any(map(str.isalnum, letters)) for letters in spelled])
-    factor = batch.config.encoder.subsampling_factor
-    return None if frame is None else (frame + 1) * factor * FRAME_SECONDS
+def is_of_word(spelled: str) -> bool:
+    """Whether a token that is spelled so is of a word: a part of a letter is, as most are in some
+    scripts."""
+    return any(letter.isalnum() or letter == PART_OF_LETTER for letter in spelled)
+
+
+def heard_seconds(batch: EncodedBatch, heard: Index) -> Heard:
+    """Until where a text's words are heard, and the longest stretch before that in which none is;
+    None where it has none."""
+    seconds = batch.config.encoder.subsampling_factor * FRAME_SECONDS
+    last, unheard = last_heard(heard), longest_unheard(heard)
+    until = None if last is None else (last + 1) * seconds
+    return until, unheard and (unheard[0] * seconds, unheard[1] * seconds)
 
 
 def decoder_routing(

@@ -24,7 +24,8 @@ from turnout.transcription.windows import Window as Cut
 from turnout.transcription.windows import WindowCutter, quietest_point
 
 PARTING = round(1.2 * SAMPLE_RATE)
-"""Behind the last word that was written: its end, and the pause at which its text stopped."""
+"""Behind the last word that was written: its end, and the pause at which its text stopped; before
+the first, likewise, its beginning and a pause."""
 
 Floats = NDArray[np.float32]
 IsCancelled = Callable[[], bool]
@@ -70,6 +71,12 @@ class AudioSegment:
         assert self.samples is not None, "it was decoded already"
         first = round(heard * SAMPLE_RATE)
         return self._cut(quietest_point(self.samples[: first + PARTING], first), config, window)
+
+    def parted_before(
+        self, heard: float, config: ModelConfig, window: Window = Window.PADDED
+    ) -> "tuple[AudioSegment, AudioSegment]":
+        """The same, cut in the second or so before what was `heard`, which is later than that."""
+        return self.parted(heard - PARTING / SAMPLE_RATE, config, window)
 
     def _cut(
         self, point: int, config: ModelConfig, window: Window

@@ -1,10 +1,18 @@
-"""What learned routers did comes out beside the text, from the one pass that wrote it."""
+"""What learned routers did comes out beside the text, from the one pass that wrote it; and where in
+its sound the decoder attended to it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+import pytest
 import torch
 
 from tests import models
 from tests.doubles import tokenizer
+from tests.unit.decoding.test_fallback import SAID, TOKENIZER, Whispering, said, script, whispering
+from turnout.audio.features import FRAME_SECONDS
 from turnout.backends.torch import TorchBackend, load_model
 from turnout.decoding.decode import decode
 from turnout.decoding.requests import Decoded, DecodingOptions, Request, Utterance, row_guidance
@@ -84,3 +92,32 @@ def test_what_nobody_asks_for_is_not_read_again() -> None:
     _, answers = decoded("switch", DecodingOptions(max_tokens_per_second=8))
     assert all(one.hypotheses[0].router_probabilities is None for one in answers)
     assert all(one.hypotheses[0].token_frames is None for one in answers)
+
+
+@dataclass
+class Attends(Whispering):
+    """Attends to these seconds while the tokens of a text are written, and to the first before."""
+
+    seconds: Sequence[float] = ()
+
+    def attention(self, encoded: Any, rows: Any, guidance: Any, tokens: Any, counts: Any) -> Any:
+        weights = np.zeros_like(super().attention(encoded, rows, guidance, tokens, counts))
+        places = np.zeros(tokens.shape[1], int)
+        hidden = 1 / (FRAME_SECONDS * self.config.encoder.subsampling_factor)
+        first = int(counts[0]) - len(self.seconds) - 2  # before the token that writes the first
+        places[first:-2] = np.round(np.array(self.seconds) * hidden)
+        weights[:, :, np.arange(len(places)), places] = 1
+        return weights
+
+
+def test_a_text_tells_where_nothing_of_it_is_heard() -> None:
+    """A word a token, the third of which seems to be heard elsewhere."""
+    like = whispering([script(SAID)])
+    config = replace(like.config, decoder=replace(like.config.decoder, alignment_heads=((0, 0),)))
+    seconds = (0.4, 0.8, 0.1, 7.0, 7.4, 7.6)
+    backend = Attends(like.scripts, config, TOKENIZER, seconds=seconds)  # type: ignore[arg-type]
+    (found,) = said(script(SAID), backend=backend)
+    assert found.unheard == pytest.approx((0.8, 7.0))
+    assert found.heard_until == pytest.approx(7.6, abs=0.03)
+    (short,) = said(script(SAID), backend=backend, seconds=5.0)
+    assert short.unheard is None, "what is shorter is one sentence"

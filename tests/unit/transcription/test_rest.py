@@ -1,4 +1,5 @@
-"""What a decoder passed over behind its text is decoded as a segment of its own."""
+"""What a decoder passed over behind its text is decoded as a segment of its own; where it passed
+over something before its last words, the segment is decoded anew in two."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -14,8 +15,9 @@ from tests.unit.transcription.test_recordings import (
     transcriber,
     wav,
 )
-from turnout.decoding.attention import last_heard
+from turnout.decoding.attention import heard_frames, last_heard, longest_unheard
 from turnout.decoding.requests import Decoded, Utterance
+from turnout.decoding.reread import is_of_word
 from turnout.text.transcript import Transcript
 
 __all__ = ["tones_are_speech"]
@@ -87,12 +89,97 @@ def test_segments_come_in_order() -> None:
     assert starts == sorted(starts) and len(starts) > 6
 
 
+@dataclass
+class Skips(EndsEarly):
+    """Writes so, and passes over this stretch of each segment of so many seconds."""
+
+    most_seconds: float = 99.0
+    stretch: tuple[float, float] = (0.0, 0.0)
+    least_seconds: float = 14.0
+
+    def __call__(self, utterances: Sequence[Utterance]) -> list[Decoded]:
+        answers = super().__call__(utterances)
+        for place, utterance in enumerate(utterances):
+            if utterance.frames / 100 >= self.least_seconds:
+                said = answers[place].hypotheses
+                skipped = tuple(replace(one, unheard=self.stretch) for one in said)
+                answers[place] = replace(answers[place], hypotheses=skipped)
+        return answers
+
+
+@pytest.mark.parametrize("language", ["auto", "ar"])
+@pytest.mark.parametrize(
+    ("stretch", "pause"),
+    [
+        ((4.0, 10.0), 4.6),  # in the midst: cut behind the last word before it
+        ((0.8, 10.0), 9.4),  # at the beginning: cut before the first word behind it
+        ((0.0, 5.0), 4.4),
+    ],
+)
+def test_where_words_were_passed_over_is_decoded_anew_in_two(
+    stretch: tuple[float, float], pause: float, language: str
+) -> None:
+    samples = tone(15.0)
+    samples[round((pause - 0.15) * 16_000) : round((pause + 0.15) * 16_000)] *= 0.01
+    decoder = Skips(stretch=stretch)
+    (result,) = run([wav(samples)], decoder, LONG, language=language)
+    assert isinstance(result, Transcript)
+    first, second = result.segments
+    assert (first.start, second.end) == (0.0, pytest.approx(15.0))
+    assert first.end == second.start == pytest.approx(pause, abs=0.1)
+    assert decoder.lengths == pytest.approx([15.0, first.end, 15.0 - first.end], abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("stretch", "changes"), [((4.0, 7.9), {}), ((4.0, 10.0), {"task": "both"})]
+)
+def test_a_pause_and_a_translation_are_not_decoded_anew(
+    stretch: tuple[float, float], changes: dict[str, str]
+) -> None:
+    decoder = Skips(stretch=stretch)
+    run([wav(tone(15.0))], decoder, LONG, language="ar", **changes)
+    assert len(decoder.lengths) == 1
+
+
+def test_what_is_passed_over_again_and_again_comes_to_an_end_in_order() -> None:
+    decoder = Skips(stretch=(0.0, 4.5), least_seconds=6.0)
+    found = transcriber(decoder, LONG).segments(wav(tone(31.0)), language="ar", batch_size=3)
+    times = [(segment.start, segment.end) for segment in found]
+    assert [end for _, end in times[:-1]] == pytest.approx([start for start, _ in times[1:]])
+    assert (times[0][0], times[-1][1]) == (0.0, pytest.approx(31.0))
+    assert all(end - start <= 6.0 for start, end in times) and len(decoder.lengths) < 20
+
+
 def test_the_last_words_are_where_the_heads_attend_most() -> None:
     """Prompt of two; three words and a mark, written while frames 1, 6, 4 and 9 are attended to."""
     weights = np.zeros((2, 7, 10), np.float32)
     for place, frame in enumerate([0, 1, 6, 4, 9, 0, 0]):
         weights[:, place, frame] = 1.0
-    assert last_heard(weights, 2, [True, True, True, False]) == 6
-    assert last_heard(weights, 2, [True, False, False, False]) == 1
-    assert last_heard(weights, 2, [True, True, True, True, True]) == 9
-    assert last_heard(weights, 2, [False] * 4) is None
+    cases = {(1, 1, 1, 0): 6, (1, 0, 0, 0): 1, (1, 1, 1, 1, 1): 9, (0, 0, 0, 0): None}
+    for of_words, last in cases.items():
+        assert last_heard(heard_frames(weights, 2, [*map(bool, of_words)])) == last
+
+
+@pytest.mark.parametrize(
+    ("heard", "unheard"),
+    [
+        ([2, 5, 9, 40, 44, 50], (9, 40)),
+        ([30, 31, 35, 39], (0, 30)),  # nothing before the first word
+        ([2, 50, 5, 9, 12], (2, 5)),  # one word that attends elsewhere is no pause
+        ([3, 4, 33, 5, 30, 34, 36, 60], (36, 60)),
+        ([7], (0, 7)),
+        ([], None),
+    ],
+)
+def test_the_longest_stretch_without_a_word(
+    heard: list[int], unheard: tuple[int, int] | None
+) -> None:
+    assert longest_unheard(np.array(heard, np.int64)) == unheard
+
+
+@pytest.mark.parametrize(
+    ("spelled", "expected"),
+    [(" so", True), ("\ufffd", True), ("字", True), (" .", False), ("。", False), ("", False)],
+)
+def test_parts_of_letters_are_of_words(spelled: str, expected: bool) -> None:
+    assert is_of_word(spelled) is expected
