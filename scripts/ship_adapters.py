@@ -138,11 +138,11 @@ def scores(code: str) -> str:
     head = ["| prompts | number | whisper-base | with this | difference |", "|---|---|---|---|---|"]
     rows = [line for found in measured for line in rows_of(code, found)]
     made_by = [
-        f"{found['split']}: `{found['command']}` (commit {found['commit'][:12]}, "
-        f"{found['machine']}).  "
+        f"- {found['split']}: `{found['command']}` (commit {found['commit'][:12]}, "
+        f"{found['machine']})"
         for found in measured
     ]
-    return "\n".join([*head, *rows, "", *made_by]).rstrip()
+    return "\n".join([*head, *rows, "", *made_by])
 
 
 def card(code: str, size: int, rank: int) -> str:
