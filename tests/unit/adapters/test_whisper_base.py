@@ -1,4 +1,4 @@
-"""An adapter of a checkpoint that people have, where its folder is named."""
+"""Adapters of a checkpoint that people have, where its folder is named."""
 
 import os
 from pathlib import Path
@@ -7,6 +7,7 @@ import pytest
 
 import turnout
 from tests.adapted import adapter, experts_of, trained
+from turnout.hub.adapted import shipped_adapters
 from turnout.hub.convert import convert
 
 WEIGHTS = Path(os.environ.get("TURNOUT_TEST_WHISPER", "nowhere"))
@@ -18,9 +19,13 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def test_what_no_expert_is_for_is_the_bases_own(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return convert(WEIGHTS / "base", tmp_path_factory.mktemp("whisper") / "base")
+
+
+def test_what_no_expert_is_for_is_the_bases_own(base: Path, tmp_path: Path) -> None:
     """Found languages, times and probabilities included."""
-    base = convert(WEIGHTS / "base", tmp_path / "base")
     model = trained(base, tmp_path / "model", experts_of("encoder"))
     found = adapter(base, model, tmp_path / "adapter", language="es", half=True)
     plain = turnout.load(base, threads=1)
@@ -28,3 +33,19 @@ def test_what_no_expert_is_for_is_the_bases_own(tmp_path: Path) -> None:
     wanted = plain.transcribe(HEARD, word_timestamps=True)
     assert routed.transcribe(HEARD, word_timestamps=True) == wanted
     assert routed.transcribe(HEARD, language="es").text != wanted.text
+
+
+def test_those_that_ship_change_what_they_were_taught_alone(base: Path) -> None:
+    """To the last bit."""
+    plain = turnout.load(base, threads=1)
+    routed = turnout.load(base, adapters=shipped_adapters(), threads=1)
+    taught = routed.adapted.config.encoder.routing.experts_for if routed.adapted else ()
+    assert len(taught) == len(shipped_adapters()) > 0
+    for options in (
+        {"language": "es"},  # measured as wideband
+        {"language": "es", "task": "translate", "bandwidth": "narrowband"},
+        {"language": "de", "bandwidth": "narrowband"},
+    ):
+        assert routed.transcribe(HEARD, **options) == plain.transcribe(HEARD, **options)
+    spanish = {"language": "es", "bandwidth": "narrowband"}
+    assert routed.transcribe(HEARD, **spanish) != plain.transcribe(HEARD, **spanish)

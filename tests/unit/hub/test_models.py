@@ -9,6 +9,7 @@ import pytest
 
 from turnout.cli import main
 from turnout.errors import MissingModel, StorageError, UsageError
+from turnout.hub.adapted import shipped_adapters
 from turnout.hub.cache import Cache, platform_cache
 from turnout.hub.inventory import remove
 from turnout.hub.sources import MAIN, Source
@@ -33,15 +34,19 @@ def rows(printed: str) -> list[list[str]]:
     return [line.split("  ") for line in printed.splitlines()[1:]]
 
 
-def test_without_a_cache_the_shipped_models_are_listed(cache: Path, capsys: Printed) -> None:
+def test_without_a_cache_what_ships_is_listed(cache: Path, capsys: Printed) -> None:
     assert main(["models"]) == 0
     printed = capsys.readouterr()
-    head, row = printed.out.splitlines()
+    head, row, *adapters = printed.out.splitlines()
     assert head.split() == ["model", "size", "languages", "into", "routing", "from"]
     assert row.split() == [
         "commands", "6.9", "MB", "ar,", "en", "en,", "de", "supervised", "(bandwidth,", "task)",
         "turnout",
     ]  # fmt: skip
+    of_base = "adapter of whisper-base (language, bandwidth, task) turnout"
+    assert [(line.split()[0], *line.split()[3:]) for line in adapters] == [
+        (name, name.removeprefix("telephone-"), *of_base.split()) for name in shipped_adapters()
+    ]
     assert printed.err == f"cache: {cache}\n"
     assert not cache.exists()
 
@@ -53,6 +58,7 @@ def test_what_is_in_the_cache_is_listed_by_its_name(cache: Path, capsys: Printed
     (cache / "models" / "notes.txt").write_text("")
     assert main(["models"]) == 0
     found = [line.split() for line in capsys.readouterr().out.splitlines()[2:]]
+    found = found[len(shipped_adapters()) :]
     assert [(row[0], row[-1]) for row in found] == [
         ("hf://o/n@refs/pr/3", "o/n@b2b2b2b2"), ("whisper-base", "openai/whisper-base@a1a1a1a1"),
     ]  # fmt: skip
@@ -109,6 +115,7 @@ def test_what_is_removed_is_said_and_the_rest_stays(cache: Path, capsys: Printed
     ("name", "said"),
     [
         ("commands", "'commands' ships with turnout"),
+        (shipped_adapters()[0], f"'{shipped_adapters()[0]}' ships with turnout"),
         ("whisper-tiny", r"not in the cache .*, which has whisper-base"),
         ("../x", "no model '../x': there is no such folder"),
         (".", "no model '.'"),

@@ -105,8 +105,7 @@ def test_it_is_listed_and_removed(
     path = turnout.load(NAME).folder.path  # type: ignore[union-attr]
     capsys.readouterr()
     assert main(["models"]) == 0
-    row = capsys.readouterr().out.splitlines()[2]
-    assert row.split()[0] == NAME
+    (row,) = (r for r in capsys.readouterr().out.splitlines() if r.startswith(f"{NAME} "))
     assert "en, zh, haw" in row
     assert row.rstrip().endswith(f"o/small@{small.commit[:8]}")
     assert main(["models", "--remove", NAME]) == 0
