@@ -127,8 +127,8 @@ class Collator:
         """Whether the encoder's experts depend on the task, so that no pass serves two of them."""
         return not {Guide.TASK, Guide.TARGET_LANGUAGE}.isdisjoint(self._encoder_map.guides)
 
-    def batch(self, examples: Sequence[Example], lost: Sequence[str] = ()) -> Batch:
-        """The padded batch, in the order of the examples; `lost` has a line for each other one.
+    def batch(self, examples: Sequence[Example]) -> Batch:
+        """The padded batch, in the order of the examples.
 
         Where the encoder's experts depend on the task, an utterance stands in the batch once for
         each of its rows.
@@ -140,8 +140,7 @@ class Collator:
                 if number == 0 or (self.encoder_knows_task and self._model.decoder.num_layers):
                     passes.append((example, guidance))
                 rows.append((len(passes) - 1, guidance, text))
-        batch = self._padded(passes, rows if self._model.decoder.num_layers else [])
-        return replace(batch, lost=tuple(lost)) if lost else batch
+        return self._padded(passes, rows if self._model.decoder.num_layers else [])
 
     def _padded(
         self,

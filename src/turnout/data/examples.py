@@ -4,6 +4,7 @@ What it holds never depends on that process, nor on what was made before it.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
@@ -71,7 +72,8 @@ class BatchMaker:
                 lost.append(str(found))
             else:
                 examples.append(self._examples.example(found.planned, one.hearing, found))
-        return self._collator.batch(examples or [self._examples.nothing()], lost)
+        batch = self._collator.batch(examples or [self._examples.nothing()])
+        return replace(batch, lost=tuple(lost)) if lost else batch
 
     def _heard(self, wanted: Sequence[Streamed]) -> list[HeardClip | ShardError]:
         """In the order in which they are wanted."""
