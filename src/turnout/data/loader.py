@@ -47,6 +47,9 @@ from turnout.errors import TrainingError
 from turnout.guidance import Window
 from turnout.text.tokenizer import Tokenizer
 
+MOST_MISSED = 3
+"""Parts of which no rank could read anything; with the last of them a run is given up."""
+
 
 @dataclass
 class Loader:
@@ -108,6 +111,7 @@ class Loader:
         self.unread: tuple[Unread, ...] = ()
         """Shards of which no rank can tell what is in them, found when the last plan was made."""
         self._empty = EmptyWatch()
+        self._parts_missed = 0
         self._make = self._maker()
         self._workers = Workers(
             self._make, self.config.workers, self._context, self.config.worker_timeout
@@ -272,11 +276,23 @@ class Loader:
         told = [json.loads(text) for text in self.gather(json.dumps([len(batches), unread]))]
         lost = [Unread(*one) for _, more in told for one in more]
         self.unread = tuple({one.key: one for one in lost}.values())
-        steps = max(count for count, _ in told)
+        steps = max(count for count, _ in told) or self._missed()
         # The same order on each rank: at one step their batches are alike.
         order = generator(Stream.BATCHES, self.seed, epoch, part.number).permutation(steps).tolist()
         mine = evened(batches, steps)
         return [[frames_of[index][0] for index in mine[step]] for step in order]
+
+    def _missed(self) -> int:
+        """One step instead of a part that no rank can read anything of: the next one may be well.
+        Raises TrainingError where too many were not."""
+        self._parts_missed += 1
+        if self._parts_missed == MOST_MISSED:
+            reason = self.unread[-1].line if self.unread else "they were left out before"
+            raise TrainingError(
+                f"{MOST_MISSED} parts of an epoch hold nothing that can be read ({reason}): see to "
+                "the store of the shards; the same command goes on from the last checkpoint"
+            )
+        return 1
 
     def _stored_part(
         self, epoch: int, most_words: int, part: Part

@@ -5,6 +5,7 @@ from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from threading import Barrier, Thread
+from time import monotonic
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from tests.unit.data.test_loader import same
 from tests.unit.data.words import data_of, small_model, small_tokenizer, write_words
 from tests.unit.shards.corpus import sharded
+from tests.unit.shards.range_server import serving
 from turnout.config import AugmentConfig, ChannelConfig, CorpusConfig, DataConfig, FeatureConfig
 from turnout.config.sharding import ShardConfig
 from turnout.corpora.clips import read_clips, read_corpora
@@ -61,11 +63,12 @@ def stream_data(*train: CorpusConfig, **changes: object) -> DataConfig:
 
 def loader(shards: Path, *, rank: int = 0, world: int = 1, gather=None, **changes) -> Loader:
     train = changes.pop("train", (CorpusConfig(shards=str(shards)),))
+    clean = changes.pop("clean", False)
     data = stream_data(*train, **changes)
     more = {} if gather is None else {"gather": gather}
     return Loader(
         data, small_model(), TOKENIZER, read_corpora(data.train), seed=1, rank=rank,
-        world_size=world, cache_dir=shards / "cache", **more,
+        world_size=world, cache_dir=shards / "cache", clean=clean, **more,
     )  # fmt: skip
 
 
@@ -288,6 +291,41 @@ def test_a_rank_without_anything_keeps_step_with_the_others(shards: Path) -> Non
     ours, theirs = on_ranks(2, work)
     assert theirs == [[NOTHING]] * len(ours)
     assert [NOTHING] not in ours
+
+
+def test_a_part_that_is_gone_is_passed_and_the_next_one_heard(shards: Path) -> None:
+    stream = loader(shards, clean=True)
+    for key in keys_of(stream, 1):
+        (shards / f"shard-{int(key.split('/')[2]):06d}.index.json").unlink()
+    (batch,) = stream.batches(0, part=Part(1))
+    assert (batch.utterance_ids, batch.texts, batch.lost) == ((NOTHING,), ("",), ())
+    assert batch.clean is not None
+    assert len(stream.unread) == 2
+    assert NOTHING not in ids(stream.batches(0, part=Part(2)))
+    for path in shards.glob("*.index.json"):
+        path.unlink()
+    with pytest.raises(TrainingError, match=r"3 parts of an epoch .* \(.*index.json: cannot"):
+        heard_in(stream, 1)
+
+
+def test_shards_on_the_web_are_those_of_the_folder_and_a_silent_one_is_left_out(
+    shards: Path,
+) -> None:
+    names = index_of(shards, silent := "shard-000003.tar").numbers
+    alone = ids(heard_in(loader(shards)))
+    with serving(shards) as served:
+        served.wrong[silent] = "silent"
+        train = (CorpusConfig(shards=served.address),)
+        started = monotonic()
+        batches = heard_in(loader(shards, train=train, worker_timeout=10.0))
+        assert monotonic() - started < 20
+    lost = [line for batch in batches for line in batch.lost]
+    assert len(lost) == len(names)
+    assert any("did not answer within 1 s" in line for line in lost)
+    silenced = {f"0/0/{number}" for number in names}
+    assert [name for name in ids(batches) if name != NOTHING] == [
+        name for name in alone if name not in silenced
+    ]
 
 
 def test_a_store_that_is_gone_ends_the_run_with_a_line(shards: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 from tests.reliability.runs import checkpoints_of
 from tests.unit.data.words import write_words
 from tests.unit.shards.corpus import sharded
-from tests.unit.training.toy import toy_config, toy_model
+from tests.unit.training.toy import ToySource, toy_config, toy_model, toy_trainer
 from turnout.config import AugmentConfig, CorpusConfig, DataConfig, OptimizerConfig, TrainConfig
 from turnout.config.sharding import ShardConfig
 from turnout.data import epoch as epochs
@@ -100,13 +100,33 @@ def outcome(folder: Path) -> dict[str, Any]:
 
 
 def test_a_run_on_shards_ends_in_a_model_folder(
-    made: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    folder = train(config_of(made, tmp_path, max_steps=2))
+    monkeypatch.setattr(epochs, "SHARDS_AT_ONCE", 3)
+    config = config_of(made, tmp_path, max_steps=None, max_epochs=1)
+    optimizer = dataclasses.replace(config.optimizer, accumulate=1)
+    data = dataclasses.replace(config.data, batch_seconds=12)
+    folder = train(dataclasses.replace(config, optimizer=optimizer, data=data))
     pieces = ModelFolder.open(folder).tokenizer.pieces
     assert {"▁uno", "▁one"} <= set(pieces)
     assert "could not be read" not in capsys.readouterr().err
-    assert outcome(tmp_path)["state"]["lost"] == 0
+    state = outcome(tmp_path)["state"]
+    # The last part of the epoch is at its end, and every utterance of a second was heard.
+    assert (state["epoch"], state["part"], state["lost"]) == (0, 2, 0)
+    assert state["seconds"] > 32 * 0.85
+    assert state["step"] in range(3, 9)
+
+
+def test_another_number_of_ranks_goes_on_at_about_the_same_place(tmp_path: Path) -> None:
+    class Streams(ToySource):
+        def parts_on(self, ranks: int) -> int:
+            return 12 // ranks
+
+    trainer = toy_trainer(toy_config(tmp_path))
+    trainer.loader, Streams.parts = Streams(), 12
+    trainer.state = RunState(epoch=2, part=3, position=5, unread=["0/2/7"])
+    trainer.dealt_anew(2)
+    assert trainer.state == RunState(epoch=2, part=6, position=0)
 
 
 def test_a_stopped_run_ends_as_one_that_never_was_even_where_a_shard_is_mended(
