@@ -9,7 +9,7 @@ same files) until they are as long as wanted. With the shape 'tiny' and the defa
 - Making: speech that is made of a second of processor time, streamed and from a feature store.
 - A part: what planning one takes, and what going on takes (planning, and one batch behind the
   first), at the first part of a run and at the last of its thousandth epoch. Processor time.
-- Memory: what the process has (VmRSS) after the first tenth of an epoch's parts and after all; every
+- Memory: what the process has (VmRSS) after a tenth of the parts of an epoch and after all; every
   fifth is planned, and of every 25th a batch is made.
 - Waiting: share of the time in which training steps (forward and backward, `--threads`) have no
   batch, of one worker that prepares them. For a machine with two idle cores; --steps 0 leaves it

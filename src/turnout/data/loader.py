@@ -48,15 +48,16 @@ from turnout.guidance import Window
 from turnout.text.tokenizer import Tokenizer
 
 MOST_MISSED = 3
-"""Parts of which no rank could read anything; with the last of them a run is given up."""
+"""Parts in a row of which no rank could read anything; with the last of them a run is given up."""
 
 
 @dataclass
 class Loader:
     """The training data of one rank.
 
-    Making one opens, and where needed builds, the stores of the training corpora. Raises
-    ManifestError, ConfigError, TrainingError or StorageError.
+    Making one opens, and where needed builds, the stores of the training corpora; of shards it
+    reads the manifest. Raises ManifestError, ConfigError, TrainingError, StorageError, ShardError,
+    UsageError or MissingExtra.
     """
 
     config: DataConfig
@@ -276,23 +277,24 @@ class Loader:
         told = [json.loads(text) for text in self.gather(json.dumps([len(batches), unread]))]
         lost = [Unread(*one) for _, more in told for one in more]
         self.unread = tuple({one.key: one for one in lost}.values())
-        steps = max(count for count, _ in told) or self._missed()
+        steps = self._steps(max(count for count, _ in told))
         # The same order on each rank: at one step their batches are alike.
         order = generator(Stream.BATCHES, self.seed, epoch, part.number).permutation(steps).tolist()
         mine = evened(batches, steps)
         return [[frames_of[index][0] for index in mine[step]] for step in order]
 
-    def _missed(self) -> int:
-        """One step instead of a part that no rank can read anything of: the next one may be well.
-        Raises TrainingError where too many were not."""
-        self._parts_missed += 1
+    def _steps(self, most: int) -> int:
+        """Of a part in which a rank has `most` batches; one where no rank can read anything of it,
+        since the next may be well. Raises TrainingError where several in a row were not."""
+        self._parts_missed = 0 if most else self._parts_missed + 1
         if self._parts_missed == MOST_MISSED:
             reason = self.unread[-1].line if self.unread else "they were left out before"
             raise TrainingError(
-                f"{MOST_MISSED} parts of an epoch hold nothing that can be read ({reason}): see to "
-                "the store of the shards; the same command goes on from the last checkpoint"
+                f"{MOST_MISSED} parts of an epoch in a row hold nothing that can be read "
+                f"({reason}): see to the store of the shards; the same command goes on from the "
+                "last checkpoint"
             )
-        return 1
+        return max(most, 1)
 
     def _stored_part(
         self, epoch: int, most_words: int, part: Part

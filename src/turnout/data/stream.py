@@ -26,8 +26,9 @@ from turnout.files import sha256_of
 from turnout.shards.manifest import json_of
 from turnout.shards.reading import lost, open_shards, read_texts
 
-MOST_TEXTS = 200_000
-"""Utterances of a corpus whose texts a tokenizer is made of."""
+MOST_TEXTS = 50_000
+"""Utterances of a corpus whose texts a tokenizer is made of: their sound is fetched with them,
+since both are verified together."""
 
 
 class ShardStream:

@@ -169,7 +169,7 @@ class Trainer:
         self.state.lost += count
         if self.log is not None:
             self.log.say(
-                f"warning: behind step {self.state.step}: {count} utterances could not be read "
+                f"warning: step {self.state.step}: {count} utterances could not be used "
                 f"({self.state.lost} so far): {'; '.join(reasons)}"
             )
 

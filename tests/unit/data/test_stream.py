@@ -304,7 +304,9 @@ def test_a_part_that_is_gone_is_passed_and_the_next_one_heard(shards: Path) -> N
     assert NOTHING not in ids(stream.batches(0, part=Part(2)))
     for path in shards.glob("*.index.json"):
         path.unlink()
-    with pytest.raises(TrainingError, match=r"3 parts of an epoch .* \(.*index.json: cannot"):
+    with pytest.raises(
+        TrainingError, match=r"3 parts of an epoch in a row .* \(.*index.json: cannot"
+    ):
         heard_in(stream, 1)
 
 

@@ -109,7 +109,7 @@ def test_a_run_on_shards_ends_in_a_model_folder(
     folder = train(dataclasses.replace(config, optimizer=optimizer, data=data))
     pieces = ModelFolder.open(folder).tokenizer.pieces
     assert {"▁uno", "▁one"} <= set(pieces)
-    assert "could not be read" not in capsys.readouterr().err
+    assert "could not be used" not in capsys.readouterr().err
     state = outcome(tmp_path)["state"]
     # The last part of the epoch is at its end, and every utterance of a second was heard.
     assert (state["epoch"], state["part"], state["lost"]) == (0, 2, 0)
@@ -141,8 +141,8 @@ def test_a_stopped_run_ends_as_one_that_never_was_even_where_a_shard_is_mended(
     said = capsys.readouterr().err
     whole = outcome(tmp_path / "a")
     lost = len(json.loads(mended.read_text())["numbers"])
-    assert said.count("utterances could not be read") == 1
-    assert f"{lost} utterances could not be read ({lost} so far)" in said
+    assert said.count("utterances could not be used") == 1
+    assert f"{lost} utterances could not be used ({lost} so far)" in said
     assert f"{mended.name}: cannot be read (No such file or directory)" in said
     assert whole["state"]["lost"] == lost
     config = config_of(shards, tmp_path / "b")
