@@ -27,7 +27,8 @@ from turnout.text.tokenizer import Tokenizer
 AT_ONCE = 8
 """Utterances that are asked for at the same time: a store far away answers each after a while."""
 SHARE_OF_A_READ, SHARE_OF_A_BATCH = 0.1, 0.5
-"""Of `data.worker_timeout`, after which a read is given up, and whatever of a batch is not read."""
+"""Of `data.worker_timeout`, after which a read is given up, and whatever of a batch is not begun:
+with what is being read then, asked for three times at most, a batch ends before it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +55,12 @@ class Frames:
 
 def patience(config: DataConfig) -> float:
     """Seconds that a store may take for one part."""
-    return min(PATIENCE, config.worker_timeout * SHARE_OF_A_READ)
+    return min(PATIENCE, time_of(config) * SHARE_OF_A_READ)
+
+
+def time_of(config: DataConfig) -> float:
+    """Seconds of `data.worker_timeout` that are a corpus's: a batch hears one after the other."""
+    return config.worker_timeout / max(sum(bool(corpus.shards) for corpus in config.train), 1)
 
 
 class Hearer:
@@ -85,7 +91,7 @@ class Hearer:
 
     def heard(self, wanted: Sequence[Streamed]) -> list[HeardClip | ShardError]:
         """Each utterance, or why it cannot be used, in their order."""
-        deadline = monotonic() + self._config.worker_timeout * SHARE_OF_A_BATCH
+        deadline = monotonic() + time_of(self._config) * SHARE_OF_A_BATCH
         with ThreadPoolExecutor(AT_ONCE) as threads:
             return list(threads.map(lambda one: self._attempted(one, deadline), wanted))
 
@@ -95,7 +101,7 @@ class Hearer:
         if (one.hearing, one.shard) in self._silent:
             return ShardError(f"{place}: the store did not answer before: left out", 1)
         if monotonic() > deadline:
-            reason = "the store is too slow, its batch had waited for half of data.worker_timeout"
+            reason = "the store is too slow (data.worker_timeout, half of it for all of a batch)"
             return ShardError(f"{place}: {reason}: left out", 1)
         try:
             return self._read(one)
