@@ -235,7 +235,7 @@ def test_every_shard_has_its_turn_however_the_ranks_divide_them() -> None:
 def test_two_streams_are_dealt_side_by_side() -> None:
     dealing = Dealing(5, {0: (20, 20), 2: (7, 14)}, 2)
     turns = [[dealing.turns(0, p, rank) for p in range(dealing.parts)] for rank in range(2)]
-    assert [list(map(len, rank)) for rank in turns] == [[17], [17]]
+    assert [list(map(len, rank)) for rank in turns] == [[8, 9], [8, 9]]
     heard = {turn for rank in turns for part in rank for turn in part}
     assert heard == {(0, 0, n) for n in range(20)} | {(2, h, n) for h in (0, 1) for n in range(7)}
 
