@@ -102,7 +102,7 @@ class Loader:
         hours, most_words = self.config.epoch_hours, words_at(self.config.join, 1.0)
         scale = epoch_scale(self._planners, hours, most_words, self._streamed)
         self._streams = Streams(streams, self.seed, scale)
-        self._streams.check_alike(self.gather)
+        self._streams.check(self.world_size, self.gather)
         self._check_something()
         noises = self._channel.noises if self._channel else ()
         augmenter = Augmenter(self.config.augment, self.model, noises, window)

@@ -3,6 +3,7 @@
 Of shards only indexes are read here, and of these only those of a rank's part of an epoch.
 """
 
+import logging
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -25,6 +26,8 @@ from turnout.errors import ShardError, TrainingError
 from turnout.files import sha256_of
 from turnout.shards.manifest import json_of
 from turnout.shards.reading import lost, open_shards, read_texts
+
+logger = logging.getLogger(__name__)
 
 MOST_TEXTS = 50_000
 """Utterances of a corpus whose texts a tokenizer is made of: their sound is fetched with them,
@@ -103,8 +106,15 @@ class Streams:
     scale: float
     """By how much an epoch is more than one pass."""
 
-    def check_alike(self, gather: Gather) -> None:
-        """Raise TrainingError where the ranks found different shards."""
+    def check(self, ranks: int, gather: Gather) -> None:
+        """Warn where ranks will hear the same; raise TrainingError where they found different
+        shards."""
+        shards = sum(stream.shards for stream in self.streams)
+        if self.streams and shards < ranks:
+            logger.warning(
+                "%d shards for %d ranks: some hear the same ones; shard the cuts anew with a "
+                "smaller --shard-size", shards, ranks,
+            )  # fmt: skip
         for stream in self.streams:
             if len(set(gather(stream.digest))) > 1:
                 raise TrainingError(

@@ -430,7 +430,13 @@ def test_what_cannot_go_with_shards_is_one_line(cuts: str, shards: Path) -> None
         DataConfig(dev=(CorpusConfig(shards=str(shards)),))
 
 
-def test_ranks_with_other_shards_are_told(shards: Path) -> None:
+def test_ranks_with_other_shards_or_too_few_of_them_are_told(
+    shards: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    loader(shards, world=40, gather=lambda text: [text] * 40)
+    (said,) = caplog.messages
+    assert "shards for 40 ranks: some hear the same ones" in said
+
     def gather(text: str) -> list[str]:
         return [text, "another"]
 
