@@ -94,8 +94,8 @@ def replaying(monkeypatch: pytest.MonkeyPatch) -> None:
     """A loader that makes every batch of the epoch before the one it is asked for."""
     original: Callable[..., Iterator[Batch]] = Loader.batches
 
-    def batches(self: Loader, epoch: int, start: int, progress: Any) -> Iterator[Batch]:
-        return itertools.islice(original(self, epoch, 0, progress), start, None)
+    def batches(self: Loader, epoch: int, start: int, *more: Any) -> Iterator[Batch]:
+        return itertools.islice(original(self, epoch, 0, *more), start, None)
 
     monkeypatch.setattr(Loader, "batches", batches)
 

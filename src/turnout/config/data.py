@@ -12,10 +12,14 @@ LONGEST_PAUSE = 30
 
 @dataclass(frozen=True, kw_only=True)
 class CorpusConfig:
-    """One corpus of a mixture: lhotse cuts, as `turnout prepare` and `synthesize` write them."""
+    """One corpus of a mixture: lhotse cuts, as `turnout prepare` and `synthesize` write them, or
+    shards, as `turnout shard` makes them of such."""
 
     cuts: str = ""
     """Path of a `*.jsonl.gz` of cuts."""
+    shards: str = ""
+    """Folder or address (s3://, http://) of shards instead: they are streamed, and nothing of them
+    is stored beforehand. For `data.train` alone."""
     weight: float = 1.0
     """How often it is drawn, relative to the other corpora."""
     join: bool = False
@@ -31,6 +35,26 @@ class CorpusConfig:
         require(
             not (self.join and self.pack),
             f"{self.cuts}: join is for isolated words, pack for whole utterances: choose one",
+        )
+        if self.shards:
+            self._check_stream()
+
+    def _check_stream(self) -> None:
+        """Raise ConfigError for what cannot go with shards."""
+        # Not even shown: configurations are written down beside checkpoints and into model cards.
+        require(
+            "://" not in self.shards or not set(self.shards).intersection("@?#"),
+            "an address of shards in data has a user, a password or a query, and configurations "
+            "are written down: leave it to the store's own settings (environment or profile)",
+        )
+        require(
+            not self.cuts,
+            f"cuts ({self.cuts}) and shards ({self.shards}) are two corpora: name each by itself",
+        )
+        require(
+            not (self.join or self.pack),
+            f"{self.shards}: {'join' if self.join else 'pack'} chooses among all utterances of a "
+            "corpus, and of shards nobody holds them: leave it out, or name the cuts",
         )
 
 
@@ -173,7 +197,7 @@ class DataConfig:
 
     train: tuple[CorpusConfig, ...] = ()
     """Corpora to learn from: each a file of cuts, or JSON as in '{"cuts": FILE, "weight": 2,
-    "join": true}'."""
+    "join": true}' or '{"shards": FOLDER}'."""
     dev: tuple[CorpusConfig, ...] = ()
     """Corpora to validate on; never augmented, joined with a fixed seed where they are words."""
     tasks: Literal["draw", "all"] = "all"
@@ -220,4 +244,8 @@ class DataConfig:
         require(
             not any(corpus.pack for corpus in self.dev),
             "data.dev: pack is for training, and each utterance is validated alone: leave it out",
+        )
+        require(
+            not any(corpus.shards for corpus in self.dev),
+            "data.dev names shards, and these are for training: name the cuts of a dev set",
         )

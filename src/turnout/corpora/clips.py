@@ -102,8 +102,10 @@ def each_clip(cuts: Path) -> Iterator[tuple[Clip, bool]]:
 
 
 def read_corpora(corpora: Iterable[CorpusConfig]) -> dict[str, list[Clip]]:
-    """The clips of every file of cuts that is named, by its path; each is read once."""
-    return {path: read_clips(path) for path in dict.fromkeys(corpus.cuts for corpus in corpora)}
+    """The clips of every file of cuts that is named, by its path; each is read once. Those of
+    shards are not: nobody holds them all."""
+    paths = dict.fromkeys(corpus.cuts for corpus in corpora if not corpus.shards)
+    return {path: read_clips(path) for path in paths}
 
 
 def training_clips(clips: Sequence[Clip]) -> list[Clip]:

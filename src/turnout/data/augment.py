@@ -109,6 +109,13 @@ class Augmenter:
         power = self._without_words(planned, rng)
         return log_mel_of(self._in_window(power), self.model.features)
 
+    def nothing(self, frames: int) -> tuple[Floats, Floats]:
+        """The log-mel frames of a dead line, and the same in the whole window."""
+        power = np.zeros((frames, len(self.bank.band_hz)), np.float32)
+        whole = log_mel_of(self._in_window(power), self.model.features)
+        heard = power if self.window is not Window.PADDED else self._in_window(power)
+        return log_mel_of(heard, self.model.features), whole
+
     def _without_words(self, planned: PlannedUtterance, rng: np.random.Generator) -> Floats:
         frames, narrow, mels = planned.shape.num_frames, planned.narrow, len(self.bank.band_hz)
         if rng.random() < self.config.sounds:

@@ -92,6 +92,8 @@ class Batch:
     """Audio, without padding."""
     clean: Clean | None = None
     """The recordings as they were, where a teacher hears them."""
+    lost: tuple[str, ...] = ()
+    """A line for each utterance that should be in it and could not be read."""
 
     def to(self, device: torch.device | str) -> "Batch":
         """The same with its tensors on `device`."""

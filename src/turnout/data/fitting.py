@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,20 @@ logger = logging.getLogger(__name__)
 
 FEWEST_PACKED = 1.1
 """Clips of a window, on average: with fewer, packing is said to be in vain."""
+
+
+class Counted(Protocol):
+    """Clips whose frames are known."""
+
+    @property
+    def clips(self) -> Sequence[Clip]:
+        """In order."""
+        ...
+
+    @property
+    def counts(self) -> NDArray[np.int64]:
+        """[clips]: frames of each."""
+        ...
 
 
 class Size(NamedTuple):
@@ -51,7 +65,7 @@ class Fitting:
         kept = store.subset([clip for clip in range(len(store.clips)) if clip not in reasons])
         return replace(kept, left_out=(*store.left_out, *reasons.values()))
 
-    def fewest(self, store: FeatureStore) -> NDArray[np.int64] | None:
+    def fewest(self, store: Counted) -> NDArray[np.int64] | None:
         """Frames that each clip of the store, all of which fit, must keep at any tempo for CTC;
         None of words, which get silence besides."""
         if self.join or not self.model.ctc:
@@ -70,12 +84,13 @@ class Fitting:
 
     def _reasons(self, store: FeatureStore) -> Iterator[tuple[int, str]]:
         for number, frames in enumerate(store.counts.tolist()):
-            clip = store.clips[number]
-            reason = (
-                self._too_long(frames) or self._too_much(clip, frames) or self._beyond_decoder(clip)
-            )
+            reason = self.reason(store.clips[number], frames)
             if reason is not None:
-                yield number, f"{clip.id}: {reason}"
+                yield number, f"{store.clips[number].id}: {reason}"
+
+    def reason(self, clip: Clip, frames: int) -> str | None:
+        """Why the model cannot learn from a clip of so many frames; None where it can."""
+        return self._too_long(frames) or self._too_much(clip, frames) or self._beyond_decoder(clip)
 
     def _too_long(self, frames: int) -> str | None:
         window = self.model.window_seconds

@@ -45,6 +45,7 @@ class Stream(IntEnum):
     BATCHES = 3
     DEV = 4
     HEARD = 5
+    SHARDS = 6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +81,19 @@ def draw_shape(
         counts=tuple(max(1, round(n / s)) for n, s in zip(counts, speed, strict=True)),
         gaps=tuple(round(gap * FRAMES_PER_SECOND) for gap in joining.gaps),
     )
+
+
+def within_window(shape: Shape, longest_frames: int) -> Shape:
+    """A single long clip gets no silence around it, nor more frames than the window has."""
+    if shape.num_frames <= longest_frames:
+        return shape
+    counts = (min(shape.counts[0], longest_frames), *shape.counts[1:])
+    return replace(shape, counts=counts, gaps=(0, *shape.gaps[1:-1], 0))
+
+
+def longest_frames(model: ModelConfig) -> int:
+    """The model's window."""
+    return round(model.window_seconds * FRAMES_PER_SECOND)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,7 +153,7 @@ class CorpusPlanner:
     @property
     def longest_frames(self) -> int:
         """The model's window."""
-        return round(self.model.window_seconds * FRAMES_PER_SECOND)
+        return longest_frames(self.model)
 
     @cached_property
     def speakers(self) -> list[Speaker]:
@@ -173,9 +187,9 @@ class CorpusPlanner:
         return clip * words + pauses * FRAMES_PER_SECOND
 
     def utterances(
-        self, seed: int, epoch: int, count: int, most_words: int
+        self, seed: int, epoch: int, count: int, most_words: int, taken: slice = slice(None)
     ) -> list[PlannedUtterance]:
-        """The utterances of one epoch."""
+        """The utterances of one epoch, or those of them that are `taken`."""
         if count == 0 or not self.clips:
             return []
         plan = epoch % self.config.plans if self.config.plans else epoch
@@ -191,16 +205,16 @@ class CorpusPlanner:
             picks = self._packed(whole) if self.corpus.pack else [(clip,) for clip in whole]
         # A generator for each: an utterance is the same however many there are before it.
         return [
-            self._utterance(index, pick, most_words, (
+            self.utterance(index, pick, most_words, (
                 generator(Stream.UTTERANCE, seed, plan, self.number, index),
                 generator(Stream.HEARD, seed, epoch, self.number, index)
                 if self.config.plans
                 else None,
             ))
-            for index, pick in enumerate(picks)
+            for index, pick in list(enumerate(picks))[taken]
         ]  # fmt: skip
 
-    def _utterance(
+    def utterance(
         self,
         index: int,
         pick: int | tuple[int, ...],
@@ -208,7 +222,7 @@ class CorpusPlanner:
         generators: tuple[np.random.Generator, np.random.Generator | None],
     ) -> PlannedUtterance:
         """Of a speaker's words, or of these clips; what it is, and how it is heard, come from a
-        generator each where the first returns in other epochs."""
+        generator each where the first returns in other epochs, or is drawn from elsewhere too."""
         rng, heard = generators[0], generators[1] or generators[0]
         augment = self.config.augment
         if isinstance(pick, int):
@@ -221,7 +235,7 @@ class CorpusPlanner:
             heard.random() < augment.narrowband and augment.telephone_variants > 0
         )
         counts = [int(self.counts[clip]) for clip in joining.clips]
-        shape = self._within_window(draw_shape(counts, joining, augment, rng))
+        shape = within_window(draw_shape(counts, joining, augment, rng), self.longest_frames)
         if self.fewest is not None:
             fewest = (int(self.fewest[clip]) for clip in joining.clips)
             shape = replace(shape, counts=tuple(map(max, shape.counts, fewest)))
@@ -304,10 +318,3 @@ class CorpusPlanner:
             return joining
         kept = max(kept, 1)
         return replace(joining, clips=joining.clips[:kept], gaps=joining.gaps[: kept + 1])
-
-    def _within_window(self, shape: Shape) -> Shape:
-        """A single long clip gets no silence around it, nor more frames than the window has."""
-        if shape.num_frames <= self.longest_frames:
-            return shape
-        counts = (min(shape.counts[0], self.longest_frames), *shape.counts[1:])
-        return replace(shape, counts=counts, gaps=(0, *shape.gaps[1:-1], 0))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from turnout.audio.features import SAMPLE_RATE, WINDOW_SAMPLES, mel_power
+from turnout.audio.features import SAMPLE_RATE, WINDOW_SAMPLES, mel_power, num_frames
 from turnout.audio.telephone import random_channel
 from turnout.config import FeatureConfig
 from turnout.corpora.clips import Clip
@@ -68,21 +68,41 @@ def variants_of(clip: Clip, samples: Floats, config: VariantConfig) -> list[Vari
     came over one line, and out of one room.
     """
     first, last = word_span(samples) if config.trim else (0, len(samples))
-    versions = (
-        _calls(clip, samples, config)
-        if config.channel is None
-        else (
-            _version(config.channel, clip, samples, number, config)
-            for number in config.numbers(clip)[1:]
-        )
-    )
-    return [_variant(version, first, last, config) for version in (samples, *versions)]
+    numbers = config.numbers(clip)
+    versions = _versions(clip, samples, config, numbers)
+    return [_variant(version, first, last, config) for version in versions]
 
 
-def _calls(clip: Clip, samples: Floats, config: VariantConfig) -> Iterator[Floats]:
-    """One generator for all: the shipped model was trained on these."""
+def variant_of(clip: Clip, samples: Floats, config: VariantConfig, number: int) -> Variant:
+    """One of these variants alone, the same to the bit; raises ValueError for a number that the
+    clip does not have."""
+    first, last = word_span(samples) if config.trim else (0, len(samples))
+    numbers = config.numbers(clip)
+    place = numbers.index(number)
+    # Telephone lines without a channel come one after the other out of one generator.
+    wanted = numbers[: place + 1] if config.channel is None else [number]
+    *_, version = _versions(clip, samples, config, wanted)
+    return _variant(version, first, last, config)
+
+
+def _versions(
+    clip: Clip, samples: Floats, config: VariantConfig, numbers: list[int]
+) -> Iterator[Floats]:
+    """The clip's sound as of these numbers."""
+    calls = _calls(clip, samples)
+    for number in numbers:
+        if number == 0:
+            yield samples
+        elif config.channel is None:
+            yield next(calls)
+        else:
+            yield _version(config.channel, clip, samples, number, config)
+
+
+def _calls(clip: Clip, samples: Floats) -> Iterator[Floats]:
+    """Without end. One generator for all: the shipped model was trained on these."""
     line, noise = generator_of(clip.voice), generator_of(clip.id)
-    for _ in config.numbers(clip)[1:]:
+    while True:
         yield random_channel(line).apply(samples, noise)
 
 
@@ -108,12 +128,23 @@ def generator_of(name: str) -> np.random.Generator:
 def _variant(samples: Floats, first: int, last: int, config: VariantConfig) -> Variant:
     floor = background_power(mel_power(samples, config.features))
     kept = samples[first:last]
-    if config.window_seconds is not None:
-        # The last frames reach into the silence behind the clip, one window of it at most; where
-        # there is none, the clip's end is mirrored.
-        missing = round(config.window_seconds * SAMPLE_RATE) - len(kept)
-        kept = np.pad(kept, (0, min(max(missing, 0), WINDOW_SAMPLES)))
+    kept = np.pad(kept, (0, _silence(len(kept), config)))
     return Variant(_log16(mel_power(kept, config.features)), _log16(floor))
+
+
+def frames_of(samples: int, config: VariantConfig) -> int:
+    """Frames of each variant of a clip of so many samples that is not trimmed."""
+    return num_frames(samples + _silence(samples, config), config.features)
+
+
+def _silence(samples: int, config: VariantConfig) -> int:
+    """Samples behind a clip of so many."""
+    if config.window_seconds is None:
+        return 0
+    # The last frames reach into the silence behind the clip, one window of it at most; where there
+    # is none, the clip's end is mirrored.
+    missing = round(config.window_seconds * SAMPLE_RATE) - samples
+    return min(max(missing, 0), WINDOW_SAMPLES)
 
 
 def _log16(power: Floats) -> NDArray[np.float16]:

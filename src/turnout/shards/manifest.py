@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from turnout.audio.features import SAMPLE_RATE
 from turnout.config.plain import from_plain, to_plain
@@ -78,6 +78,19 @@ class Manifest:
         )
 
 
+class Listed(NamedTuple):
+    """An utterance as an index lists it: enough to read it alone and to verify it."""
+
+    number: int
+    """In the whole corpus."""
+    start: int
+    stop: int
+    """The first byte of it in its shard, and the one behind its last."""
+    samples: int
+    """At 16 kHz."""
+    digest: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class Index:
     """Where a shard's utterances lie, and their digests. Raises ValueError for what cannot be."""
@@ -124,6 +137,13 @@ class Index:
         last = utterance + 1 == len(self.offsets)
         end = self.bytes - len(END) if last else self.offsets[utterance + 1]
         return self.offsets[utterance], end
+
+    def listed(self, utterance: int) -> Listed:
+        """An utterance by its place in the shard."""
+        start, stop = self.span(utterance)
+        return Listed(
+            self.numbers[utterance], start, stop, self.samples[utterance], self.digests[utterance]
+        )
 
 
 def shard_name(number: int) -> str:

@@ -7,6 +7,7 @@ on.
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,13 +21,14 @@ from turnout.shards.manifest import (
     LARGEST_JSON,
     MANIFEST,
     Index,
+    Listed,
     Manifest,
     check_manifest,
     parsed,
 )
 from turnout.shards.store import PATIENCE, Store, open_store
 from turnout.shards.tar import MemberError
-from turnout.shards.utterance import Heard, read_utterance
+from turnout.shards.utterance import Heard, read_labels, read_utterance
 
 PART = 2**23
 """Bytes that are asked for at once, where an utterance is not longer."""
@@ -115,15 +117,23 @@ def open_shards(address: str, patience: float = PATIENCE) -> Shards:
     Raises UsageError for an address that cannot be, MissingManifest where there is none, ShardError
     for a manifest or a store that cannot be read, MissingExtra without fsspec.
     """
-    folder, name = split_name(address)
-    if not name.endswith(".json"):
-        folder, name = address, MANIFEST
-    store = open_store(folder or ("/" if address.startswith("/") else "."), patience)
+    store = store_of(address, patience)
+    name = split_name(address)[1]
+    name = name if name.endswith(".json") else MANIFEST
     shown = joined(store.shown, name)
     data = store.whole(name, LARGEST_JSON)
     if data is None:
         raise MissingManifest(shown, None, None, "no such file: `turnout shard` writes manifests")
     return Shards(store, check_manifest(parsed(Manifest, data, shown), shown))
+
+
+def store_of(address: str, patience: float = PATIENCE) -> Store:
+    """The store of the shards of a manifest, or of the folder that it is in; errors as of
+    `open_store`."""
+    folder, name = split_name(address)
+    if not name.endswith(".json"):
+        folder = address
+    return open_store(folder or ("/" if address.startswith("/") else "."), patience)
 
 
 def lost(error: ShardError, utterances: int) -> ShardError:
@@ -161,11 +171,56 @@ class _Parts:
 
 def _utterance(parts: _Parts, index: Index, number: int, place: str) -> Heard:
     """One utterance; raises ShardError, silent where the store gives no more."""
-    block = parts.block(number)
-    here = f"{place}: utterance {index.numbers[number]}"
-    if sha256_of(block) != index.digests[number]:
-        raise ShardError(f"{here} is not what its index lists (another SHA-256): left out", 1)
+    return _opened(parts.block(number), index.listed(number), place)
+
+
+def read_listed(store: Store, shard: str, one: Listed) -> Heard:
+    """One utterance of a shard, asked for by itself; raises ShardError, silent where the store did
+    not answer in time."""
+    block = memoryview(store.part(shard, one.start, one.stop))
+    return _opened(block, one, f"{store.shown.rstrip('/')}/{shard}")
+
+
+def read_texts(shards: Shards, shard: int) -> Iterator[Clip | ShardError]:
+    """What is said of the utterances of a shard, verified as their sound is, which is not decoded;
+    an error in the place of each that cannot be used."""
+    entry = shards.manifest.shards[shard]
+    place = f"{shards.store.shown.rstrip('/')}/{entry.name}"
     try:
-        return read_utterance(block, index.numbers[number], index.samples[number], place)
+        index = shards.index(shard)
+    except ShardError as error:
+        yield error
+        return
+    parts = _Parts(shards.store, entry.name, index)
+    for number in range(entry.utterances):
+        one = index.listed(number)
+        try:
+            block = parts.block(number)
+            with _told(one, place):
+                yield read_labels(_verified(block, one, place), one.number, place)
+        except ShardError as error:
+            yield error
+            if error.silent:
+                return
+
+
+def _opened(block: memoryview, one: Listed, place: str) -> Heard:
+    with _told(one, place):
+        return read_utterance(_verified(block, one, place), one.number, one.samples, place)
+
+
+def _verified(block: memoryview, one: Listed, place: str) -> memoryview:
+    if sha256_of(block) != one.digest:
+        reason = "is not what its index lists (another SHA-256): left out"
+        raise ShardError(f"{place}: utterance {one.number} {reason}", 1)
+    return block
+
+
+@contextmanager
+def _told(one: Listed, place: str) -> Iterator[None]:
+    """Whatever is wrong with an utterance, as a ShardError that names it."""
+    try:
+        yield
     except (MemberError, AudioError, ManifestError) as error:
-        raise ShardError(f"{here}: {one_line(str(error))}: left out", 1) from error
+        reason = one_line(str(error))
+        raise ShardError(f"{place}: utterance {one.number}: {reason}: left out", 1) from error

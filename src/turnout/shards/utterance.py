@@ -122,10 +122,7 @@ def read_utterance(block: memoryview, number: int, samples: int, place: str) -> 
     Raises MemberError for members that are not what was written, ManifestError for labels that
     cannot be, AudioError for sound that cannot.
     """
-    data, at = read_member(block, 0, name_of(number, JSON))
-    if len(data) > LARGEST_LABELS:
-        raise MemberError(f"its labels have {len(data):,} bytes: too many")
-    labels = _Labels.of(bytes(data), f"{place}: {name_of(number, JSON)}")
+    labels, at = _labels(block, number, place)
     sound, at = read_member(block, at, name_of(number, labels.sound))
     if at != len(block):
         raise MemberError(f"{len(block) - at:,} bytes lie behind {name_of(number, labels.sound)}")
@@ -137,6 +134,19 @@ def read_utterance(block: memoryview, number: int, samples: int, place: str) -> 
     if len(heard) != samples:
         raise AudioError(labels.clip.path, f"it has {len(heard):,} samples instead of {samples:,}")
     return Heard(labels.clip, heard)
+
+
+def read_labels(block: memoryview, number: int, place: str) -> Clip:
+    """The clip of an utterance's bytes, its sound left as it is; errors as of `read_utterance`."""
+    return _labels(block, number, place)[0].clip
+
+
+def _labels(block: memoryview, number: int, place: str) -> tuple["_Labels", int]:
+    """What is said of an utterance, and where its sound begins."""
+    data, at = read_member(block, 0, name_of(number, JSON))
+    if len(data) > LARGEST_LABELS:
+        raise MemberError(f"its labels have {len(data):,} bytes: too many")
+    return _Labels.of(bytes(data), f"{place}: {name_of(number, JSON)}"), at
 
 
 @dataclass(frozen=True)

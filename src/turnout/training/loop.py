@@ -7,7 +7,7 @@ and started again does the same things in the same order.
 import itertools
 import json
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from torch import Tensor
 from turnout.config import TrainConfig
 from turnout.config.plain import to_plain
 from turnout.data.batch import Batch
+from turnout.data.epoch import Part
 from turnout.data.loader import Loader
 from turnout.errors import CheckpointError, ConfigError, RunStopped, TrainingError
 from turnout.evaluation.validation import Validation
@@ -71,7 +72,7 @@ class Trainer:
         self.taught_by = ""
         """Digest of the teacher, where there is one."""
         self.log: RunLog | None = None
-        self._planned: tuple[tuple[int, float], int] | None = None
+        self._planned: tuple[tuple[int, int, float], int] | None = None
 
     def begin(self) -> None:
         """Step 0, at the weights that the model has now."""
@@ -102,6 +103,14 @@ class Trainer:
         self.state = state
         self.saved_step = state.step
 
+    def dealt_anew(self, before: int) -> None:
+        """Go to about the same place in the epoch, which was dealt to so many ranks before."""
+        state, now = self.state, self.ranks.size
+        parts, had = self.loader.parts, self.loader.parts_on(before)
+        state.position = state.position * before // now if parts == had else 0
+        state.part = state.part * parts // had
+        state.unread = []
+
     def _note_unmoved(self) -> None:
         """What the run keeps, but no checkpoint holds."""
         self.frozen = frozen_digest(self.model)
@@ -124,15 +133,18 @@ class Trainer:
         config, state = self.config, self.state
         done = [(state.step, config.max_steps), (state.seconds / 3600, config.max_hours)]
         if config.max_epochs is not None:
-            done.append((state.epoch + state.position / self._plan_length(), config.max_epochs))
+            part = (state.part + state.position / self._plan_length()) / self.loader.parts
+            done.append((state.epoch + part, config.max_epochs))
         shares = [now / limit if limit else 1.0 for now, limit in done if limit is not None]
         return min(max(shares), 1.0)
 
     def _plan_length(self) -> int:
-        """Batches of this epoch, the same number on every rank."""
-        key = (self.state.epoch, self.state.epoch_share)
+        """Batches of this part of the epoch, the same number on every rank."""
+        state = self.state
+        key = (state.epoch, state.part, state.epoch_share)
         if self._planned is None or self._planned[0] != key:
-            length = len(self.loader.plan(*key))
+            length = len(self.loader.plan(state.epoch, state.epoch_share, self._part()))
+            self._note_unread()
             longest, shortest = self.ranks.largest(length), -self.ranks.largest(-length)
             if not longest:
                 raise TrainingError("data.train: no batch is left to learn from")
@@ -144,18 +156,40 @@ class Trainer:
             self._planned = (key, length)
         return self._planned[1]
 
+    def _part(self) -> Part:
+        return Part(self.state.part, tuple(self.state.unread))
+
+    def _note_unread(self) -> None:
+        """Tell of the shards that the plan goes without, and keep it to that."""
+        for one in self.loader.unread:
+            self.state.unread.append(one.key)
+            self._tell_of_lost(one.utterances, (one.line,))
+
+    def _tell_of_lost(self, count: int, reasons: Sequence[str]) -> None:
+        self.state.lost += count
+        if self.log is not None:
+            self.log.say(
+                f"warning: step {self.state.step}: {count} utterances could not be used "
+                f"({self.state.lost} so far): {'; '.join(reasons)}"
+            )
+
     def _batches(self) -> Iterator[Batch]:
         """Batches without end, epoch after epoch; what was handed out is counted in `state`."""
         state = self.state
         while True:
             self._plan_length()
-            for batch in self.loader.batches(state.epoch, state.position, state.epoch_share):
+            place = state.epoch, state.position, state.epoch_share, self._part()
+            for batch in self.loader.batches(*place):
                 state.position += 1
                 yield batch
             share = self.share()
-            state.epoch += 1
             state.position = 0
-            state.epoch_share = share
+            state.unread = []
+            state.part += 1
+            if state.part == self.loader.parts:
+                state.part = 0
+                state.epoch += 1
+                state.epoch_share = share
 
     def _step(self, batches: list[Batch]) -> None:
         state = self.state
@@ -173,6 +207,8 @@ class Trainer:
         add_to_window(state.window, report)
         if self.log is not None:
             self.log.step(state, report)
+        if report.lost:
+            self._tell_of_lost(report.lost, report.reasons)
         if not report.finite:
             self._skipped(batches, report.own_finite)
         if state.step % self.config.log_every == 0:

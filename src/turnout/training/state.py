@@ -38,8 +38,15 @@ class RunState:
     updates: int = 0
     """Steps that changed the weights."""
     epoch: int = 0
+    part: int = 0
+    """Of the epoch, where shards are streamed: each part has a plan of its own."""
     position: int = 0
-    """Batches of this epoch's plan that each rank has consumed."""
+    """Batches of this plan that each rank has consumed."""
+    unread: list[str] = field(default_factory=list)
+    """Shards that this plan goes without, as `data.epoch.Turn` calls them: whoever goes on goes
+    without them too, wherever the store is well again."""
+    lost: int = 0
+    """Utterances of shards that were left out since they could not be read."""
     seconds: float = 0.0
     """Audio consumed by all ranks."""
     epoch_share: float = 0.0

@@ -1,6 +1,7 @@
 """One optimizer step over its micro-batches, the same decision on every rank."""
 
 import hashlib
+import json
 from dataclasses import dataclass
 
 import torch
@@ -16,6 +17,9 @@ from turnout.training.optimizer import Gradients, build_optimizer, learning_rate
 from turnout.training.state import RunState, seed_step
 from turnout.training.teacher import Teacher
 from turnout.training.trainable import to_train
+
+MOST_REASONS = 3
+"""Why utterances are left out, of each rank and step; the others are counted."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +53,10 @@ class StepReport:
     """Whether this rank had its part in that: False where its own losses were not finite."""
     utterances: str
     """Digest of the ids of all ranks' utterances, in order."""
+    lost: int
+    """Utterances of all ranks that could not be read."""
+    reasons: tuple[str, ...]
+    """A line for the first of these of each rank."""
     frames: tuple[Tensor, ...]
     """Frames of each expert of each routed feed-forward."""
 
@@ -70,6 +78,7 @@ class Stepper:
         `share` of the run is done before it. `state` is only read."""
         config = self.config
         ids = "\n".join(name for batch in batches for name in batch.utterance_ids)
+        lost = [line for batch in batches for line in batch.lost]
         counts, seconds = count_step(
             batches, self.ranks, self.model.config.encoder.subsampling_factor
         )
@@ -91,6 +100,8 @@ class Stepper:
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
             self.optimizer.step()
+        told = self.ranks.gather_text(json.dumps([digest(ids), len(lost), lost[:MOST_REASONS]]))
+        everybody = [json.loads(text) for text in told]
         return StepReport(
             loss=loss,
             ctc=ctc,
@@ -105,7 +116,9 @@ class Stepper:
             seconds=seconds,
             finite=finite,
             own_finite=bool(torch.isfinite(sums).all()),
-            utterances=digest("\n".join(self.ranks.gather_text(digest(ids)))),
+            utterances=digest("\n".join(name for name, _, _ in everybody)),
+            lost=sum(count for _, count, _ in everybody),
+            reasons=tuple(line for _, _, lines in everybody for line in lines),
             frames=frames,
         )
 

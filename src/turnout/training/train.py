@@ -14,6 +14,7 @@ from turnout.backends.torch import stored_tensors
 from turnout.config import CorpusConfig, ModelConfig, TrainConfig, VocabularyConfig
 from turnout.corpora.clips import Clip, read_corpora, training_clips
 from turnout.data.loader import Loader
+from turnout.data.stream import texts_of
 from turnout.data.workers import death_noticed
 from turnout.errors import ConfigError
 from turnout.evaluation.dev_set import shared_dev_utterances
@@ -216,8 +217,7 @@ def begin_or_resume(
     trainer.restore(checkpoint)
     before, now = int(checkpoint.fields["ranks"]), trainer.ranks.size
     if before != now:
-        # At about the same place in the epoch, whose batches are dealt to others now.
-        trainer.state.position = trainer.state.position * before // now
+        trainer.dealt_anew(before)
         say(
             f"warning: the run was on {before} ranks and goes on with {now}: the result will not "
             "be that of an undisturbed run"
@@ -322,8 +322,11 @@ def kept_tokenizer(config: TrainConfig) -> Tokenizer | None:
 
 
 def training_texts(corpora: Sequence[CorpusConfig], clips: Clips) -> Iterator[str]:
-    """Every transcript and translation that is trained on."""
+    """Every transcript and translation that is trained on; of shards the first."""
     for corpus in corpora:
+        if corpus.shards:
+            yield from texts_of(corpus.shards)
+            continue
         for clip in training_clips(clips[corpus.cuts]):
             yield clip.text
             yield from clip.translations.values()

@@ -250,7 +250,7 @@ def test_strangers_are_told_of_and_have_lines_of_their_own(
     assert "no speaker is stated of 8 of 8 words" in caplog.text
     assert "(8 recordings)" in caplog.text
     lines = [
-        next(_calls(replace(clips[0], path=f"{n}.wav"), word("uno", 120.0), SETTINGS)).tobytes()
+        next(_calls(replace(clips[0], path=f"{n}.wav"), word("uno", 120.0))).tobytes()
         for n in [*range(20), 0]
     ]
     assert len(set(lines)) > 5

@@ -7,7 +7,14 @@ import numpy as np
 import pytest
 import soundfile
 
-from turnout.config import AugmentConfig, ChannelConfig, DataConfig, FeatureConfig, TrainConfig
+from turnout.config import (
+    AugmentConfig,
+    ChannelConfig,
+    CorpusConfig,
+    DataConfig,
+    FeatureConfig,
+    TrainConfig,
+)
 from turnout.corpora.clips import Clip
 from turnout.data.channel import open_channel
 from turnout.data.store import open_store
@@ -49,6 +56,8 @@ def test_a_real_store_is_as_large_as_is_foreseen(augment: AugmentConfig, tmp_pat
 
 def test_a_thousand_hours_take_173_gb() -> None:
     assert round(store_bytes(TrainConfig(), 1000, 15.0) / GB) == 173
+    streamed = DataConfig(train=(CorpusConfig(shards="shards"),))
+    assert store_bytes(TrainConfig(data=streamed), 1000, 15.0) == 0
 
 
 def write_clip(path: Path) -> Clip:

@@ -11,6 +11,7 @@ import torch
 
 from tests.unit.training.toy import BATCHES, ToySource, run_toy, toy_batch, toy_config, toy_trainer
 from turnout.data.batch import Batch
+from turnout.data.epoch import WHOLE, Part
 from turnout.errors import CheckpointError, ConfigError, RunStopped, TrainingError
 from turnout.evaluation.validation import Validation
 from turnout.files import sha256_of, write_whole
@@ -28,8 +29,8 @@ class Poisoned(ToySource):
         super().__init__()
         self.left = count
 
-    def batches(self, epoch: int, start: int, progress: float):
-        for index, batch in enumerate(super().batches(epoch, start, progress)):
+    def batches(self, epoch: int, start: int, progress: float, part: Part = WHOLE):
+        for index, batch in enumerate(super().batches(epoch, start, progress, part)):
             if (epoch or index >= 2) and self.left:
                 self.left -= 1
                 yield replace(batch, log_mel=batch.log_mel * float("nan"))
@@ -205,8 +206,8 @@ def test_best_is_the_lowest_and_the_newest_of_equals() -> None:
 
 def test_experts_without_frames_are_named(tmp_path: Path, capsys) -> None:
     class Narrow(ToySource):
-        def batches(self, epoch: int, start: int, progress: float):
-            for batch in super().batches(epoch, start, progress):
+        def batches(self, epoch: int, start: int, progress: float, part: Part = WHOLE):
+            for batch in super().batches(epoch, start, progress, part):
                 none = torch.zeros_like(batch.bandwidth)
                 yield replace(batch, bandwidth=none, encoder_guide=none)
 

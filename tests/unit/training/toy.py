@@ -21,6 +21,7 @@ from turnout.config import (
     VocabularyConfig,
 )
 from turnout.data.batch import IGNORED, Batch, Clean, padded_ids
+from turnout.data.epoch import WHOLE, Part
 from turnout.decoding.encoded_batch import padded
 from turnout.evaluation.validation import Validation
 from turnout.guidance import Guide
@@ -164,16 +165,22 @@ class ToySource:
     """Five batches an epoch; each rank has its own."""
 
     fingerprint = "toy"
+    parts = 1
+    unread = ()
 
     def __init__(self, rank: int = 0) -> None:
         self.rank = rank
 
-    def plan(self, epoch: int, progress: float) -> list[str]:
+    def parts_on(self, _: int) -> int:
+        """As of `Loader`."""
+        return self.parts
+
+    def plan(self, epoch: int, progress: float, _: Part = WHOLE) -> list[str]:
         """Names of the batches."""
         name = f"epoch{epoch}-share{progress:.3f}-rank{self.rank}"
         return [f"{name}-batch{index}" for index in range(BATCHES)]
 
-    def batches(self, epoch: int, start: int, progress: float) -> Iterator[Batch]:
+    def batches(self, epoch: int, start: int, progress: float, _: Part = WHOLE) -> Iterator[Batch]:
         """As planned."""
         yield from map(toy_batch, self.plan(epoch, progress)[start:])
 

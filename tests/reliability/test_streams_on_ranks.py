@@ -1,0 +1,92 @@
+"""Two ranks that learn from shards, one of which is broken for one of them: equal steps, and a run
+that was killed ends as one that never was."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.reliability.corpus import CUTS, config_of, write_corpus
+from tests.reliability.kills import Point
+from tests.reliability.runs import outcome, start, steps_of
+from tests.reliability.tally import Tally
+from tests.unit.shards.corpus import sharded
+from turnout.config import CorpusConfig, TrainConfig
+from turnout.config.sharding import ShardConfig
+from turnout.data import epoch
+from turnout.shards.reading import open_shards
+
+RANKS, CLIPS, STEPS = 2, 48, 8
+SHARDS = "shards"
+
+
+def small_parts() -> None:
+    """Parts of an epoch that few steps go through."""
+    epoch.SHARDS_AT_ONCE = 2
+
+
+class KilledInSmallParts(Point):
+    """Killed at a point, in a run of such parts."""
+
+    def __call__(self) -> None:
+        small_parts()
+        super().__call__()
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("corpus") / "corpus"
+    cuts = write_corpus(folder, CLIPS)
+    sharded(cuts, folder / SHARDS, ShardConfig(shard_size=0.03))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def config(corpus: Path) -> TrainConfig:
+    """Each rank's shards are those of its own folder, as on machines apart."""
+    config = config_of(corpus / CUTS, max_steps=STEPS, checkpoint_every=2)
+    train = (CorpusConfig(shards=SHARDS),)
+    return replace(config, data=replace(config.data, train=train, workers=1))
+
+
+def folders_of(base: Path, corpus: Path) -> tuple[dict[int, Path], str, int]:
+    """A folder for each rank; a shard that the second one's copy lacks the end of, and how many
+    utterances that costs."""
+    folders = {rank: base / f"rank-{rank}" for rank in range(RANKS)}
+    for folder in folders.values():
+        shutil.copytree(corpus / SHARDS, folder / SHARDS)
+    (folders[1] / "run").symlink_to(folders[0] / "run")
+    shards = open_shards(str(folders[1] / SHARDS))
+    number = len(shards.manifest.shards)
+    turn = epoch.Dealing(0, {0: (number, number)}, RANKS).turns(0, 0, 1)[0]
+    entry = shards.manifest.shards[turn.shard]
+    path = folders[1] / SHARDS / entry.name
+    path.write_bytes(path.read_bytes()[: shards.index(turn.shard).span(0)[1]])
+    return folders, entry.name, entry.utterances - 1
+
+
+@pytest.mark.counts("T1", "shards on two ranks")
+def test_a_killed_run_on_shards_ends_as_one_that_never_was(
+    tally: Tally, corpus: Path, config: TrainConfig, tmp_path: Path
+) -> None:
+    small = dict.fromkeys(range(RANKS), small_parts)
+    whole, name, lost = folders_of(tmp_path / "whole", corpus)
+    with start(config, whole[0], ranks=RANKS, folders=whole, before=small) as running:
+        running.finish()
+        said = running.stderr(0)
+    assert steps_of(whole[0]) == STEPS
+    assert f"{name}: is cut short" in said
+    expected = outcome(whole[0])
+    assert expected["state"]["lost"] == lost
+    assert expected["state"]["epoch"] > 0 or expected["state"]["part"] > 0
+    for trial, step in enumerate((2, 4, 6) if tally.full else (4,)):
+        folders, *_ = folders_of(tmp_path / str(trial), corpus)
+        killed = {**small, 0: KilledInSmallParts("rename", step)}
+        with tally.trial(f"killed at step {step}"):
+            with start(config, folders[0], ranks=RANKS, folders=folders, before=killed) as running:
+                assert any(running.wait())
+            with start(config, folders[0], ranks=RANKS, folders=folders, before=small) as running:
+                running.finish()
+            found = outcome(folders[0])
+            assert found == expected, [k for k in found if found[k] != expected[k]]
