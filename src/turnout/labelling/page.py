@@ -51,10 +51,9 @@ def summary(report: Report) -> list[object]:
     second = report.facts["second"]
     beside = [", compared with ", stranger(second)] if second else []
     failed = len(report.failed)
-    return [
-        "Written by ", stranger(report.facts["model"]), *beside, f": {report.inputs:,} inputs, "
-        f"of which {failed:,} could not be heard (listed in the JSON).",
-    ]  # fmt: skip
+    lost = f", of which {failed:,} could not be heard (listed in the JSON)" if failed else ""
+    written = stranger(report.facts["model"])
+    return ["Written by ", written, *beside, f": {report.inputs:,} inputs{lost}."]
 
 
 def amounts(report: Report) -> Markup:
