@@ -17,20 +17,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from turnout.config import TranscriptionOptions
 from turnout.config.labelling import LabelConfig
 from turnout.config.plain import to_plain
-from turnout.corpora.manifest import Fields, Place
 from turnout.errors import GuidanceError, ManifestError, UsageError, one_line
 from turnout.files import sha256_of, whole_file, write_whole
 from turnout.labelling.choice import Chosen, base_of, chosen
-from turnout.labelling.hearing import HeardInput, Told, hear
-from turnout.labelling.inputs import Inputs, Line, cut_inputs, open_inputs, parts_of
-from turnout.labelling.labels import Label, labels_of
+from turnout.labelling.cluster import Actors, Cluster, Unit
+from turnout.labelling.hearing import Told
+from turnout.labelling.inputs import Inputs, open_inputs, parts_of
+from turnout.labelling.labels import Label
+from turnout.labelling.models import Models, Row, labels_in, model_digest, model_name
 from turnout.labelling.page import page
-from turnout.labelling.parts import Parts, Row, reserved, unwritable
+from turnout.labelling.parts import Parts, reserved, unwritable
 from turnout.labelling.report import Report
-from turnout.transcription.transcriber import Transcriber
 
 CUTS, DROPPED = "cuts.jsonl.gz", "dropped.jsonl.gz"
 FORMAT = 1
@@ -40,15 +39,14 @@ Watched = Callable[[int], AbstractContextManager[Told]]
 
 @dataclass(frozen=True, kw_only=True)
 class Labeller:
-    """Models and what is asked of them."""
+    """Models, and what is to come of what they hear."""
 
-    transcriber: Transcriber
-    second: Transcriber | None = None
-    """Whose texts are compared with the first one's."""
-    options: TranscriptionOptions
+    models: Models
     config: LabelConfig
     part_minutes: float
     """Of sound, after which what was heard is put away."""
+    cluster: Cluster | None = None
+    """Where it is heard; None is here."""
 
     def label(self, source: Path, output: Path, watched: Watched) -> Report:
         """Label a source into a folder.
@@ -65,16 +63,21 @@ class Labeller:
         with reserved(output):
             work = _Work(self, *self._parts(output, inputs))
             with watched(total) as told, _written(output) as (kept, dropped):
-                report = work.all(inputs, told, Report(self._facts(source)), (kept, dropped))
+                if self.cluster is not None:
+                    digests = [model_digest(model) for model in self.models.all]
+                    with self.cluster.opened(digests) as actors:
+                        work.fill(inputs, told, actors)
+                unheard = told if self.cluster is None else ignored
+                report = work.all(inputs, unheard, Report(self._facts(source)), (kept, dropped))
             write_whole(output / "report.json", report.to_json().encode())
             write_whole(output / "report.html", page(report).encode())
         return report
 
     def _check(self) -> None:
         """Raise GuidanceError or UsageError, before anything is heard, for what cannot be done."""
-        for model in filter(None, (self.transcriber, self.second)):
-            model.transcribe_files([], self.options)
-        known = self.transcriber.backend.config.vocabulary.languages
+        for model in self.models.all:
+            model.transcribe_files([], self.models.options)
+        known = self.models.transcriber.backend.config.vocabulary.languages
         unknown = set(map(base_of, self.config.languages)).difference(map(base_of, known))
         if unknown:
             raise GuidanceError(
@@ -84,20 +87,20 @@ class Labeller:
 
     def _parts(self, output: Path, inputs: Inputs) -> tuple[Parts, Parts | None]:
         """Where the parts of both models lie, ready."""
-        options = to_plain(self.options)
+        options = to_plain(self.models.options)
         del options["batch_size"]  # a smaller one, for want of memory, hears the same
         job = {
             "format": FORMAT,
             "input": inputs.digest,
-            "model": model_digest(self.transcriber),
+            "model": model_digest(self.models.transcriber),
             "options": options,
             "part_minutes": self.part_minutes,
         }
         first = Parts(output / "heard", job)
         first.begin()
-        if self.second is None:
+        if self.models.second is None:
             return first, None
-        other = {"first": job, "model": model_digest(self.second)}
+        other = {"first": job, "model": model_digest(self.models.second)}
         name = f"second-{sha256_of(json.dumps(other).encode())[:8]}"
         second = Parts(output / name, other)
         second.begin()
@@ -106,9 +109,9 @@ class Labeller:
     def _facts(self, source: Path) -> Row:
         return {
             "source": one_line(str(source)),
-            "model": model_name(self.transcriber),
-            "second": None if self.second is None else model_name(self.second),
-            "options": to_plain(self.options),
+            "model": model_name(self.models.transcriber),
+            "second": self.models.second and model_name(self.models.second),
+            "options": to_plain(self.models.options),
             "choice": to_plain(self.config),
         }
 
@@ -121,21 +124,55 @@ class _Work:
     first: Parts
     second: Parts | None
 
+    def parts(self, inputs: Inputs) -> Iterator[Unit]:
+        """The inputs, part by part."""
+        begin = 0
+        for number, part in enumerate(parts_of(inputs.read(), 60 * self.asked.part_minutes)):
+            yield Unit(number, begin, part)
+            begin += len(part)
+
+    def labels(self, inputs: Inputs) -> Iterator[Unit]:
+        """The labels of all parts, which were heard."""
+        begin = 0
+        for unit in self.parts(inputs):
+            labels = labels_in(self.first.rows(unit.number, unit.first, len(unit.items)) or ())
+            yield Unit(unit.number, begin, labels)
+            begin += len(labels)
+
+    def fill(self, inputs: Inputs, told: Told, actors: Actors) -> None:
+        """Have every part heard that is not there yet, wherever there is room."""
+
+        def missing(units: Iterator[Unit], parts: Parts, told: Told) -> Iterator[Unit]:
+            for unit in units:
+                if parts.rows(unit.number, unit.first, len(unit.items)) is None:
+                    yield unit
+                else:
+                    for _ in unit.items:
+                        told(0.0)
+
+        for unit, rows in actors.rows(missing(self.parts(inputs), self.first, told)):
+            self.first.write(unit.number, unit.first, rows)
+            for row in rows:
+                told(sum(label.seconds for label in labels_in([row])))
+        if self.second is not None:
+            for unit, rows in actors.rows(missing(self.labels(inputs), self.second, ignored)):
+                self.second.write(unit.number, unit.first, rows)
+
     def all(
         self, inputs: Inputs, told: Told, report: Report, files: "tuple[_Lines, _Lines]"
     ) -> Report:
         """Every part, heard where it is not there yet; its labels written into one of two files."""
-        begin = labelled = 0
-        for number, part in enumerate(parts_of(inputs.read(), 60 * self.asked.part_minutes)):
-            rows = self.first.rows(number, begin, len(part))
+        labelled = 0
+        for unit in self.parts(inputs):
+            rows = self.first.rows(unit.number, unit.first, len(unit.items))
             if rows is None:
-                rows = self._heard(part, told)
-                self.first.write(number, begin, rows)
+                rows = self.asked.models.heard(unit.items, told)
+                self.first.write(unit.number, unit.first, rows)
             else:
                 for _ in rows:
                     told(0.0)
-            labels = [Label(**plain) for row in rows for plain in row.get("labels", ())]
-            texts = self._compared(number, labelled, labels)
+            labels = labels_in(rows)
+            texts = self._compared(unit.number, labelled, labels)
             report.inputs += len(rows)
             report.failed += [row["failed"] for row in rows if "failed" in row]
             report.warnings += [line for row in rows for line in row.get("warnings", ())]
@@ -143,24 +180,8 @@ class _Work:
                 one = chosen(label, self.asked.config, text, compared=self.second is not None)
                 report.add(one)
                 files[not one.kept].add(_line(one))
-            begin, labelled = begin + len(part), labelled + len(labels)
+            labelled += len(labels)
         return report
-
-    def _heard(self, part: Sequence[Line], told: Told) -> list[Row]:
-        asked = self.asked
-        name = model_name(asked.transcriber)
-        window = asked.transcriber.backend.config.window_seconds
-        rows: list[Row] = []
-        for heard in hear(asked.transcriber, part, asked.options, told):
-            if not isinstance(heard, HeardInput):
-                rows.append({"failed": one_line(str(heard))})
-                continue
-            row: Row = {"labels": [to_plain(one) for one in labels_of(heard, window, name)]}
-            if heard.transcript.warnings:
-                path = heard.measured.entry.audio
-                row["warnings"] = [one_line(f"{path}: {w}") for w in heard.transcript.warnings]
-            rows.append(row)
-        return rows
 
     def _compared(self, number: int, first: int, labels: Sequence[Label]) -> list[str | None]:
         """What the second model wrote of each label; None where there is no such, or it heard
@@ -169,21 +190,9 @@ class _Work:
             return [None] * len(labels)
         rows = self.second.rows(number, first, len(labels))
         if rows is None:
-            rows = self._reheard(labels)
+            rows = self.asked.models.compared(labels)
             self.second.write(number, first, rows)
         return [row["text"] for row in rows]
-
-    def _reheard(self, labels: Sequence[Label]) -> list[Row]:
-        assert self.asked.second is not None
-        spoken = [place for place, label in enumerate(labels) if label.text]
-        lines = [Fields(labels[place].cut, Place(labels[place].id)) for place in spoken]
-        part = list(cut_inputs(lines, Path()))
-        texts: dict[int, str] = {}
-        answers = hear(self.asked.second, part, self.asked.options, lambda _: None)
-        for place, heard in zip(spoken, answers, strict=True):
-            if isinstance(heard, HeardInput):
-                texts[place] = heard.transcript.text
-        return [{"text": texts.get(place)} for place in range(len(labels))]
 
 
 @dataclass(frozen=True)
@@ -225,6 +234,10 @@ def _line(one: Chosen) -> Row:
     return {**one.label.cut, "supervisions": [told]}
 
 
+def ignored(_seconds: float) -> None:
+    """Tell nobody."""
+
+
 def check_apart(source: Path, output: Path) -> None:
     """Raise UsageError where what is read would be written over."""
     for name in (CUTS, DROPPED):
@@ -233,16 +246,3 @@ def check_apart(source: Path, output: Path) -> None:
             raise UsageError(
                 f"{source}: is what is read, and would be written over: name another -o"
             )
-
-
-def model_name(transcriber: Transcriber) -> str:
-    """What a model is called, with its adapters."""
-    name = "unnamed" if transcriber.folder is None else one_line(transcriber.folder.path.name)
-    adapters = transcriber.adapted.names if transcriber.adapted else ()
-    return "+".join((name, *adapters))
-
-
-def model_digest(transcriber: Transcriber) -> str:
-    """The same for the same files, wherever they lie."""
-    files = {} if transcriber.folder is None else dict(transcriber.folder.digests)
-    return sha256_of(json.dumps([model_name(transcriber), files], sort_keys=True).encode())

@@ -16,7 +16,7 @@ from turnout.files import locked, remove_leftovers, sha256_of, write_whole
 
 JOB, LOCK = "job.json", ".lock"
 Row = dict[str, Any]
-"""What became of one input, as plain values."""
+"""Plain values."""
 
 
 @dataclass(frozen=True)

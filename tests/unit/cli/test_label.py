@@ -69,6 +69,8 @@ def test_the_shipped_model_labels_the_examples(
         (["in", "-o", "out", "--languages", "fr"], 2, "--languages names fr"),
         (["in", "-o", "out", "--language", "en", "--languages", "en"], 2, "leave out one"),
         (["in", "-o", "out", "--second", "none"], 2, "no model 'none'"),
+        (["in", "-o", "out", "--actors", "2"], 2, "give --engine ray as well"),
+        (["in", "-o", "out", "--engine", "ray", "--actors", "0"], 2, "--actors is 0"),
         (["in", "-o", "out", "--word-timestamps"], 2, "--word-timestamps"),
     ],
 )

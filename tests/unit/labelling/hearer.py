@@ -16,6 +16,7 @@ from turnout.decoding.wishes import options_for_model
 from turnout.errors import AudioError, TurnoutError
 from turnout.guidance import Bandwidth, Task
 from turnout.labelling.label import Labeller
+from turnout.labelling.models import Models
 from turnout.labelling.report import Report
 from turnout.text.transcript import Segment, Transcript
 from turnout.transcription.transcriber import Transcriber
@@ -85,9 +86,11 @@ def labelled(
     """The report of a labelling, in parts of three seconds, and what was told of its progress."""
     told: list[float] = []
     labeller = Labeller(
-        transcriber=cast(Transcriber, first),
-        second=cast(Transcriber | None, second),
-        options=TranscriptionOptions(),
+        models=Models(
+            transcriber=cast(Transcriber, first),
+            second=cast(Transcriber | None, second),
+            options=TranscriptionOptions(),
+        ),
         config=LabelConfig(**choice),
         part_minutes=0.05,
     )
