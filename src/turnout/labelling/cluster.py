@@ -10,6 +10,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib import import_module
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -59,8 +60,8 @@ class Cluster:
         ray = ray_module()
         self._join(ray)
         try:
-            made = [self._actor(ray) for _ in range(self._count(ray))]
-            yield Actors(ray, made, (version("turnout"), *digests))
+            expected = (version("turnout"), *digests)
+            yield Actors(ray, partial(self._actor, ray), self._count(ray), expected)
         finally:
             ray.shutdown()
 
@@ -91,7 +92,7 @@ class Cluster:
         return self.actors or room
 
     def _actor(self, ray: Any) -> Any:
-        kind = ray.remote(num_cpus=self.cpus, num_gpus=self.gpus, max_restarts=-1)(Hearing)
+        kind = ray.remote(num_cpus=self.cpus, num_gpus=self.gpus)(Hearing)
         return kind.remote(self.make)
 
 
@@ -127,17 +128,20 @@ class _Piece:
 class Actors:
     """Actors that hear pieces of units, as many at once as there are actors."""
 
-    def __init__(self, ray: Any, actors: Sequence[Any], expected: tuple[str, ...]) -> None:
+    def __init__(
+        self, ray: Any, new: Callable[[], Any], count: int, expected: tuple[str, ...]
+    ) -> None:
         self._ray = ray
-        self._actors = actors
+        self._new = new
+        self._actors: list[Any] = [None] * count
         self._expected = expected
         self._idle: deque[int] = deque()
         self._calls: dict[Any, tuple[int, _Piece | None]] = {}
         """By what is waited for: the actor's number, and its piece; None while it begins."""
-        self._deaths = [0] * len(actors)
+        self._deaths = [0] * count
         """While they began, in a row."""
         self._last_words = ""
-        for number in range(len(actors)):
+        for number in range(count):
             self._begin(number)
 
     def rows(self, units: Iterator[Unit]) -> Iterator[tuple[Unit, list[Row]]]:
@@ -169,7 +173,8 @@ class Actors:
             waiting = waiting or (again.popleft() if again else next(pieces, None))
 
     def _begin(self, number: int) -> None:
-        """Have an actor load its models, whether it is new or Ray has started it anew."""
+        """Have a new actor load its models, wherever Ray finds room for it."""
+        self._actors[number] = self._new()
         self._calls[self._actors[number].begin.remote()] = number, None
 
     def _hear(self, number: int, piece: _Piece) -> None:
@@ -198,7 +203,8 @@ class Actors:
         return piece, answer
 
     def _died(self, number: int, piece: _Piece | None, error: Exception) -> None:
-        """Have Ray's next process in its place begin, unless it does nothing but die of that."""
+        """Have another begin in its place, unless they do nothing but die of that."""
+        self._ray.kill(self._actors[number])  # it may only have been out of reach
         self._last_words = one_line((str(error).strip().splitlines() or [""])[0])
         self._deaths[number] += piece is None
         if self._deaths[number] < MOST_DEATHS:
@@ -239,7 +245,8 @@ def lost(item: Any) -> Row:
     """The row of an input, or of a label, that ended the processes that heard it."""
     if isinstance(item, Label):
         return {"text": None}
-    assert isinstance(item, Input)  # of an error in its place nothing is heard
+    if not isinstance(item, Input):  # an error in the place of one
+        return {"failed": one_line(str(item))}
     entry = item.entry
     line = "" if entry.place.line is None else f"{entry.place.file}:{entry.place.line}: "
     reason = f"the process that heard it ended, {MOST_DEATHS} times"

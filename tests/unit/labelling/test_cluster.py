@@ -4,14 +4,18 @@ own, with a cluster of its own."""
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from tests.unit.labelling.hearer import Hearer, labelled
 from tests.unit.labelling.test_label import ROOT, lines, written
 from tests.unit.shards.corpus import recording
-from turnout.labelling.cluster import Unit, given_up, parted
+from turnout.errors import GuidanceError, TurnoutError, UsageError
+from turnout.labelling.cluster import Actors, Unit, given_up, parted
 from turnout.labelling.cluster import _Piece as Piece
 
 ray = pytest.mark.skipif("not __import__('importlib.util').util.find_spec('ray')")
@@ -70,3 +74,114 @@ def test_a_piece_is_tried_twice_then_its_items_alone() -> None:
     (last,) = parted(alone[1])
     assert parted(last) == []
     assert list(given_up(last)) == [1]
+
+
+class TaskError(Exception):
+    """As Ray's, of a call that raised something."""
+
+    def __init__(self, cause: Exception) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
+
+
+class ActorError(Exception):
+    """As Ray's, of a call whose process ended."""
+
+
+class StandIn:
+    """Ray, and its actors, in one process: calls are done when they are asked for. `fails` says
+    what becomes of an item, or of a beginning."""
+
+    exceptions = SimpleNamespace(RayTaskError=TaskError, RayActorError=ActorError)
+
+    def __init__(self, **fails: Exception) -> None:
+        self.fails = fails
+        self.facts = ("1", "digest")
+        self.heard: Counter[str] = Counter()
+        self.killed = self.made = 0
+
+    def actor(self) -> SimpleNamespace:
+        """A new one."""
+        self.made += 1
+        begin = SimpleNamespace(remote=lambda: lambda: self._done(["begin"]) and self.facts)
+        hear = SimpleNamespace(remote=lambda items: lambda: self._done(items))
+        return SimpleNamespace(begin=begin, hear=hear)
+
+    def wait(self, calls: list[Any], num_returns: int) -> tuple[list[Any], list[Any]]:
+        assert num_returns == 1
+        return calls[:1], calls[1:]
+
+    def get(self, call: Any) -> Any:
+        return call()
+
+    def kill(self, _actor: object) -> None:
+        self.killed += 1
+
+    def _done(self, items: list[str]) -> list[dict[str, str]]:
+        self.heard.update(items)
+        for item in items:
+            if item in self.fails:
+                raise self.fails[item]
+        return [{"row": item} for item in items]
+
+    def rows(self, *units: str, asked: list[int] | None = None) -> dict[int, list[Any]]:
+        """What comes of units, each a word of items, on two actors."""
+        actors = Actors(self, self.actor, 2, ("1", "digest"))
+
+        def each() -> Iterator[Unit]:
+            for number, items in enumerate(units):
+                if asked is not None:
+                    asked.append(number)
+                yield Unit(number, 0, list(items))
+
+        found = {}
+        for unit, rows in actors.rows(each()):
+            assert asked is None or len(asked) <= len(found) + 2 + 2
+            found[unit.number] = [row.get("row", row) for row in rows]
+        return found
+
+
+def test_units_are_asked_for_as_there_is_room() -> None:
+    asked: list[int] = []
+    words = [f"{chr(97 + n)}x" for n in range(20)]
+    assert StandIn().rows(*words, "", asked=asked) == {
+        **{n: list(word) for n, word in enumerate(words)}, 20: [],
+    }  # fmt: skip
+    assert asked == list(range(21))
+    assert StandIn().rows() == {}
+
+
+def test_what_ends_its_process_is_lost_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("turnout.labelling.cluster.lost", lambda item: {"row": f"lost {item}"})
+    cluster = StandIn(p=ActorError("it died"))
+    found = cluster.rows("ab", "cpd", "ef", "p")
+    assert found == {0: ["a", "b"], 1: ["c", "lost p", "d"], 2: ["e", "f"], 3: ["lost p"]}
+    assert cluster.heard["p"] == 4 + 2
+    assert cluster.killed == 6
+    assert cluster.made == 2 + 6  # another for each
+
+
+@pytest.mark.parametrize(
+    ("fails", "kind", "reason"),
+    [
+        ({"begin": ActorError("no memory")}, TurnoutError, "no actor of the cluster is left: no m"),
+        ({"begin": TaskError(UsageError("no model 'x'"))}, UsageError, "no model 'x'"),
+        ({"b": TaskError(GuidanceError("not that"))}, GuidanceError, "not that"),
+        ({"b": TaskError(ValueError("odd\nline"))}, TurnoutError, r"go on: ValueError: odd\\nline"),
+    ],
+)
+def test_what_is_no_inputs_fault_is_one_line(
+    fails: dict[str, Exception], kind: type[Exception], reason: str
+) -> None:
+    with pytest.raises(kind, match=reason):
+        StandIn(**fails).rows("ab", "cd")
+
+
+@pytest.mark.parametrize(
+    ("facts", "what"), [(("2", "digest"), "turnout"), (("1", "other"), "model of this name")]
+)
+def test_nodes_with_something_else_installed_are_refused(facts: tuple[str, str], what: str) -> None:
+    cluster = StandIn()
+    cluster.facts = facts
+    with pytest.raises(UsageError, match=f"a node of the cluster has another {what}"):
+        cluster.rows("ab")
