@@ -109,8 +109,8 @@ class Pace:
         return max(time.monotonic() - self.started, 1e-9) / 60
 
     def __str__(self) -> str:
-        """As '1.25 h of sound, 0.31 h a minute'."""
-        return f"{self.hours:.2f} h of sound, {self.hours / self.minutes:.2f} h a minute"
+        """As '1.250 h of sound, 0.312 h a minute'."""
+        return f"{self.hours:,.3f} h of sound, {self.hours / self.minutes:,.3f} h a minute"
 
 
 @contextmanager

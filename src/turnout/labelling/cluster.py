@@ -6,6 +6,7 @@ inputs are heard one by one, and one that ends two processes is listed as failed
 """
 
 import os
+import socket
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -25,6 +26,7 @@ MOST_DEATHS = 2
 """Of processes that hear the same, before it is taken for the reason."""
 STORE_BYTES = 100_000_000
 """Of a local cluster's shared memory: parts and their rows are small."""
+ANSWER_SECONDS = 10.0
 Make = Callable[[], Models]
 """Loads the models, in the process that is to have them."""
 
@@ -66,6 +68,7 @@ class Cluster:
             ray.shutdown()
 
     def _join(self, ray: Any) -> None:
+        check_answers(self.address)
         own = {"object_store_memory": STORE_BYTES, "include_dashboard": False}
         try:
             ray.init(
@@ -76,7 +79,7 @@ class Cluster:
             )
         except (ConnectionError, RuntimeError, ValueError, OSError, TimeoutError) as error:
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            place = self.address or "on this machine"
+            place = f"at {self.address}" if self.address else "on this machine"
             raise UsageError(f"no cluster of Ray {place}: {one_line(reason)}") from error
 
     def _count(self, ray: Any) -> int:
@@ -251,6 +254,21 @@ def lost(item: Any) -> Row:
     line = "" if entry.place.line is None else f"{entry.place.file}:{entry.place.line}: "
     reason = f"the process that heard it ended, {MOST_DEATHS} times"
     return {"failed": one_line(f"{line}{entry.audio}: {reason}")}
+
+
+def check_answers(address: str | None) -> None:
+    """Raise UsageError where nobody answers at a host and port: Ray would end the process, without
+    a word, after a minute."""
+    host, _, port = (address or "").rpartition("//")[2].rpartition(":")
+    if not host:  # 'auto' and the like
+        return
+    try:
+        if not port.isdecimal():
+            raise ValueError("host:port is needed")
+        socket.create_connection((host, int(port)), timeout=ANSWER_SECONDS).close()
+    except (OSError, ValueError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UsageError(f"no cluster of Ray at {address}: {one_line(str(reason))}") from error
 
 
 def ray_module() -> Any:

@@ -15,7 +15,7 @@ from tests.unit.labelling.hearer import Hearer, labelled
 from tests.unit.labelling.test_label import ROOT, lines, written
 from tests.unit.shards.corpus import recording
 from turnout.errors import GuidanceError, TurnoutError, UsageError
-from turnout.labelling.cluster import Actors, Unit, given_up, parted
+from turnout.labelling.cluster import Actors, Unit, check_answers, given_up, parted
 from turnout.labelling.cluster import _Piece as Piece
 
 ray = pytest.mark.skipif("not __import__('importlib.util').util.find_spec('ray')")
@@ -185,3 +185,14 @@ def test_nodes_with_something_else_installed_are_refused(facts: tuple[str, str],
     cluster.facts = facts
     with pytest.raises(UsageError, match=f"a node of the cluster has another {what}"):
         cluster.rows("ab")
+
+
+@pytest.mark.parametrize(
+    "address", ["127.0.0.1:1", "ray://127.0.0.1:1", "127.0.0.1:x", "[::1]:99999"]
+)
+def test_an_address_where_nobody_answers_is_one_line(address: str) -> None:
+    with pytest.raises(UsageError, match="no cluster of Ray at ") as caught:
+        check_answers(address)
+    assert address in str(caught.value)
+    check_answers("auto")
+    check_answers(None)
