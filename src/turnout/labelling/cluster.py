@@ -21,6 +21,7 @@ from turnout.errors import MissingExtra, TurnoutError, UsageError, one_line
 from turnout.labelling.inputs import Input
 from turnout.labelling.labels import Label
 from turnout.labelling.models import Models, Row, model_digest
+from turnout.shards.address import shown_address
 
 MOST_DEATHS = 2
 """Of processes that hear the same, before it is taken for the reason."""
@@ -79,7 +80,7 @@ class Cluster:
             )
         except (ConnectionError, RuntimeError, ValueError, OSError, TimeoutError) as error:
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            place = f"at {self.address}" if self.address else "on this machine"
+            place = f"at {shown_address(self.address)}" if self.address else "on this machine"
             raise UsageError(f"no cluster of Ray {place}: {one_line(reason)}") from error
 
     def _count(self, ray: Any) -> int:
@@ -268,7 +269,8 @@ def check_answers(address: str | None) -> None:
         socket.create_connection((host, int(port)), timeout=ANSWER_SECONDS).close()
     except (OSError, ValueError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise UsageError(f"no cluster of Ray at {address}: {one_line(str(reason))}") from error
+        place = shown_address(address or "")
+        raise UsageError(f"no cluster of Ray at {place}: {one_line(str(reason))}") from error
 
 
 def ray_module() -> Any:
