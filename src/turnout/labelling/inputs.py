@@ -137,7 +137,8 @@ def _unspoken(entry: Entry, whole: bool) -> Entry:
     """The entry without its text; all of a file is heard to its end, whatever its line says."""
     if whole:
         entry = replace(entry, offset=0.0, duration=None)
-    return replace(entry, text=None)
+    # Whoever hears it may be at home in another folder.
+    return replace(entry, text=None, audio=entry.audio.absolute())
 
 
 def _of_manifest(source: Path) -> Iterator[Line]:
@@ -164,7 +165,7 @@ def _of_folder(folder: Path) -> Inputs:
     if not paths:
         raise UsageError(f"{folder}: holds no recordings (*.wav, *.flac, *.mp3 and the like)")
     sizes = [_size(path) for path in paths]
-    named = "".join(f"{path}\0{size}\n" for path, size in zip(paths, sizes, strict=True))
+    named = "".join(f"{path.absolute()}\0{size}\n" for path, size in zip(paths, sizes, strict=True))
     digest = hashlib.sha256(named.encode("utf-8", "surrogatepass")).hexdigest()
     return Inputs(digest=digest, read=partial(_of_paths, folder, paths, sizes))
 
@@ -178,7 +179,7 @@ def _of_paths(folder: Path, paths: list[Path], sizes: list[int]) -> Iterator[Lin
         name = next(one for one in _names(name, path.suffix[1:]) if one not in seen)
         seen.add(name)
         entry = Entry(id=name, audio=path, place=Place(str(path)), text=None)
-        yield Input(entry=entry, whole=True, seconds=size / BYTES_PER_SECOND)
+        yield Input(entry=_unspoken(entry, True), whole=True, seconds=size / BYTES_PER_SECOND)
 
 
 def _names(name: str, ending: str) -> Iterator[str]:

@@ -63,12 +63,13 @@ class Labeller:
         with reserved(output):
             work = _Work(self, *self._parts(output, inputs))
             with watched(total) as told, _written(output) as (kept, dropped):
-                if self.cluster is not None:
+                tell = told
+                if self.cluster is not None and work.lacks(inputs):
                     digests = [model_digest(model) for model in self.models.all]
                     with self.cluster.opened(digests) as actors:
                         work.fill(inputs, told, actors)
-                unheard = told if self.cluster is None else ignored
-                report = work.all(inputs, unheard, Report(self._facts(source)), (kept, dropped))
+                    tell = ignored
+                report = work.all(inputs, tell, Report(self._facts(source)), (kept, dropped))
             write_whole(output / "report.json", report.to_json().encode())
             write_whole(output / "report.html", page(report).encode())
         return report
@@ -139,24 +140,28 @@ class _Work:
             yield Unit(unit.number, begin, labels)
             begin += len(labels)
 
+    def passes(self, inputs: Inputs) -> Iterator[tuple[Iterator[Unit], Parts]]:
+        """What each model hears, and where that is put; the second's once the first is through."""
+        yield self.parts(inputs), self.first
+        if self.second is not None:
+            yield self.labels(inputs), self.second
+
+    def lacks(self, inputs: Inputs) -> bool:
+        """Whether anything is still to be heard."""
+        return any(
+            parts.rows(unit.number, unit.first, len(unit.items)) is None
+            for units, parts in self.passes(inputs)
+            for unit in units
+        )
+
     def fill(self, inputs: Inputs, told: Told, actors: Actors) -> None:
         """Have every part heard that is not there yet, wherever there is room."""
-
-        def missing(units: Iterator[Unit], parts: Parts, told: Told) -> Iterator[Unit]:
-            for unit in units:
-                if parts.rows(unit.number, unit.first, len(unit.items)) is None:
-                    yield unit
-                else:
-                    for _ in unit.items:
-                        told(0.0)
-
-        for unit, rows in actors.rows(missing(self.parts(inputs), self.first, told)):
-            self.first.write(unit.number, unit.first, rows)
-            for row in rows:
-                told(sum(label.seconds for label in labels_in([row])))
-        if self.second is not None:
-            for unit, rows in actors.rows(missing(self.labels(inputs), self.second, ignored)):
-                self.second.write(unit.number, unit.first, rows)
+        for units, parts in self.passes(inputs):
+            tell = told if parts is self.first else ignored
+            for unit, rows in actors.rows(missing(units, parts, tell)):
+                parts.write(unit.number, unit.first, rows)
+                for row in rows:
+                    tell(sum(label.seconds for label in labels_in([row])))
 
     def all(
         self, inputs: Inputs, told: Told, report: Report, files: "tuple[_Lines, _Lines]"
@@ -193,6 +198,16 @@ class _Work:
             rows = self.asked.models.compared(labels)
             self.second.write(number, first, rows)
         return [row["text"] for row in rows]
+
+
+def missing(units: Iterator[Unit], parts: Parts, told: Told) -> Iterator[Unit]:
+    """The units that were not heard yet; of the items of the others it is told at once."""
+    for unit in units:
+        if parts.rows(unit.number, unit.first, len(unit.items)) is None:
+            yield unit
+        else:
+            for _ in unit.items:
+                told(0.0)
 
 
 @dataclass(frozen=True)

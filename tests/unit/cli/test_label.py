@@ -25,10 +25,12 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_the_shipped_model_labels_the_examples(
-    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
     out = tmp_path / "out"
-    words = ["label", str(folder), "-o", str(out), "--threads", "1", "--part-minutes", "0.1"]
+    monkeypatch.chdir(tmp_path)
+    words = ["label", "in", "-o", str(out), "--threads", "1", "--part-minutes", "0.1"]
     words += ["--second", "commands"]
     assert main(words) == 1
     said = capsys.readouterr()
@@ -41,6 +43,7 @@ def test_the_shipped_model_labels_the_examples(
     clips = read_clips(out / "cuts.jsonl.gz")
     wanted = [texts[name]["text"] for name in EXAMPLES]
     assert [clip.text for clip in clips] == wanted
+    assert [Path(clip.path) for clip in clips] == [folder / name for name in EXAMPLES]
     assert [clip.language for clip in clips] == ["ar", "en", "en"]
     assert [str(clip.bandwidth) for clip in clips] == ["narrowband", "wideband", "wideband"]
     # A second part that a killed run lacks is heard as before.
@@ -51,6 +54,7 @@ def test_the_shipped_model_labels_the_examples(
     assert main(words) == 1
     assert "heard now: 0.00" in capsys.readouterr().err
     assert {path.name: path.read_bytes() for path in out.glob("*.*")} == before
+    words[1] = str(folder)  # the same, by another name
     assert main(words) == 1
     assert "nothing was heard anew" in capsys.readouterr().err
 

@@ -7,19 +7,14 @@ called 'poison' end whoever hears them.
 import os
 import signal
 import sys
-from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-from tests.unit.labelling.hearer import Hearer
-from turnout.config import TranscriptionOptions
-from turnout.config.labelling import LabelConfig
+from tests.unit.labelling.hearer import Hearer, labelled, models
 from turnout.labelling.cluster import Cluster
-from turnout.labelling.label import Labeller
 from turnout.labelling.models import Models
 from turnout.labelling.parts import Parts
-from turnout.transcription.transcriber import Transcriber
 
 
 class Poisoned(Hearer):
@@ -37,13 +32,9 @@ class Poisoned(Hearer):
         return super()._heard(source, options)
 
 
-def models(log: Path) -> Models:
+def made(log: Path) -> Models:
     """As an actor loads them."""
-    return Models(
-        transcriber=cast(Transcriber, Poisoned("hearer", log)),
-        second=cast(Transcriber, Poisoned("other", log)),
-        options=TranscriptionOptions(),
-    )
+    return models(Poisoned("hearer", log), Poisoned("other", log))
 
 
 def main(source: Path, output: Path, last: int | None) -> None:
@@ -56,15 +47,10 @@ def main(source: Path, output: Path, last: int | None) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     Parts.write = written  # type: ignore[method-assign]
-    make = partial(models, output.with_suffix(".log"))
-    told: list[float] = []
-    labeller = Labeller(
-        models=make(),
-        config=LabelConfig(),
-        part_minutes=0.05,
-        cluster=Cluster(make=make, address=None, actors=2, cpus=1),
-    )
-    report = labeller.label(source, output, lambda _: nullcontext(told.append))
+    make = partial(made, output.with_suffix(".log"))
+    cluster = Cluster(make=make, address=None, actors=2, cpus=1)
+    # This process hears nothing.
+    report, told = labelled(source, output, Hearer(), Hearer("other"), cluster)
     sys.stdout.write(f"{report.inputs} {len(told)} {sum(told):g}\n")
 
 

@@ -15,6 +15,7 @@ from turnout.config.labelling import LabelConfig
 from turnout.decoding.wishes import options_for_model
 from turnout.errors import AudioError, TurnoutError
 from turnout.guidance import Bandwidth, Task
+from turnout.labelling.cluster import Cluster
 from turnout.labelling.label import Labeller
 from turnout.labelling.models import Models
 from turnout.labelling.report import Report
@@ -80,18 +81,29 @@ class Hearer:
         return transcript(seconds, segment(0.0, seconds, f"{seconds:g} seconds"))
 
 
+def models(first: Hearer, second: Hearer | None = None) -> Models:
+    """Of hearers, asked for what is usual."""
+    return Models(
+        transcriber=cast(Transcriber, first),
+        second=cast(Transcriber | None, second),
+        options=TranscriptionOptions(),
+    )
+
+
 def labelled(
-    source: Path, output: Path, first: Hearer, second: Hearer | None = None, **choice: Any
+    source: Path,
+    output: Path,
+    first: Hearer,
+    second: Hearer | None = None,
+    cluster: object = None,
+    **choice: Any,
 ) -> tuple[Report, list[float]]:
     """The report of a labelling, in parts of three seconds, and what was told of its progress."""
     told: list[float] = []
     labeller = Labeller(
-        models=Models(
-            transcriber=cast(Transcriber, first),
-            second=cast(Transcriber | None, second),
-            options=TranscriptionOptions(),
-        ),
+        models=models(first, second),
         config=LabelConfig(**choice),
         part_minutes=0.05,
+        cluster=cast(Cluster | None, cluster),
     )
     return labeller.label(source, output, lambda _: nullcontext(told.append)), told

@@ -4,18 +4,20 @@ own, with a cluster of its own."""
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from tests.unit.labelling.hearer import Hearer, labelled
+from tests.unit.labelling.hearer import Hearer, labelled, models
 from tests.unit.labelling.test_label import ROOT, lines, written
 from tests.unit.shards.corpus import recording
 from turnout.errors import GuidanceError, TurnoutError, UsageError
-from turnout.labelling.cluster import Actors, Unit, check_answers, given_up, parted
+from turnout.labelling.cluster import Actors, Hearing, Make, Unit, check_answers, given_up, parted
 from turnout.labelling.cluster import _Piece as Piece
 
 ray = pytest.mark.skipif("not __import__('importlib.util').util.find_spec('ray')")
@@ -139,6 +141,50 @@ class StandIn:
             assert asked is None or len(asked) <= len(found) + 2 + 2
             found[unit.number] = [row.get("row", row) for row in rows]
         return found
+
+
+class Here:
+    """A cluster of actors in this process."""
+
+    def __init__(self, make: Make) -> None:
+        self._make = make
+
+    def actor(self) -> SimpleNamespace:
+        """A new one."""
+        actor = Hearing(self._make)
+        begin = SimpleNamespace(remote=lambda: actor.begin)
+        return SimpleNamespace(
+            begin=begin, hear=SimpleNamespace(remote=lambda items: lambda: actor.hear(items))
+        )
+
+    @contextmanager
+    def opened(self, digests: Sequence[str]) -> Iterator[Actors]:
+        """As of a Cluster."""
+        yield Actors(StandIn(), self.actor, 2, (version("turnout"), *digests))
+
+
+def test_actors_hear_what_is_not_there_and_the_driver_nothing(tmp_path: Path) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    for number in range(1, 5):
+        recording(folder / f"r{number}.wav", number)
+    labelled(folder, tmp_path / "at once", Hearer(), Hearer("other"))
+    (folder / "bad.wav").touch()
+    driver, heard = (Hearer(), Hearer("other")), (Hearer(), Hearer("other"))
+    labelled(folder, tmp_path / "bad too", Hearer(), Hearer("other"))
+    cluster = Here(lambda: models(*heard))
+    _, told = labelled(folder, out, *driver, cluster)
+    assert written(out) == written(tmp_path / "bad too") != written(tmp_path / "at once")
+    assert sorted(told) == [0.0, 1.0, 2.0, 3.0, 4.0]
+    # What is there is heard by nobody; where all is, nothing is begun.
+    next(out.glob("second-*/000001.jsonl")).unlink()
+    for one in heard:
+        one.given.clear()
+    _, told = labelled(folder, out, *driver, cluster)
+    assert [one.given for one in heard] == [[], ["r3"]]
+    assert told == [0.0] * 5
+    labelled(folder, out, *driver, object())
+    assert [one.given for one in driver] == [[], []]
+    assert written(out) == written(tmp_path / "bad too")
 
 
 def test_units_are_asked_for_as_there_is_room() -> None:
