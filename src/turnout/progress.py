@@ -2,8 +2,10 @@
 terminal."""
 
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar
 
@@ -86,6 +88,54 @@ def sound_progress(work: Callable[[Heard], Iterable[T]], what: str) -> Iterator[
     yield from given
     if stopped is not None:
         raise stopped
+
+
+@dataclass
+class Pace:
+    """How much sound was worked on since this was made."""
+
+    items: int = 0
+    hours: float = 0.0
+    started: float = field(default_factory=time.monotonic)
+
+    def add(self, seconds: float) -> None:
+        """One more item, of so much sound."""
+        self.items += 1
+        self.hours += seconds / 3600
+
+    @property
+    def minutes(self) -> float:
+        """That it took, more than 0."""
+        return max(time.monotonic() - self.started, 1e-9) / 60
+
+    def __str__(self) -> str:
+        """As '1.250 h of sound, 0.312 h a minute'."""
+        return f"{self.hours:,.3f} h of sound, {self.hours / self.minutes:,.3f} h a minute"
+
+
+@contextmanager
+def pace_progress(what: str, total: int, pace: Pace) -> Iterator[Callable[[float], None]]:
+    """A bar of items and hours, moved by what is called with the seconds of each."""
+    if not sys.stderr.isatty():
+        yield pace.add
+        return
+    from rich import progress as rich  # noqa: PLC0415 - slow to import
+
+    columns = (
+        rich.TextColumn(what),
+        rich.BarColumn(),
+        rich.MofNCompleteColumn(),
+        rich.TextColumn("{task.fields[pace]}"),
+        rich.TimeRemainingColumn(compact=True),
+    )
+    with bar_of(*columns) as bar:
+        task = bar.add_task(what, total=total, pace="")
+
+        def told(seconds: float) -> None:
+            pace.add(seconds)
+            bar.update(task, advance=1, pace=str(pace))
+
+        yield told
 
 
 def bar_of(*columns: "ProgressColumn") -> "Progress":

@@ -19,6 +19,7 @@ VERBS = {
     "prepare": "Turn a corpus into cuts to train on, and say what it holds.",
     "synthesize": "Speak sentences through many voices into a corpus.",
     "shard": "Put cuts into tar shards that are read as a stream, from anywhere.",
+    "label": "Write labels for speech that has none, to train on, and say what was dropped.",
     "plan": "Say what a training run will take: memory, steps, days, traffic, disk.",
     "train": "Train a model; stopped and started again, a run goes on.",
     "evaluate": "Score a model: WER, CER, BLEU, chrF by bandwidth, task, language.",

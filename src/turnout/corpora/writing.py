@@ -43,7 +43,7 @@ def write_splits(
             for name, entries in splits.items():
                 writing = paths[name]
                 partial = partials.enter_context(whole_file(writing))
-                CutSet.from_cuts(map(_cut, entries)).to_file(partial)
+                CutSet.from_cuts(map(cut_of, entries)).to_file(partial)
                 record[writing.name] = [sha256_of(partial.read_bytes())]
             # Before they are there, and with what was: whenever this is killed, all are known.
             _write_record(output, _merged(_record(output), record))
@@ -95,8 +95,9 @@ def _write_record(output: Path, record: Record) -> None:
     write_whole(output / WRITTEN, json.dumps(record, indent=1).encode())
 
 
-def _cut(measured: MeasuredEntry) -> MonoCut:
-    """The cut of one utterance; its recording keeps the file's native rate."""
+def cut_of(measured: MeasuredEntry, more: Mapping[str, object] = {}) -> MonoCut:
+    """The cut of one utterance, with `more` that is to be known of its text; its recording keeps
+    the file's native rate."""
     entry = measured.entry
     # a file of several channels that are to be mixed counts as one channel
     channels = [0] if entry.channel is None else list(range(max(2, entry.channel + 1)))
@@ -110,6 +111,7 @@ def _cut(measured: MeasuredEntry) -> MonoCut:
     custom: dict[str, object] = {
         "translations": dict(entry.translations),
         "bandwidth": str(measured.bandwidth),
+        **more,
     }
     if entry.domain is not None:
         custom["domain"] = entry.domain

@@ -6,6 +6,7 @@ import os
 import pty
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from turnout.cli.terminal import hushed_libraries, say, say_text, settle_encoding, show
+from turnout.progress import Pace
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 PROGRAM = """
@@ -97,13 +99,16 @@ def test_a_terminal_that_lacks_letters_says_so_once() -> None:
 
 PRINTING = """
 import sys
-from turnout.progress import byte_progress, progress, sound_progress
+from turnout.progress import Pace, byte_progress, pace_progress, progress, sound_progress
 for name in progress(["one", "two"], "working", 2):
     print(name)
 for text in sound_progress(lambda heard: [heard(3725.5) or "three " * 40], "working"):
     print(text.strip())
 with byte_progress("fetching", 2) as advance:
     print("four")
+with pace_progress("labelling", 2, Pace()) as told:
+    told(5400.0)
+    print("five")
 """
 
 
@@ -128,9 +133,10 @@ def on_terminal(file: Path, *, both: bool) -> tuple[str, str]:
 def test_a_bar_never_takes_what_goes_into_a_file(tmp_path: Path) -> None:
     """`turnout transcribe a.wav b.wav > texts.txt` in a terminal."""
     seen, written = on_terminal(tmp_path / "texts.txt", both=False)
-    assert written.splitlines() == ["one", "two", ("three " * 40).strip(), "four"]
+    assert written.splitlines() == ["one", "two", ("three " * 40).strip(), "four", "five"]
     assert "working" in seen and "1:02:05" in seen
-    assert not {"one", "two", "three", "four"} & set(seen.split())
+    assert "labelling" in seen and "1.500 h of sound" in seen
+    assert not {"one", "two", "three", "four", "five"} & set(seen.split())
 
 
 def test_on_a_terminal_text_is_told_from_the_bar_and_a_single_one_is_not_folded(
@@ -139,6 +145,14 @@ def test_on_a_terminal_text_is_told_from_the_bar_and_a_single_one_is_not_folded(
     seen, _ = on_terminal(tmp_path / "texts.txt", both=True)
     assert ("three " * 40).strip() + "\r\n" in seen
     assert "one\r\n" in seen and "four\r\n" in seen
+
+
+def test_a_pace_is_hours_of_sound_for_each_minute() -> None:
+    pace = Pace(started=time.monotonic() - 120)
+    pace.add(1800.0)
+    pace.add(5400.0)
+    assert (pace.items, pace.hours) == (2, 2.0)
+    assert str(pace) == "2.000 h of sound, 1.000 h a minute"
 
 
 HOSTILE = "a\x1b[2J\r\x07\u202egpj\udcff"

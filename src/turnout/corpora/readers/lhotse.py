@@ -30,7 +30,7 @@ def cut_entries(cuts: Iterable[Cut | ManifestError], config: PrepareConfig) -> E
             reason = "changes the audio: untransformed recordings were expected"
             yield cut.place.error("recording.transforms", reason)
         else:
-            made = list(each(cut.supervisions, partial(_entry, cut, config=config)))
+            made = list(each(cut.supervisions, partial(entry_of, cut, config=config)))
             kept = (isinstance(one, Entry) for one in made)
             reaching += [cut] * sum(map(cut.is_left_by, compress(cut.supervisions, kept)))
             yield from made
@@ -42,7 +42,8 @@ def cut_entries(cuts: Iterable[Cut | ManifestError], config: PrepareConfig) -> E
         )
 
 
-def _entry(cut: Cut, supervision: Supervision, config: PrepareConfig) -> Entry:
+def entry_of(cut: Cut, supervision: Supervision, config: PrepareConfig) -> Entry:
+    """The utterance of a supervision; raises ManifestError."""
     start, end = cut.span(supervision)
     fields, custom = supervision.fields, supervision.custom
     return Entry(

@@ -1,0 +1,263 @@
+"""Recordings that nobody wrote down -> cuts with the texts that a model heard, to train on.
+
+    FOLDER/cuts.jsonl.gz      what was kept
+    FOLDER/dropped.jsonl.gz   the others, with their reasons
+    FOLDER/report.json, .html what was dropped and why, and what failed
+    FOLDER/heard, second-*    what was heard, part by part
+
+Recordings are not copied. A run that was stopped goes on behind its last part; one that is through
+chooses anew among what was heard, where other labels are asked for.
+"""
+
+import gzip
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from turnout.config.labelling import LabelConfig
+from turnout.config.plain import to_plain
+from turnout.errors import GuidanceError, ManifestError, UsageError, one_line
+from turnout.files import sha256_of, whole_file, write_whole
+from turnout.labelling.choice import Chosen, base_of, chosen
+from turnout.labelling.cluster import Actors, Cluster, Unit
+from turnout.labelling.hearing import Told
+from turnout.labelling.inputs import Inputs, open_inputs, parts_of
+from turnout.labelling.labels import Label
+from turnout.labelling.models import Models, Row, labels_in, model_digest, model_name
+from turnout.labelling.page import page
+from turnout.labelling.parts import Parts, reserved, unwritable
+from turnout.labelling.report import Report
+
+CUTS, DROPPED = "cuts.jsonl.gz", "dropped.jsonl.gz"
+FORMAT = 1
+Watched = Callable[[int], AbstractContextManager[Told]]
+"""Given the number of inputs, what hears the seconds of each."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Labeller:
+    """Models, and what is to come of what they hear."""
+
+    models: Models
+    config: LabelConfig
+    part_minutes: float
+    """Of sound, after which what was heard is put away."""
+    cluster: Cluster | None = None
+    """Where it is heard; None is here."""
+
+    def label(self, source: Path, output: Path, watched: Watched) -> Report:
+        """Label a source into a folder.
+
+        Raises UsageError and ManifestError for what is no source, GuidanceError where a model
+        cannot do what is asked, StorageError where the folder holds others' labels.
+        """
+        self._check()
+        inputs = open_inputs(source)
+        check_apart(source, output)
+        total = sum(1 for _ in inputs.read())
+        if not total:
+            raise ManifestError(str(source), None, None, "holds no cut")
+        with reserved(output):
+            work = _Work(self, *self._parts(output, inputs))
+            with watched(total) as told, _written(output) as (kept, dropped):
+                tell = told
+                if self.cluster is not None and work.lacks(inputs):
+                    digests = [model_digest(model) for model in self.models.all]
+                    with self.cluster.opened(digests) as actors:
+                        work.fill(inputs, told, actors)
+                    tell = ignored
+                report = work.all(inputs, tell, Report(self._facts(source)), (kept, dropped))
+            write_whole(output / "report.json", report.to_json().encode())
+            write_whole(output / "report.html", page(report).encode())
+        return report
+
+    def _check(self) -> None:
+        """Raise GuidanceError or UsageError, before anything is heard, for what cannot be done."""
+        for model in self.models.all:
+            model.transcribe_files([], self.models.options)
+        known = self.models.transcriber.backend.config.vocabulary.languages
+        unknown = set(map(base_of, self.config.languages)).difference(map(base_of, known))
+        if unknown:
+            raise GuidanceError(
+                f"--languages names {', '.join(sorted(unknown))}, unknown to this model: choose "
+                f"among {', '.join(known)}"
+            )
+
+    def _parts(self, output: Path, inputs: Inputs) -> tuple[Parts, Parts | None]:
+        """Where the parts of both models lie, ready."""
+        options = to_plain(self.models.options)
+        del options["batch_size"]  # a smaller one, for want of memory, hears the same
+        job = {
+            "format": FORMAT,
+            "input": inputs.digest,
+            "model": model_digest(self.models.transcriber),
+            "options": options,
+            "part_minutes": self.part_minutes,
+        }
+        first = Parts(output / "heard", job)
+        first.begin()
+        if self.models.second is None:
+            return first, None
+        other = {"first": job, "model": model_digest(self.models.second)}
+        name = f"second-{sha256_of(json.dumps(other).encode())[:8]}"
+        second = Parts(output / name, other)
+        second.begin()
+        return first, second
+
+    def _facts(self, source: Path) -> Row:
+        return {
+            "source": one_line(str(source)),
+            "model": model_name(self.models.transcriber),
+            "second": self.models.second and model_name(self.models.second),
+            "options": to_plain(self.models.options),
+            "choice": to_plain(self.config),
+        }
+
+
+@dataclass(frozen=True)
+class _Work:
+    """One labelling."""
+
+    asked: Labeller
+    first: Parts
+    second: Parts | None
+
+    def parts(self, inputs: Inputs) -> Iterator[Unit]:
+        """The inputs, part by part."""
+        begin = 0
+        for number, part in enumerate(parts_of(inputs.read(), 60 * self.asked.part_minutes)):
+            yield Unit(number, begin, part)
+            begin += len(part)
+
+    def labels(self, inputs: Inputs) -> Iterator[Unit]:
+        """The labels of all parts, which were heard."""
+        begin = 0
+        for unit in self.parts(inputs):
+            labels = labels_in(self.first.rows(unit.number, unit.first, len(unit.items)) or ())
+            yield Unit(unit.number, begin, labels)
+            begin += len(labels)
+
+    def passes(self, inputs: Inputs) -> Iterator[tuple[Iterator[Unit], Parts]]:
+        """What each model hears, and where that is put; the second's once the first is through."""
+        yield self.parts(inputs), self.first
+        if self.second is not None:
+            yield self.labels(inputs), self.second
+
+    def lacks(self, inputs: Inputs) -> bool:
+        """Whether anything is still to be heard."""
+        return any(
+            parts.rows(unit.number, unit.first, len(unit.items)) is None
+            for units, parts in self.passes(inputs)
+            for unit in units
+        )
+
+    def fill(self, inputs: Inputs, told: Told, actors: Actors) -> None:
+        """Have every part heard that is not there yet, wherever there is room."""
+        for units, parts in self.passes(inputs):
+            tell = told if parts is self.first else ignored
+            for unit, rows in actors.rows(missing(units, parts, tell)):
+                parts.write(unit.number, unit.first, rows)
+                for row in rows:
+                    tell(sum(label.seconds for label in labels_in([row])))
+
+    def all(
+        self, inputs: Inputs, told: Told, report: Report, files: "tuple[_Lines, _Lines]"
+    ) -> Report:
+        """Every part, heard where it is not there yet; its labels written into one of two files."""
+        labelled = 0
+        for unit in self.parts(inputs):
+            rows = self.first.rows(unit.number, unit.first, len(unit.items))
+            if rows is None:
+                rows = self.asked.models.heard(unit.items, told)
+                self.first.write(unit.number, unit.first, rows)
+            else:
+                for _ in rows:
+                    told(0.0)
+            labels = labels_in(rows)
+            texts = self._compared(unit.number, labelled, labels)
+            report.inputs += len(rows)
+            report.failed += [row["failed"] for row in rows if "failed" in row]
+            report.warnings += [line for row in rows for line in row.get("warnings", ())]
+            for label, text in zip(labels, texts, strict=True):
+                one = chosen(label, self.asked.config, text, compared=self.second is not None)
+                report.add(one)
+                files[not one.kept].add(_line(one))
+            labelled += len(labels)
+        return report
+
+    def _compared(self, number: int, first: int, labels: Sequence[Label]) -> list[str | None]:
+        """What the second model wrote of each label; None where there is no such, or it heard
+        nothing of it."""
+        if self.second is None:
+            return [None] * len(labels)
+        rows = self.second.rows(number, first, len(labels))
+        if rows is None:
+            rows = self.asked.models.compared(labels)
+            self.second.write(number, first, rows)
+        return [row["text"] for row in rows]
+
+
+def missing(units: Iterator[Unit], parts: Parts, told: Told) -> Iterator[Unit]:
+    """The units that were not heard yet; of the items of the others it is told at once."""
+    for unit in units:
+        if parts.rows(unit.number, unit.first, len(unit.items)) is None:
+            yield unit
+        else:
+            for _ in unit.items:
+                told(0.0)
+
+
+@dataclass(frozen=True)
+class _Lines:
+    """A packed file of JSON lines; the same lines are the same bytes."""
+
+    file: gzip.GzipFile
+
+    def add(self, content: Any) -> None:
+        """One more."""
+        self.file.write(json.dumps(content, ensure_ascii=False).encode() + b"\n")
+
+
+@contextmanager
+def _written(output: Path) -> Iterator[tuple[_Lines, _Lines]]:
+    """The files of what is kept and of what is dropped, both there once the context ends."""
+    try:
+        with ExitStack() as opened:
+            lines = []
+            for name in (CUTS, DROPPED):
+                partial = opened.enter_context(whole_file(output / name))
+                raw = opened.enter_context(partial.open("wb"))
+                # Without the name and the time that gzip would write down.
+                lines.append(_Lines(opened.enter_context(gzip.GzipFile("", "wb", 9, raw, 0))))
+            yield lines[0], lines[1]
+    except OSError as error:
+        raise unwritable(output, error) from error
+
+
+def _line(one: Chosen) -> Row:
+    """A cut as it is written, with what a second model has to say and why it is dropped."""
+    more: Row = {}
+    if one.disagreement is not None:
+        more["disagreement"] = round(one.disagreement, 1)
+    if one.reasons:
+        more["dropped"] = [reason.name.lower() for reason in one.reasons]
+    (said,) = one.label.cut["supervisions"]
+    told = {**said, "custom": {**said["custom"], **more}}
+    return {**one.label.cut, "supervisions": [told]}
+
+
+def ignored(_seconds: float) -> None:
+    """Tell nobody."""
+
+
+def check_apart(source: Path, output: Path) -> None:
+    """Raise UsageError where what is read would be written over."""
+    for name in (CUTS, DROPPED):
+        place = output / name
+        if place.exists() and place.samefile(source):
+            raise UsageError(
+                f"{source}: is what is read, and would be written over: name another -o"
+            )
