@@ -13,10 +13,11 @@ run. Five folds hold out other speakers each. Language and bandwidth are given, 
 
 Everything is kept under --runs: corpora, features, trainings (each goes on where it was stopped)
 and every text that was heard. What is not there is trained, in the order of --rows, fold by fold.
---set changes the recipe of all arms, and --label names what that makes. Choose on dev; the question
-and the setting are written down in docs/results.md before --split test is asked for. --quick is one
-fold of a few steps, to see the table come out. Writes results/multitask-SPLIT-STEPS[-LABEL].json,
-or into --results; what has not been trained yet is left out of it with --only-trained.
+--set changes the recipe of all arms, and --label names what that makes. Choose on dev: --split test
+is refused until docs/results.md, committed, names the setting ("multitask-2500-LABEL"). --quick is
+one fold of a few words and steps, to see the table come out. Writes
+results/multitask-SPLIT-STEPS[-LABEL].json, or into --results; what has not been trained yet is left
+out of it with --only-trained.
 """
 
 import argparse
@@ -32,6 +33,7 @@ from multitask_judged import cells_of, compared, table_of, translated
 from multitask_rows import ARMS, CORPORA, MIXED, TASKS, Arm, changes_of
 from multitask_speech import FOLDS, Asked, asked_of, cuts_of
 from origin import ROOT, origin
+from registered import check_registered
 
 import turnout
 from turnout.audio.waveform import Waveform
@@ -146,6 +148,7 @@ def is_for(arm: Arm, one: Asked, task: str) -> bool:
 
 def main() -> None:
     arguments = read_arguments()
+    check_registered(arguments.split, setting_of(arguments))
     made_by = origin(1, "numpy", "torch", "onnxruntime", "sacrebleu")
     heard = Heard(arguments.runs / "heard.jsonl")
     asked = {
@@ -225,10 +228,15 @@ def print_rows(rows: Mapping[str, Mapping[str, Any]], folds: Iterable[int]) -> N
             print(f"{row:14}", figures, flush=True)
 
 
+def setting_of(arguments: argparse.Namespace) -> str:
+    """What the trainings of a table have in common, in a word: "multitask-2500"."""
+    return "-".join(filter(None, ("multitask", str(arguments.steps), arguments.label)))
+
+
 def file_name(arguments: argparse.Namespace) -> str:
     """Of the table."""
-    parts = ("multitask", arguments.split, str(arguments.steps), arguments.label)
-    return "-".join(filter(None, parts)) + ".json"
+    name, _, rest = setting_of(arguments).partition("-")
+    return f"{name}-{arguments.split}-{rest}.json"
 
 
 if __name__ == "__main__":
