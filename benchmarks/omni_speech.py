@@ -61,11 +61,17 @@ def dev_cuts(data: Path, runs: Path) -> Path:
 def sets_of(data: Path, runs: Path, split: str, limit: int | None = None) -> SetsConfig:
     """The sets of SETS, of the cuts and the sounds of one split, at most `limit` utterances of
     each."""
+    sounds_of(data, runs)
+    asked = from_plain(SetsConfig, parse_yaml(SETS.read_text("utf-8"))[1])
+    return replace(asked, sets=tuple(placed(one, (data, runs), split, limit) for one in asked.sets))
+
+
+def sounds_of(data: Path, runs: Path) -> Path:
+    """The folder of noises and rooms, unpacked where it is not there."""
     sounds = runs.resolve() / "corpora" / SOUNDS
     if not sounds.exists():
         unpack_set(data, SOUNDS, sounds.parent)
-    asked = from_plain(SetsConfig, parse_yaml(SETS.read_text("utf-8"))[1])
-    return replace(asked, sets=tuple(placed(one, (data, runs), split, limit) for one in asked.sets))
+    return sounds
 
 
 def placed(
