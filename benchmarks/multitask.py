@@ -27,11 +27,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from few_data import few_of, of_speakers
 from heard import Heard
 from kept_trainings import digest_of_cuts, kept_training, logged_minutes, with_changes
 from multitask_judged import cells_of, compared, table_of, translated
 from multitask_rows import ARMS, CORPORA, MIXED, TASKS, Arm, changes_of
-from multitask_speech import FOLDS, Asked, asked_of, cuts_of
+from multitask_speech import FOLDS, SETS, Asked, asked_of, cuts_of
 from origin import ROOT, origin
 from registered import check_registered
 
@@ -45,7 +46,10 @@ from turnout.model.parameters import parameters_of
 
 RECIPE = ROOT / "recipes" / "multitask.yaml"
 BASE = "hard"
-QUICK = {"steps": 20, "folds": [0], "utterances": 4}
+QUICK = {"steps": 2, "folds": [0], "utterances": 1, "label": "quick"}
+QUICK_RECIPE = {"data.batch_seconds": 10, "data.dev_utterances": 1, "log_every": 1}
+QUICK_WORDS = 8
+"""Of each of five speakers."""
 RATE = 16_000
 
 
@@ -70,9 +74,11 @@ def read_arguments() -> argparse.Namespace:
     wrong = set(arguments.rows.split(",")) - set(ARMS)
     if wrong:
         parser.error(f"--rows has no {', '.join(sorted(wrong))}: choose from {', '.join(ARMS)}")
-    if arguments.quick:
-        vars(arguments).update(QUICK)
     arguments.runs = arguments.runs.resolve()  # which settings that are kept name
+    if arguments.quick:
+        vars(arguments).update(QUICK, runs=arguments.runs / "quick")
+        kept = dict.fromkeys(SETS.values(), of_speakers(FOLDS, QUICK_WORDS))
+        arguments.data = few_of(arguments.data, arguments.runs / "data", kept)
     return arguments
 
 
@@ -93,7 +99,8 @@ def recipe_of(arm: Arm, name: str, fold: int, arguments: argparse.Namespace) -> 
         "validate_every": min(recipe["validate_every"], changes["max_steps"]),
     }
     asked = {key: json.loads(value) for key, _, value in (t.partition("=") for t in arguments.set)}
-    return with_changes(recipe, {**fixed, **asked, **changes})
+    quick = QUICK_RECIPE if arguments.quick else {}
+    return with_changes(recipe, {**fixed, **quick, **asked, **changes})
 
 
 def model_of(arm: Arm, fold: int, arguments: argparse.Namespace) -> Path | None:

@@ -20,8 +20,8 @@ omni,omni+strong,omni+weak --seeds 1", the same three for each.
 
 Everything is kept under --runs: corpora, features, trainings (each goes on where it was stopped),
 what they wrote. Seed by seed, row by row; the table is made of the seeds that all rows have.
---only-trained trains nothing; --quick is minutes, to see the table come out. --split test is
-refused until docs/results.md, committed, names the setting. Writes
+--only-trained trains nothing; --quick is two steps on a few utterances, to see the table come out.
+--split test is refused until docs/results.md, committed, names the setting. Writes
 results/omni-START-SPLIT-STEPS[-LABEL].json; omni_table.py makes the table and the figure of it.
 """
 
@@ -30,11 +30,21 @@ import json
 from pathlib import Path
 from typing import Any
 
+from few_data import few_of, of_each_split
 from kept_trainings import digest_of_cuts, kept_training, logged_minutes, with_changes
 from omni_judged import AVERAGE, Wanted, judged
 from omni_made import check_machines, curve_of, in_common, made_on, scored, told
 from omni_rows import STARTS, Start, changes_of, check_hybrid, check_row
-from omni_speech import IN_DOMAIN, dev_cuts, few_of, hours_of, sets_of, train_cuts
+from omni_speech import (
+    IN_DOMAIN,
+    SCORED,
+    SOUNDS,
+    TRAIN,
+    dev_cuts,
+    hours_of,
+    sets_of,
+    train_cuts,
+)
 from origin import ROOT, origin
 from registered import check_registered
 
@@ -47,9 +57,10 @@ from turnout.model.parameters import parameters_of
 from turnout.model_folder import ModelFolder
 
 RESULTS = Path(__file__).parent / "results"
-QUICK = {"steps": 4, "seeds": [1], "limit": 2, "label": "quick"}
-QUICK_CLIPS = 8
-"""Of each corpus."""
+QUICK = {"steps": 2, "layers": 2, "seeds": [1], "limit": 1, "label": "quick"}
+QUICK_RECIPE = {"data.batch_seconds": 8, "data.dev_utterances": 1, "log_every": 1}
+QUICK_CLIPS = 4
+"""Of each split of each set."""
 
 
 def read_arguments() -> argparse.Namespace:
@@ -76,11 +87,14 @@ def read_arguments() -> argparse.Namespace:
     start = STARTS[arguments.start]
     if start.pretrained and arguments.weights is None:
         parser.error(f"--start {start.name} needs --weights: the folder of a checkpoint")
-    vars(arguments).update(QUICK if arguments.quick else {})
+    arguments.runs = arguments.runs.resolve()  # which settings that are kept name
+    if arguments.quick:
+        vars(arguments).update(QUICK, runs=arguments.runs / "quick")
+        kept = {**dict.fromkeys((*TRAIN, *SCORED), of_each_split(QUICK_CLIPS)), SOUNDS: list}
+        arguments.data = few_of(arguments.data, arguments.runs / "data", kept)
     arguments.steps = arguments.steps or start.steps
     arguments.layers = arguments.layers or start.layers
     arguments.rows = arguments.rows.split(",")
-    arguments.runs = arguments.runs.resolve()  # which settings that are kept name
     try:
         for row in arguments.rows:
             check_row(row)
@@ -117,7 +131,7 @@ def recipe_of(
     if start.pretrained:
         fixed["init_from"] = str(runs / "base")
     asked = {key: json.loads(value) for key, _, value in (t.partition("=") for t in arguments.set)}
-    quick = {"data.batch_seconds": 8, "log_every": 1} if arguments.quick else {}
+    quick = QUICK_RECIPE if arguments.quick else {}
     return with_changes(recipe, {**fixed, **quick, **asked, **changes_of(row, arguments.layers)})
 
 
@@ -166,10 +180,8 @@ def run_of(
 def cuts_for(arguments: argparse.Namespace) -> dict[str, list[str]]:
     """What is learned from, and what trainings are validated on."""
     train = train_cuts(arguments.data, arguments.runs)
-    dev = [dev_cuts(arguments.data, arguments.runs)]
-    if arguments.quick:
-        train, dev = ([few_of(path, QUICK_CLIPS) for path in paths] for paths in (train, dev))
-    return {"train": [str(path) for path in train], "dev": [str(path) for path in dev]}
+    dev = dev_cuts(arguments.data, arguments.runs)
+    return {"train": [str(path) for path in train], "dev": [str(dev)]}
 
 
 def main() -> None:

@@ -100,12 +100,3 @@ def hours_of(cuts: Sequence[Path]) -> float:
         with gzip.open(path, "rt", encoding="utf-8") as file:
             seconds += sum(json.loads(line)["duration"] for line in file)
     return seconds / 3600
-
-
-def few_of(cuts: Path, count: int) -> Path:
-    """A file of the first cuts of another, beside it."""
-    few = cuts.with_name(f"{count}-{cuts.name}")
-    with gzip.open(cuts, "rt", encoding="utf-8") as file:
-        lines = [line for line, _ in zip(file, range(count), strict=False)]
-    few.write_bytes(gzip.compress("".join(lines).encode(), mtime=0))
-    return few

@@ -98,13 +98,14 @@ def read_arguments() -> argparse.Namespace:
     arguments = parser.parse_args()
     if bool(arguments.set) != bool(arguments.label):
         parser.error("--set and --label go together: what is changed needs folders of its own")
-    vars(arguments).update(QUICK if arguments.quick else {})
+    arguments.runs = arguments.runs.resolve()  # which settings that are kept name
+    if arguments.quick:
+        vars(arguments).update(QUICK, runs=arguments.runs / "quick")
     arguments.rows = arguments.rows.split(",")
     known = (*WINDOWS, *ARMS)
     wrong = [row for row in arguments.rows if row not in known]
     if wrong:
         parser.error(f"--rows has no {', '.join(wrong)}: choose from {', '.join(known)}")
-    arguments.runs = arguments.runs.resolve()  # which settings that are kept name
     return arguments
 
 

@@ -1,6 +1,5 @@
 """The rows, the sets and the figures of benchmarks/omni.py."""
 
-import gzip
 import json
 from argparse import Namespace
 from dataclasses import replace
@@ -14,7 +13,7 @@ from omni import recipe_of, setting_of, split_name
 from omni_judged import AVERAGE, Wanted, draws_of, judged, of_sacrebleu
 from omni_made import check_machines, counts_of, curve_of, scored
 from omni_rows import KNOBS, ROWS, STARTS, Start, changes_of, check_hybrid, check_row
-from omni_speech import IN_DOMAIN, few_of, sets_of, written
+from omni_speech import IN_DOMAIN, sets_of, written
 from omni_table import changes, draw, origins, rates, trainings
 from registered import check_registered
 
@@ -144,12 +143,6 @@ def test_the_sets_are_of_one_split_and_of_its_sounds(
     assert {one.sounds for one in channels} == {"dev"}
     sounds = str(tmp_path / "corpora" / "noise_rooms")
     assert {one.noises or one.rooms for one in channels} == {None, sounds}
-
-
-def test_few_cuts_are_the_first(tmp_path: Path) -> None:
-    path = tmp_path / "train.jsonl.gz"
-    path.write_bytes(gzip.compress(b"a\nb\nc\n"))
-    assert gzip.decompress(few_of(path, 2).read_bytes()) == b"a\nb\n"
 
 
 def one(name: str, errors: int, corpus: str = "c", words: int = 10) -> dict[str, object]:
