@@ -104,12 +104,13 @@ def taught_cells(task: Task) -> list[str]:
 
 
 def asked_of(places: Places, split: str, each: int, most: int | None) -> Iterator[Asked]:
-    """All that is heard of a split: prompts at both bandwidths (the first `most` of each language),
-    `each` utterances of LibriSpeech by telephone and as they are, and of German."""
+    """All that is heard of a split: prompts at both bandwidths (the first `most` of each language,
+    those with a translation before the others), `each` utterances of LibriSpeech by telephone and
+    as they are, and of German."""
     for code in LANGUAGES:
-        narrow = prompts_of(places.prompts, code, split)[:most]
+        narrow = prompts_of(places.prompts, code, split)
         english = english_of(places.prompts, narrow)
-        for one in narrow:
+        for one in sorted(narrow, key=lambda one: one.id not in english)[:most]:
             wide = replace(one, samples=g722(file_of(one, places.prompts)))
             yield Asked(one, Bandwidth.NARROWBAND, english.get(one.id, ""))
             yield Asked(wide, Bandwidth.WIDEBAND, english.get(one.id, ""))

@@ -46,9 +46,8 @@ def recipe(row: str, tmp_path: Path, **more: object) -> dict[str, Any]:
 
 def model_of(row: str) -> ModelConfig:
     """A small checkpoint's shape, routed as the row is."""
-    shape = replace(
-        preset("whisper-tiny"), vocabulary=VocabularyConfig(size=51865, languages=SPOKEN)
-    )
+    vocabulary = VocabularyConfig(size=51865, languages=SPOKEN, translations=())
+    shape = replace(preset("whisper-tiny"), vocabulary=vocabulary)
     plain = {"model": to_plain(shape)}
     for key, value in ARMS[row].items():
         _, stack, _, name = key.split(".")
