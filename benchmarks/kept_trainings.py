@@ -67,7 +67,7 @@ def flat(plain: Any, place: str = "") -> dict[str, Any]:
 
 def logged_minutes(folder: Path) -> float | None:
     """How long a training's steps took, as its log says; None where it was stopped in between."""
-    lines = [json.loads(line) for line in (folder / "log.jsonl").open()]
+    lines = [json.loads(line) for line in (folder / "log.jsonl").read_text("utf-8").splitlines()]
     steps = [line for line in lines if line["event"] == "train"]
     hours, minutes = 0.0, 0.0
     for line in steps:

@@ -13,10 +13,11 @@ run. Five folds hold out other speakers each. Language and bandwidth are given, 
 
 Everything is kept under --runs: corpora, features, trainings (each goes on where it was stopped)
 and every text that was heard. What is not there is trained, in the order of --rows, fold by fold.
---set changes the recipe of all arms, and --label names what that makes. Choose on dev; the question
-and the setting are written down in docs/results.md before --split test is asked for. --quick is one
-fold of a few steps, to see the table come out. Writes results/multitask-SPLIT-STEPS[-LABEL].json,
-or into --results; what has not been trained yet is left out of it with --only-trained.
+--set changes the recipe of all arms, and --label names what that makes. Choose on dev: --split test
+is refused until docs/results.md, committed, names the setting ("multitask-2500-LABEL"). --quick is
+one fold of a few words and steps, to see the table come out. Writes
+results/multitask-SPLIT-STEPS[-LABEL].json, or into --results; what has not been trained yet is left
+out of it with --only-trained.
 """
 
 import argparse
@@ -26,12 +27,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from few_data import few_of, of_speakers
 from heard import Heard
 from kept_trainings import digest_of_cuts, kept_training, logged_minutes, with_changes
 from multitask_judged import cells_of, compared, table_of, translated
 from multitask_rows import ARMS, CORPORA, MIXED, TASKS, Arm, changes_of
-from multitask_speech import FOLDS, Asked, asked_of, cuts_of
+from multitask_speech import FOLDS, SETS, Asked, asked_of, cuts_of
 from origin import ROOT, origin
+from registered import check_registered
 
 import turnout
 from turnout.audio.waveform import Waveform
@@ -43,7 +46,10 @@ from turnout.model.parameters import parameters_of
 
 RECIPE = ROOT / "recipes" / "multitask.yaml"
 BASE = "hard"
-QUICK = {"steps": 20, "folds": [0], "utterances": 4}
+QUICK = {"steps": 2, "folds": [0], "utterances": 1, "label": "quick"}
+QUICK_RECIPE = {"data.batch_seconds": 10, "data.dev_utterances": 1, "log_every": 1}
+QUICK_WORDS = 8
+"""Of each of five speakers."""
 RATE = 16_000
 
 
@@ -68,9 +74,11 @@ def read_arguments() -> argparse.Namespace:
     wrong = set(arguments.rows.split(",")) - set(ARMS)
     if wrong:
         parser.error(f"--rows has no {', '.join(sorted(wrong))}: choose from {', '.join(ARMS)}")
-    if arguments.quick:
-        vars(arguments).update(QUICK)
     arguments.runs = arguments.runs.resolve()  # which settings that are kept name
+    if arguments.quick:
+        vars(arguments).update(QUICK, runs=arguments.runs / "quick")
+        kept = dict.fromkeys(SETS.values(), of_speakers(FOLDS, QUICK_WORDS))
+        arguments.data = few_of(arguments.data, arguments.runs / "data", kept)
     return arguments
 
 
@@ -91,7 +99,8 @@ def recipe_of(arm: Arm, name: str, fold: int, arguments: argparse.Namespace) -> 
         "validate_every": min(recipe["validate_every"], changes["max_steps"]),
     }
     asked = {key: json.loads(value) for key, _, value in (t.partition("=") for t in arguments.set)}
-    return with_changes(recipe, {**fixed, **asked, **changes})
+    quick = QUICK_RECIPE if arguments.quick else {}
+    return with_changes(recipe, {**fixed, **quick, **asked, **changes})
 
 
 def model_of(arm: Arm, fold: int, arguments: argparse.Namespace) -> Path | None:
@@ -146,6 +155,7 @@ def is_for(arm: Arm, one: Asked, task: str) -> bool:
 
 def main() -> None:
     arguments = read_arguments()
+    check_registered(arguments.split, setting_of(arguments))
     made_by = origin(1, "numpy", "torch", "onnxruntime", "sacrebleu")
     heard = Heard(arguments.runs / "heard.jsonl")
     asked = {
@@ -225,10 +235,15 @@ def print_rows(rows: Mapping[str, Mapping[str, Any]], folds: Iterable[int]) -> N
             print(f"{row:14}", figures, flush=True)
 
 
+def setting_of(arguments: argparse.Namespace) -> str:
+    """What the trainings of a table have in common, in a word: "multitask-2500"."""
+    return "-".join(filter(None, ("multitask", str(arguments.steps), arguments.label)))
+
+
 def file_name(arguments: argparse.Namespace) -> str:
     """Of the table."""
-    parts = ("multitask", arguments.split, str(arguments.steps), arguments.label)
-    return "-".join(filter(None, parts)) + ".json"
+    name, _, rest = setting_of(arguments).partition("-")
+    return f"{name}-{arguments.split}-{rest}.json"
 
 
 if __name__ == "__main__":

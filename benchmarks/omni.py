@@ -20,8 +20,8 @@ omni,omni+strong,omni+weak --seeds 1", the same three for each.
 
 Everything is kept under --runs: corpora, features, trainings (each goes on where it was stopped),
 what they wrote. Seed by seed, row by row; the table is made of the seeds that all rows have.
---only-trained trains nothing; --quick is minutes, to see the table come out. --split test is
-refused until docs/results.md, committed, names the setting. Writes
+--only-trained trains nothing; --quick is two steps on a few utterances, to see the table come out.
+--split test is refused until docs/results.md, committed, names the setting. Writes
 results/omni-START-SPLIT-STEPS[-LABEL].json; omni_table.py makes the table and the figure of it.
 """
 
@@ -30,12 +30,23 @@ import json
 from pathlib import Path
 from typing import Any
 
+from few_data import few_of, of_each_split
 from kept_trainings import digest_of_cuts, kept_training, logged_minutes, with_changes
-from omni_judged import judged
-from omni_made import check_machines, curve_of, made_on, scored
+from omni_judged import AVERAGE, Wanted, judged
+from omni_made import check_machines, curve_of, in_common, made_on, scored, told
 from omni_rows import STARTS, Start, changes_of, check_hybrid, check_row
-from omni_speech import IN_DOMAIN, dev_cuts, few_of, hours_of, sets_of, train_cuts
-from origin import ROOT, git, origin
+from omni_speech import (
+    IN_DOMAIN,
+    SCORED,
+    SOUNDS,
+    TRAIN,
+    dev_cuts,
+    hours_of,
+    sets_of,
+    train_cuts,
+)
+from origin import ROOT, origin
+from registered import check_registered
 
 from turnout.config.sets import SetsConfig
 from turnout.config.yaml_text import parse_yaml
@@ -46,10 +57,10 @@ from turnout.model.parameters import parameters_of
 from turnout.model_folder import ModelFolder
 
 RESULTS = Path(__file__).parent / "results"
-REGISTER = ROOT / "docs" / "results.md"
-QUICK = {"steps": 4, "seeds": [1], "limit": 2, "label": "quick"}
-QUICK_CLIPS = 8
-"""Of each corpus."""
+QUICK = {"steps": 2, "layers": 2, "seeds": [1], "limit": 1, "label": "quick"}
+QUICK_RECIPE = {"data.batch_seconds": 8, "data.dev_utterances": 1, "log_every": 1}
+QUICK_CLIPS = 4
+"""Of each split of each set."""
 
 
 def read_arguments() -> argparse.Namespace:
@@ -76,11 +87,14 @@ def read_arguments() -> argparse.Namespace:
     start = STARTS[arguments.start]
     if start.pretrained and arguments.weights is None:
         parser.error(f"--start {start.name} needs --weights: the folder of a checkpoint")
-    vars(arguments).update(QUICK if arguments.quick else {})
+    arguments.runs = arguments.runs.resolve()  # which settings that are kept name
+    if arguments.quick:
+        vars(arguments).update(QUICK, runs=arguments.runs / "quick")
+        kept = {**dict.fromkeys((*TRAIN, *SCORED), of_each_split(QUICK_CLIPS)), SOUNDS: list}
+        arguments.data = few_of(arguments.data, arguments.runs / "data", kept)
     arguments.steps = arguments.steps or start.steps
     arguments.layers = arguments.layers or start.layers
     arguments.rows = arguments.rows.split(",")
-    arguments.runs = arguments.runs.resolve()  # which settings that are kept name
     try:
         for row in arguments.rows:
             check_row(row)
@@ -95,20 +109,6 @@ def setting_of(arguments: argparse.Namespace) -> str:
     start = STARTS[arguments.start]
     layers = "" if arguments.layers == start.layers else str(arguments.layers)
     return "-".join(filter(None, (start.name + layers, str(arguments.steps), arguments.label)))
-
-
-def check_registered(arguments: argparse.Namespace, register: Path = REGISTER) -> None:
-    """Raise SystemExit where the test split is asked for before docs/results.md, as it is
-    committed, names the setting: chosen on dev, written down, and then tested."""
-    if arguments.split != "test":
-        return
-    wanted, place = f"`{setting_of(arguments)}`", str(register.relative_to(ROOT))
-    committed = git("show", f"HEAD:{place}")
-    if wanted not in committed:
-        raise SystemExit(
-            f"--split test: {place} as it is committed does not name the setting {wanted}: write "
-            "down there what is compared and how it will be judged, and commit it"
-        )
 
 
 def recipe_of(
@@ -131,7 +131,7 @@ def recipe_of(
     if start.pretrained:
         fixed["init_from"] = str(runs / "base")
     asked = {key: json.loads(value) for key, _, value in (t.partition("=") for t in arguments.set)}
-    quick = {"data.batch_seconds": 8, "log_every": 1} if arguments.quick else {}
+    quick = QUICK_RECIPE if arguments.quick else {}
     return with_changes(recipe, {**fixed, **quick, **asked, **changes_of(row, arguments.layers)})
 
 
@@ -180,15 +180,13 @@ def run_of(
 def cuts_for(arguments: argparse.Namespace) -> dict[str, list[str]]:
     """What is learned from, and what trainings are validated on."""
     train = train_cuts(arguments.data, arguments.runs)
-    dev = [dev_cuts(arguments.data, arguments.runs)]
-    if arguments.quick:
-        train, dev = ([few_of(path, QUICK_CLIPS) for path in paths] for paths in (train, dev))
-    return {"train": [str(path) for path in train], "dev": [str(path) for path in dev]}
+    dev = dev_cuts(arguments.data, arguments.runs)
+    return {"train": [str(path) for path in train], "dev": [str(dev)]}
 
 
 def main() -> None:
     arguments = read_arguments()
-    check_registered(arguments)
+    check_registered(arguments.split, setting_of(arguments))
     made_by = origin(arguments.seeds[0], "numpy", "torch", "jiwer")
     base = arguments.runs / "base"
     if STARTS[arguments.start].pretrained and not (base / "SHA256SUMS").exists():
@@ -211,30 +209,25 @@ def report(
     cuts: dict[str, list[str]],
 ) -> None:
     """Print and write the table of the seeds that all rows have."""
-    rows = {row: runs for row, runs in found.items() if runs}
-    seeds = [seed for seed in arguments.seeds if all(seed in runs for runs in rows.values())]
-    if not rows or not seeds:
+    rows, seeds = in_common(found, arguments.seeds)
+    if not seeds:
         return
     check_machines(run for runs in rows.values() for run in runs.values())
     counts = {row: [runs[seed]["counts"] for seed in seeds] for row, runs in rows.items()}
-    figures = judged(counts, IN_DOMAIN)
+    outside = [name for name in next(iter(counts.values()))[0] if name != IN_DOMAIN]
+    figures = judged(counts, Wanted(averages={AVERAGE: outside}))
     content = {
         **made_by,
         "split": arguments.split,
         "setting": setting_of(arguments),
         "seeds": seeds,
         "hours learned from": round(hours_of([Path(path) for path in cuts["train"]]), 2),
-        "runs": {
-            row: {
-                str(seed): {key: value for key, value in run.items() if key != "counts"}
-                for seed, run in runs.items()
-            }
-            for row, runs in rows.items()
-        },
+        "averages": [AVERAGE],
+        "runs": told(rows),
         "figures": figures,
     }
     for row, of_row in figures.items():
-        print(f"{row:14}", of_row["out of domain"], flush=True)
+        print(f"{row:14}", of_row[AVERAGE], flush=True)
     target = arguments.results or RESULTS / f"omni-{split_name(arguments)}.json"
     target.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 

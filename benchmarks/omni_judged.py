@@ -1,29 +1,59 @@
-"""The figures of the benchmark of shared routers: word and character error rates by set and on
-average, and by how much each row is below dense and below Switch, with intervals.
+"""The figures of the benchmarks of several seeds: a metric by set and on average, and by how much
+each row is below the rows that it is held against, with intervals.
 
-The average is of the sets out of the domain, each counting as much as the others, as the paper's
-ten have it. An interval resamples the seeds (each is a training of its own; a seed is the same draw
-for all rows), the speakers, and the utterances of each; an utterance that several sets have is
-drawn for all of them together, and rows are compared on the same draws.
+An average is of sets, each counting as much as the others, as the Omni-router paper's ten have it.
+An interval resamples the seeds (each is a training of its own; a seed is the same draw for all
+rows), the speakers, and the utterances of each; an utterance that several sets have is drawn for
+all of them together, and rows are compared on the same draws.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from multitask_judged import ends
 from numpy.typing import NDArray
 
+from turnout.evaluation.counting import Metric, counted
 from turnout.evaluation.intervals import RESAMPLES, resampled
 
 Figures = NDArray[np.float64]
 Counts = Mapping[str, Sequence[Mapping[str, Any]]]
-"""Of each set, of each utterance: id, speaker, corpus, (errors, length) by metric."""
-BASES = ("dense", "switch")
-METRICS = ("wer", "cer")
+"""Of each set, of each utterance: id, speaker, corpus, and what each metric counts in it."""
+Figure = Callable[[Figures], Figures]
+"""Summed counts [..., counts] -> percent [...]."""
 SEED = 0
 AVERAGE = "out of domain"
+
+
+def error_rate(total: Figures) -> Figures:
+    """Of errors and lengths."""
+    return 100 * total[..., 0] / np.maximum(total[..., 1], 1)
+
+
+def of_sacrebleu(metric: Metric) -> Figure:
+    """BLEU or chrF of English; NaN where the references have nothing that it counts."""
+    figure = counted(metric, [""], [""], "en").figure
+
+    def of_each(total: Figures) -> float:
+        value = figure(total)
+        return np.nan if value is None else value
+
+    return lambda total: np.apply_along_axis(of_each, -1, total)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """What a table shows."""
+
+    averages: Mapping[str, Sequence[str]]
+    """The sets of each, by its name."""
+    metrics: Mapping[str, Figure] = field(
+        default_factory=lambda: {"wer": error_rate, "cer": error_rate}
+    )
+    bases: Sequence[str] = ("dense", "switch")
+    """Rows that the others are held against."""
+    resamples: int = RESAMPLES
 
 
 @dataclass(frozen=True)
@@ -34,6 +64,16 @@ class Draws:
     """[resamples, utterances]: how often each is drawn."""
     seeds: NDArray[np.int64]
     """[resamples, seeds]: which are drawn."""
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Of one row: percent of all sets, and behind them of the averages."""
+
+    whole: Figures
+    """[sets]"""
+    drawn: Figures
+    """[resamples, sets]"""
 
 
 def places_of(counts: Counts) -> dict[tuple[str, str], int]:
@@ -58,66 +98,65 @@ def draws_of(counts: Counts, seeds: int, resamples: int) -> Draws:
     return Draws(np.concatenate(parts, axis=1), rng.integers(seeds, size=(resamples, seeds)))
 
 
-def table_of(runs: Sequence[Counts], metric: str) -> tuple[Figures, Figures]:
-    """Errors [seeds, sets, utterances] and lengths [sets, utterances] of a row; 0 where a set has
-    not that utterance."""
+def table_of(runs: Sequence[Counts], metric: str) -> Figures:
+    """What a metric counts of a row, [seeds, sets, utterances, counts]; 0 where a set has not that
+    utterance."""
     places = places_of(runs[0])
-    errors = np.zeros((len(runs), len(runs[0]), len(places)))
-    lengths = np.zeros(errors.shape[1:])
+    known = next(one[metric] for own in runs[0].values() for one in own)
+    found = np.zeros((len(runs), len(runs[0]), len(places), len(known)))
     for seed, counts in enumerate(runs):
         for number, own in enumerate(counts.values()):
             for one in own:
-                place = places[one["corpus"], one["id"]]
-                errors[seed, number, place], lengths[number, place] = one[metric]
-    return errors, lengths
-
-
-def rates(errors: Figures, lengths: Figures, draws: Draws) -> tuple[Figures, Figures]:
-    """Percent [sets] of what was heard, and [resamples, sets] of the draws, over the seeds."""
-    whole = 100 * errors.sum(axis=2).mean(axis=0) / lengths.sum(axis=1)
-    by_seed = np.stack([draws.utterances @ own.T for own in errors], axis=1)
-    drawn = np.take_along_axis(by_seed, draws.seeds[:, :, None], axis=1).mean(axis=1)
-    return whole, 100 * drawn / (draws.utterances @ lengths.T)
-
-
-def judged(
-    rows: Mapping[str, Sequence[Counts]], in_domain: str, resamples: int = RESAMPLES
-) -> dict[str, Any]:
-    """By row, by set and on average: both error rates with intervals, and the change relative to
-    each base that is there, in percent of its rate (below 0: fewer errors)."""
-    first = next(iter(rows.values()))
-    names = list(first[0])
-    draws = draws_of(first[0], len(first), resamples)
-    outside = [place for place, name in enumerate(names) if name != in_domain]
-    found: dict[str, Any] = {row: {name: {} for name in (*names, AVERAGE)} for row in rows}
-    for metric in METRICS:
-        known = {row: rates(*table_of(runs, metric), draws) for row, runs in rows.items()}
-        columns = {
-            row: (np.append(whole, whole[outside].mean()), with_mean(drawn, outside))
-            for row, (whole, drawn) in known.items()
-        }
-        for row, (whole, drawn) in columns.items():
-            for place, name in enumerate((*names, AVERAGE)):
-                own: dict[str, Any] = {metric: round(float(whole[place]), 2)}
-                own[f"{metric}, interval"] = ends(drawn[:, place])
-                for base in BASES:
-                    if base in columns and base != row:
-                        beside = columns[base][0][place], columns[base][1][:, place]
-                        own |= change(metric, base, (whole[place], drawn[:, place]), beside)
-                found[row][name] |= own
+                found[seed, number, places[one["corpus"], one["id"]]] = one[metric]
     return found
 
 
-def with_mean(drawn: Figures, outside: list[int]) -> Figures:
-    """The draws' rates [resamples, sets], and behind them the mean of some sets."""
-    return np.column_stack((drawn, drawn[:, outside].mean(axis=1)))
+def rates(counts: Figures, draws: Draws, figure: Figure, averages: Sequence[list[int]]) -> Rates:
+    """A row's rates, the mean of the seeds; `averages` are of the sets in these places."""
+    whole = figure(counts.sum(axis=2)).mean(axis=0)
+    summed = (np.einsum("du,suc->dsc", draws.utterances, own) for own in counts)
+    by_seed = np.stack([figure(one) for one in summed], axis=1)
+    drawn = np.take_along_axis(by_seed, draws.seeds[:, :, None], axis=1).mean(axis=1)
+    means = [[one[..., places].mean(axis=-1) for places in averages] for one in (whole, drawn)]
+    return Rates(np.append(whole, means[0]), np.column_stack((drawn, *means[1])))
 
 
-def change(
-    metric: str, base: str, own: tuple[Any, Figures], beside: tuple[Any, Figures]
-) -> dict[str, Any]:
-    """By how much a rate is beside another's, relative to that, with its interval."""
-    whole = 100 * (own[0] - beside[0]) / max(float(beside[0]), 1e-9)
-    drawn = 100 * (own[1] - beside[1]) / np.maximum(beside[1], 1e-9)
-    name = f"{metric}, change to {base}"
-    return {name: round(float(whole), 2), f"{name}, interval": ends(drawn)}
+def judged(rows: Mapping[str, Sequence[Counts]], wanted: Wanted) -> dict[str, Any]:
+    """By row, by set and on average: each metric with its interval, and the change relative to each
+    base that is there, in percent of its figure (below 0: fewer errors, or a lower BLEU)."""
+    first = next(iter(rows.values()))
+    names = (*first[0], *wanted.averages)
+    draws = draws_of(first[0], len(first), wanted.resamples)
+    averages = [[names.index(name) for name in own] for own in wanted.averages.values()]
+    found: dict[str, Any] = {row: {name: {} for name in names} for row in rows}
+    for metric, figure in wanted.metrics.items():
+        columns = {
+            row: rates(table_of(runs, metric), draws, figure, averages)
+            for row, runs in rows.items()
+        }
+        for row, own in columns.items():
+            for place, name in enumerate(names):
+                of_set = found[row][name]
+                of_set |= shown(metric, own.whole[place], own.drawn[:, place])
+                for base in wanted.bases:
+                    if base in columns and base != row:
+                        beside = columns[base]
+                        pairs = (own.whole, beside.whole), (own.drawn, beside.drawn)
+                        changes = [change(a[..., place], b[..., place]) for a, b in pairs]
+                        of_set |= shown(f"{metric}, change to {base}", *changes)
+    return found
+
+
+def change(own: Figures, beside: Figures) -> Figures:
+    """By how much a rate is beside another's, in percent of that."""
+    return 100 * (own - beside) / np.maximum(beside, 1e-9)
+
+
+def shown(name: str, whole: Any, drawn: Figures) -> dict[str, Any]:
+    """A figure and its interval, None where there is none."""
+    known = drawn[~np.isnan(drawn)]
+    ends = np.percentile(known, (2.5, 97.5)) if len(known) else ()
+    return {
+        name: None if np.isnan(whole) else round(float(whole), 2),
+        f"{name}, interval": [round(float(end), 2) for end in ends] or None,
+    }

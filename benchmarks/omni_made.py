@@ -1,11 +1,11 @@
-"""What is kept of each training of the benchmark of shared routers: where it was made, its loss
-over steps, and what it got wrong in each utterance of each set.
+"""What is kept of each training of the benchmarks of several seeds: where it was made, its loss
+over steps; of shared routers what it got wrong in each utterance of each set.
 """
 
 import hashlib
 import json
 import platform
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,8 @@ from turnout.files import write_whole
 
 Counts = dict[str, list[dict[str, Any]]]
 """Of each set, of each utterance: id, speaker, corpus, word and character errors and lengths."""
+Runs = Mapping[str, Mapping[int, Mapping[str, Any]]]
+"""What is known of each training, by row and seed."""
 
 
 def made_on(runs: Path, name: str) -> dict[str, Any]:
@@ -57,10 +59,28 @@ def check_machines(runs: Iterable[Mapping[str, Any]]) -> None:
         )
 
 
-def curve_of(folder: Path) -> list[tuple[int, float]]:
-    """Steps and the mean CTC loss (per token) of those since the last; no balance loss in it."""
+def in_common(found: Runs, seeds: Sequence[int]) -> tuple[Runs, list[int]]:
+    """The rows of which there is something, and the seeds that all of them have."""
+    rows = {row: runs for row, runs in found.items() if runs}
+    common = [seed for seed in seeds if all(seed in runs for runs in rows.values())]
+    return rows, common if rows else []
+
+
+def told(rows: Runs) -> dict[str, dict[str, Any]]:
+    """What a table says of each training: all but the counts, of which its figures are made."""
+    return {
+        row: {
+            str(seed): {key: value for key, value in run.items() if key != "counts"}
+            for seed, run in runs.items()
+        }
+        for row, runs in rows.items()
+    }
+
+
+def curve_of(folder: Path, loss: str = "ctc") -> list[tuple[int, float]]:
+    """Steps and the mean of one loss (per token) of those since the last; no balance loss in it."""
     lines = map(json.loads, (folder / "log.jsonl").read_text("utf-8").splitlines())
-    return [(line["step"], round(line["ctc"], 4)) for line in lines if line["event"] == "train"]
+    return [(line["step"], round(line[loss], 4)) for line in lines if line["event"] == "train"]
 
 
 def scored(model: Path, split: str, sets: SetsConfig, threads: int) -> Counts:

@@ -61,11 +61,17 @@ def dev_cuts(data: Path, runs: Path) -> Path:
 def sets_of(data: Path, runs: Path, split: str, limit: int | None = None) -> SetsConfig:
     """The sets of SETS, of the cuts and the sounds of one split, at most `limit` utterances of
     each."""
+    sounds_of(data, runs)
+    asked = from_plain(SetsConfig, parse_yaml(SETS.read_text("utf-8"))[1])
+    return replace(asked, sets=tuple(placed(one, (data, runs), split, limit) for one in asked.sets))
+
+
+def sounds_of(data: Path, runs: Path) -> Path:
+    """The folder of noises and rooms, unpacked where it is not there."""
     sounds = runs.resolve() / "corpora" / SOUNDS
     if not sounds.exists():
         unpack_set(data, SOUNDS, sounds.parent)
-    asked = from_plain(SetsConfig, parse_yaml(SETS.read_text("utf-8"))[1])
-    return replace(asked, sets=tuple(placed(one, (data, runs), split, limit) for one in asked.sets))
+    return sounds
 
 
 def placed(
@@ -94,12 +100,3 @@ def hours_of(cuts: Sequence[Path]) -> float:
         with gzip.open(path, "rt", encoding="utf-8") as file:
             seconds += sum(json.loads(line)["duration"] for line in file)
     return seconds / 3600
-
-
-def few_of(cuts: Path, count: int) -> Path:
-    """A file of the first cuts of another, beside it."""
-    few = cuts.with_name(f"{count}-{cuts.name}")
-    with gzip.open(cuts, "rt", encoding="utf-8") as file:
-        lines = [line for line, _ in zip(file, range(count), strict=False)]
-    few.write_bytes(gzip.compress("".join(lines).encode(), mtime=0))
-    return few

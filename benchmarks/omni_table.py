@@ -1,10 +1,11 @@
-"""The table and the figure of benchmarks/omni.py, from the JSON that it writes.
+"""The table and the figure of benchmarks/omni.py and benchmarks/pretrained.py, from the JSON that
+they write.
 
     python benchmarks/omni_table.py results/omni-whisper-dev-800.json [--figure FILE.png]
 
-Prints Markdown: word and character error rates of each row by set and on average, with 95 %
-intervals, and what they are beside dense and Switch; parameters, minutes and the training loss of
-the last tenth of the steps. The figure is the training loss over steps, CTC's alone, a line for
+Prints Markdown: each metric of each row by set and on average, with 95 % intervals, and what it is
+beside the rows that others are held against; parameters, minutes and the training loss of the last
+tenth of the steps. The figure is the training loss over steps, without the balance loss, a line for
 each row (the mean of its seeds).
 """
 
@@ -19,13 +20,13 @@ import numpy as np
 Content = Mapping[str, Any]
 LAST = 0.1
 """Share of the steps whose mean loss is told."""
-METRICS = {"wer": "WER", "cer": "CER"}
-BASES = ("dense", "switch")
+METRICS = {"wer": "WER", "cer": "CER", "bleu": "BLEU", "chrf": "chrF"}
+BESIDE = ", change to "
 
 
 def shown(figures: Mapping[str, Any], name: str) -> str:
     """A figure with its interval, "12.3 [11.0, 13.9]"; "-" where there is none."""
-    if name not in figures:
+    if figures.get(name) is None:
         return "-"
     low, high = figures[f"{name}, interval"]
     return f"{figures[name]:.1f} [{low:.1f}, {high:.1f}]"
@@ -44,21 +45,23 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
 
 
 def rates(content: Content, metric: str) -> Iterator[str]:
-    """One line for each set and for the average, one column for each row."""
+    """One line for each set and average that has the metric, one column for each row."""
     figures = content["figures"]
-    sets = list(next(iter(figures.values())))
+    sets = [name for name, own in next(iter(figures.values())).items() if metric in own]
     rows = [[name, *(shown(own[name], metric) for own in figures.values())] for name in sets]
     yield from table([f"{METRICS[metric]} %", *figures], rows)
 
 
-def changes(content: Content) -> Iterator[str]:
-    """Relative changes on the average of the sets out of the domain."""
-    head = [f"{name} beside {base}, %" for name in METRICS.values() for base in BASES]
-    rows = [
-        [row, *(shown(own["out of domain"], f"{m}, change to {b}") for m in METRICS for b in BASES)]
-        for row, own in content["figures"].items()
-    ]
-    yield from table(["out of domain", *head], rows)
+def changes(content: Content, average: str) -> Iterator[str]:
+    """Relative changes on an average of sets."""
+    figures = content["figures"]
+    known = dict.fromkeys(
+        name for own in figures.values() for name in own[average] if BESIDE in name
+    )
+    names = [name for name in known if not name.endswith("interval")]
+    head = [f"{METRICS[name.split(',')[0]]} beside {name.split(BESIDE)[1]}, %" for name in names]
+    rows = [[row, *(shown(own[average], name) for name in names)] for row, own in figures.items()]
+    yield from table([average, *head], rows)
 
 
 def last_loss(curve: Sequence[tuple[int, float]]) -> float:
@@ -106,7 +109,7 @@ def draw(content: Content, path: Path) -> None:
         curves = [runs[str(seed)]["loss"] for seed in content["seeds"]]
         steps = [step for step, _ in curves[0]]
         axes.plot(steps, np.mean([[loss for _, loss in curve] for curve in curves], 0), label=row)
-    axes.set(xlabel="steps", ylabel="CTC loss per token", yscale="log")
+    axes.set(xlabel="steps", ylabel="loss per token", yscale="log")
     axes.legend(frameon=False)
     axes.grid(alpha=0.3)
     figure.savefig(path, dpi=150)
@@ -115,11 +118,14 @@ def draw(content: Content, path: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n\n")[0])
-    parser.add_argument("result", type=Path, help="JSON of benchmarks/omni.py")
+    parser.add_argument("result", type=Path, help="JSON of one of these benchmarks")
     parser.add_argument("--figure", type=Path, help="PNG of the losses")
     arguments = parser.parse_args()
     content = json.loads(arguments.result.read_text("utf-8"))
-    for part in (changes(content), rates(content, "wer"), rates(content, "cer")):
+    sets = next(iter(content["figures"].values())).values()
+    known = [metric for metric in METRICS if any(metric in own for own in sets)]
+    parts = [changes(content, average) for average in content["averages"]]
+    for part in (*parts, *(rates(content, metric) for metric in known)):
         print("\n".join(part), end="\n\n")
     print("\n".join(trainings(content)), end="\n\n")
     print(origins(content))

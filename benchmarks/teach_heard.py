@@ -18,7 +18,7 @@ import turnout
 from turnout.audio.waveform import Source, Waveform
 from turnout.backends.paths import Part
 from turnout.decoding.backend import Encoded
-from turnout.guidance import Guidance, Task, Window
+from turnout.guidance import Bandwidth, Guidance, Task, Window
 
 ENCODED = 10
 """Utterances of which the encoder's outputs are compared, spread over all."""
@@ -46,6 +46,8 @@ class Listener:
     window: Window = Window.PADDED
     device: str = CPU
     """Another than the CPU hears in batches, on PyTorch."""
+    bandwidth: Bandwidth | None = None
+    """That is told; measured where it is None."""
 
     @property
     def model(self) -> turnout.Transcriber:
@@ -55,12 +57,14 @@ class Listener:
     @property
     def key(self) -> str:
         """Under which its texts are kept: the name, the digest of all files that it is made of,
-        how much of a window it hears, and where that is not the CPU, on what."""
+        how much of a window it hears, and where that is not the CPU, on what; the bandwidth that
+        it is told."""
         digest = hashlib.sha256()
         for folder in (self.folder, *self.adapters):
             digest.update((folder / "SHA256SUMS").read_bytes())
         place = "" if self.device == CPU else f" {self.device}"
-        return f"{self.name} {digest.hexdigest()[:16]} {self.window}{place}"
+        told = "" if self.bandwidth is None else f" {self.bandwidth}"
+        return f"{self.name} {digest.hexdigest()[:16]} {self.window}{place}{told}"
 
     def hear_ahead(
         self, spoken: Sequence[Spoken], heard: Heard, task: Task = Task.TRANSCRIBE
@@ -92,6 +96,7 @@ class Listener:
             "language": language,
             "target_language": "en" if task is Task.TRANSLATE else None,
             "window": self.window.value,
+            "bandwidth": self.bandwidth and self.bandwidth.value,
             "beam_size": 1,
             "temperature_increment_on_fallback": None,
         }

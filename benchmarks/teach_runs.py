@@ -3,7 +3,7 @@ folder of its own. One that was stopped goes on, one that is finished is not tra
 other settings, data or base than are asked for now is not taken.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -87,7 +87,7 @@ def recipe_of(training: Training, base: Path, cuts: list[Path], runs: Path) -> d
     fixed = {
         "output": str(training.folder(runs)),
         "init_from": str(base),
-        "data.train": corpora_of(training, cuts),
+        "data.train": corpora_of(cuts, training.window),
         "data.dev": [],
         "max_steps": training.steps,
         "validate_every": training.steps,
@@ -95,11 +95,11 @@ def recipe_of(training: Training, base: Path, cuts: list[Path], runs: Path) -> d
     return with_changes(recipe, {**fixed, **training.changes})
 
 
-def corpora_of(training: Training, cuts: list[Path]) -> list[dict[str, Any]]:
+def corpora_of(cuts: Sequence[Path], window: Window) -> list[dict[str, Any]]:
     """Each heard as long as the others: the shorter, the oftener. Full windows of many utterances,
     unless windows are to end with the speech."""
     seconds = [seconds_in(path) for path in cuts]
-    pack = {"pack": True} if training.window is Window.PADDED else {}
+    pack = {"pack": True} if window is Window.PADDED else {}
     return [
         {"cuts": str(path), "weight": round(max(seconds) / own, 4), **pack}
         for path, own in zip(cuts, seconds, strict=True)

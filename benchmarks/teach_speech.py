@@ -35,6 +35,8 @@ LANGUAGES = ("es", "fr", "it", "ru")
 ENGLISH, GERMAN, ARABIC = "en", "de", "ar"
 SETS = {ENGLISH: "librispeech", GERMAN: "kerstin_de", ARABIC: "arabic_commands"}
 """Of the other languages."""
+COLUMNS = ("path", "text", "language", "speaker")
+"""Of the tables that are prepared."""
 WORDS, GAP_SECONDS = 5, 0.3
 """Of an Arabic utterance, and between them."""
 EVERY = 1_000_000
@@ -109,11 +111,13 @@ def cuts_of(folder: Path, data: Path, name: str, corpora: Path) -> Path:
     return prepared(place, rows)
 
 
-def prepared(place: Path, rows: Sequence[tuple[str, str, str, str]]) -> Path:
-    """The cuts of path, text, language and speaker; raises SystemExit where others are there."""
+def prepared(
+    place: Path, rows: Sequence[tuple[str, ...]], columns: Sequence[str] = COLUMNS
+) -> Path:
+    """The cuts of these rows; raises SystemExit where others are there."""
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
-    table.writerow(["path", "text", "language", "speaker", "split"])
+    table.writerow([*columns, "split"])
     table.writerows((*row, "train") for row in rows)
     source, cuts = place / "prompts.csv", place / "train.jsonl.gz"
     if cuts.exists():
@@ -157,11 +161,16 @@ def german_places(split: str, count: int) -> tuple[int, int]:
     return start, start + count
 
 
-def of_sets(data: Path, split: str, count: int) -> Iterator[Spoken]:
-    """LibriSpeech of that split; German, of one speaker, dealt out here; Arabic of that split."""
+def read_of(data: Path, split: str, count: int) -> Iterator[Spoken]:
+    """LibriSpeech of that split; German, of one speaker, dealt out here."""
     start, end = german_places(split, count)
     yield from from_corpus(data, SETS[ENGLISH], count, SEED, (split,))
     yield from islice(from_corpus(data, SETS[GERMAN], end, SEED), start, None)
+
+
+def of_sets(data: Path, split: str, count: int) -> Iterator[Spoken]:
+    """LibriSpeech and German; Arabic of that split."""
+    yield from read_of(data, split, count)
     yield from islice(joined(from_corpus(data, SETS[ARABIC], EVERY, SEED, (split,))), count)
 
 

@@ -1,26 +1,26 @@
 """The rows, the sets and the figures of benchmarks/omni.py."""
 
-import gzip
 import json
 from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import omni
 import pytest
 import torch
 from kept_trainings import with_changes
-from omni import check_registered, recipe_of, setting_of, split_name
-from omni_judged import AVERAGE, draws_of, judged
+from omni import recipe_of, setting_of, split_name
+from omni_judged import AVERAGE, Wanted, draws_of, judged, of_sacrebleu
 from omni_made import check_machines, counts_of, curve_of, scored
 from omni_rows import KNOBS, ROWS, STARTS, Start, changes_of, check_hybrid, check_row
-from omni_speech import IN_DOMAIN, few_of, sets_of, written
+from omni_speech import IN_DOMAIN, sets_of, written
 from omni_table import changes, draw, origins, rates, trainings
+from registered import check_registered
 
 from turnout.config import ModelConfig, TrainConfig, preset
 from turnout.config.plain import from_plain, to_plain
 from turnout.config.yaml_text import parse_yaml
+from turnout.evaluation.counting import counted
 from turnout.evaluation.report import Report
 from turnout.evaluation.score_rows import ScoredText
 from turnout.guidance import Bandwidth, Task
@@ -114,12 +114,12 @@ def test_the_test_split_is_refused_until_its_setting_is_committed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     told = ["the setting `whisper-800-x`"]
-    monkeypatch.setattr(omni, "git", lambda *_: told[0])
-    check_registered(arguments())
+    monkeypatch.setattr("registered.git", lambda *_: told[0])
+    check_registered("dev", "whisper-800")
     with pytest.raises(SystemExit, match="does not name the setting `whisper-800`"):
-        check_registered(arguments(split="test"))
+        check_registered("test", "whisper-800")
     told[0] = "the setting `whisper-800` of"
-    check_registered(arguments(split="test"))
+    check_registered("test", "whisper-800")
 
 
 def test_texts_are_written_as_librispeech_has_them() -> None:
@@ -145,17 +145,15 @@ def test_the_sets_are_of_one_split_and_of_its_sounds(
     assert {one.noises or one.rooms for one in channels} == {None, sounds}
 
 
-def test_few_cuts_are_the_first(tmp_path: Path) -> None:
-    path = tmp_path / "train.jsonl.gz"
-    path.write_bytes(gzip.compress(b"a\nb\nc\n"))
-    assert gzip.decompress(few_of(path, 2).read_bytes()) == b"a\nb\n"
-
-
 def one(name: str, errors: int, corpus: str = "c", words: int = 10) -> dict[str, object]:
     return {
         "id": name, "speaker": name, "corpus": corpus,
         "wer": [errors, words], "cer": [errors, 5 * words],
     }  # fmt: skip
+
+
+def outside(resamples: int, *sets: str) -> Wanted:
+    return Wanted(averages={AVERAGE: sets}, resamples=resamples)
 
 
 def test_rates_averages_and_changes_by_hand() -> None:
@@ -169,7 +167,7 @@ def test_rates_averages_and_changes_by_hand() -> None:
         {"read": [one("a", 2)], "noise": [one("a", 3)], "digits": [one("z", 1, "d", 20)]},
         {"read": [one("a", 4)], "noise": [one("a", 2)], "digits": [one("z", 4, "d", 20)]},
     ]
-    found = judged({"dense": dense, "omni": half}, "read", resamples=200)
+    found = judged({"dense": dense, "omni": half}, outside(200, "noise", "digits"))
     assert found["dense"]["read"]["wer"] == 30.0
     assert found["dense"]["noise"]["wer"] == 50.0
     assert found["dense"][AVERAGE]["wer"] == 37.5
@@ -185,6 +183,29 @@ def test_rates_averages_and_changes_by_hand() -> None:
     assert "wer, change to dense" not in found["dense"]["read"]
 
 
+def test_bleu_and_chrf_are_of_the_corpus_and_the_mean_of_the_seeds() -> None:
+    """All twelve words right: 100. One sentence right and one empty: every n-gram is right and
+    half of the length is missing, 100 * exp(1 - 12 / 6) = 36.79. Without a four-gram there is no
+    BLEU."""
+    right, texts = "one two three four five six", ["one two three four five six", "a b c d e f"]
+    seeds = [texts, [right, ""]]
+    rows = []
+    for heard in seeds:
+        found = counted("bleu", texts, heard, "en").counts.tolist()
+        rows.append(
+            {"es": [{**one(name, 0), "bleu": own} for name, own in zip("ab", found, strict=True)]}
+        )
+    wanted = Wanted(
+        averages={"all": ["es"]}, metrics={"bleu": of_sacrebleu("bleu")}, bases=["x"], resamples=50
+    )
+    figures = judged({"x": rows, "y": [rows[1], rows[1]]}, wanted)
+    assert figures["x"]["es"]["bleu"] == pytest.approx((100 + 36.79) / 2, abs=0.01)
+    assert figures["y"]["all"]["bleu"] == pytest.approx(36.79, abs=0.01)
+    assert figures["y"]["es"]["bleu, change to x"] == pytest.approx(-46.2, abs=0.05)
+    short = counted("bleu", ["one two"], ["one two"], "en").counts
+    assert np.isnan(of_sacrebleu("bleu")(short)).all()
+
+
 def test_an_utterance_of_several_sets_is_drawn_for_all_of_them_and_no_corpus_is_missed() -> None:
     counts = {
         "read": [one("a", 0), one("b", 10)],
@@ -196,7 +217,7 @@ def test_an_utterance_of_several_sets_is_drawn_for_all_of_them_and_no_corpus_is_
     assert (draws.utterances[:, 2] == 1).all()
     assert (draws.utterances[:, :2].sum(axis=1) == 2).all()
     assert len(np.unique(draws.utterances[:, 0])) == 3
-    found = judged({"dense": [counts]}, "read", resamples=200)["dense"]
+    found = judged({"dense": [counts]}, outside(200, "noise", "digits"))["dense"]
     assert found["read"]["wer, interval"] == found["noise"]["wer, interval"] == [0.0, 100.0]
 
 
@@ -279,7 +300,8 @@ def content() -> dict[str, object]:
     return {
         "command": "python x", "split": "dev", "setting": "whisper-800", "seeds": [1],
         "runs": {"dense": {"1": run}, "omni": {"1": run, "2": run}},
-        "figures": judged({"dense": dense, "omni": half}, "read", resamples=50),
+        "averages": [AVERAGE],
+        "figures": judged({"dense": dense, "omni": half}, outside(50, "noise")),
     }  # fmt: skip
 
 
@@ -289,7 +311,10 @@ def test_the_table_says_what_the_file_says() -> None:
         "| noise | 40.0 [40.0, 40.0] | 20.0 [20.0, 20.0] |",
         "| out of domain | 40.0 [40.0, 40.0] | 20.0 [20.0, 20.0] |",
     ]
-    assert "| omni | -50.0 [-50.0, -50.0] | - | -50.0 [-50.0, -50.0] | - |" in list(changes(made))
+    beside = "| omni | -50.0 [-50.0, -50.0] | -50.0 [-50.0, -50.0] |"
+    head, _, *rows = changes(made, AVERAGE)
+    assert head == "| out of domain | WER beside dense, % | CER beside dense, % |"
+    assert rows[-1] == beside
     assert list(trainings(made))[-1] == "| omni | 30.0 | 20.0 | 12.5 | 2.500 |"
     assert origins(made).startswith("`whisper-800`, dev, seeds 1; trained at 0123456789 on P")
 

@@ -46,7 +46,7 @@ def test_corpora_are_heard_equally_long(tmp_path: Path) -> None:
     """What no window holds does not count."""
     paths = [cuts(tmp_path, "es", 10.0, 20.0, 31.0), cuts(tmp_path, "fr", 5.0, 5.0)]
     (training,) = trainings("sharing", WISH)
-    found = corpora_of(training, paths)
+    found = corpora_of(paths, training.window)
     assert [one["weight"] for one in found] == [1.0, 3.0]
     assert [one["pack"] for one in found] == [True, True]
     assert training.steps == 80
@@ -65,7 +65,7 @@ def test_the_row_window_learns_and_hears_windows_that_end_with_the_speech(tmp_pa
     changed = Wish(taught=("es",), steps=40, changes={"data.window": "speech"}, label="short")
     (expert,) = trainings("experts", changed)
     assert expert.window is Window.SPEECH
-    assert "pack" not in corpora_of(expert, paths[:1])[0]
+    assert "pack" not in corpora_of(paths[:1], expert.window)[0]
 
 
 @pytest.mark.parametrize(
