@@ -71,9 +71,12 @@ class OnnxRows:
 def of_rows(
     cache: tuple[Floats, Floats, NDArray[np.bool_]], rows: NDArray[np.int64]
 ) -> tuple[Floats, Floats, NDArray[np.bool_]]:
-    """Keys, values and mask of these rows."""
+    """Keys, values and mask of these rows; of all of them, the very arrays."""
     keys, values, mask = cache
-    return keys[:, rows], values[:, rows], mask[rows]
+    if np.array_equal(rows, np.arange(len(mask))):
+        return cache
+    # What an index of NumPy's own gives lies row by row, and each step would copy it into layers.
+    return keys.take(rows, axis=1), values.take(rows, axis=1), mask[rows]
 
 
 class OnnxBackend:

@@ -13,11 +13,12 @@ from torch import Tensor
 
 from tests.doubles import tokenizer, whole_step
 from turnout.backends import sessions
-from turnout.backends.onnx import OnnxBackend
+from turnout.backends.onnx import LAYERED, OnnxBackend, decoder_arrays, of_layer
 from turnout.backends.sessions import weight_names
 from turnout.backends.torch import TorchBackend
 from turnout.config import ModelConfig, RoutingConfig, preset
 from turnout.config.cutting import every_guidance
+from turnout.decoding.backend import StepQuery
 from turnout.errors import MissingExtra, ModelFolderError
 from turnout.export.parity import Case, compare
 from turnout.hub.whisper_graphs import graphs_of
@@ -112,6 +113,26 @@ def test_a_row_may_end_while_others_go_on(monkeypatch: pytest.MonkeyPatch) -> No
         found, _ = whole_step(backend, begun, tokens[:, :1], np.array([0, 1]))
         steps.append(found[1])
     np.testing.assert_allclose(*steps, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("rows", [[0, 1, 2], [2, 0, 2]])
+def test_no_step_copies_what_its_rows_attend_to(
+    rows: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of eight windows of whisper-base these are 295 MB (counted by hand)."""
+    config = shape(16, 2)
+    backend = backend_of(config, weights(config), monkeypatch)
+    given = case(config)
+    encoded = backend.encode(given.log_mel, given.frame_mask, given.guidance)
+    begun = backend.start(encoded, np.array(rows), [given.guidance[0]] * 3)
+    nothing = np.zeros((1, 1), dtype=np.int64)
+    for state in (begun, backend.select(begun, np.array([2, 1]))):
+        asked = StepQuery(**dict.fromkeys(("positions", "allowed", "scored"), nothing), best=0)
+        arrays = decoder_arrays(state.cache, nothing, nothing, asked)
+        layers = [arrays[of_layer(name, i)] for name in LAYERED for i in range(2)]
+        assert all(layer.flags.c_contiguous for layer in layers)
+    if rows == [0, 1, 2]:
+        assert np.shares_memory(begun.cache.cross[0], encoded.hidden[0])
 
 
 def test_an_encoder_of_another_model_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
