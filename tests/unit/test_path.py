@@ -30,6 +30,7 @@ FILES = [
     "decoding/decode.py",  # a batch of segments -> hypotheses
     "decoding/encoded_batch.py",  # one encoder pass, and the rows of the decoder
     "backends/onnx.py",  # the model
+    "backends/rows.py",  # what the rows of its decoder attend to
     "decoding/greedy.py",  # the decoder's words
     "text/sentencepieces.py",  # ids -> text
     "decoding/search.py",  # which words are taken, and how many
@@ -63,7 +64,7 @@ def files_of(work: Callable[[], object]) -> list[str]:
     return list(found)
 
 
-def test_a_recording_becomes_text_in_twenty_two_files() -> None:
+def test_a_recording_becomes_text_in_twenty_three_files() -> None:
     model = turnout.load(threads=1)
     found = files_of(lambda: [model.transcribe(path) for path in EXAMPLES])
     passed = [name for name in found if not name.startswith(VOCABULARY)]

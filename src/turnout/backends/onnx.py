@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,6 +9,7 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as runtime  # type: ignore[attr-defined]
 
+from turnout.backends.rows import OnnxRows, attended
 from turnout.backends.sessions import Weights, open_sessions
 from turnout.config import ModelConfig
 from turnout.decoding.backend import (
@@ -29,6 +29,9 @@ ENCODER_INPUTS = ("log_mel", "frame_mask", "guide", "bandwidth")
 CROSS_NAMES = ("cross_keys", "cross_values", "cross_mask")
 QUERY_NAMES = ("positions", "allowed", "scored", "ranks")
 DECODER_INPUTS = ("tokens", "counts", "guide", *QUERY_NAMES, *CROSS_NAMES, *PAST_NAMES)
+ENTRIES = "entries"
+"""What a graph calls the first dimension of its cross-attention inputs where equally many rows in
+succession may share an entry; others want one for each row."""
 LAYERED = CROSS_NAMES[:2]
 """What a decoder's graph may also take layer by layer, under names that `of_layer` gives."""
 STEP_NAMES = ("best_tokens", "best_log_probs", "scored_log_probs")
@@ -54,29 +57,6 @@ OUTPUT_KINDS: dict[str, tuple[type[np.generic], int]] = {
     ATTENTION: (np.float32, 4),
 }
 """Type and number of dimensions of what the graphs give."""
-
-
-@dataclass(frozen=True)
-class OnnxRows:
-    """The decoder rows of a DecoderState."""
-
-    guide: NDArray[np.int64]
-    cross: tuple[Floats, Floats, NDArray[np.bool_]]
-    """What the rows attend to: keys and values [layers, rows, heads, frames, dim], mask. How keys
-    lie is a matter between a model's two graphs: they may be turned."""
-    past: tuple[Floats, Floats, NDArray[np.bool_]]
-    """What they wrote: the same of tokens."""
-
-
-def of_rows(
-    cache: tuple[Floats, Floats, NDArray[np.bool_]], rows: NDArray[np.int64]
-) -> tuple[Floats, Floats, NDArray[np.bool_]]:
-    """Keys, values and mask of these rows; of all of them, the very arrays."""
-    keys, values, mask = cache
-    if np.array_equal(rows, np.arange(len(mask))):
-        return cache
-    # What an index of NumPy's own gives lies row by row, and each step would copy it into layers.
-    return keys.take(rows, axis=1), values.take(rows, axis=1), mask[rows]
 
 
 class OnnxBackend:
@@ -115,6 +95,8 @@ class OnnxBackend:
         self._decode = runner(session, file, known, needed)
         self._attend = runner(session, file, known, (ATTENTION,)) if ATTENTION in given else None
         self._decoder_file = file
+        shapes = {value.name: value.shape for value in session.get_inputs()}
+        self._shared = ENTRIES in shapes.get(CROSS_NAMES[2], [])[:1]
 
     @classmethod
     def open(cls, folder: ModelFolder, threads: int | None = None) -> "OnnxBackend":
@@ -151,7 +133,7 @@ class OnnxBackend:
         self, encoded: Encoded, rows: NDArray[np.int64], guidance: Sequence[Guidance]
     ) -> DecoderState:
         """See `Backend.start`."""
-        cross = of_rows(encoded.hidden, rows)
+        cross = attended(encoded.hidden, rows, shared=self._shared)
         layers, _, heads, _, dim = cross[1].shape
         empty = np.zeros((layers, len(rows), heads, 0, dim), dtype=np.float32)
         past = (empty, empty, np.zeros((len(rows), 0), dtype=np.bool_))
@@ -197,12 +179,12 @@ class OnnxBackend:
     def select(self, state: DecoderState, rows: NDArray[np.int64]) -> DecoderState:
         """See `Backend.select`."""
         held: OnnxRows = state.cache
-        entries = state.rows[rows]
+        utterances = state.rows[rows]
         # A beam's hypotheses trade places inside their utterance: what they attend to stays.
-        same = np.array_equal(entries, state.rows)
-        cross = held.cross if same else of_rows(held.cross, rows)
-        chosen = OnnxRows(held.guide[rows], cross, of_rows(held.past, rows))
-        return DecoderState(entries, chosen)
+        cross = held.cross
+        if not np.array_equal(utterances, state.rows):
+            cross = attended(cross, held.entries_of(rows), shared=self._shared)
+        return DecoderState(utterances, held.select(rows, cross))
 
 
 @contextmanager
