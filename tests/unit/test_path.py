@@ -30,8 +30,8 @@ FILES = [
     "decoding/decode.py",  # a batch of segments -> hypotheses
     "decoding/encoded_batch.py",  # one encoder pass, and the rows of the decoder
     "backends/onnx.py",  # the model
-    "backends/rows.py",  # what the rows of its decoder attend to
     "decoding/greedy.py",  # the decoder's words
+    "backends/rows.py",  # what the rows of the decoder attend to
     "text/sentencepieces.py",  # ids -> text
     "decoding/search.py",  # which words are taken, and how many
     "decoding/alignment.py",  # where CTC hears them
