@@ -31,8 +31,8 @@ FILES = [
     "decoding/encoded_batch.py",  # one encoder pass, and the rows of the decoder
     "backends/onnx.py",  # the model
     "decoding/greedy.py",  # the decoder's words
-    "backends/rows.py",  # what the rows of the decoder attend to
     "text/sentencepieces.py",  # ids -> text
+    "backends/rows.py",  # what the rows of the decoder attend to
     "decoding/search.py",  # which words are taken, and how many
     "decoding/alignment.py",  # where CTC hears them
     "decoding/ctc.py",  # what CTC makes of them
