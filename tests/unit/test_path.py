@@ -32,6 +32,7 @@ FILES = [
     "backends/onnx.py",  # the model
     "decoding/greedy.py",  # the decoder's words
     "text/sentencepieces.py",  # ids -> text
+    "backends/rows.py",  # what the rows of the decoder attend to
     "decoding/search.py",  # which words are taken, and how many
     "decoding/alignment.py",  # where CTC hears them
     "decoding/ctc.py",  # what CTC makes of them
@@ -63,7 +64,7 @@ def files_of(work: Callable[[], object]) -> list[str]:
     return list(found)
 
 
-def test_a_recording_becomes_text_in_twenty_two_files() -> None:
+def test_a_recording_becomes_text_in_twenty_three_files() -> None:
     model = turnout.load(threads=1)
     found = files_of(lambda: [model.transcribe(path) for path in EXAMPLES])
     passed = [name for name in found if not name.startswith(VOCABULARY)]

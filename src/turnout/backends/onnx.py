@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as runtime  # type: ignore[attr-defined]
 
+from turnout.backends.rows import Layout, OnnxRows, of_rows
 from turnout.backends.sessions import Weights, open_sessions
 from turnout.config import ModelConfig
 from turnout.decoding.backend import (
@@ -29,6 +30,9 @@ ENCODER_INPUTS = ("log_mel", "frame_mask", "guide", "bandwidth")
 CROSS_NAMES = ("cross_keys", "cross_values", "cross_mask")
 QUERY_NAMES = ("positions", "allowed", "scored", "ranks")
 DECODER_INPUTS = ("tokens", "counts", "guide", *QUERY_NAMES, *CROSS_NAMES, *PAST_NAMES)
+ENTRIES = "entries"
+"""What a graph calls the first dimension of its cross-attention inputs where equally many rows in
+succession may share an entry; others want one for each row."""
 LAYERED = CROSS_NAMES[:2]
 """What a decoder's graph may also take layer by layer, under names that `of_layer` gives."""
 STEP_NAMES = ("best_tokens", "best_log_probs", "scored_log_probs")
@@ -54,26 +58,6 @@ OUTPUT_KINDS: dict[str, tuple[type[np.generic], int]] = {
     ATTENTION: (np.float32, 4),
 }
 """Type and number of dimensions of what the graphs give."""
-
-
-@dataclass(frozen=True)
-class OnnxRows:
-    """The decoder rows of a DecoderState."""
-
-    guide: NDArray[np.int64]
-    cross: tuple[Floats, Floats, NDArray[np.bool_]]
-    """What the rows attend to: keys and values [layers, rows, heads, frames, dim], mask. How keys
-    lie is a matter between a model's two graphs: they may be turned."""
-    past: tuple[Floats, Floats, NDArray[np.bool_]]
-    """What they wrote: the same of tokens."""
-
-
-def of_rows(
-    cache: tuple[Floats, Floats, NDArray[np.bool_]], rows: NDArray[np.int64]
-) -> tuple[Floats, Floats, NDArray[np.bool_]]:
-    """Keys, values and mask of these rows."""
-    keys, values, mask = cache
-    return keys[:, rows], values[:, rows], mask[rows]
 
 
 class OnnxBackend:
@@ -112,6 +96,8 @@ class OnnxBackend:
         self._decode = runner(session, file, known, needed)
         self._attend = runner(session, file, known, (ATTENTION,)) if ATTENTION in given else None
         self._decoder_file = file
+        shapes = {value.name: value.shape for value in session.get_inputs()}
+        self._shared = ENTRIES in shapes.get(CROSS_NAMES[2], [])[:1]
 
     @classmethod
     def open(cls, folder: ModelFolder, threads: int | None = None) -> "OnnxBackend":
@@ -148,12 +134,14 @@ class OnnxBackend:
         self, encoded: Encoded, rows: NDArray[np.int64], guidance: Sequence[Guidance]
     ) -> DecoderState:
         """See `Backend.start`."""
-        cross = of_rows(encoded.hidden, rows)
+        layout = Layout.of(rows, shared=self._shared)
+        cross = of_rows(encoded.hidden, layout.entries)
         layers, _, heads, _, dim = cross[1].shape
-        empty = np.zeros((layers, len(rows), heads, 0, dim), dtype=np.float32)
-        past = (empty, empty, np.zeros((len(rows), 0), dtype=np.bool_))
-        guide = np.array(self._decoder_experts.indices(guidance), dtype=np.int64)
-        return DecoderState(rows, OnnxRows(guide, cross, past))
+        guide = np.array(self._decoder_experts.indices(guidance), dtype=np.int64)[layout.given]
+        empty = np.zeros((layers, len(guide), heads, 0, dim), dtype=np.float32)
+        past = (empty, empty, np.zeros((len(guide), 0), dtype=np.bool_))
+        own = cross is not encoded.hidden
+        return DecoderState(rows, OnnxRows(layout, guide, cross, past, own))
 
     def step(
         self,
@@ -166,10 +154,10 @@ class OnnxBackend:
         held: OnnxRows = state.cache
         found = self._decode(decoder_arrays(held, tokens, counts, query))
         keys, values, mask = (found[name] for name in GROWN_NAMES)
-        grown = DecoderState(state.rows, OnnxRows(held.guide, held.cross, (keys, values, mask)))
+        grown = DecoderState(state.rows, replace(held, past=(keys, values, mask)))
         if WHOLE_VOCABULARY in found:
             return from_whole_vocabulary(found[WHOLE_VOCABULARY], query), grown
-        return StepOutput(*(found[name] for name in STEP_NAMES)), grown
+        return StepOutput(*(held.shown(found[name]) for name in STEP_NAMES)), grown
 
     def attention(
         self,
@@ -189,17 +177,15 @@ class OnnxBackend:
         nothing = np.zeros((len(rows), 1), dtype=np.int64)
         allowed = np.zeros((len(rows), self.config.vocabulary.size), dtype=np.bool_)
         query = StepQuery(positions=nothing, allowed=allowed, best=0, scored=nothing)
-        return self._attend(decoder_arrays(held, tokens, counts, query))[ATTENTION]
+        return held.shown(self._attend(decoder_arrays(held, tokens, counts, query))[ATTENTION])
 
     def select(self, state: DecoderState, rows: NDArray[np.int64]) -> DecoderState:
         """See `Backend.select`."""
         held: OnnxRows = state.cache
-        entries = state.rows[rows]
+        utterances = state.rows[rows]
         # A beam's hypotheses trade places inside their utterance: what they attend to stays.
-        same = np.array_equal(entries, state.rows)
-        cross = held.cross if same else of_rows(held.cross, rows)
-        chosen = OnnxRows(held.guide[rows], cross, of_rows(held.past, rows))
-        return DecoderState(entries, chosen)
+        moved = not np.array_equal(utterances, state.rows)
+        return DecoderState(utterances, held.select(rows, shared=self._shared, moved=moved))
 
 
 @contextmanager
@@ -226,11 +212,11 @@ def decoder_arrays(
 ) -> dict[str, NDArray[Any]]:
     """What a decoder's graph can ask for, by name."""
     # A graph's sizes come from its inputs: the number of best ids is the length of this one.
-    ranks = np.arange(query.best)
-    asked = (query.positions, query.allowed, query.scored, ranks)
+    ranks, rows = np.arange(query.best), held.layout.given
+    asked = (query.positions[rows], query.allowed[rows], query.scored[rows], ranks)
     arrays = {
-        "tokens": tokens,
-        "counts": counts,
+        "tokens": tokens[rows],
+        "counts": counts[rows],
         "guide": held.guide,
         **dict(zip(QUERY_NAMES, asked, strict=True)),
         **dict(zip(CROSS_NAMES, held.cross, strict=True)),

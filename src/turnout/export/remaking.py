@@ -47,7 +47,8 @@ def upcycle_model(
         routing.learned and routing != stacks_of(folder.config)[name]
         for name, routing in stacks_of(config).items()
     )
-    checked = Checked(before, heard, one_of_each(config), exact=not learned)
+    exact = not learned and is_of_today(folder)
+    checked = Checked(before, heard, one_of_each(config), exact=exact)
     writing = Writing(
         output=output,
         title="A model with experts",
@@ -76,8 +77,8 @@ def specialise_model(
 ) -> Receipt:
     """Write the path of a routed model, or of a dense one with adapters, that this guidance
     selects, whole or not at all: both models must say the same of the recordings, to the last bit
-    (a hybrid's router, whose rows are fewer then, may round otherwise on ONNX Runtime: as
-    `upcycle_model` says).
+    (a hybrid's router, whose rows are fewer then, may round otherwise on ONNX Runtime, and so may
+    graphs of an older turnout: as `upcycle_model` says).
 
     Raises GuidanceError, UsageError, ModelFolderError, MissingExtra, ExportError, StorageError.
     """
@@ -86,7 +87,8 @@ def specialise_model(
     whole = before.backend.config
     cut = cut_out(whole, stated)
     hybrid = any(routing.kind == "hybrid" for routing in stacks_of(whole).values())
-    checked = Checked(before, heard, cut.guidance, exact=not hybrid)
+    exact = not hybrid and is_of_today(folder)
+    checked = Checked(before, heard, cut.guidance, exact=exact)
     writing = Writing(
         output=output,
         title="One path of a model with experts",
@@ -164,6 +166,16 @@ def graphs_of(config: ModelConfig) -> dict[str, bytes]:
     from turnout.export.learned import traced_graphs  # noqa: PLC0415 - torch
 
     return traced_graphs(config)
+
+
+def is_of_today(folder: ModelFolder) -> bool:
+    """Whether a folder's graphs are those that are written of it now: others may add up in another
+    order. Those of PyTorch are taken to be."""
+    try:
+        graphs = plain_graphs(folder.config) if folder.has_graphs else {}
+    except MissingExtra:
+        return True
+    return all(folder.read(name) == data for name, data in graphs.items())
 
 
 def write_learned(folder: ModelFolder, config: ModelConfig, writing: Writing) -> None:

@@ -1,8 +1,8 @@
 """The graphs of Whisper's shapes (arXiv 2212.04356), from a configuration: no torch, no weights.
 
 What they take and give is in `turnout.backends.onnx`. The decoder takes what it attends to layer by
-layer, and keys turned: of one input for all layers each step would copy every layer's part, and a
-product of one query with keys that are not turned takes three times as long.
+layer, of one input for all layers each step would copy every layer's part; and once for all rows of
+an utterance, which is read from memory once for all hypotheses of a beam.
 """
 
 import math
@@ -12,6 +12,7 @@ from functools import reduce
 from turnout.backends.onnx import (
     ATTENTION,
     CROSS_NAMES,
+    ENTRIES,
     GROWN_NAMES,
     PAST_NAMES,
     STEP_NAMES,
@@ -87,12 +88,11 @@ def encoder_graph(config: ModelConfig) -> bytes:
     hidden = layers.norm(hidden, "encoder.norm")
     graph.output(mask, "hidden_mask", "bool", "batch", "hidden")
     crossing = replace(layers, heads=decoder.num_heads)
-    for name, turned in zip(CROSS_NAMES[:2], (True, False), strict=True):
-        kind = "key" if turned else "value"
+    for name, kind in zip(CROSS_NAMES[:2], ("key", "value"), strict=True):
         places = [f"decoder.blocks.{i}.cross_attention.{kind}" for i in range(decoder.num_layers)]
-        projected = [layers.linear(hidden, place, bias=not turned) for place in places]
-        found = stacked(graph, [crossing.split(each, turned=turned) for each in projected])
-        sizes = cross_sizes(config, "hidden", turned=turned)
+        projected = [layers.linear(hidden, place, bias=kind == "value") for place in places]
+        found = stacked(graph, [crossing.split(each) for each in projected])
+        sizes = cross_sizes(config, "hidden")
         graph.output(found, name, "float", decoder.num_layers, "batch", *sizes)
     return graph.to_bytes()
 
@@ -115,11 +115,10 @@ def subsampled(graph: Graph, config: ModelConfig) -> tuple[str, Layers, str]:
     return layers.joined(hidden), layers, hidden_mask
 
 
-def cross_sizes(config: ModelConfig, frames: str, *, turned: bool) -> list[Size]:
-    """The dimensions of a row's keys (turned) or values in the cross-attention."""
+def cross_sizes(config: ModelConfig, frames: str) -> list[Size]:
+    """The dimensions of an utterance's keys or values in the cross-attention."""
     heads = config.decoder.num_heads
-    dim = config.encoder.d_model // heads
-    return [heads, dim, frames] if turned else [heads, frames, dim]
+    return [heads, frames, config.encoder.d_model // heads]
 
 
 @dataclass(frozen=True)
@@ -144,12 +143,11 @@ def decoder_inputs(graph: Graph, config: ModelConfig) -> Inputs:
     """Add them to the graph."""
     decoder = config.decoder
     heads, dim = decoder.num_heads, config.encoder.d_model // decoder.num_heads
-    sizes = [cross_sizes(config, "frames", turned=turned) for turned in (True, False)]
+    sizes = cross_sizes(config, "frames")
 
     def attended(layer: int) -> tuple[str, str]:
         keys, values = (
-            graph.input(of_layer(name, layer), "float", "rows", *size)
-            for name, size in zip(CROSS_NAMES[:2], sizes, strict=True)
+            graph.input(of_layer(name, layer), "float", ENTRIES, *sizes) for name in CROSS_NAMES[:2]
         )
         return keys, values
 
@@ -161,7 +159,7 @@ def decoder_inputs(graph: Graph, config: ModelConfig) -> Inputs:
         scored=graph.input("scored", "int64", "rows", "asked"),
         ranks=graph.input("ranks", "int64", "best"),
         cross=[attended(layer) for layer in range(decoder.num_layers)],
-        cross_mask=graph.input(CROSS_NAMES[2], "bool", "rows", "frames"),
+        cross_mask=graph.input(CROSS_NAMES[2], "bool", ENTRIES, "frames"),
         past=[
             graph.input(name, "float", decoder.num_layers, "rows", heads, "slots", dim)
             for name in PAST_NAMES[:2]
@@ -180,10 +178,11 @@ def decoder_graph(config: ModelConfig) -> bytes:
     )
     hidden, grown_mask = embedded(layers, given, config)
     added = added_by_masks(graph, given)
+    sharing = sharing_rows(layers, given)
     grown, weights = [], []
     for index in range(decoder.num_layers):
         hidden, cache = attend_to_past(layers, hidden, index, given.past, added[0])
-        hidden, weight = attend_to_frames(layers, hidden, index, given.cross[index], added[1])
+        hidden, weight = attend_to_frames(sharing, hidden, index, given.cross[index], added[1])
         hidden = layers.feed_forward(hidden, f"decoder.blocks.{index}", decoder.d_feedforward)
         grown.append(cache)
         weights.append(weight)
@@ -194,7 +193,10 @@ def decoder_graph(config: ModelConfig) -> bytes:
     graph.output(grown_mask, GROWN_NAMES[2], "bool", "rows", "grown")
     if decoder.alignment_heads:
         heads = [graph.add("Gather", weights[i], [j], axis=1) for i, j in decoder.alignment_heads]
-        found = graph.add("Concat", *heads, axis=1)
+        # [entries, heads, sharing, new, frames] -> [rows, heads, new, frames]
+        found = graph.add("Transpose", graph.add("Concat", *heads, axis=1), perm=[0, 2, 1, 3, 4])
+        whole = graph.add("Concat", [-1], graph.add("Shape", found, start=2), axis=0)
+        found = graph.add("Reshape", found, whole)
         graph.output(found, ATTENTION, "float", "rows", len(heads), "new", "frames")
     return graph.to_bytes()
 
@@ -225,7 +227,7 @@ def embedding(layers: Layers, config: ModelConfig) -> str:
 
 def added_by_masks(graph: Graph, given: Inputs) -> tuple[str, str]:
     """What is added to the scores of the tokens before, [rows, 1, new, slots + new], and of the
-    frames, [rows, 1, 1, frames]: a token sees the cache and the new tokens up to itself."""
+    frames, [entries, 1, 1, 1, frames]: a token sees the cache and the new tokens up to itself."""
     new = indices(graph, given.tokens, 1)
     before = graph.add("LessOrEqual", unsqueezed(graph, new, 0), unsqueezed(graph, new, 1))
     shape = graph.add("Concat", graph.add("Shape", given.tokens), [1], axis=0)
@@ -233,7 +235,7 @@ def added_by_masks(graph: Graph, given: Inputs) -> tuple[str, str]:
     column = graph.add("Expand", 0.0, shape)
     past = graph.add("Add", unsqueezed(graph, far(graph, given.past_mask), 1), column)
     parts = graph.add("Concat", past, graph.add("Add", far(graph, before), column), axis=2)
-    return unsqueezed(graph, parts, 1), unsqueezed(graph, far(graph, given.cross_mask), 1, 2)
+    return unsqueezed(graph, parts, 1), unsqueezed(graph, far(graph, given.cross_mask), 1, 2, 3)
 
 
 def attend_to_past(
@@ -243,7 +245,7 @@ def attend_to_past(
     graph, block = layers.graph, f"decoder.blocks.{index}"
     attention = f"{block}.self_attention"
     normed = layers.norm(hidden, f"{block}.self_norm")
-    queries = layers.split(layers.linear(normed, f"{attention}.query"))
+    queries = layers.split(scaled_queries(layers, normed, attention))
     keys, values = (
         graph.add(
             "Concat",
@@ -253,33 +255,50 @@ def attend_to_past(
         )
         for held, kind in zip(past, ("key", "value"), strict=True)
     )
-    scores = graph.add(
-        "FusedMatMul", queries, keys, domain=CONTRIB, transB=1, alpha=layers.dim**-0.5
-    )
-    mixed, _ = weighted(layers, scores, added, values)
+    mixed, _ = weighted(graph, queries, keys, values, added)
+    mixed = layers.joined(graph.add("Transpose", mixed, perm=[0, 2, 1, 3]))
     return graph.add("Add", hidden, layers.linear(mixed, f"{attention}.output")), (keys, values)
+
+
+def sharing_rows(layers: Layers, given: Inputs) -> Layers:
+    """The layers whose hidden tokens are parted as [entries, sharing, new, ...]: as many rows in
+    succession attend to an utterance as there are more rows than utterances."""
+    graph = layers.graph
+    entries = graph.add("Shape", given.cross_mask, start=0, end=1)
+    new = graph.add("Shape", given.tokens, start=1, end=2)
+    return replace(layers, shape=graph.add("Concat", entries, [-1], new, axis=0))
 
 
 def attend_to_frames(
     layers: Layers, hidden: str, index: int, cross: tuple[str, str], added: str
 ) -> tuple[str, str]:
     """`hidden` with what it takes from the frames, and how much from each:
-    [rows, heads, new, frames]."""
+    [entries, heads, sharing, new, frames]."""
     graph, block = layers.graph, f"decoder.blocks.{index}"
     attention = f"{block}.cross_attention"
     normed = layers.norm(hidden, f"{block}.cross_norm")
-    queries = layers.split(layers.linear(normed, f"{attention}.query"))
-    scores = graph.add("MatMul", graph.add("Mul", queries, layers.dim**-0.5), cross[0])
-    mixed, weights = weighted(layers, scores, added, cross[1])
+    queries = layers.apart(scaled_queries(layers, normed, attention), layers.heads, layers.dim)
+    queries = graph.add("Transpose", queries, perm=[0, 3, 1, 2, 4])
+    keys, values = (unsqueezed(graph, part, 2) for part in cross)
+    mixed, weights = weighted(graph, queries, keys, values, added)
+    mixed = layers.joined(graph.add("Transpose", mixed, perm=[0, 2, 3, 1, 4]))
     return graph.add("Add", hidden, layers.linear(mixed, f"{attention}.output")), weights
 
 
-def weighted(layers: Layers, scores: str, added: str, values: str) -> tuple[str, str]:
-    """The values by the weights that the scores give them, [rows * places, width], and those."""
-    graph = layers.graph
+def scaled_queries(layers: Layers, hidden: str, attention: str) -> str:
+    """Queries whose products with keys are the scores."""
+    return layers.graph.add("Mul", layers.linear(hidden, f"{attention}.query"), layers.dim**-0.5)
+
+
+def weighted(graph: Graph, queries: str, keys: str, values: str, added: str) -> tuple[str, str]:
+    """The values by the weights that scaled queries give them, and those weights.
+
+    ONNX Runtime has a kernel that multiplies one query by keys as they lie while it reads them, and
+    takes it for products without a factor alone.
+    """
+    scores = graph.add("FusedMatMul", queries, keys, domain=CONTRIB, transB=1)
     weights = graph.add("Softmax", graph.add("Add", scores, added), axis=-1)
-    mixed = graph.add("Transpose", graph.add("MatMul", weights, values), perm=[0, 2, 1, 3])
-    return layers.joined(mixed), weights
+    return graph.add("MatMul", weights, values), weights
 
 
 def answer(layers: Layers, hidden: str, given: Inputs, config: ModelConfig) -> None:

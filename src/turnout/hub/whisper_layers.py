@@ -60,10 +60,10 @@ class Layers:
         mixed = self.linear(mixed, f"{expert}.down", (self.width, inner))
         return self.graph.add("Add", hidden, mixed)
 
-    def split(self, hidden: str, *, turned: bool = False) -> str:
-        """[rows, heads, places, dim], or [rows, heads, dim, places] where turned."""
+    def split(self, hidden: str) -> str:
+        """[rows, heads, places, dim]."""
         apart = self.apart(hidden, self.heads, self.dim)
-        return self.graph.add("Transpose", apart, perm=[0, 2, 3, 1] if turned else [0, 2, 1, 3])
+        return self.graph.add("Transpose", apart, perm=[0, 2, 1, 3])
 
     def apart(self, hidden: str, *sizes: int) -> str:
         """The same numbers as [rows, places, *sizes]."""

@@ -16,13 +16,16 @@ from tests import whispers
 from tests.models import saved
 from turnout.backends.torch import TorchBackend, load_model
 from turnout.cli import main
+from turnout.config import RoutingConfig
 from turnout.config.cutting import cut_out
 from turnout.errors import ExportError, UsageError
 from turnout.export.receipt import compared, confirm, outputs_of
 from turnout.export.remaking import specialise_model, upcycle_model
-from turnout.guidance import Bandwidth, Guidance, Task
+from turnout.guidance import Bandwidth, Guidance, Guide, Task
+from turnout.hub import whisper_graphs
 from turnout.hub.convert import convert
 from turnout.hub.rerouted import Writing, specialise, stored
+from turnout.hub.whisper_layers import Layers
 from turnout.model_folder import WEIGHTS, ModelFolder, write_folder
 from turnout.transcription.transcriber import load
 
@@ -116,6 +119,25 @@ def test_a_learned_router_begins_within_rounding(dense: Path, tmp_path: Path) ->
     assert main([*asked, *words, "--encoder.routing.gate", "straight_through", *HEARD]) == 0
     config = ModelFolder.open(output).config
     assert (config.encoder.routing.kind, config.encoder.routing.num_experts) == ("omni", 3)
+
+
+def test_what_an_older_turnout_wrote_may_round_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Graphs that are written anew add up in another order."""
+    source = whispers.save_transformers(tmp_path / "source", whispers.whisper())
+    scaled = whisper_graphs.scaled_queries
+    with monkeypatch.context() as patch:
+
+        def in_two_steps(layers: Layers, *named: str) -> str:
+            tripled = layers.graph.add("Mul", scaled(layers, *named), 3.0)
+            return layers.graph.add("Mul", tripled, 1 / 3)
+
+        patch.setattr(whisper_graphs, "scaled_queries", in_two_steps)
+        older = convert(source, tmp_path / "older")
+    routing = RoutingConfig(kind="supervised", guided_by=(Guide.TASK,))
+    receipt = upcycle_model(older, tmp_path / "new", (None, routing), audio=[Path(HEARD[1])])
+    assert not receipt.same and receipt.close
 
 
 def without_graphs(folder: Path, place: Path) -> Path:

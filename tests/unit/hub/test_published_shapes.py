@@ -16,7 +16,8 @@ from transformers.models.whisper.modeling_whisper import sinusoids
 
 from tests import whispers
 from tests.doubles import whole_step
-from turnout.backends.onnx import OnnxBackend, OnnxRows
+from turnout.backends.onnx import OnnxBackend
+from turnout.backends.rows import OnnxRows
 from turnout.guidance import Guidance, Task
 from turnout.hub.convert import convert
 from turnout.hub.sources import PUBLISHED
@@ -158,11 +159,12 @@ def test_it_computes_what_transformers_computes(name: str) -> None:
 
 def check_caches(held: OnnxRows, past: Any) -> None:
     """Keys and values of what is heard and of what is written."""
-    turned, values, _ = held.cross
-    for ours, theirs in (
-        ((turned.swapaxes(3, 4), values), past.cross_attention_cache),
-        (held.past[:2], past.self_attention_cache),
+    rows = held.layout.shown
+    for part, places, theirs in (
+        (held.cross, rows // held.each, past.cross_attention_cache),
+        (held.past, rows, past.self_attention_cache),
     ):
+        ours = [array[:, places] for array in part[:2]]
         for layer, wanted in enumerate(theirs.layers):
             for name, found in zip(("keys", "values"), ours, strict=True):
                 np.testing.assert_allclose(

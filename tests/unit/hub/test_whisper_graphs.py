@@ -13,13 +13,15 @@ from torch import Tensor
 
 from tests.doubles import tokenizer, whole_step
 from turnout.backends import sessions
-from turnout.backends.onnx import OnnxBackend
+from turnout.backends.onnx import LAYERED, OnnxBackend, decoder_arrays, of_layer
 from turnout.backends.sessions import weight_names
 from turnout.backends.torch import TorchBackend
 from turnout.config import ModelConfig, RoutingConfig, preset
 from turnout.config.cutting import every_guidance
+from turnout.decoding.backend import StepQuery
 from turnout.errors import MissingExtra, ModelFolderError
 from turnout.export.parity import Case, compare
+from turnout.hub import whisper_graphs
 from turnout.hub.whisper_graphs import graphs_of
 from turnout.model.build import build_model
 from turnout.model.speech_model import SpeechModel
@@ -112,6 +114,75 @@ def test_a_row_may_end_while_others_go_on(monkeypatch: pytest.MonkeyPatch) -> No
         found, _ = whole_step(backend, begun, tokens[:, :1], np.array([0, 1]))
         steps.append(found[1])
     np.testing.assert_allclose(*steps, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("rows", [[0, 1, 2], [2, 0, 2]])
+def test_no_step_copies_what_its_rows_attend_to(
+    rows: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of eight windows of whisper-base these are 295 MB (counted by hand)."""
+    config = shape(16, 2)
+    backend = backend_of(config, weights(config), monkeypatch)
+    given = case(config)
+    encoded = backend.encode(given.log_mel, given.frame_mask, given.guidance)
+    begun = backend.start(encoded, np.array(rows), [given.guidance[0]] * 3)
+    before = [part.copy() for part in encoded.hidden]
+    nothing = np.zeros((3, 1), dtype=np.int64)
+    allowed = np.zeros((3, 1), dtype=np.bool_)
+    query = StepQuery(positions=nothing, allowed=allowed, best=0, scored=nothing)
+    fewer = backend.select(begun, np.array([2, 1]))
+    for state in (begun, fewer, backend.select(fewer, np.array([0]))):
+        arrays = decoder_arrays(state.cache, nothing, nothing[:, 0], query)
+        layers = [arrays[of_layer(name, i)] for name in LAYERED for i in range(2)]
+        assert all(layer.flags.c_contiguous for layer in layers)
+    # What a state writes over is its own.
+    for part, expected in zip(encoded.hidden, before, strict=True):
+        np.testing.assert_array_equal(part, expected)
+    if rows == [0, 1, 2]:
+        assert np.shares_memory(begun.cache.cross[0], encoded.hidden[0])
+
+
+@pytest.mark.parametrize("shared", [True, False], ids=["shared", "as older graphs have it"])
+@pytest.mark.parametrize(
+    ("chosen", "attended"),
+    [
+        ([1, 0, 3, 3], 2),  # a beam's hypotheses trade places
+        ([3, 2], 1),
+        ([0, 2, 3], 2),  # not equally many
+        ([2, 1, 3, 0], 2),  # not side by side
+    ],
+)
+def test_rows_of_an_utterance_share_what_they_attend_to(
+    chosen: list[int], attended: int, shared: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not shared:
+        monkeypatch.setattr(whisper_graphs, "ENTRIES", "rows")
+    config = shape(16, 2)
+    backend = backend_of(config, weights(config), monkeypatch)
+    given = case(config)
+    encoded = backend.encode(given.log_mel, given.frame_mask, given.guidance)
+    rows, tokens = np.array([0, 0, 2, 2]), np.arange(20).reshape(4, 5)
+    counts = np.array([3, 2, 3, 1])
+
+    def after_two(rows: np.ndarray, tokens: np.ndarray, counts: np.ndarray, then: list[int]):
+        begun = backend.start(encoded, rows, [given.guidance[0]] * len(rows))
+        _, begun = whole_step(backend, begun, tokens[:, :3], counts)
+        begun = backend.select(begun, np.array(then))
+        last = tokens[then, 3:]
+        found, _ = whole_step(backend, begun, last, np.full(len(then), 2))
+        return begun, found
+
+    state, found = after_two(rows, tokens, counts, chosen)
+    held = state.cache.cross
+    assert [len(held[2]), held[0].shape[1]] == [attended if shared else len(chosen)] * 2
+    weights_found = backend.attention(encoded, rows, [given.guidance[0]] * 4, tokens, counts)
+    for place, row in enumerate(chosen):
+        one = slice(row, row + 1)
+        _, alone = after_two(rows[one], tokens[one], counts[one], [0])
+        np.testing.assert_allclose(found[place], alone[0], rtol=0, atol=1e-5)
+        alone = backend.attention(encoded, rows[one], given.guidance[:1], tokens[one], counts[one])
+        n = counts[row]
+        np.testing.assert_allclose(weights_found[row, :, :n], alone[0, :, :n], rtol=0, atol=1e-6)
 
 
 def test_an_encoder_of_another_model_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
