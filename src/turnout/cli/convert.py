@@ -57,7 +57,8 @@ def convert(
     if in_cache(source) or (precision is not None and is_model(source)):
         from turnout.hub.copy import copy_model
 
-        note(f"{source}: copying what is there")
+        where = "in the cache" if in_cache(source) else "there"
+        note(f"{source}: copying what is {where}")
         copy_model(open_model(source, note), output, precision=chosen, watched=watched)
     else:
         with checkpoint_at(source, note) as (folder, origin):

@@ -37,10 +37,10 @@ def test_without_a_cache_the_shipped_models_are_listed(cache: Path, capsys: Prin
     assert main(["models"]) == 0
     printed = capsys.readouterr()
     head, row = printed.out.splitlines()
-    assert head.split() == ["model", "size", "languages", "into", "routing", "from"]
+    assert head.split() == ["model", "size", "precision", "languages", "into", "routing", "from"]
     assert row.split() == [
-        "commands", "6.9", "MB", "ar,", "en", "en,", "de", "supervised", "(bandwidth,", "task)",
-        "turnout",
+        "commands", "6.9", "MB", "float16", "ar,", "en", "en,", "de", "supervised", "(bandwidth,",
+        "task)", "turnout",
     ]  # fmt: skip
     assert printed.err == f"cache: {cache}\n"
     assert not cache.exists()
@@ -87,7 +87,7 @@ def test_a_folder_that_cannot_be_read_is_said_to_be_so(cache: Path, capsys: Prin
     put(cache, "openai/whisper-tiny")
     assert main(["models"]) == 0
     out = capsys.readouterr().out
-    assert out.count("cannot be read") == 3
+    assert out.count("cannot be read") == 4
     assert "whisper-tiny" in out
 
 
