@@ -23,7 +23,10 @@ NODE, GRAPH_NAME, DIMENSIONS, TYPE = 1, 2, 1, 2
 """Field numbers of onnx.proto: in a graph, a graph, a tensor and a tensor."""
 TURNED = {attribute("perm", [1, 0])}
 TAKES_TURNED = {attribute("transB", 1)}
-USUAL = {attribute("alpha", 1.0), attribute("beta", 1.0), attribute("axis", 0)}
+USUAL = {
+    *(attribute("alpha", 1.0), attribute("beta", 1.0)),
+    *(attribute("transA", 0), attribute("axis", 0)),
+}
 """What an operator does where it is told nothing."""
 MIDDLE = np.array(128, dtype=np.uint8)
 """The uint8 that stands for zero."""

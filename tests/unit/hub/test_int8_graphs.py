@@ -126,8 +126,7 @@ def test_what_something_else_takes_stays_in_floats() -> None:
     x = graph.input("x", "float", "rows", TAKEN)
     for name in ("encoder.routers.0.linear.weight", "scaled", "twice"):
         matrix = graph.weight(name, OUT, TAKEN)
-        more = {"alpha": 2.0} if name == "scaled" else {}
-        found = graph.add("Gemm", x, matrix, transB=1, **more)
+        found = graph.add("Gemm", x, matrix, transB=1, alpha=2.0 if name == "scaled" else 1.0)
         graph.output(found, f"y.{name}", "float", "rows", OUT)
     graph.output(graph.add("Exp", graph.weight("twice", OUT, TAKEN)), "exp", "float", OUT, TAKEN)
     ids = graph.input("ids", "int64", "rows")
