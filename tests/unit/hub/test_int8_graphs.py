@@ -2,12 +2,14 @@
 a row; what is no matrix of a product stays as it is."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from turnout.backends import sessions
 from turnout.backends.sessions import open_sessions
 from turnout.hub.int8_graphs import SCALE, Rewriting, block_of, int8_graphs
 from turnout.hub.onnx_file import Graph
@@ -90,6 +92,28 @@ def test_a_row_knows_no_other(file: str) -> None:
         mates = np.concatenate([x[:1], np.float32(louder) * x[1:]])
         together = np.asarray(session.run(None, {"x": mates})[0])
         np.testing.assert_allclose(together[:1], alone, rtol=0, atol=2e-5)
+
+
+def test_processors_that_may_overflow_take_exact_kernels(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Which ONNX Runtime takes here as well, where it is told to: they multiply other numbers, and
+    give the same."""
+    graphs, matrices = int8_graphs({ENCODER: product()})
+    tensors = in_int8(floats(), matrices)
+    x = np.random.default_rng(2).normal(size=(7, TAKEN)).astype(np.float32)
+    monkeypatch.setattr(sessions.platform, "machine", lambda: "x86_64")
+    found = []
+    for flags in ("flags : avx2 avx512_vnni", "flags : avx2"):
+        monkeypatch.setattr(sessions, "CPU_FLAGS", tmp_path / "cpuinfo")
+        (tmp_path / "cpuinfo").write_text(flags)
+        assert sessions.sums_in_16_bits() == ("vnni" not in flags)
+        found.append(run(ENCODER, graphs[ENCODER], tensors, x))
+    np.testing.assert_allclose(*found, rtol=1e-6, atol=1e-6)
+    (tmp_path / "cpuinfo").unlink()
+    assert sessions.sums_in_16_bits()
+    monkeypatch.setattr(sessions.platform, "machine", lambda: "arm64")
+    assert not sessions.sums_in_16_bits()
 
 
 @pytest.mark.parametrize("file", [ENCODER, DECODER])
