@@ -9,7 +9,7 @@ the language is given to both. At temperature 0, beams of 1 and of 5, without ti
 5), language found, temperatures tried. Needs faster-whisper beside the test environment. Intervals
 resample speakers. With --int8 the other is turnout itself, with its matrices in int8; the processor
 time of encoder and decoder, each for a window of 30 s and 50 tokens, is measured in turn, which
-needs no quiet machine, and the bytes of both folders are counted. With --kept every text is written
+needs no quiet machine, and the bytes of the folder in int8 are counted. With --kept every text is written
 to a file as it comes, and one that was heard with the same weights is not heard again. Writes
 results/whisper_accuracy.json, -defaults.json or -int8.json.
 """
@@ -36,6 +36,7 @@ import turnout
 from turnout.audio.waveform import Waveform
 from turnout.evaluation.intervals import RESAMPLES, interval
 from turnout.hub.convert import convert
+from turnout.serving.model_facts import memory_of
 
 SEED = 0
 ROUNDS = 5
@@ -95,18 +96,21 @@ def peers(
         rounded = turnout.load(convert(arguments.weights, place / "int8", precision="int8"))
         models = {"turnout": model, "turnout int8": rounded}
         systems = {name: partial(ours, one) for name, one in models.items()}
-        return systems, {**sizes(place), "cpu": cpu_seconds(models, arguments.data)}
+        return systems, {**sizes(model, rounded), "cpu": cpu_seconds(models, arguments.data)}
     from faster_whisper import WhisperModel  # noqa: PLC0415 - not in the test environment
 
     peer = WhisperModel(str(arguments.weights), device="cpu", compute_type="float32")
     return {"turnout": partial(ours, model), "faster-whisper": partial(theirs, peer)}, {}
 
 
-def sizes(place: Path) -> dict[str, int]:
-    """Bytes of both folders."""
+def sizes(model: turnout.Transcriber, rounded: turnout.Transcriber) -> dict[str, int]:
+    """Bytes of the weights in float32, and of all files in int8."""
+    assert model.folder is not None
+    assert rounded.folder is not None
+    files = rounded.folder.path.iterdir()
     return {
-        f"{folder.name}_bytes": sum(file.stat().st_size for file in folder.iterdir())
-        for folder in sorted(place.iterdir())
+        "float32_bytes": memory_of(model.folder, 1),
+        "int8_bytes": sum(file.stat().st_size for file in files),
     }
 
 
