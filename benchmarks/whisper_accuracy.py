@@ -9,9 +9,9 @@ the language is given to both. At temperature 0, beams of 1 and of 5, without ti
 5), language found, temperatures tried. Needs faster-whisper beside the test environment. Intervals
 resample speakers. With --int8 the other is turnout itself, with its matrices in int8; the processor
 time of encoder and decoder, each for a window of 30 s and 50 tokens, is measured in turn, which
-needs no quiet machine, and the bytes of the folder in int8 are counted. With --kept every text is written
-to a file as it comes, and one that was heard with the same weights is not heard again. Writes
-results/whisper_accuracy.json, -defaults.json or -int8.json.
+needs no quiet machine, and the bytes of the folder in int8 are counted. With --kept every text is
+written to a file as it comes, and one that was heard with the same weights is not heard again.
+Writes results/whisper_accuracy.json, -defaults.json or -int8.json.
 """
 
 import argparse
