@@ -7,6 +7,7 @@ token than its own: so no batch-mate moves it. Two forms, by what each is quick 
 `docs/decisions/0024-int8.md`.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -37,6 +38,9 @@ LONGEST_BLOCK = 128
 SHORTEST_BLOCK = 16
 """ONNX Runtime's shortest."""
 Sizes = tuple[int, ...]
+Norms = Mapping[tuple[str, str], frozenset[str]]
+"""Weight and bias of a LayerNorm -> the matrices that take what it gives, where nothing else
+does, and that take nothing else."""
 Content = int | memoryview
 
 
@@ -65,6 +69,18 @@ class Node(NamedTuple):
         return self.operator == "Gather" and not self.attributes
 
 
+def norms_in(graphs: Mapping[str, bytes]) -> Norms:
+    """The norms of all graphs; none of those that two have."""
+    read = [ReadGraph.of(graph) for graph in graphs.values()]
+    wanted = Counter(name for one in read for name in one.weights)
+    return {
+        norm: behind
+        for one in read
+        for norm, behind in one.norms.items()
+        if all(wanted[name] == 1 for name in (*norm, *behind))
+    }
+
+
 def int8_graphs(graphs: Mapping[str, bytes]) -> tuple[dict[str, bytes], frozenset[str]]:
     """Graphs by the names of their files -> the same on int8, and the names of the tensors that
     they want as int8."""
@@ -89,6 +105,7 @@ class ReadGraph:
     """Those of them with which everything multiplies, or looks up rows in."""
     turned: dict[str, str]
     """Values that are a weight turned -> that weight."""
+    norms: Norms
 
     @classmethod
     def of(cls, graph: bytes) -> "ReadGraph":
@@ -103,7 +120,8 @@ class ReadGraph:
             for one in nodes
             if one.turns and len(weights.get(one.inputs[0], ())) == 2
         }
-        return cls(parts, weights, matrices_in(nodes, weights, turned), turned)
+        matrices = matrices_in(nodes, weights, turned)
+        return cls(parts, weights, matrices, turned, norms_of(nodes, matrices, turned))
 
 
 def parts_of(message: bytes | memoryview) -> Iterator[tuple[int, Content, bytes]]:
@@ -170,6 +188,33 @@ def matrices_in(
             elif name in weights and not (place == 0 and (one.turns or one.looks_up)):
                 others.add(name)
     return products - others
+
+
+def norms_of(nodes: Iterable[Node], matrices: set[str], turned: Mapping[str, str]) -> Norms:
+    """The norms of a graph."""
+    takers: dict[str, list[tuple[Node, int]]] = {}
+    for one in nodes:
+        for place, name in enumerate(one.inputs):
+            takers.setdefault(name, []).append((one, place))
+
+    def behind(value: str) -> frozenset[str]:
+        found: set[str] = set()
+        for one, place in takers.get(value, []):
+            name = one.inputs[1] if len(one.inputs) > 1 else ""
+            matrix = turned.get(name, name)
+            once = len(takers.get(name, [])) == len(takers.get(matrix, [])) == 1
+            if place or matrix not in matrices or not once:
+                return frozenset()
+            found.add(matrix)
+        return frozenset(found)
+
+    norms = (one for one in nodes if one.operator == "LayerNormalization" and len(one.inputs) == 3)
+    found = {(one.inputs[1], one.inputs[2]): behind(one.outputs[0]) for one in norms}
+    return {
+        norm: matrices
+        for norm, matrices in found.items()
+        if matrices and all(len(takers[name]) == 1 for name in norm)
+    }
 
 
 @dataclass

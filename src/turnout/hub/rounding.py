@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from turnout.errors import ModelFolderError
-from turnout.hub.int8_graphs import int8_graphs
+from turnout.hub.int8_graphs import int8_graphs, norms_in
 from turnout.hub.stored import StoredTensor
 from turnout.hub.weights import Part, Watched, float_parts, int8_parts, weights_parts
 from turnout.model_folder import CONFIG, DECODER, ENCODER, INT8_VERSION, WEIGHTS
@@ -55,8 +55,14 @@ def in_int8(
             "for: write them with 'turnout export'"
         )
     # A dense graph serves every expert, whose tensors it is handed under the names of the first.
-    taken = {name for name in tensors if EXPERT.sub(".experts.0.", name) in matrices}
-    return graphs, int8_parts(tensors, matrices.intersection(tensors) | taken)
+    first = {name: EXPERT.sub(".experts.0.", name) for name in tensors}
+    taken = {name for name in tensors if name in matrices or first[name] in matrices}
+    norms = {
+        norm: frozenset(name for name in taken if name in behind or first[name] in behind)
+        for norm, behind in norms_in(floats).items()
+        if tensors.keys() >= {*norm, *behind}
+    }
+    return graphs, int8_parts(tensors, taken, norms)
 
 
 def of_version(config: bytes, version: int) -> bytes:

@@ -2,7 +2,7 @@
 
 import json
 import struct
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import prod
@@ -12,9 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from turnout.errors import ModelFolderError
-from turnout.hub.int8_graphs import LARGEST, SCALE, SMALLEST
+from turnout.hub.int8_graphs import LARGEST, SCALE, SMALLEST, Norms
 from turnout.hub.stored import KINDS, StoredTensor, refused
 
+Floats = NDArray[np.float32]
+FAINT, MOST = 1e-6, 1e3
+"""What is silent is made neither louder nor quieter without end."""
 Watched = Callable[[list[str]], Iterable[str]]
 """Gives the names as they are; whoever looks on may count them."""
 
@@ -55,24 +58,61 @@ def float_parts(tensors: Mapping[str, StoredTensor], *, half: bool) -> dict[str,
     return found
 
 
-def int8_parts(tensors: Mapping[str, StoredTensor], matrices: Collection[str]) -> dict[str, Part]:
+def int8_parts(
+    tensors: Mapping[str, StoredTensor], matrices: Collection[str], norms: Norms
+) -> dict[str, Part]:
     """The matrices as int8 with a scale for each row, which is a tensor of its own; the others in
-    floats."""
+    floats.
+
+    What is loud behind a norm is made quieter in the norm, and the columns of the matrices that
+    take it louder by as much: in floats the same, and less is lost where a frame has one scale for
+    all of its numbers (SmoothQuant, arXiv 2211.10438, with the norm's own weights in place of
+    frames that were looked at).
+    """
     found = float_parts(tensors, half=False)
-    for name in matrices:
-        tensor = tensors[name]
-        found[name] = Part("I8", tensor.shape, lambda one=tensor, name=name: rounded(one, name)[0])
-        found[name + SCALE] = Part(
-            "F32", tensor.shape[:1], lambda one=tensor, name=name: rounded(one, name)[1]
+    columns: dict[str, Floats] = {}
+    for norm, behind in norms.items():
+        factor = balanced(
+            [floats(tensors, one) for one in norm], [floats(tensors, one) for one in behind]
         )
+        columns |= dict.fromkeys(behind, factor)
+        for name in norm:
+            values = floats(tensors, name) / factor
+            found[name] = Part("F32", values.shape, values.tobytes)
+    for name in matrices:
+        shape = tensors[name].shape
+        read = partial(rounded, tensors, name, columns.get(name))
+        found[name] = Part("I8", shape, lambda read=read: read()[0])
+        found[name + SCALE] = Part("F32", shape[:1], lambda read=read: read()[1])
     return found
 
 
-def rounded(tensor: StoredTensor, name: str) -> tuple[bytes, bytes]:
-    """A matrix's values as int8, and each row's scale: the largest of a row becomes 127."""
-    values = np.frombuffer(values_of(tensor, name, "F32"), "<f4").reshape(tensor.shape)
+def balanced(norm: Sequence[Floats], matrices: Sequence[Floats]) -> Floats:
+    """By how much each number behind a norm is made quieter: between how loud weight and bias make
+    it and how loud its columns are, of rows that are equally loud."""
+    given = np.sqrt(np.sum([np.square(one) for one in norm], axis=0))
+    rows = [one / np.abs(one).max(axis=1, keepdims=True, initial=SMALLEST) for one in matrices]
+    taken = np.sqrt(np.mean([np.square(one).mean(axis=0) for one in rows], axis=0))
+    factor = np.sqrt(np.maximum(given, FAINT) / np.maximum(taken, FAINT))
+    factor /= np.exp(np.log(factor).mean())
+    return np.clip(factor, 1 / MOST, MOST).astype("<f4")
+
+
+def rounded(
+    tensors: Mapping[str, StoredTensor], name: str, louder: Floats | None
+) -> tuple[bytes, bytes]:
+    """A matrix's values as int8, its columns so much louder first, and each row's scale: the
+    largest of a row becomes 127."""
+    values = floats(tensors, name)
+    values = values if louder is None else values * louder
     scales = scales_of(values)
     return np.rint(values / scales[:, None]).astype("i1").tobytes(), scales.tobytes()
+
+
+def floats(tensors: Mapping[str, StoredTensor], name: str) -> Floats:
+    """A tensor in float32; raises ModelFolderError."""
+    values = values_of(tensors[name], name, "F32")
+    return np.frombuffer(values, "<f4").reshape(tensors[name].shape)
 
 
 def scales_of(values: NDArray[np.float32]) -> NDArray[np.float32]:
