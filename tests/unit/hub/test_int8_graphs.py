@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from turnout.backends import sessions
 from turnout.backends.sessions import open_sessions
-from turnout.hub.int8_graphs import SCALE, Rewriting, block_of, int8_graphs
+from turnout.hub.int8_graphs import SCALE, Rewriting, block_of, int8_graphs, norms_in
 from turnout.hub.onnx_file import Graph
-from turnout.hub.weights import scales_of
+from turnout.hub.weights import balanced, scales_of
 from turnout.model_folder import DECODER, ENCODER
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -183,6 +183,44 @@ def test_frames_are_rounded_once_for_all_that_is_made_of_them() -> None:
         graph.output(found, f"y.{name}", "float", "rows", OUT)
     graphs, _ = int8_graphs({ENCODER: graph.to_bytes()})
     assert graphs[ENCODER].count(b"QuantizeLinear\x3a") == 1
+
+
+def test_a_norm_is_known_by_what_alone_takes_it() -> None:
+    """Not where its output is looked at, its matrix is looked up in, or taken twice."""
+    graph = Graph("norms")
+    x, ids = graph.input("x", "float", "rows", TAKEN), graph.input("ids", "int64", "rows")
+
+    def norm(name: str) -> str:
+        parts = [graph.weight(f"{name}.{kind}", TAKEN) for kind in ("weight", "bias")]
+        return graph.add("LayerNormalization", x, *parts, axis=-1)
+
+    def multiplied(given: str, *names: str) -> None:
+        for name in names:
+            found = graph.add("Gemm", given, graph.weight(name, OUT, TAKEN), transB=1)
+            graph.output(found, f"y.{given}.{name}", "float", "rows", OUT)
+
+    multiplied(norm("good"), "q", "k")
+    seen = norm("seen")
+    multiplied(seen, "v")
+    graph.output(graph.add("Exp", seen), "exp", "float", "rows", TAKEN)
+    multiplied(norm("tied"), "table")
+    graph.output(graph.add("Gather", "table", ids), "rows_of_it", "float", "rows", TAKEN)
+    multiplied(norm("first"), "shared")
+    multiplied(norm("second"), "shared")
+    good = ("good.weight", "good.bias")
+    assert norms_in({ENCODER: graph.to_bytes()}) == {good: {"q", "k"}}
+    other = Graph("other")
+    other.output(other.add("Exp", other.weight("q", OUT, TAKEN)), "e", "float", OUT, TAKEN)
+    assert norms_in({ENCODER: graph.to_bytes(), DECODER: other.to_bytes()}) == {}
+
+
+def test_what_is_loud_behind_a_norm_is_evened_out() -> None:
+    """Golden values: a norm that is 4 times as loud in one place gives 2 of it to the columns."""
+    weight, bias = np.array([4, 1], np.float32), np.zeros(2, np.float32)
+    matrix = np.array([[1, 1], [10, 10]], np.float32)
+    np.testing.assert_allclose(balanced([weight, bias], [matrix]), [2**0.5, 2**-0.5], rtol=1e-6)
+    silent = balanced([np.zeros(2, np.float32)] * 2, [np.zeros((2, 2), np.float32)])
+    np.testing.assert_allclose(silent, 1, rtol=1e-6)
 
 
 @pytest.mark.parametrize(("taken", "block"), [(512, 128), (288, 32), (144, 16), (24, 0), (8, 0)])
