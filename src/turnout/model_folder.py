@@ -32,8 +32,11 @@ ENCODER = "encoder.onnx"
 DECODER = "decoder.onnx"
 MODEL_TYPE = "turnout"
 FORMAT_VERSION = 2
-READ_VERSIONS = (1, FORMAT_VERSION)
-"""In version 1 the graphs hold the weights as well, and every tokenizer is sentencepiece's."""
+INT8_VERSION = 3
+READ_VERSIONS = (1, FORMAT_VERSION, INT8_VERSION)
+"""In version 1 the graphs hold the weights as well, and every tokenizer is sentencepiece's. Version
+3 is version 2 with matrices in int8: in model.safetensors `NAME` is of type I8 then, [out, in], and
+`NAME.scale` of F32, [out], holds what one of it stands for in each row; both graphs take both."""
 
 
 class TokenizerFile(NamedTuple):
@@ -101,6 +104,21 @@ class ModelFolder(VerifiedFolder):
     def tokenizer_bytes(self) -> bytes:
         """The content of the tokenizer's file."""
         return self.read(TOKENIZERS[self._content["tokenizer"]].name)
+
+    @property
+    def is_int8(self) -> bool:
+        """Whether matrices are int8, with which only ONNX Runtime computes; raises
+        ModelFolderError."""
+        return self._content["format_version"] == INT8_VERSION
+
+    def require_floats(self, what: str) -> None:
+        """Raise ModelFolderError where the weights are int8; `what` wants floats, as a sentence
+        begins that ends in the model: 'training begins with'."""
+        if self.is_int8:
+            raise ModelFolderError(
+                f"model folder {self.path}: its weights are rounded to int8, with which only ONNX "
+                f"Runtime computes: {what} the model that it was made of"
+            )
 
     @property
     def has_graphs(self) -> bool:
@@ -180,7 +198,7 @@ def parse_config(data: bytes, folder: Path) -> dict[str, Any]:
     if isinstance(version, bool) or version not in READ_VERSIONS:
         raise ModelFolderError(
             f"{place}: format_version is {version!r}: this turnout reads versions "
-            f"{' and '.join(map(str, READ_VERSIONS))}; install the turnout that wrote the model, "
+            f"{READ_VERSIONS[0]} to {READ_VERSIONS[-1]}; install the turnout that wrote the model, "
             "or a newer one"
         )
     if version == 1:

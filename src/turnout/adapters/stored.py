@@ -18,7 +18,9 @@ from turnout.model_folder import WEIGHTS
 from turnout.verified_folder import VerifiedFolder, opened
 
 Tensors = Mapping[str, NDArray[Any]]
-KINDS = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2")}
+Kinds = Mapping[str, np.dtype[Any]]
+KINDS: Kinds = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2")}
+KINDS_OF_MODELS: Kinds = {**KINDS, "I8": np.dtype("i1")}
 MOST_HEADER = 16 << 20
 """Bytes; the largest Whisper has 1,259 tensors, of about 120 bytes each."""
 
@@ -27,23 +29,23 @@ class Place(NamedTuple):
     """Where a tensor lies."""
 
     kind: str
-    """One of KINDS."""
+    """One of KINDS, or of KINDS_OF_MODELS."""
     shape: tuple[int, ...]
     begin: int
     """From the end of the header."""
     end: int
 
 
-def places_of(file: BinaryIO, size: int, place: str) -> dict[str, Place]:
-    """The tensors of a file of this size, by name; raises ModelFolderError, which begins with
-    `place`, where they do not fill it one after the other."""
+def places_of(file: BinaryIO, size: int, place: str, kinds: Kinds = KINDS) -> dict[str, Place]:
+    """The tensors of a file of this size, by name, all of these kinds; raises ModelFolderError,
+    which begins with `place`, where they do not fill it one after the other."""
     head = file.read(8)
     length = struct.unpack("<Q", head)[0] if len(head) == 8 else 0
     if not 0 < length <= min(MOST_HEADER, size - 8):
         raise ModelFolderError(f"{place} is no safetensors file, or is cut off: fetch it again")
     content = parsed(file.read(length), place)
     content.pop("__metadata__", None)
-    found = {name: place_of(name, entry, place) for name, entry in content.items()}
+    found = {name: place_of(name, entry, place, kinds) for name, entry in content.items()}
     end = 0
     for name, one in sorted(found.items(), key=lambda item: item[1].begin):
         if one.begin != end:
@@ -72,19 +74,19 @@ def parsed(data: bytes, place: str) -> dict[str, Any]:
     return content
 
 
-def place_of(name: str, entry: Any, place: str) -> Place:
+def place_of(name: str, entry: Any, place: str, kinds: Kinds) -> Place:
     """Where a header says that a tensor lies; raises ModelFolderError."""
     entry = entry if isinstance(entry, dict) else {}
     kind, shape, offsets = (entry.get(key) for key in ("dtype", "shape", "data_offsets"))
-    if kind not in list(KINDS):  # what JSON holds may have no hash
+    if kind not in list(kinds):  # what JSON holds may have no hash
         raise ModelFolderError(
             f"{place}: the tensor {shown(name)} is of type {shown(kind)}: "
-            f"{' and '.join(KINDS)} are read here"
+            f"{' and '.join(kinds)} are read here"
         )
     if not (sizes(shape) and sizes(offsets) and len(offsets) == 2):
         raise ModelFolderError(f"{place}: the tensor {shown(name)} has no shape or no place")
     begin, end = offsets
-    if end - begin != prod(shape) * KINDS[kind].itemsize:
+    if end - begin != prod(shape) * kinds[kind].itemsize:
         raise ModelFolderError(f"{place}: the tensor {shown(name)} has another size than its shape")
     return Place(kind, tuple(shape), begin, end)
 
@@ -107,12 +109,12 @@ def tensors_in(data: bytes, places: Mapping[str, Place]) -> Iterator[tuple[str, 
         yield name, values.reshape(one.shape)
 
 
-def shapes_in(folder: Path, name: str, place: str) -> dict[str, Place]:
+def shapes_in(folder: Path, name: str, place: str, kinds: Kinds = KINDS) -> dict[str, Place]:
     """The places of a file's tensors; raises ModelFolderError."""
     with opened(folder, name) as file:
         size = file.seek(0, 2)
         file.seek(0)
-        return places_of(file, size, place)
+        return places_of(file, size, place, kinds)
 
 
 def weights_of(folder: VerifiedFolder, name: str = WEIGHTS) -> dict[str, NDArray[Any]]:

@@ -6,9 +6,11 @@ used, such as a transposition, is a node of the graph, which ONNX Runtime comput
 format version 1 hold their weights, and want none. Nothing here knows a model.
 """
 
+import platform
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,6 +26,11 @@ GRAPH, INITIALIZER, NAME, EXTERNAL_DATA = 7, 5, 8, 13
 """Field numbers of onnx.proto: in a model, a graph, a tensor and a tensor."""
 INPUT, INPUT_NAME = 11, 1
 """In a graph and a value."""
+WHOLE_NUMBERS = b"MatMulIntegerToFloat"
+"""Operator of graphs on int8."""
+EXACT = "session.x64quantprecision"
+"""ONNX Runtime's `kOrtSessionOptionsAvx2PrecisionMode`: uint8 by uint8, which never overflows."""
+CPU_FLAGS = Path("/proc/cpuinfo")
 Tensors = Mapping[str, NDArray[Any]]
 Weights = Callable[[], bytes | Tensors]
 
@@ -44,11 +51,7 @@ def open_sessions(
 
     def opened(name: str) -> InferenceSession:
         values = [value_of(tensors, one, place) for one in wanted[name]]
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads or 0
-        options.log_severity_level = 4  # its errors are raised: printed, they would be said twice
-        # Transposes the weights once; fusing more takes longer than a short recording does.
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+        options = options_for(graphs[name], threads)
         # Copied into the session, and gone from here with `values`: kept, they would lie in memory
         # twice, and no session could share them.
         options.add_external_initializers(wanted[name], values)
@@ -56,6 +59,30 @@ def open_sessions(
 
     with ThreadPoolExecutor(len(graphs)) as pool:
         return dict(zip(graphs, pool.map(opened, graphs), strict=True))
+
+
+def options_for(graph: bytes, threads: int | None) -> onnxruntime.SessionOptions:
+    """How a graph is opened."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads or 0
+    options.log_severity_level = 4  # its errors are raised: printed, they would be said twice
+    # Transposes the weights once; fusing more takes longer than a short recording does.
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    if WHOLE_NUMBERS in graph and sums_in_16_bits():
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+        options.add_session_config_entry(EXACT, "1")  # done by what is fused there alone
+    return options
+
+
+def sums_in_16_bits() -> bool:
+    """Whether uint8 times int8 may overflow: on x86-64 without VNNI, or where nobody says that it
+    is there."""
+    if platform.machine().lower() not in ("x86_64", "amd64"):
+        return False
+    try:
+        return "vnni" not in CPU_FLAGS.read_text("ascii", "replace")
+    except OSError:
+        return True
 
 
 def weight_names(graph: bytes) -> list[str]:

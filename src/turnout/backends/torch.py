@@ -219,7 +219,9 @@ def open_backend(
 
 
 def stored_tensors(folder: ModelFolder) -> dict[str, Tensor]:
-    """The folder's tensors by name, as they are stored; raises ModelFolderError."""
+    """The folder's tensors by name, as they are stored; raises ModelFolderError, for int8
+    too."""
+    folder.require_floats("PyTorch, training and 'turnout export' take")
     try:
         return safetensors.torch.load(folder.read(WEIGHTS))
     except safetensors.SafetensorError as error:

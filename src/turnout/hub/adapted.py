@@ -83,6 +83,7 @@ def with_adapters(base: ModelFolder, folders: Sequence[AdapterFolder]) -> Adapte
         raise ModelFolderError(
             f"model folder {base.path}: has no {WEIGHTS}, only graphs: no adapter can change them"
         )
+    base.require_floats("adapters are for")
     check_dense(base.config)
     for folder in folders:
         check_base(folder, base)

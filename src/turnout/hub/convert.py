@@ -12,10 +12,11 @@ from turnout.errors import MissingModel
 from turnout.hub.card import ROUNDED, SOURCE, license_of, render_card
 from turnout.hub.checkpoint import Checkpoint
 from turnout.hub.ctranslate2_folder import MODEL, read_ctranslate2
+from turnout.hub.rounding import Precision, in_precision
 from turnout.hub.stored import INTEGERS, refused
 from turnout.hub.transformers_folder import CONFIG as THEIR_CONFIG
 from turnout.hub.transformers_folder import INDEX, WEIGHTS, read_transformers
-from turnout.hub.weights import Watched, weights_parts, weights_size
+from turnout.hub.weights import Watched, float_parts, weights_size
 from turnout.hub.whisper_graphs import graphs_of
 from turnout.model_folder import (
     CARD,
@@ -25,7 +26,6 @@ from turnout.model_folder import (
     files_of_model,
     write_folder,
 )
-from turnout.model_folder import WEIGHTS as OWN_WEIGHTS
 from turnout.text.whisper import WhisperTokenizer
 
 GENERATION = "generation_config.json"
@@ -37,17 +37,20 @@ INSTEAD = (
 
 
 def convert(
-    source: Path, folder: Path, *, origin: Mapping[str, str] | None = None, half: bool = False
+    source: Path,
+    folder: Path,
+    *,
+    origin: Mapping[str, str] | None = None,
+    precision: Precision = "stored",
 ) -> Path:
     """Write the checkpoint in the folder `source`, of Transformers or CTranslate2, as a model
     folder, whole or not at all; another model at `folder` gives way to it.
 
-    `origin` is written into `source.json` and the card, such as repository and commit. With `half`
-    float32 is rounded to float16. Raises ModelFolderError for what is no checkpoint of Whisper or
-    is damaged, MissingExtra for shapes whose graphs need PyTorch, and StorageError, and leaves what
-    was there.
+    `origin` is written into `source.json` and the card, such as repository and commit. Raises
+    ModelFolderError for what is no checkpoint of Whisper or is damaged, MissingExtra for shapes
+    whose graphs need PyTorch, and StorageError, and leaves what was there.
     """
-    return write_checkpoint(read_checkpoint(source), folder, origin=origin, half=half)
+    return write_checkpoint(read_checkpoint(source), folder, origin=origin, precision=precision)
 
 
 def read_checkpoint(source: Path) -> Checkpoint:
@@ -84,7 +87,7 @@ def write_checkpoint(
     folder: Path,
     *,
     origin: Mapping[str, str] | None = None,
-    half: bool = False,
+    precision: Precision = "stored",
     watched: Watched = lambda names: names,
     graphs: Callable[[ModelConfig], dict[str, bytes]] = graphs_of,
 ) -> Path:
@@ -93,8 +96,10 @@ def write_checkpoint(
     files_of_model(folder)  # before the work: something else than a model is not overwritten
     told = {"format": checkpoint.kind, "source": checkpoint.path.resolve().name, **(origin or {})}
     rounded = {one.kind for one in checkpoint.tensors.values()}.intersection(INTEGERS)
-    if rounded:
-        told[ROUNDED] = ", ".join(sorted(kind.lower().replace("i", "int") for kind in rounded))
+    kinds = {kind.lower().replace("i", "int") for kind in rounded}
+    kinds |= {"int8"} if precision == "int8" else set()
+    if kinds:
+        told[ROUNDED] = ", ".join(sorted(kinds))
     config = checkpoint.config
     tokenizer = WhisperTokenizer.from_bytes(checkpoint.tokenizer, config.vocabulary)
     license_name = told.get("license") or license_of(checkpoint.path)
@@ -107,16 +112,16 @@ def write_checkpoint(
     }
     if checkpoint.generation is not None:
         files[GENERATION] = checkpoint.generation
-    parts = weights_parts(checkpoint.tensors, half=half, watched=watched)
-    write_folder(folder, {**files, OWN_WEIGHTS: parts})
+    tensors = checkpoint.tensors
+    write_folder(folder, in_precision(files, tensors, precision, place=folder, watched=watched))
     return folder
 
 
 def describe(checkpoint: Checkpoint, *, half: bool = False) -> str:
-    """A checkpoint in one line: whose it is, what it knows, how large it becomes."""
+    """A checkpoint in one line: whose it is, what it knows, how large it becomes in floats."""
     config = checkpoint.config
     languages = len(config.vocabulary.languages)
-    size = weights_size(checkpoint.tensors, half=half) / 1e6
+    size = weights_size(float_parts(checkpoint.tensors, half=half)) / 1e6
     return (
         f"{checkpoint.path}: Whisper, stored by {checkpoint.kind}: {config.encoder.num_layers} and "
         f"{config.decoder.num_layers} layers of width {config.encoder.d_model}, "

@@ -1,26 +1,45 @@
-"""A model of the cache -> a folder of the user's own, tensor by tensor."""
+"""A model folder -> another one of the same model, tensor by tensor: a copy, or in fewer bits."""
 
 from pathlib import Path
 
+from turnout.errors import UsageError
+from turnout.hub.card import remade
+from turnout.hub.rounding import Precision, in_precision
 from turnout.hub.transformers_folder import read_header
-from turnout.hub.weights import Watched, weights_parts
+from turnout.hub.weights import Watched
 from turnout.model_folder import WEIGHTS, ModelFolder, files_of_model, write_folder
 from turnout.verified_folder import CARD, read_bytes
 
 
 def copy_model(
-    model: ModelFolder, folder: Path, *, half: bool = False, watched: Watched = lambda names: names
+    model: ModelFolder,
+    folder: Path,
+    *,
+    precision: Precision = "stored",
+    watched: Watched = lambda names: names,
 ) -> Path:
-    """Write the model, whose graphs hold no weights, to `folder` too, whole or not at all; with
-    `half` its float32 is rounded to float16.
+    """Write the model, whose graphs hold no weights, to `folder` too, in this precision, whole or
+    not at all.
 
-    Raises ModelFolderError and StorageError, and leaves what was there.
+    Raises ModelFolderError, for a model in int8 too, UsageError where it would be written over
+    itself, and StorageError, and leaves what was there.
     """
     files_of_model(folder)  # before the work: something else than a model is not overwritten
+    model.require_floats("another precision is made of")
+    if folder.resolve() == model.path.resolve():
+        raise UsageError(f"{folder} is the model itself: choose another folder with -o")
+    model.require(WEIGHTS)
     files = {name: model.read(name) for name in model.digests if name != WEIGHTS}
     if (model.path / CARD).is_file():
-        files[CARD] = read_bytes(model.path, CARD)
+        files[CARD] = card_of(read_bytes(model.path, CARD), precision)
     tensors = read_header(model.path / WEIGHTS)
-    parts = weights_parts(tensors, half=half, watched=watched)
-    write_folder(folder, {**files, WEIGHTS: parts})
+    write_folder(folder, in_precision(files, tensors, precision, place=model.path, watched=watched))
     return folder
+
+
+def card_of(card: bytes, precision: Precision) -> bytes:
+    """The card of the copy, which says where its matrices are int8."""
+    if precision != "int8":
+        return card
+    said = ["weights: matrices rounded to int8; only ONNX Runtime computes with them"]
+    return remade(card.decode("utf-8", "replace"), "A model in int8", said).encode()

@@ -1,7 +1,9 @@
 """What can be used at once: the models that ship, and those in the cache."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 
 from rich.console import Group, RenderableType
@@ -10,16 +12,18 @@ from rich.table import Table
 from rich.text import Text
 
 from turnout import model_folder
-from turnout.adapters.folder import AdapterFolder
+from turnout.adapters.folder import TENSORS, AdapterFolder
+from turnout.adapters.stored import KINDS_OF_MODELS, shapes_in
 from turnout.config import ModelConfig, RoutingConfig
 from turnout.errors import MissingModel, ModelFolderError, UsageError
 from turnout.guidance import Guide
 from turnout.hub.adapted import shipped_adapters
 from turnout.hub.cache import Cache, Cached
 from turnout.hub.sources import Source, source_of
-from turnout.model_folder import SHIPPED, ModelFolder, read_digests, shipped_models
+from turnout.model_folder import SHIPPED, WEIGHTS, ModelFolder, read_digests, shipped_models
 from turnout.progress import Say
 
+PRECISIONS = {"F32": "float32", "F16": "float16", "I8": "int8"}
 FEW = 4
 """Languages that are named each; more are counted."""
 
@@ -32,6 +36,8 @@ class Known:
     """What `--model` takes."""
     size: int
     """Bytes of its files."""
+    precision: str
+    """Of most of its weights."""
     languages: str
     translates: str
     """Languages that it translates into."""
@@ -53,11 +59,12 @@ class Inventory:
         table = Table(box=None, pad_edge=False, header_style="bold")
         table.add_column("model", no_wrap=True)
         table.add_column("size", justify="right", no_wrap=True)
-        for heading in ("languages", "into", "routing", "from"):
+        for heading in ("precision", "languages", "into", "routing", "from"):
             table.add_column(heading, overflow="fold")
         for one in self.models:
             size = decimal(one.size)
-            table.add_row(one.name, size, one.languages, one.translates, one.routing, one.origin)
+            said = (one.precision, one.languages, one.translates, one.routing, one.origin)
+            table.add_row(one.name, size, *said)
         parts: list[RenderableType] = [table]
         for name, size in self.unfinished:
             parts.append(Text(f"{name}: {decimal(size)} of it were fetched; asking for it goes on"))
@@ -81,10 +88,12 @@ def origin_of(model: Cached) -> str:
 
 
 def known(name: str, path: Path, origin: str) -> Known:
-    """A model folder in a few words; of its files, the configuration alone is read."""
+    """A model folder in a few words; of its files, the configuration and where its tensors lie are
+    read."""
     size = size_of(path)
     try:
         config = ModelFolder(path, read_digests(path)).config
+        precision = precision_of(path, WEIGHTS)
     except ModelFolderError:
         return unread(name, size, origin)
     vocabulary = config.vocabulary
@@ -92,6 +101,7 @@ def known(name: str, path: Path, origin: str) -> Known:
     return Known(
         name=name,
         size=size,
+        precision=precision,
         languages=listed(vocabulary.languages),
         translates=listed(targets),
         routing=routing_of(config),
@@ -99,18 +109,39 @@ def known(name: str, path: Path, origin: str) -> Known:
     )
 
 
+def precision_of(folder: Path, name: str) -> str:
+    """What most numbers of a file of tensors are; float32 where there is no such, but graphs that
+    hold them. Raises ModelFolderError."""
+    if not (folder / name).exists():
+        return PRECISIONS["F32"]
+    numbers: Counter[str] = Counter()
+    for one in shapes_in(folder, name, f"{folder}: {name}", KINDS_OF_MODELS).values():
+        numbers[PRECISIONS[one.kind]] += prod(one.shape)
+    return max(numbers, key=numbers.__getitem__, default=PRECISIONS["F32"])
+
+
 def unread(name: str, size: int, origin: str) -> Known:
     """What is said of a folder that is no good."""
     said = "cannot be read"
-    return Known(name=name, size=size, languages=said, translates=said, routing=said, origin=origin)
+    return Known(
+        name=name,
+        size=size,
+        precision=said,
+        languages=said,
+        translates=said,
+        routing=said,
+        origin=origin,
+    )
 
 
 def known_adapter(name: str) -> Known:
-    """An adapter that ships in a few words; of its files, adapter.json alone is read."""
+    """An adapter that ships in a few words; of its files, adapter.json and where its tensors lie
+    are read."""
     path = model_folder.SHIPPED / name
     size = size_of(path)
     try:
         facts = AdapterFolder(path, read_digests(path)).facts
+        precision = precision_of(path, TENSORS)
     except (ModelFolderError, OSError):
         return unread(name, size, "turnout")
     guides = dict.fromkeys(guide for entry in facts.experts for guide in entry.when)
@@ -120,6 +151,7 @@ def known_adapter(name: str) -> Known:
     return Known(
         name=name,
         size=size,
+        precision=precision,
         languages=listed(tuple(dict.fromkeys(languages))) if languages else "its base's",
         translates="",
         routing=f"adapter of {facts.base} ({', '.join(guides)})",

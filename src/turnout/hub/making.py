@@ -112,7 +112,8 @@ def is_whispers(base: ModelFolder) -> bool:
 
 
 def model_of(folder: ModelFolder) -> Model:
-    """What an adapter is made of."""
+    """What an adapter is made of; raises ModelFolderError, for int8 too."""
+    folder.require_floats("an adapter is made of")
     return Model(
         name=str(folder.path),
         config=folder.config,

@@ -17,21 +17,24 @@ LOCATION = "model.safetensors, by name"
 does not take the file's first bytes for each of them."""
 CONTRIB = "com.microsoft"
 """ONNX Runtime's own operators."""
-Kind = Literal["float", "int64", "bool"]
-KINDS: dict[Kind, int] = {"float": 1, "int64": 7, "bool": 9}
+Kind = Literal["float", "uint8", "int8", "int64", "bool"]
+KINDS: dict[Kind, int] = {"float": 1, "uint8": 2, "int8": 3, "int64": 7, "bool": 9}
+CONSTANTS: dict[str, tuple[Kind, str]] = {"f4": ("float", "<f4"), "u1": ("uint8", "u1")}
+"""Numbers in NumPy's words -> how they are written; all others as int64."""
 EXTERNAL = 1
 Size = int | str
 """Of a dimension: a number, or the name of one that differs from call to call."""
 Value = str | float | Sequence[int] | NDArray[Any]
-"""The name of a value, or a constant: int64 where it is of whole numbers, float32 otherwise."""
+"""The name of a value, or a constant: float32, uint8 where NumPy says so, or int64."""
 Attribute = int | float | Sequence[int]
 
 
 class Graph:
     """A graph that grows node by node; what a node gives is known by the name of that value."""
 
-    def __init__(self, name: str) -> None:
-        self._name = name
+    def __init__(self, name: str, prefix: str = "") -> None:
+        """`prefix` is what the names of values begin with."""
+        self._name, self._prefix = name, prefix
         self._values = 0
         self._parts: list[bytes] = []
         self._tensors: dict[bytes, str] = {}
@@ -45,10 +48,14 @@ class Graph:
         """Give a value out, under a name."""
         self._parts += [node("Identity", [value], [name]), field(12, typed(name, kind, sizes))]
 
-    def weight(self, name: str, *sizes: int) -> str:
-        """A tensor of float32 that lies outside, under its own name; it may be asked for again."""
+    def weight(self, name: str, *sizes: int, kind: Kind = "float") -> str:
+        """A tensor that lies outside, under its own name; it may be asked for again."""
         place = field(1, "location") + field(2, LOCATION)
-        return self._tensor(name, tensor("float", sizes) + field(13, place) + field(14, EXTERNAL))
+        return self._tensor(name, tensor(kind, sizes) + field(13, place) + field(14, EXTERNAL))
+
+    def copy(self, part: bytes) -> None:
+        """A field of another graph, as it is."""
+        self._parts.append(part)
 
     def add(self, operator: str, *inputs: Value, domain: str = "", **attributes: Attribute) -> str:
         """A node that gives one value."""
@@ -72,9 +79,9 @@ class Graph:
 
     def _constant(self, value: Any) -> str:
         array = np.asarray(value)
-        kind: Kind = "float" if array.dtype.kind == "f" else "int64"
-        data = array.astype("<f4" if kind == "float" else "<i8").tobytes()
-        content = tensor(kind, array.shape) + field(9, data)
+        array = array.astype(np.float32) if array.dtype.kind == "f" else array
+        kind, written = CONSTANTS.get(array.dtype.str[1:], ("int64", "<i8"))
+        content = tensor(kind, array.shape) + field(9, array.astype(written).tobytes())
         # The same constant is asked for by every layer.
         return self._tensors.get(content) or self._tensor(self._new("constant"), content)
 
@@ -86,7 +93,7 @@ class Graph:
 
     def _new(self, kind: str) -> str:
         self._values += 1
-        return f"{kind}_{self._values}"
+        return f"{self._prefix}{kind}_{self._values}"
 
 
 def typed(name: str, kind: Kind, sizes: Sequence[Size]) -> bytes:

@@ -21,7 +21,7 @@ from turnout.errors import UsageError
 from turnout.hub.card import SOURCE, license_of, remade
 from turnout.hub.stored import StoredTensor
 from turnout.hub.transformers_folder import read_header
-from turnout.hub.weights import weights_parts
+from turnout.hub.weights import float_parts, weights_parts
 from turnout.hub.whisper_graphs import graphs_of
 from turnout.model_folder import (
     CARD,
@@ -136,8 +136,9 @@ def with_end(name: str, end: str) -> str:
 
 
 def stored(folder: ModelFolder) -> dict[str, StoredTensor]:
-    """The folder's tensors, unread; raises ModelFolderError."""
+    """The folder's tensors, unread; raises ModelFolderError, for int8 too."""
     folder.require(WEIGHTS)
+    folder.require_floats("'turnout upcycle' and 'turnout specialise' take")
     return read_header(folder.path / WEIGHTS)
 
 
@@ -193,9 +194,8 @@ def plain_graphs(config: ModelConfig) -> dict[str, bytes]:
 def write(folder: ModelFolder, config: ModelConfig, tensors: Tensors, writing: Writing) -> None:
     """Write a model folder with the files of another, whole or not at all."""
     files = files_beside(folder, config, writing)
-    write_folder(
-        writing.output, {**files, WEIGHTS: weights_parts(tensors, half=False)}, writing.check
-    )
+    parts = weights_parts(float_parts(tensors, half=False))
+    write_folder(writing.output, {**files, WEIGHTS: parts}, writing.check)
 
 
 def files_beside(

@@ -3,7 +3,7 @@
 import logging
 import os
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from turnout import model_folder
@@ -11,8 +11,9 @@ from turnout.adapters.folder import is_adapter
 from turnout.errors import ModelFolderError, UsageError
 from turnout.hub.cache import Cache
 from turnout.hub.sources import PUBLISHED, SCHEME, looks_like_path, missing, source_of
-from turnout.model_folder import ModelFolder, shipped_models
+from turnout.model_folder import CONFIG, ModelFolder, shipped_models
 from turnout.progress import Say
+from turnout.verified_folder import read_bytes
 
 to_log: Say = logging.getLogger(__name__).info
 
@@ -88,6 +89,16 @@ def checkpoint_at(place: str, say: Say = to_log) -> Iterator[tuple[Path, Mapping
 def is_name(place: str) -> bool:
     """Whether it is one of the names of `hub.sources`; what lies at this path goes first."""
     return not is_here(place) and (place in PUBLISHED or place.startswith(SCHEME))
+
+
+def is_model(place: str) -> bool:
+    """Whether a model of ours ships under this name, or lies at this path."""
+    if not is_here(place):
+        return False
+    with suppress(ModelFolderError, OSError):
+        path = model_folder.resolve(place)
+        return bool(model_folder.parse_config(read_bytes(path, CONFIG), path))
+    return False
 
 
 def is_here(name: str | Path | None) -> bool:

@@ -20,7 +20,7 @@ from turnout.hub.convert import GENERATION
 from turnout.hub.names import tensor_shapes
 from turnout.hub.stored import StoredTensor
 from turnout.hub.transformers_folder import ARCHITECTURE, CONFIG, WEIGHTS, read_header
-from turnout.hub.weights import weights_parts
+from turnout.hub.weights import float_parts, weights_parts
 from turnout.hub.whisper_graphs import check_shape
 from turnout.model_folder import CARD, DECODER, ENCODER, ModelFolder
 from turnout.text.whisper import LANGUAGE, NO_TIMESTAMPS, WhisperTokenizer, read_tokenizer
@@ -82,7 +82,7 @@ def to_transformers(folder: ModelFolder, output: Path) -> None:
     files: dict[str, bytes | Iterable[bytes]] = {
         **carried(folder),
         **written_anew(folder),
-        WEIGHTS: weights_parts(their_tensors(folder), half=False),
+        WEIGHTS: weights_parts(float_parts(their_tensors(folder), half=False)),
     }
     try:
         with whole_folder(output.resolve(), ()) as partial:
@@ -96,6 +96,7 @@ def to_transformers(folder: ModelFolder, output: Path) -> None:
 def check_convertible(folder: ModelFolder) -> None:
     """Raise UsageError where Transformers' Whisper computes something else than this model."""
     config, place = folder.config, f"model folder {folder.path}"
+    folder.require_floats("'--to transformers' takes")
     stacks = (config.encoder.routing, config.decoder.routing)
     if any(routing.kind != "dense" for routing in stacks):
         raise UsageError(

@@ -6,7 +6,7 @@ from math import prod
 
 import numpy as np
 
-from turnout.adapters.stored import shapes_in
+from turnout.adapters.stored import KINDS_OF_MODELS, shapes_in
 from turnout.audio.features import SAMPLE_RATE, model_features, num_frames
 from turnout.config import ModelConfig, RoutingConfig
 from turnout.decoding.requests import Request, Utterance
@@ -108,9 +108,12 @@ def silence(config: ModelConfig) -> Utterance:
 
 
 def memory_of(folder: ModelFolder, paths: int) -> int:
-    """Bytes that a model takes: its weights in float32, once for each path that it has."""
+    """Bytes that a model takes: its weights in float32, or int8 where they are that, once for each
+    path that it has."""
     if not folder.has(WEIGHTS):
         files = (folder.path / name for name in (ENCODER, DECODER) if folder.has(name))
         return sum(file.stat().st_size for file in files)
-    shapes = shapes_in(folder.path, WEIGHTS, f"model folder {folder.path}: {WEIGHTS}")
-    return FLOAT_BYTES * paths * sum(prod(one.shape) for one in shapes.values())
+    place = f"model folder {folder.path}: {WEIGHTS}"
+    tensors = shapes_in(folder.path, WEIGHTS, place, KINDS_OF_MODELS).values()
+    sizes = (prod(one.shape) * (1 if one.kind == "I8" else FLOAT_BYTES) for one in tensors)
+    return paths * sum(sizes)

@@ -11,6 +11,7 @@ from tests.adapted import WHISPER_BASE, adapter, experts_of, opened, trained
 from turnout.errors import UsageError
 from turnout.hub.adapted import digest_of, with_adapters
 from turnout.hub.convert import convert
+from turnout.hub.rounding import Precision
 from turnout.model_folder import ModelFolder
 
 WEIGHTS = Path(os.environ.get("TURNOUT_TEST_WHISPER", "nowhere"))
@@ -28,8 +29,8 @@ def model() -> WhisperForConditionalGeneration:
     return whispers.whisper().half().float()
 
 
-def converted(source: Path, place: Path, *, half: bool = False) -> str:
-    return digest_of(ModelFolder.open(convert(source, place, half=half)))
+def converted(source: Path, place: Path, precision: Precision = "stored") -> str:
+    return digest_of(ModelFolder.open(convert(source, place, precision=precision)))
 
 
 def test_of_the_hubs_formats(model: WhisperForConditionalGeneration, tmp_path: Path) -> None:
@@ -43,7 +44,7 @@ def test_of_the_hubs_formats(model: WhisperForConditionalGeneration, tmp_path: P
     assert len(list(copies["shards"].glob("*.safetensors"))) > 2
     found = {converted(source, tmp_path / f"{name}-ours") for name, source in copies.items()}
     found |= {
-        converted(source, tmp_path / f"{name}-16", half=True) for name, source in copies.items()
+        converted(source, tmp_path / f"{name}-16", "float16") for name, source in copies.items()
     }
     assert len(found) == 1
     other = whispers.save_transformers(tmp_path / "other", whispers.whisper(seed=1))

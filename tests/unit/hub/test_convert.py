@@ -159,7 +159,7 @@ def test_what_float16_cannot_hold_is_not_written(tmp_path: Path) -> None:
         model.model.encoder.conv1.bias[3] = 1e6
     source = whispers.save_transformers(tmp_path / "source", model)
     with pytest.raises(ModelFolderError, match="first.bias has values that float16 cannot hold"):
-        convert(source, tmp_path / "model", half=True)
+        convert(source, tmp_path / "model", precision="float16")
     assert not (tmp_path / "model").exists()
     convert(source, tmp_path / "model")
 
@@ -282,7 +282,7 @@ def test_float32_is_rounded_where_asked(
     tmp_path: Path, model: WhisperForConditionalGeneration
 ) -> None:
     source = whispers.save_transformers(tmp_path / "source", model)
-    convert(source, tmp_path / "model", half=True)
+    convert(source, tmp_path / "model", precision="float16")
     state = load_model(ModelFolder.open(tmp_path / "model")).state_dict()
     for name, tensor in whisper_state(model.state_dict()).items():
         assert torch.equal(state[name], tensor.half().float()), name

@@ -38,14 +38,15 @@ def test_without_a_cache_what_ships_is_listed(cache: Path, capsys: Printed) -> N
     assert main(["models"]) == 0
     printed = capsys.readouterr()
     head, row, *adapters = printed.out.splitlines()
-    assert head.split() == ["model", "size", "languages", "into", "routing", "from"]
+    assert head.split() == ["model", "size", "precision", "languages", "into", "routing", "from"]
     assert row.split() == [
-        "commands", "6.9", "MB", "ar,", "en", "en,", "de", "supervised", "(bandwidth,", "task)",
-        "turnout",
+        "commands", "6.9", "MB", "float16", "ar,", "en", "en,", "de", "supervised", "(bandwidth,",
+        "task)", "turnout",
     ]  # fmt: skip
     of_base = "adapter of whisper-base (language, bandwidth, task) turnout"
     assert [(line.split()[0], *line.split()[3:]) for line in adapters] == [
-        (name, name.removeprefix("telephone-"), *of_base.split()) for name in shipped_adapters()
+        (name, "float16", name.removeprefix("telephone-"), *of_base.split())
+        for name in shipped_adapters()
     ]
     assert printed.err == f"cache: {cache}\n"
     assert not cache.exists()
@@ -93,7 +94,7 @@ def test_a_folder_that_cannot_be_read_is_said_to_be_so(cache: Path, capsys: Prin
     put(cache, "openai/whisper-tiny")
     assert main(["models"]) == 0
     out = capsys.readouterr().out
-    assert out.count("cannot be read") == 3
+    assert out.count("cannot be read") == 4
     assert "whisper-tiny" in out
 
 

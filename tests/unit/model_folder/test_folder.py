@@ -188,7 +188,7 @@ def rewritten(path: Path, change: dict[str, object]) -> Path:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"format_version": 3}, "format_version is 3: this turnout reads versions 1 and 2"),
+        ({"format_version": 4}, "format_version is 4: this turnout reads versions 1 to 3"),
         ({"format_version": None}, "format_version is None"),
         ({"tokenizer": "bpe"}, "tokenizer is 'bpe': this turnout has sentencepiece"),
         ({"tokenizer": ["bpe"]}, "tokenizer is ['bpe']: this turnout has sentencepiece"),
