@@ -17,7 +17,9 @@ from turnout.config.sharding import ShardConfig
 from turnout.data import epoch
 from turnout.shards.reading import open_shards
 
-RANKS, CLIPS, STEPS = 2, 48, 8
+RANKS, CLIPS, STEPS = 2, 96, 8
+"""Of so many clips an epoch has more parts than steps: the broken shard is met once, whatever the
+order that the names of the recordings give."""
 SHARDS = "shards"
 
 
