@@ -56,7 +56,7 @@ ABOUT = {
         "hostile folders and corpora run nothing",
         "torch's distributed checkpoints read their metadata with `pickle.load`",
     ),
-    "T8": ("no archive is unpacked (a static rule)", ""),
+    "T8": ("no archive is unpacked, and no hostile shard is read", ""),
     "T9": ("damaged recordings: no signal, no traceback, the good one beside is done", ""),
     "T10": (
         "bombs stop at the limit, at little cost",
