@@ -114,10 +114,12 @@ class Hearer:
         """Raises ShardError."""
         read = read_listed(self._opened(), one.shard, one.listed)
         frames = frames_of(len(read.samples), self._settings)
-        reason = self._unfit(read.clip, frames)
+        # Made anew for each: one that stays would keep the texts of all shards.
+        fitting = Fitting(self._model, self._tokenizer, join=False)
+        reason = self._unfit(read.clip, frames, fitting)
         if reason is not None:
             raise ShardError(f"{self._place(one)}: {reason}: left out", 1)
-        planned = self._planned(one, read.clip, frames)
+        planned = self._planned(one, read.clip, frames, fitting)
         return HeardClip(planned, (read.clip,), read.samples, self._settings)
 
     def _place(self, one: Streamed) -> str:
@@ -130,7 +132,7 @@ class Hearer:
             self._store = store_of(self._config.train[self._number].shards, patience(self._config))
         return self._store
 
-    def _unfit(self, clip: Clip, frames: int) -> str | None:
+    def _unfit(self, clip: Clip, frames: int, fitting: Fitting) -> str | None:
         """Why nothing can be learned of it."""
         split = held_out(clip.split or "")
         if split is not None:
@@ -140,13 +142,14 @@ class Hearer:
             check_domains([clip], clip.id, self._model)
         except ConfigError as error:
             return str(error)
-        # Made anew: one that stays would keep the texts of all shards.
-        reason = Fitting(self._model, self._tokenizer, join=False).reason(clip, frames)
+        reason = fitting.reason(clip, frames)
         return reason and f"{clip.id} {reason}"
 
-    def _planned(self, one: Streamed, clip: Clip, frames: int) -> PlannedUtterance:
+    def _planned(
+        self, one: Streamed, clip: Clip, frames: int, fitting: Fitting
+    ) -> PlannedUtterance:
         known = Frames((clip,), np.array([frames], np.int64))
-        fewest = Fitting(self._model, self._tokenizer, join=False).fewest(known)
+        fewest = fitting.fewest(known)
         planner = CorpusPlanner(
             self._number, known.clips, known.counts, self._config, self._model, fewest
         )

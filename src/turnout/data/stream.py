@@ -60,14 +60,14 @@ class ShardStream:
         """Of the manifest, which has that of every index, and these of every utterance."""
 
     @property
-    def natural_shards(self) -> float:
-        """Of one pass, weight considered."""
-        return len(self._shards.manifest.shards) * self._config.train[self.number].weight
-
-    @property
     def shards(self) -> int:
         """How many there are."""
         return len(self._shards.manifest.shards)
+
+    @property
+    def natural_shards(self) -> float:
+        """Of one pass, weight considered."""
+        return self.shards * self._config.train[self.number].weight
 
     @property
     def natural_frames(self) -> float:

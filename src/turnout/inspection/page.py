@@ -18,7 +18,7 @@ from turnout.inspection.markup import (
 )
 from turnout.inspection.record import Layout
 from turnout.inspection.statistics import Statistics, describe
-from turnout.inspection.style import STYLE, policy
+from turnout.inspection.style import document
 from turnout.inspection.timeline import SHOWN_SECONDS, timeline
 
 MOST_LETTERS = 400
@@ -41,15 +41,7 @@ def page(models: Sequence[Inspected]) -> str:
         section("Do the layers agree?", sentences.AGREEMENT, models, agreements),
         section("What are the experts for?", sentences.PURPOSES, models, purposes),
     ]
-    head = joined(
-        tag("meta", charset="utf-8"),
-        tag("meta", http_equiv="Content-Security-Policy", content=policy()),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("title", title),
-        tag("style", Markup(STYLE)),
-    )
-    main = tag("body", tag("main", *body))
-    return f"<!doctype html>\n{tag('html', tag('head', head), main, lang='en')}\n"
+    return document(title, *body)
 
 
 def between(parts: Sequence[Markup]) -> list[object]:

@@ -3,6 +3,8 @@
 import base64
 from hashlib import sha256
 
+from turnout.inspection.markup import Markup, joined, tag
+
 HEATS = "".join(f".h{step}{{background:rgba(68,119,170,{step / 10:.1f})}}" for step in range(1, 11))
 STYLE = (
     """
@@ -52,3 +54,16 @@ def policy() -> str:
         f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; "
         "base-uri 'none'; form-action 'none'"
     )
+
+
+def document(title: str, *body: object) -> str:
+    """A whole page with this style, that may load nothing else."""
+    head = joined(
+        tag("meta", charset="utf-8"),
+        tag("meta", http_equiv="Content-Security-Policy", content=policy()),
+        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        tag("title", title),
+        tag("style", Markup(STYLE)),
+    )
+    main = tag("body", tag("main", *body))
+    return f"<!doctype html>\n{tag('html', tag('head', head), main, lang='en')}\n"

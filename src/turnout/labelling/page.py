@@ -10,7 +10,7 @@ from turnout.inspection.markup import (
     table,
     tag,
 )
-from turnout.inspection.style import STYLE, policy
+from turnout.inspection.style import document
 from turnout.labelling.report import BINS, LEAST, WIDTH, Report, rows_of
 
 KEPT, DROPPED = "#4477aa", "#ee6677"
@@ -24,13 +24,6 @@ HOW_TO_READ = (
 def page(report: Report) -> str:
     """The page of a labelling."""
     title = f"Labels of {report.facts['source']}"
-    head = joined(
-        tag("meta", charset="utf-8"),
-        tag("meta", http_equiv="Content-Security-Policy", content=policy()),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("title", title),
-        tag("style", Markup(STYLE)),
-    )
     body = [
         tag("h1", "Labels of ", stranger(report.facts["source"])),
         tag("p", HOW_TO_READ, class_="note"),
@@ -42,8 +35,7 @@ def page(report: Report) -> str:
         tag("h2", "Examples of what was dropped") if report.found else "",
         *(examples(report)),
     ]
-    main = tag("body", tag("main", *body))
-    return f"<!doctype html>\n{tag('html', tag('head', head), main, lang='en')}\n"
+    return document(title, *body)
 
 
 def summary(report: Report) -> list[object]:
