@@ -2,7 +2,8 @@
 sharing, on public recordings, from random weights.
 
     python benchmarks/multitask.py --runs FOLDER [--rows hard,smoe,...] [--folds 0 1 2 3 4]
-        [--split dev] [--steps 2500] [--set KEY=JSON ... --label NAME] [--threads 2] [--quick]
+        [--split dev] [--steps 2500] [--corpora arabic,english] [--set KEY=JSON ...] [--label NAME]
+        [--threads 2] [--quick]
 
 Trained are models of recipes/multitask.yaml: narrowband and wideband, transcribing and translating
 connected Arabic commands and English digits. The arms (multitask_rows.py, in order of worth) have
@@ -13,9 +14,10 @@ run. Five folds hold out other speakers each. Language and bandwidth are given, 
 
 Everything is kept under --runs: corpora, features, trainings (each goes on where it was stopped)
 and every text that was heard. What is not there is trained, in the order of --rows, fold by fold.
---set changes the recipe of all arms, and --label names what that makes. Choose on dev: --split test
-is refused until docs/results.md, committed, names the setting ("multitask-2500-LABEL"). --quick is
-one fold of a few words and steps, to see the table come out. Writes
+--set changes the recipe of all arms, --corpora what they hear and are heard on (half of it is
+narrowband in any case), and --label names what that makes. Choose on dev: --split test is refused
+until docs/results.md, committed, names the setting ("multitask-2500-LABEL"). --quick is one fold of
+a few words and steps, to see the table come out. Writes
 results/multitask-SPLIT-STEPS[-LABEL].json, or into --results; what has not been trained yet is left
 out of it with --only-trained.
 """
@@ -31,7 +33,7 @@ from few_data import few_of, of_speakers
 from heard import Heard
 from kept_trainings import digest_of_cuts, kept_training, logged_minutes, with_changes
 from multitask_judged import cells_of, compared, table_of, translated
-from multitask_rows import ARMS, CORPORA, MIXED, TASKS, Arm, changes_of
+from multitask_rows import ARMS, MIXED, TASKS, Arm, changes_of, corpora_of
 from multitask_speech import FOLDS, SETS, Asked, asked_of, cuts_of
 from origin import ROOT, origin
 from registered import check_registered
@@ -58,6 +60,7 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument("--runs", type=Path, required=True, help="outside of the checkout")
     parser.add_argument("--rows", default="hard,smoe,hybrid", help=f"of {', '.join(ARMS)}")
     parser.add_argument("--folds", type=int, nargs="+", default=list(range(FOLDS)))
+    parser.add_argument("--corpora", default=",".join(MIXED), help=f"of {', '.join(MIXED)}")
     parser.add_argument("--split", choices=("dev", "test"), default="dev")
     parser.add_argument("--steps", type=int, default=2500)
     parser.add_argument("--utterances", type=int, default=120, help="of each cell and fold")
@@ -69,11 +72,19 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
     parser.add_argument("--results", type=Path)
     arguments = parser.parse_args()
-    if bool(arguments.set) != bool(arguments.label):
-        parser.error("--set and --label go together: what is changed needs folders of its own")
-    wrong = set(arguments.rows.split(",")) - set(ARMS)
-    if wrong:
-        parser.error(f"--rows has no {', '.join(sorted(wrong))}: choose from {', '.join(ARMS)}")
+    arguments.corpora = arguments.corpora.split(",")
+    changed = bool(arguments.set) or set(arguments.corpora) != set(MIXED)
+    if changed != bool(arguments.label):
+        parser.error(
+            "--label goes with --set and --corpora: what is changed needs folders of its own"
+        )
+    for name, given, known in (
+        ("rows", arguments.rows.split(","), ARMS),
+        ("corpora", arguments.corpora, MIXED),
+    ):
+        wrong = sorted({*given} - {*known})
+        if wrong:
+            parser.error(f"--{name} has no {', '.join(wrong)}: choose from {', '.join(known)}")
     arguments.runs = arguments.runs.resolve()  # which settings that are kept name
     if arguments.quick:
         vars(arguments).update(QUICK, runs=arguments.runs / "quick")
@@ -85,9 +96,9 @@ def read_arguments() -> argparse.Namespace:
 def recipe_of(arm: Arm, name: str, fold: int, arguments: argparse.Namespace) -> dict[str, Any]:
     """The whole recipe of a training, but for threads."""
     recipe = parse_yaml(RECIPE.read_text("utf-8"))[1]
-    weights = arm.changes.get(CORPORA, MIXED)
+    weights = corpora_of(arm, arguments.corpora)
     cuts = {one: cuts_of(arguments.data, arguments.runs, one, fold) for one in weights}
-    changes = changes_of(arm, arguments.steps)
+    changes = changes_of(arm, arguments.steps, arguments.corpora)
     fixed = {
         "output": str(arguments.runs / name),
         "data.cache": str(arguments.runs / "features"),
@@ -158,10 +169,9 @@ def main() -> None:
     check_registered(arguments.split, setting_of(arguments))
     made_by = origin(1, "numpy", "torch", "onnxruntime", "sacrebleu")
     heard = Heard(arguments.runs / "heard.jsonl")
+    data, split, count = arguments.data, arguments.split, arguments.utterances
     asked = {
-        fold: list(
-            asked_of(arguments.data, arguments.runs, fold, arguments.split, arguments.utterances)
-        )
+        fold: list(asked_of(data, arguments.runs, fold, split, count, arguments.corpora))
         for fold in arguments.folds
     }
     rows = arguments.rows.split(",")
@@ -214,6 +224,7 @@ def report(
         **made_by,
         "split": arguments.split,
         "steps": arguments.steps,
+        "corpora": arguments.corpora,
         "folds": whole,
         "speakers": len({one.speaker for one in spoken}),
         "utterances": len(spoken),

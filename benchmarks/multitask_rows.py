@@ -1,6 +1,6 @@
 """The arms of the multitask benchmark: what differs of recipes/multitask.yaml in each."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -42,6 +42,8 @@ CORPORA = "corpora"
 MIXED = {"arabic": 2.0, "english": 1.0}
 BY_TELEPHONE = 0.25
 """Of the Arabic, recorded wideband: with the English, at 8 kHz, half of all is narrowband."""
+WITHOUT_ENGLISH = 0.5
+"""The same where nothing else is narrowband."""
 ALONE = {"wideband": {"arabic": 1.0}, "narrowband": {"arabic": 1.0, "english": 2.0}}
 """For one bandwidth alone, in the proportions in which the mixed run hears them of it."""
 UNTOLD = {"model.bandwidth_token": False, "model.task_token": False}
@@ -97,10 +99,17 @@ ARMS: dict[str, list[Arm]] = {
 TIED = "tie_experts_until"
 
 
-def changes_of(arm: Arm, steps: int) -> dict[str, Any]:
+def corpora_of(arm: Arm, corpora: Collection[str]) -> dict[str, float]:
+    """How often each of these corpora is drawn; not at all those that an arm does not hear."""
+    weights = arm.changes.get(CORPORA, MIXED)
+    return {one: weight for one, weight in weights.items() if one in corpora}
+
+
+def changes_of(arm: Arm, steps: int, corpora: Collection[str] = tuple(MIXED)) -> dict[str, Any]:
     """What differs of the recipe, for so many steps of the mixed run; but for the corpora."""
     own = round(steps * arm.share)
-    changes = {"data.augment.narrowband": BY_TELEPHONE, **arm.changes, "max_steps": own}
+    narrowband = BY_TELEPHONE if "english" in corpora else WITHOUT_ENGLISH
+    changes = {"data.augment.narrowband": narrowband, **arm.changes, "max_steps": own}
     changes.pop(CORPORA, None)
     if TIED in changes:
         changes[TIED] = round(changes[TIED] * own)

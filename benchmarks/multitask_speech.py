@@ -10,7 +10,7 @@ was recorded, at 8 kHz.
 import gzip
 import json
 import tarfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -111,9 +111,13 @@ def in_split(line: Line, split: str) -> Line:
     return {**line, "supervisions": [{**said, "custom": {**said["custom"], "split": split}}]}
 
 
-def asked_of(data: Path, runs: Path, fold: int, split: str, count: int) -> Iterator[Asked]:
-    """So many utterances of each cell."""
+def asked_of(
+    data: Path, runs: Path, fold: int, split: str, count: int, corpora: Collection[str]
+) -> Iterator[Asked]:
+    """So many utterances of each cell of these corpora."""
     for name, bandwidth in HEARD:
+        if name not in corpora:
+            continue
         cuts = cuts_of(data, runs, name, fold)[split]
         for index, spoken in enumerate(connected(cuts, count, SEED)):
             samples = spoken.samples

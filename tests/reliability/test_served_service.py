@@ -16,7 +16,7 @@ import pytest
 from tests.containers import encode
 from tests.reliability.examples import examples
 from tests.reliability.tally import Tally
-from tests.unit.serving.services import EXAMPLES, alone, held, serving, submit, until
+from tests.unit.serving.services import EXAMPLES, alone, held, no_job, serving, submit, until
 from turnout.audio.waveform import Waveform
 from turnout.config.serving import ServingConfig
 from turnout.errors import Cancelled, EngineError, TurnoutError
@@ -69,6 +69,7 @@ def test_whoever_leaves_frees_the_place(tally: Tally, tmp_path: Path) -> None:
         longest = 0.0
         async with serving(max_concurrent=1) as service:
             await submit(service).transcript()
+            await until(no_job)
             before = open_files(), threading.active_count()
             for number in range(tally.size(8, 200)):
                 with tally.trial(f"{number}"):

@@ -10,7 +10,7 @@ import pytest
 from kept_trainings import with_changes
 from multitask import RECIPE, file_name, is_for, merge
 from multitask_judged import cells_of, compared, draws, table_of, translated
-from multitask_rows import ALONE, ARMS, BY_TELEPHONE, MIXED, Arm, changes_of
+from multitask_rows import ALONE, ARMS, BY_TELEPHONE, MIXED, Arm, changes_of, corpora_of
 from multitask_speech import FOLDS, Asked, cuts_of, fold_of, in_split
 
 from turnout.config import TrainConfig
@@ -49,6 +49,13 @@ def test_half_of_what_is_heard_is_narrowband_and_alone_it_is_mixed_alike() -> No
     assert sum(narrow.values()) == pytest.approx((arabic + english) / 2)
     alone = ALONE["narrowband"]
     assert alone["english"] / alone["arabic"] == narrow["english"] / narrow["arabic"]
+
+
+def test_without_english_half_of_the_arabic_is_narrowband() -> None:
+    hard, (_, _, narrow, _) = ARMS["hard"][0], ARMS["single"]
+    assert corpora_of(hard, ["arabic"]) == {"arabic": MIXED["arabic"]}
+    assert changes_of(hard, 10, ["arabic"])["data.augment.narrowband"] == 0.5
+    assert changes_of(narrow, 10, ["arabic"])["data.augment.narrowband"] == 1.0
 
 
 def test_single_tasks_hear_what_the_mixed_run_hears_of_them() -> None:

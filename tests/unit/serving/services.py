@@ -1,6 +1,7 @@
 """A Service with a model whose work can be held up, and what tests ask of it."""
 
 import asyncio
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
@@ -121,6 +122,11 @@ async def until(condition: Callable[[], object], seconds: float = PATIENCE_SECON
         assert time.monotonic() - began < seconds, "it did not come"
         await asyncio.sleep(0.01)
     return time.monotonic() - began
+
+
+def no_job() -> bool:
+    """Whether the thread of every job has ended, which outlives its answer by a moment."""
+    return not any(one.name.startswith("job ") for one in threading.enumerate())
 
 
 def run(work: Coroutine[Any, Any, None]) -> None:

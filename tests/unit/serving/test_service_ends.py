@@ -15,6 +15,7 @@ from tests.unit.serving.services import (
     alone,
     held,
     long_recording,
+    no_job,
     outcome,
     run,
     serving,
@@ -243,6 +244,7 @@ def test_nothing_is_left_of_many_requests(tmp_path: Path) -> None:
     async def work() -> None:
         async with serving() as service:
             await submit(service).transcript()
+            await until(no_job)
             before = open_files(), threading.active_count()
             for _ in range(4):
                 jobs = [submit(service, short) for _ in range(4)]
