@@ -3,7 +3,7 @@ sharing, on public recordings, from random weights.
 
     python benchmarks/multitask.py --runs FOLDER [--rows hard,smoe,...] [--folds 0 1 2 3 4]
         [--split dev] [--steps 2500] [--corpora arabic,english] [--set KEY=JSON ...] [--label NAME]
-        [--threads 2] [--quick]
+        [--averaged arabic] [--threads 2] [--quick]
 
 Trained are models of recipes/multitask.yaml: narrowband and wideband, transcribing and translating
 connected Arabic commands and English digits. The arms (multitask_rows.py, in order of worth) have
@@ -15,11 +15,11 @@ run. Five folds hold out other speakers each. Language and bandwidth are given, 
 Everything is kept under --runs: corpora, features, trainings (each goes on where it was stopped)
 and every text that was heard. What is not there is trained, in the order of --rows, fold by fold.
 --set changes the recipe of all arms, --corpora what they hear and are heard on (half of it is
-narrowband in any case), and --label names what that makes. Choose on dev: --split test is refused
-until docs/results.md, committed, names the setting ("multitask-2500-LABEL"). --quick is one fold of
-a few words and steps, to see the table come out. Writes
-results/multitask-SPLIT-STEPS[-LABEL].json, or into --results; what has not been trained yet is left
-out of it with --only-trained.
+narrowband in any case), and --label names what that makes; --averaged is of whose cells the average
+is made, all by default. Choose on dev: --split test is refused until docs/results.md, committed,
+names the setting ("multitask-2500-LABEL"). --quick is one fold of a few words and steps, to see the
+table come out. Writes results/multitask-SPLIT-STEPS[-LABEL].json, or into --results; what has not
+been trained yet is left out of it with --only-trained.
 """
 
 import argparse
@@ -61,6 +61,7 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument("--rows", default="hard,smoe,hybrid", help=f"of {', '.join(ARMS)}")
     parser.add_argument("--folds", type=int, nargs="+", default=list(range(FOLDS)))
     parser.add_argument("--corpora", default=",".join(MIXED), help=f"of {', '.join(MIXED)}")
+    parser.add_argument("--averaged", help="corpora whose cells make the average; all by default")
     parser.add_argument("--split", choices=("dev", "test"), default="dev")
     parser.add_argument("--steps", type=int, default=2500)
     parser.add_argument("--utterances", type=int, default=120, help="of each cell and fold")
@@ -78,9 +79,11 @@ def read_arguments() -> argparse.Namespace:
         parser.error(
             "--label goes with --set and --corpora: what is changed needs folders of its own"
         )
+    arguments.averaged = (arguments.averaged or ",".join(arguments.corpora)).split(",")
     for name, given, known in (
         ("rows", arguments.rows.split(","), ARMS),
         ("corpora", arguments.corpora, MIXED),
+        ("averaged", arguments.averaged, arguments.corpora),
     ):
         wrong = sorted({*given} - {*known})
         if wrong:
@@ -218,13 +221,14 @@ def report(
     spoken = [one for fold in whole for one in asked[fold]]
     cells = cells_of(spoken)
     tables = {row: table_of(spoken, found, cells) for row, found in texts.items()}
-    rows = compared(tables, spoken, BASE)
+    rows = compared(tables, spoken, BASE, arguments.averaged)
     print_rows(rows, whole)
     content = {
         **made_by,
         "split": arguments.split,
         "steps": arguments.steps,
         "corpora": arguments.corpora,
+        "averaged": arguments.averaged,
         "folds": whole,
         "speakers": len({one.speaker for one in spoken}),
         "utterances": len(spoken),

@@ -6,18 +6,19 @@ the others, as S-MoE's table has it. An interval resamples folds (each is a trai
 the speakers of each, and the utterances of each speaker; the arms are compared on the same draws.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from multitask_speech import Asked
+from multitask_speech import SETS, Asked
 from numpy.typing import NDArray
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 from word_errors import word_errors
 
 TASKS = ("transcribe", "translate")
+CORPORA = tuple(SETS)
 RESAMPLES = 1000
 SEED = 0
 Texts = Mapping[str, Mapping[str, str]]
@@ -85,9 +86,14 @@ def by_language(
     return list(found.values())
 
 
-def compared(tables: Mapping[str, Table], asked: Sequence[Asked], base: str) -> dict[str, Any]:
+def compared(
+    tables: Mapping[str, Table],
+    asked: Sequence[Asked],
+    base: str,
+    averaged: Collection[str] = CORPORA,
+) -> dict[str, Any]:
     """Rates of every arm, and the change relative to `base` in percent of its rate (below 0: fewer
-    errors), by cell and on average, each with its interval."""
+    errors), by cell and on average over those of the corpora `averaged`, each with its interval."""
     whole = np.ones(len(asked))
     drawn = list(draws(asked, RESAMPLES))
     found: dict[str, Any] = {}
@@ -100,7 +106,9 @@ def compared(tables: Mapping[str, Table], asked: Sequence[Asked], base: str) -> 
             if table.words[:, i].any()
         }
         if len(rows) == len(table.cells):
-            mean = [one.mean(axis=-1) for one in (now, rates[name], beside, rates[base])]
+            own = [place for place, one in enumerate(table.cells) if one.split()[0] in averaged]
+            of_each = (now, rates[name], beside, rates[base])
+            mean = [one[..., own].mean(axis=-1) for one in of_each]
             rows["average"] = figures(*mean)
         found[name] = rows
     return found

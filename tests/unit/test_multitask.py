@@ -149,6 +149,14 @@ def test_rates_and_changes_by_hand() -> None:
     assert found["smoe"]["average"]["relative change, interval"] == [-100.0, 0.0]
 
 
+def test_the_average_is_of_the_corpora_that_are_asked_for() -> None:
+    spoken = [asked("0", 0, "x"), asked("1", 0, "y", "en")]
+    tables = {"hard": table_of(spoken, texts("a b c x", "x"), cells_of(spoken))}
+    rows = compared(tables, spoken, "hard", ["arabic"])["hard"]
+    assert rows["english narrowband transcribe"]["wer"] == 100.0
+    assert rows["average"]["wer"] == 12.5  # of 25 and 0 %
+
+
 def test_cells_that_an_arm_is_not_for_are_left_out() -> None:
     spoken = [asked("0", 0, "x"), asked("1", 0, "y", "en")]
     cells = cells_of(spoken)
