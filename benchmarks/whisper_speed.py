@@ -1,20 +1,24 @@
 """How fast a converted Whisper checkpoint runs, beside CTranslate2 with the same weights.
 
     python benchmarks/whisper_speed.py --weights FOLDER [--rounds 15] [--minutes 5]
+        [--precision float32 | int8]
 
-Both in float32 with two threads each. Encoder: the same frames of LibriSpeech, windows of 30 s,
-batches of 1 and 8; turnout's encoder also works out what the decoder attends to, which CTranslate2
-does in its decoder, so that the sum of both is given too. Decoder: greedy, 50 tokens forced (the
-end may not be written). Whole files: a recording of some minutes with pauses, greedy, temperature
-0, the language given, without time stamps and with a detector of speech before all (Silero's, each
-with settings of its own), beside faster-whisper's sequential and its batched pipeline. These are
-whole programs and not the same work: how many windows a recording becomes differs.
+Both in the same precision with two threads each. Encoder: the same frames of LibriSpeech, windows
+of 30 s, batches of 1 and 8; turnout's encoder also works out what the decoder attends to, which
+CTranslate2 does in its decoder, so that the sum of both is given too. Decoder: greedy, 50 tokens
+forced (the end may not be written). Whole files: a recording of some minutes with pauses, greedy,
+temperature 0, the language given, without time stamps and with a detector of speech before all
+(Silero's, each with settings of its own), beside faster-whisper's sequential and its batched
+pipeline. These are whole programs and not the same work: how many windows a recording becomes
+differs. What each got wrong stands beside it. Both tasks: transcript and translation, 50 tokens
+each, from one pass of turnout's encoder, beside its transcript alone.
 
 In every round each is timed once and turnout once more, in an order that rotates: the ratio of
 turnout's own two is the control, which says what a ratio of this machine is worth. Given are
 medians over the rounds and 95 % intervals of them (rounds resampled); a ratio above 1 means that
 turnout takes longer. One round before the first is not counted. Needs faster-whisper beside the
-test environment, and a machine that does nothing else. Writes results/whisper_speed.json.
+test environment, and a machine that does nothing else. Writes results/whisper_speed.json, or
+whisper_speed-int8.json.
 """
 
 import argparse
@@ -22,14 +26,16 @@ import json
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from origin import ROOT, origin
-from whisper_long import joined
+from whisper_long import NORMAL, joined
 from whisper_speech import RATE, from_corpus
+from word_errors import rate, word_errors
 
 import turnout
 from turnout.audio.features import model_features
@@ -46,6 +52,7 @@ BATCHES = (1, 8)
 PAUSES = (0.2, 2.0)
 RESAMPLES = 2000
 GUIDANCE = Guidance(task=Task.TRANSCRIBE, language="en", target_language="en")
+BOTH = (GUIDANCE, replace(GUIDANCE, task=Task.TRANSLATE))
 
 Floats = NDArray[np.float32]
 Timed = dict[str, dict[str, list[float]]]
@@ -64,26 +71,29 @@ class Ours:
         mask = np.ones(log_mel.shape[:2], dtype=bool)
         return self.backend.encode(log_mel, mask, [GUIDANCE] * len(log_mel))
 
-    def decode(self, encoded: Encoded, batch: int) -> list[list[int]]:
-        """So many tokens of each."""
-        allowed = np.zeros((batch, self.config.vocabulary.size), dtype=bool)
+    def decode(
+        self, encoded: Encoded, batch: int, tasks: Sequence[Guidance] = (GUIDANCE,)
+    ) -> list[list[int]]:
+        """So many tokens of each, for each task."""
+        guidance = [task for _ in range(batch) for task in tasks]
+        rows = np.repeat(np.arange(batch), len(tasks))
+        allowed = np.zeros((len(rows), self.config.vocabulary.size), dtype=bool)
         allowed[:, : self.tokenizer.size] = self.tokenizer.text_mask
         allowed[:, list(self.config.decoder.suppressed)] = False
         first = allowed.copy()
         first[:, list(self.config.decoder.suppressed_first)] = False
-        prompt = self.tokenizer.prompt(GUIDANCE, self.config.task_token)
-        new = np.tile(np.array(prompt), (batch, 1))
-        state = self.backend.start(encoded, np.arange(batch), [GUIDANCE] * batch)
+        new = np.array([self.tokenizer.prompt(one, self.config.task_token) for one in guidance])
+        state = self.backend.start(encoded, rows, guidance)
         written = []
         for step in range(TOKENS):
-            last = np.full((batch, 1), new.shape[1] - 1)
+            last = np.full((len(rows), 1), new.shape[1] - 1)
             query = StepQuery(
                 positions=last,
                 allowed=allowed if step else first,
                 best=1,
-                scored=np.full((batch, 1), self.tokenizer.end),
+                scored=np.full((len(rows), 1), self.tokenizer.end),
             )
-            found, state = self.backend.step(state, new, np.full(batch, new.shape[1]), query)
+            found, state = self.backend.step(state, new, np.full(len(rows), new.shape[1]), query)
             new = found.tokens[:, -1]
             written.append(new[:, 0])
         return np.stack(written, axis=1).tolist()
@@ -163,10 +173,20 @@ def parts_timed(
     yield f"rows with the same tokens, batch {batch}", "turnout", same
 
 
+def tasks_timed(ours: Ours, log_mel: Floats, number: int) -> Iterator[tuple[str, str, float]]:
+    """One round of both tasks from one pass of the encoder, beside one task."""
+    tasks = {"turnout": BOTH, "one task": BOTH[:1], "again": BOTH}
+    for name in rotated(list(tasks), number):
+        taken, _ = seconds_of(
+            lambda name=name: ours.decode(ours.encode(log_mel), len(log_mel), tasks[name])
+        )
+        yield f"both tasks, batch {len(log_mel)}", name, taken
+
+
 def files_timed(
-    model: turnout.Transcriber, whisper: Any, samples: Floats, number: int
+    model: turnout.Transcriber, whisper: Any, samples: Floats, number: int, texts: dict[str, str]
 ) -> Iterator[tuple[str, str, float]]:
-    """One round of a whole recording."""
+    """One round of a whole recording; what each wrote goes into `texts`."""
     from faster_whisper import (  # noqa: PLC0415 - not in the test environment
         BatchedInferencePipeline,
     )
@@ -179,25 +199,30 @@ def files_timed(
             Waveform(samples, RATE), temperature_increment_on_fallback=None, **greedy
         ).text
 
-    acts: dict[str, Callable[[], Any]] = {
+    def sequential() -> str:
+        found, _ = whisper.transcribe(
+            samples,
+            temperature=0.0,
+            condition_on_previous_text=False,
+            vad_filter=True,
+            without_timestamps=True,
+            **greedy,
+        )
+        return " ".join(one.text for one in found)
+
+    def in_batches() -> str:
+        found, _ = batched.transcribe(samples, temperature=0.0, batch_size=8, **greedy)
+        return " ".join(one.text for one in found)
+
+    acts: dict[str, Callable[[], str]] = {
         "turnout": ours,
-        "faster-whisper, sequential": lambda: list(
-            whisper.transcribe(
-                samples,
-                temperature=0.0,
-                condition_on_previous_text=False,
-                vad_filter=True,
-                without_timestamps=True,
-                **greedy,
-            )[0]
-        ),
-        "faster-whisper, batched": lambda: list(
-            batched.transcribe(samples, temperature=0.0, batch_size=8, **greedy)[0]
-        ),
+        "faster-whisper, sequential": sequential,
+        "faster-whisper, batched": in_batches,
         "again": ours,
     }
     for name in rotated(list(acts), number):
-        yield WHOLE_FILE, name, seconds_of(acts[name])[0]
+        taken, texts[name] = seconds_of(acts[name])
+        yield WHOLE_FILE, name, taken
 
 
 def middle(values: NDArray[np.float64]) -> dict[str, Any]:
@@ -226,6 +251,15 @@ def table(timed: Timed) -> list[dict[str, Any]]:
     return rows
 
 
+def wrong(texts: dict[str, str], said: Sequence[str]) -> dict[str, Any]:
+    """Word error rates of the whole file, in percent, by whom."""
+    row: dict[str, Any] = {"what": f"{WHOLE_FILE}: words wrong, %"}
+    for name, text in texts.items():
+        counts = word_errors(" ".join(said), NORMAL(text))
+        row[name] = round(rate(np.array(counts, dtype=float)), 2)
+    return row
+
+
 def main() -> None:
     from faster_whisper import WhisperModel  # noqa: PLC0415 - not in the test environment
 
@@ -233,38 +267,50 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, required=True, help="a CTranslate2 folder")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--minutes", type=float, default=5.0)
+    parser.add_argument("--precision", choices=("float32", "int8"), default="float32")
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
     arguments = parser.parse_args()
     made_by = origin(SEED, "numpy", "onnxruntime", "faster-whisper", "ctranslate2")
+    precision = arguments.precision
     with tempfile.TemporaryDirectory() as place:
-        model = turnout.load(convert(arguments.weights, Path(place) / "model"), threads=THREADS)
+        stored = "int8" if precision == "int8" else "stored"
+        folder = convert(arguments.weights, Path(place) / "model", precision=stored)
+        model = turnout.load(folder, threads=THREADS)
     whisper = WhisperModel(
-        str(arguments.weights), device="cpu", compute_type="float32", cpu_threads=THREADS
+        str(arguments.weights), device="cpu", compute_type=precision, cpu_threads=THREADS
     )
     ours = Ours(model)
     theirs = Theirs(whisper, ours)
     log_mel = windows(arguments.data, model, max(BATCHES))
     spoken = list(from_corpus(arguments.data, "librispeech", 200, SEED))
-    recording, _ = joined(spoken, arguments.minutes * 60, PAUSES, np.random.default_rng(SEED))
+    recording, said = joined(spoken, arguments.minutes * 60, PAUSES, np.random.default_rng(SEED))
     timed: Timed = {}
+    texts: dict[str, str] = {}
     for number in range(arguments.rounds + 1):
         found = [
-            one for size in BATCHES for one in parts_timed(ours, theirs, log_mel[:size], number)
+            one
+            for size in BATCHES
+            for one in (
+                *parts_timed(ours, theirs, log_mel[:size], number),
+                *tasks_timed(ours, log_mel[:size], number),
+            )
         ]
-        found += files_timed(model, whisper, recording, number)
+        found += files_timed(model, whisper, recording, number, texts)
         for what, name, taken in found if number else ():
             timed.setdefault(what, {}).setdefault(name, []).append(taken)
         print(f"round {number} of {arguments.rounds}", flush=True)
-    rows = table(timed)
+    rows = [*table(timed), wrong(texts, said)]
     for row in rows:
         print(json.dumps(row))
     result = {
         **made_by,
+        "precision": precision,
         "rounds": arguments.rounds,
         "threads": THREADS,
         "minutes": arguments.minutes,
     }
-    target = Path(__file__).parent / "results" / "whisper_speed.json"
+    name = "whisper_speed" if precision == "float32" else f"whisper_speed-{precision}"
+    target = Path(__file__).parent / "results" / f"{name}.json"
     target.write_text(json.dumps({**result, "rows": rows}, indent=1) + "\n")
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from heard import Heard, weights_in
-from whisper_speed import WHOLE_FILE, files_timed, rotated
+from whisper_speed import WHOLE_FILE, files_timed, rotated, wrong
 
 
 def test_every_system_comes_first_in_turn() -> None:
@@ -24,20 +24,24 @@ def test_whole_files_are_heard_alike_and_in_turn(monkeypatch: pytest.MonkeyPatch
 
     def transcribe(_: object, **options: Any) -> tuple[list[str], None]:
         asked.append(options)
-        return [], None
+        return [SimpleNamespace(text="left"), SimpleNamespace(text="Right.")], None
 
     batched = SimpleNamespace(BatchedInferencePipeline=lambda whisper: whisper)
     monkeypatch.setitem(sys.modules, "faster_whisper", batched)
     model: Any = SimpleNamespace(transcribe=lambda *_, **__: SimpleNamespace(text=""))
     whisper = SimpleNamespace(transcribe=transcribe)
     samples = np.zeros(16, np.float32)
-    orders = [[row[1] for row in files_timed(model, whisper, samples, n)] for n in range(4)]
+    texts: dict[str, str] = {}
+    rounds = [list(files_timed(model, whisper, samples, n, texts)) for n in range(4)]
+    orders = [[row[1] for row in rows] for rows in rounds]
     assert len({order[0] for order in orders}) == 4
-    assert {row[0] for row in files_timed(model, whisper, samples, 0)} == {WHOLE_FILE}
+    assert {row[0] for rows in rounds for row in rows} == {WHOLE_FILE}
     sequential = [options for options in asked if "batch_size" not in options]
-    assert len(sequential) == 5
+    assert len(sequential) == 4
     assert all(one["vad_filter"] and one["without_timestamps"] for one in sequential)
     assert all(one["temperature"] == 0.0 and one["beam_size"] == 1 for one in asked)
+    rates = wrong(texts, ("left or", "right"))
+    assert (rates["turnout"], rates["faster-whisper, batched"]) == (100.0, 33.33)
 
 
 def test_what_was_heard_is_not_taken_for_that_of_other_weights_or_lengths(tmp_path: Path) -> None:

@@ -66,6 +66,9 @@ def options_for(graph: bytes, threads: int | None) -> onnxruntime.SessionOptions
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or 0
     options.log_severity_level = 4  # its errors are raised: printed, they would be said twice
+    # One block for all that a run needs, of a size remembered for every shape that was ever seen:
+    # batches and steps have new ones all the time, and the blocks of old sizes stay in memory.
+    options.enable_mem_pattern = False
     # Transposes the weights once; fusing more takes longer than a short recording does.
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     if WHOLE_NUMBERS in graph and sums_in_16_bits():
