@@ -59,7 +59,7 @@ class Start:
 class BlankFigure(Figure):
     """Nothing is drawn: drawing would be a third of such a short run."""
 
-    def draw(self, _: object) -> None:
+    def draw(self, renderer: object) -> None:
         """The picture is written, and empty."""
 
 
