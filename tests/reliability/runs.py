@@ -56,11 +56,11 @@ class Start:
     before: Before | None
 
 
-class RoughFigure(Figure):
-    """Small and without a layout: laying out and drawing would be a third of such a short run."""
+class BlankFigure(Figure):
+    """Nothing is drawn: drawing would be a third of such a short run."""
 
-    def __init__(self, **_: object) -> None:
-        super().__init__(figsize=(2, 2))
+    def draw(self, renderer: object) -> None:
+        """The picture is written, and empty."""
 
 
 def rank_process(start: Start) -> None:
@@ -77,7 +77,7 @@ def rank_process(start: Start) -> None:
     # As if it had begun there: a process that it starts begins where it began itself.
     multiprocessing.process.ORIGINAL_DIR = str(start.folder)
     os.environ.update(start.environment)
-    curves.Figure = RoughFigure
+    curves.Figure = BlankFigure
     if start.before is not None:
         start.before()
     sys.exit(main(list(start.words)))

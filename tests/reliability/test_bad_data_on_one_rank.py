@@ -183,16 +183,19 @@ def test_a_rank_with_fewer_cuts_keeps_nobody_waiting(
     tally: Tally, corpus: Path, config: TrainConfig, tmp_path: Path
 ) -> None:
     """What is left is what both have: its batches are those of ranks that never had the rest."""
-    for rank in range(RANKS):
-        rng = tally.random(rank)
-        uneven, even = (
-            folders_of(tmp_path / f"{name}-{rank}", corpus) for name in ("uneven", "even")
-        )
-        dropped = set(rng.sample(range(CLIPS), rng.randrange(1, CLIPS // 2)))
-        drop_cuts(uneven[rank], dropped)
+    # At the small size each lacks what the other has, in one run.
+    for ranks in [(0,), (1,)] if tally.full else [(0, 1)]:
+        name = " and ".join(map(str, ranks))
+        uneven, even = (folders_of(tmp_path / kind / name, corpus) for kind in ("uneven", "even"))
+        dropped: set[int] = set()
+        for rank in ranks:
+            rng = tally.random(rank)
+            lacking = set(rng.sample(range(CLIPS), rng.randrange(1, CLIPS // 2)))
+            drop_cuts(uneven[rank], lacking)
+            dropped |= lacking
         for folder in even.values():
             drop_cuts(folder, dropped)
-        with tally.trial(f"rank {rank}"):
+        with tally.trial(f"rank {name}"):
             for folders in (uneven, even):
                 all_steps(config, folders)
             assert utterances_of(uneven[0]) == utterances_of(even[0])

@@ -80,9 +80,6 @@ def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write_table(tmp_path / "recordings.csv", COLUMNS, rows)
     samples, rate = soundfile.read(tmp_path / rows[0]["path"])
     soundfile.write(tmp_path / "call.wav", samples, rate)
-    if CHECKPOINTS:
-        # A folder of that name goes before the hub.
-        convert(Path(CHECKPOINTS) / "base", tmp_path / NAMED)
     return tmp_path
 
 
@@ -139,6 +136,9 @@ def expanded(words: list[str], folder: Path) -> list[str]:
 def test_from_a_csv_to_a_model_that_transcribes(
     reader: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    if CHECKPOINTS:
+        # A folder of that name goes before the hub.
+        convert(Path(CHECKPOINTS) / "base", reader / NAMED)
     run = commands()
     assert {words[0] for words in run} == {
         "transcribe", "prepare", "train", "evaluate", "export", "inspect", "synthesize",

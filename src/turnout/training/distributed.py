@@ -73,13 +73,15 @@ class Ranks:
         """Give every parameter the sum of its gradients over ranks, zeros where nobody has one."""
         # In buckets: one message for many small gradients, none as large as the model.
         bucket: list[Tensor] = []
+        elements = 0
         for parameter in parameters:
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
             bucket.append(parameter.grad)
-            if sum(gradient.numel() for gradient in bucket) >= BUCKET_ELEMENTS:
+            elements += parameter.numel()
+            if elements >= BUCKET_ELEMENTS:
                 self._sum_in_place(bucket)
-                bucket = []
+                bucket, elements = [], 0
         self._sum_in_place(bucket)
 
     def _sum_in_place(self, tensors: Sequence[Tensor]) -> None:

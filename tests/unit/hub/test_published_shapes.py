@@ -42,16 +42,16 @@ class Shape(NamedTuple):
 
 SHAPES = {
     "tiny": Shape(384, 6, 51_865, positions=1500),
-    "tiny.en": Shape(384, 6, 51_864),
+    # As many layers of the decoder as large-v3-turbo has, which is distil-large-v3 but for them.
+    "tiny.en": Shape(384, 6, 51_864, decoder_layers=4),
     "base": Shape(512, 8, 51_866),  # as many as large-v3 has
     "small": Shape(768, 12, FEW),
     "medium": Shape(1024, 16, FEW),
     "large-v2": Shape(1280, 20, FEW),
     # Two layers are all that the decoder of distil-large-v3 has; with two, large-v3 is the same.
     "distil-large-v3": Shape(1280, 20, FEW, mels=128),
-    "large-v3-turbo": Shape(1280, 20, FEW, mels=128, decoder_layers=4),
 }
-SAME = ("large-v3", "base.en", "small.en", "medium.en")
+SAME = ("large-v3", "large-v3-turbo", "base.en", "small.en", "medium.en")
 """What differs from one of these in the number of layers alone, or in ids as tiny.en from tiny."""
 ALIGNMENT = [[1, 5], [0, 1], [1, 0]]
 HEARD, ROWS = 2, np.array([1, 0, 1])
