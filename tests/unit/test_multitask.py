@@ -68,7 +68,7 @@ def test_single_tasks_hear_what_the_mixed_run_hears_of_them() -> None:
     config = config_of(ARMS["single"][3])
     assert (config.data.tasks, config.data.translate_weight) == ("draw", 1.0)
     assert config.data.augment.narrowband == 1.0
-    assert config_of(ARMS["smoe-tied"][0]).tie_experts_until == 833
+    assert config_of(ARMS["smoe-tied"][0]).tie_experts_until == 1500
 
 
 @pytest.mark.parametrize("count", [5, 27])
