@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from turnout.config import OptimizerConfig
 from turnout.experts.bank import ExpertBank
+from turnout.training.sharding import local
 
 
 def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.AdamW:
@@ -64,7 +65,8 @@ class Gradients:
 
     @torch.no_grad()
     def norm(self, *, tied: bool) -> Tensor:
-        """The global norm in float32; experts tied together count once."""
+        """The global norm in float32, of spread gradients that of this rank's rows; experts tied
+        together count once."""
         copies = {id(p) for same in self.tied for p in same[1:]} if tied else set()
         counted = [_gradient(p) for p in self.parameters if id(p) not in copies]
         return torch.nn.utils.get_total_norm(counted)
@@ -82,4 +84,4 @@ def trained_alike(bank: ExpertBank) -> list[list[nn.Parameter]]:
 
 def _gradient(parameter: nn.Parameter) -> Tensor:
     assert parameter.grad is not None, "gradients are summed over ranks before they are used"
-    return parameter.grad
+    return local(parameter.grad)
