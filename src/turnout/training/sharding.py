@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
-from torch.distributed import ProcessGroup
+from torch.distributed import ProcessGroup, ReduceOp
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor
@@ -142,10 +142,11 @@ class Scattering(Messages):
         output_tensor: Tensor,
         input_tensor: Tensor,
         group: ProcessGroup,  # noqa: ARG002 - FSDP2's signature
-        op: object,  # noqa: ARG002 - the sum: it was told not to divide
+        op: ReduceOp.RedOpType,
         async_op: bool = False,  # noqa: ARG002
     ) -> None:
         """As gloo does it itself: the whole sum on all, of which each takes its part."""
+        assert op == ReduceOp.SUM, f"gradients are summed, and {op} was asked for"
         parts = self.ranks.sum(input_tensor).chunk(self.ranks.size)
         output_tensor.copy_(parts[self.ranks.rank])
 
