@@ -1,5 +1,6 @@
 """Steps and runs of ranks that share a model out by FSDP2, and of those that hold all of it."""
 
+import json
 import signal
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -10,6 +11,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from tests.reliability.kills import Point, die
 from tests.reliability.side_by_side import REPORTED, ROUTINGS, Case, batch_of
 from tests.unit.training.toy import run_toy, toy_config, toy_model, toy_trainer
 from turnout.config import ObjectiveConfig, OptimizerConfig, TrainConfig
@@ -18,6 +20,7 @@ from turnout.errors import RunStopped
 from turnout.training.distributed import Ranks, StopSignals, open_fabric
 from turnout.training.finish import finish
 from turnout.training.loop import Trainer
+from turnout.training.sharding import Gathering, Messages, Scattering
 from turnout.training.state import RunState
 from turnout.training.step import Stepper
 from turnout.training.train import begin_or_resume, first_model, open_log
@@ -91,14 +94,50 @@ def steps_of_a_rank(case: Case) -> None:
     def own(step: int, micro_step: int) -> Batch:
         return batch_of(ranks.rank, step, micro_step)
 
+    sent = counted()
     for name, variant in EXACT.items():
         found = take_steps(variant, ranks, own, shard=True)
         save_file(found, case.output / f"{name}-{ranks.rank}.safetensors")
+        (case.output / f"{name}-{ranks.rank}.json").write_text(json.dumps(sent))
+        sent.update(dict.fromkeys(sent, 0))
     # Autocast, as every run has it, is the fabric's.
     ranks = Ranks(open_fabric(config_of(HALF, case.output)))
     for shard in (True, False):
         found = take_steps(HALF, ranks, own, shard=shard)
         save_file(found, case.output / f"half-{shard}-{ranks.rank}.safetensors")
+
+
+def counted() -> dict[str, int]:
+    """Bytes that this rank hands to FSDP2's messages from now on, by their kind."""
+    sent = {"gathered": 0, "scattered": 0}
+
+    def counts(kind: str, of: type[Messages]) -> None:
+        original = of.__call__  # pyright: ignore[reportAttributeAccessIssue]
+
+        def call(self: Messages, *args: object, input_tensor: Tensor, **rest: object) -> None:
+            sent[kind] += input_tensor.nbytes
+            original(self, *args, input_tensor=input_tensor, **rest)
+
+        of.__call__ = call  # pyright: ignore[reportAttributeAccessIssue]
+
+    counts("gathered", Gathering)
+    counts("scattered", Scattering)
+    return sent
+
+
+class KilledInBackward(Point):
+    """The gradients of a layer are to be summed; the other rank waits for them, in the midst of its
+    backward pass."""
+
+    def __call__(self) -> None:
+        original, after = Trainer._step, self.after
+
+        def step(self: Trainer, batches: list[Batch]) -> None:
+            if self.state.step >= after:
+                Scattering.__call__ = lambda *_, **__: die()
+            original(self, batches)
+
+        Trainer._step = step
 
 
 def whole_runs(case: Case) -> None:

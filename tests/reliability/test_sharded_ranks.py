@@ -1,5 +1,6 @@
 """Two ranks that share a model out equal one process, and a run of theirs can be killed."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,8 @@ from tests.reliability.kills import Point
 from tests.reliability.runs import outcome, same, start
 from tests.reliability.sharded import (
     EXACT,
+    STEPS,
+    KilledInBackward,
     config_of,
     steps_of_a_rank,
     take_steps,
@@ -24,6 +27,9 @@ from tests.reliability.tally import Tally
 from tests.reliability.test_two_ranks_as_one import difference
 from tests.unit.training.toy import joined, toy_config, toy_trainer
 from turnout.data.batch import Batch
+from turnout.planning.micro_batch import of_length
+from turnout.planning.traffic import traffic_of
+from turnout.planning.weights import weights_of
 from turnout.training.checkpoints import read_checkpoint
 from turnout.training.distributed import Ranks, open_fabric
 from turnout.training.state import average
@@ -73,6 +79,15 @@ def test_ranks_that_share_a_model_equal_one_process(
             for weight, parameter in first_model(config, config.model).named_parameters():
                 moved = not torch.equal(ours[weight], parameter)
                 assert not moved or parameter.requires_grad, f"{weight} is frozen, and moved"
+    with tally.trial("what is sent is what a plan says"):
+        config = config_of(EXACT["dense"], tmp_path)
+        sent = json.loads((spread / "dense-1.json").read_text())
+        # Only batches' frames to experts elsewhere would depend on the sizes of a batch.
+        sizes = of_length(config.model, 1, 1.0, 1, audio_seconds=1.0)
+        plan = traffic_of(config, weights_of(config), sizes, "fsdp", RANKS)
+        # To gather, each of two sends what it has; to scatter, half of what it hands in.
+        assert sent["gathered"] == STEPS * plan.all_gather
+        assert sent["scattered"] == STEPS * plan.reduce_scatter * 2
     with tally.trial("bfloat16"):
         whole = found(spread, "half-False")
         equal(found(spread, "half-True"), whole[0])
@@ -114,9 +129,10 @@ def test_a_killed_run_ends_as_one_that_never_was(tally: Tally, tmp_path: Path) -
     assert {name["name"] for name in expected["files"]} == {
         f"rank-{rank:04d}.safetensors" for rank in range(RANKS)
     }
-    points = [(1, Point("rank file", 4)), (0, Point("rename", 6))]
+    points = [(1, Point("rank file", 4)), (0, KilledInBackward("backward", 5))]
     if tally.full:
-        points += [(0, Point("validated weights", 8)), (1, Point("last batch", 8))]
+        points += [(0, Point("rename", 6)), (0, Point("validated weights", 8))]
+        points += [(1, Point("last batch", 8))]
     for rank, point in points:
         with (
             tally.trial(f"rank {rank} at {point.name}"),

@@ -4,6 +4,7 @@ import math
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from turnout.config import OptimizerConfig
 from turnout.experts.bank import ExpertBank
@@ -21,6 +22,8 @@ def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Ad
         [group for group in groups if group["params"]],
         lr=config.learning_rate,
         betas=config.betas,
+        # By itself it goes through spread tensors one by one, on a GPU too.
+        foreach=any(isinstance(p, DTensor) for p in trained) or None,
     )
 
 

@@ -111,7 +111,12 @@ class Stepper:
         loss += weights.distil_encoder * near + weights.distil_decoder * alike
         finite = bool(torch.isfinite(norm)) and abs(loss) < float("inf")
         if finite:
-            clip_grads_with_norm_(self.gradients.parameters, config.optimizer.clip_norm, norm)
+            clip_grads_with_norm_(
+                self.gradients.parameters,
+                config.optimizer.clip_norm,
+                norm,
+                foreach=self.sharding is not None or None,  # as the optimizer's
+            )
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
             self.optimizer.step()
