@@ -14,7 +14,13 @@ from torch import Tensor
 from tests.reliability.kills import Point, die
 from tests.reliability.side_by_side import REPORTED, ROUTINGS, Case, batch_of
 from tests.unit.training.toy import run_toy, toy_config, toy_model, toy_trainer
-from turnout.config import ObjectiveConfig, OptimizerConfig, TrainConfig
+from turnout.config import (
+    ModelConfig,
+    ObjectiveConfig,
+    OptimizerConfig,
+    RoutingConfig,
+    TrainConfig,
+)
 from turnout.data.batch import Batch
 from turnout.errors import RunStopped
 from turnout.training.distributed import Ranks, StopSignals, open_fabric
@@ -49,11 +55,9 @@ HALF = Variant("omni", 1, {"precision": "bfloat16"})
 
 def config_of(variant: Variant, output: Path) -> TrainConfig:
     """Of one layer on each side, without dropout."""
-    routing = ROUTINGS[variant.kind]
-    model = toy_model(routing, routing, dropout=0.0)
     return toy_config(
         output,
-        model=replace(model, encoder=replace(model.encoder, num_layers=1)),
+        model=small(ROUTINGS[variant.kind], dropout=0.0),
         objective=ObjectiveConfig(balance_weight=0.1),
         # Gradients of these models have a norm above 1 at first: it clips.
         optimizer=OptimizerConfig(
@@ -61,6 +65,12 @@ def config_of(variant: Variant, output: Path) -> TrainConfig:
         ),
         **variant.changes,
     )
+
+
+def small(routing: RoutingConfig, dropout: float) -> ModelConfig:
+    """Of as few tensors as have all kinds of parts: each costs messages."""
+    model = toy_model(routing, routing, dropout=dropout)
+    return replace(model, encoder=replace(model.encoder, num_layers=1, block="transformer"))
 
 
 def take_steps(
@@ -145,7 +155,9 @@ def whole_runs(case: Case) -> None:
     final model, and a run that was whole all the time."""
     a_bad_batch(case)
     torch.use_deterministic_algorithms(True)
-    moved = toy_config(case.output / "moved", max_steps=6)
+    every = OptimizerConfig(warmup_steps=3, learning_rate=1e-2)
+    model = small(ROUTINGS["supervised"], dropout=0.1)
+    moved = toy_config(case.output / "moved", model=model, optimizer=every, max_steps=6)
     for steps, parallel in ((3, "sharded"), (5, "replicated")):
         until(steps, replace(moved, parallel=parallel))
     trainer = run_toy(replace(moved, parallel="sharded"))
