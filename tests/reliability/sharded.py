@@ -98,7 +98,7 @@ def take_steps(
 
 
 def steps_of_a_rank(case: Case) -> None:
-    """Every variant, spread over the ranks; at the end one that is not to compare with."""
+    """Every variant, spread over the ranks; those of the second kind whole on each as well."""
     ranks = Ranks(open_fabric(toy_config(case.output)))
 
     def own(step: int, micro_step: int) -> Batch:

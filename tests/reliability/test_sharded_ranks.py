@@ -28,6 +28,7 @@ from tests.reliability.tally import Tally
 from tests.reliability.test_two_ranks_as_one import difference
 from tests.unit.training.toy import joined, toy_config, toy_trainer
 from turnout.data.batch import Batch
+from turnout.model_folder import WEIGHTS
 from turnout.planning.micro_batch import of_length
 from turnout.planning.traffic import traffic_of
 from turnout.planning.weights import weights_of
@@ -122,9 +123,19 @@ def test_a_run_is_shared_out_and_back(tally: Tally, tmp_path: Path) -> None:
 @pytest.mark.counts("T1", "a model shared out")
 def test_a_killed_run_ends_as_one_that_never_was(tally: Tally, tmp_path: Path) -> None:
     cuts = corpus.write_corpus(tmp_path / "corpus", 24)
-    config = corpus.config_of(cuts, max_steps=6, parallel="sharded")
-    # Of three utterances one rank decodes two, the other one.
-    config = replace(config, data=replace(config.data, dev_utterances=3))
+    config = corpus.config_of(cuts, max_steps=1)
+    with start(config, tmp_path / "base", ranks=1) as running:
+        running.finish()
+    base = tmp_path / "base" / "run" / "model"
+    config = replace(
+        config,
+        max_steps=6,
+        parallel="sharded",
+        init_from=str(base),
+        trainable=("encoder.attention", "encoder.experts", "decoder"),
+        # Of three utterances one rank decodes two, the other one.
+        data=replace(config.data, dev_utterances=3),
+    )
     with start(config, tmp_path / "whole", ranks=RANKS) as running:
         running.finish()
     expected, folder = outcome(tmp_path / "whole"), tmp_path / "killed"
@@ -148,3 +159,9 @@ def test_a_killed_run_ends_as_one_that_never_was(tally: Tally, tmp_path: Path) -
             running.finish()
             assert "going on at step" in running.stderr(0)
         same(outcome(folder), expected)
+    with tally.trial("what is frozen"):
+        before, after = (load_file(one / WEIGHTS) for one in (base, folder / "run" / "model"))
+        moved = {name for name in before if not torch.equal(before[name], after[name])}
+        assert moved and all(
+            ".attention." in n or ".experts." in n or "decoder" in n for n in moved
+        )
