@@ -5,6 +5,7 @@ import signal
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 import torch
@@ -21,7 +22,7 @@ from turnout.config import (
     RoutingConfig,
     TrainConfig,
 )
-from turnout.data.batch import Batch
+from turnout.data.batch import Batch, Clean
 from turnout.errors import RunStopped
 from turnout.training.distributed import Ranks, StopSignals, open_fabric
 from turnout.training.finish import finish
@@ -29,6 +30,7 @@ from turnout.training.loop import Trainer
 from turnout.training.sharding import Gathering, Messages, Scattering
 from turnout.training.state import RunState
 from turnout.training.step import Stepper
+from turnout.training.teacher import Teacher
 from turnout.training.train import begin_or_resume, first_model, open_log
 
 STEPS = 3
@@ -49,22 +51,27 @@ EXACT = {
     "low rank": Variant("hybrid", 1, {"trainable": ("encoder.attention",), "low_rank": 2}),
 }
 """What two ranks do as one process does."""
-HALF = Variant("omni", 1, {"precision": "bfloat16"})
-"""What depends on how batches are padded: two ranks do it as two ranks do."""
+TAUGHT = ObjectiveConfig(distil_encoder=1.0, distil_decoder=1.0, teacher_cache_gb=0)
+PAIRED = {
+    "bfloat16": Variant("omni", 1, {"precision": "bfloat16"}),
+    "taught": Variant("omni", 1, {"objective": TAUGHT, "init_from": "its beginning"}),
+}
+"""What is not that of one process on batches joined (their padding counts in bfloat16), but what
+two ranks do that hold the whole model."""
 
 
 def config_of(variant: Variant, output: Path) -> TrainConfig:
     """Of one layer on each side, without dropout."""
-    return toy_config(
-        output,
-        model=small(ROUTINGS[variant.kind], dropout=0.0),
-        objective=ObjectiveConfig(balance_weight=0.1),
+    settings: dict[str, object] = {
+        "model": small(ROUTINGS[variant.kind], dropout=0.0),
+        "objective": ObjectiveConfig(balance_weight=0.1),
         # Gradients of these models have a norm above 1 at first: it clips.
-        optimizer=OptimizerConfig(
+        "optimizer": OptimizerConfig(
             learning_rate=1e-3, warmup_steps=0, clip_norm=0.5, accumulate=variant.accumulate
         ),
         **variant.changes,
-    )
+    }
+    return toy_config(output, **settings)
 
 
 def small(routing: RoutingConfig, dropout: float) -> ModelConfig:
@@ -82,6 +89,9 @@ def take_steps(
     stepper = Stepper(config, first_model(config, config.model), ranks)
     if config.tie_experts_until:
         stepper.gradients.make_equal()
+    if config.objective.distils:
+        with TemporaryDirectory() as kept:
+            stepper.teacher = Teacher(stepper.model, config.objective, Path(kept))
     if shard:
         stepper.shard()
     reported = []
@@ -102,7 +112,10 @@ def steps_of_a_rank(case: Case) -> None:
     ranks = Ranks(open_fabric(toy_config(case.output)))
 
     def own(step: int, micro_step: int) -> Batch:
-        return batch_of(ranks.rank, step, micro_step)
+        batch = batch_of(ranks.rank, step, micro_step)
+        heard = (batch.log_mel, batch.frame_mask, batch.encoder_guide, batch.bandwidth)
+        lasting = torch.ones_like(batch.frame_mask[:, 0])
+        return replace(batch, clean=Clean(*heard, batch.decoder_guide, lasting))
 
     sent = counted()
     for name, variant in EXACT.items():
@@ -110,11 +123,12 @@ def steps_of_a_rank(case: Case) -> None:
         save_file(found, case.output / f"{name}-{ranks.rank}.safetensors")
         (case.output / f"{name}-{ranks.rank}.json").write_text(json.dumps(sent))
         sent.update(dict.fromkeys(sent, 0))
-    # Autocast, as every run has it, is the fabric's.
-    ranks = Ranks(open_fabric(config_of(HALF, case.output)))
-    for shard in (True, False):
-        found = take_steps(HALF, ranks, own, shard=shard)
-        save_file(found, case.output / f"half-{shard}-{ranks.rank}.safetensors")
+    for name, variant in PAIRED.items():
+        # Autocast, as every run has it, is the fabric's.
+        ranks = Ranks(open_fabric(config_of(variant, case.output)))
+        for shard in (True, False):
+            found = take_steps(variant, ranks, own, shard=shard)
+            save_file(found, case.output / f"{name}-{shard}-{ranks.rank}.safetensors")
 
 
 def counted() -> dict[str, int]:

@@ -15,6 +15,7 @@ from tests.reliability.kills import Point
 from tests.reliability.runs import outcome, same, start
 from tests.reliability.sharded import (
     EXACT,
+    PAIRED,
     STEPS,
     KilledInBackward,
     config_of,
@@ -90,10 +91,11 @@ def test_ranks_that_share_a_model_equal_one_process(
         # To gather, each of two sends what it has; to scatter, half of what it hands in.
         assert sent["gathered"] == STEPS * plan.all_gather
         assert sent["scattered"] == STEPS * plan.reduce_scatter * 2
-    with tally.trial("bfloat16"):
-        whole = found(spread, "half-False")
-        equal(found(spread, "half-True"), whole[0])
-        assert difference(whole, found(spread, "omni")[0]) > MOST, "it was float32"
+    for name in PAIRED:
+        with tally.trial(name):
+            whole = found(spread, f"{name}-False")
+            equal(found(spread, f"{name}-True"), whole[0])
+            assert difference(whole, found(spread, "omni")[0]) > MOST, "it was trained as ever"
 
 
 @pytest.mark.counts("T6", "shared out and back")
