@@ -14,7 +14,7 @@ from torch import Tensor
 
 import turnout.verified_folder
 from turnout.files import partial_of
-from turnout.training import checkpoints, loop
+from turnout.training import checkpoints, validated
 from turnout.training.checkpoints import MANIFEST, NAME, Checkpoints
 from turnout.training.loop import Trainer
 
@@ -128,7 +128,7 @@ def on_the_last_batch(after: int) -> None:
 
 def while_validated_weights_are_written(after: int) -> None:
     """Half of them are there."""
-    original = loop.write_whole
+    original = validated.write_whole
 
     def write_whole(path: Path, data: bytes) -> None:
         if step_of(path) >= after:
@@ -137,7 +137,7 @@ def while_validated_weights_are_written(after: int) -> None:
             die()
         original(path, data)
 
-    loop.write_whole = write_whole
+    validated.write_whole = write_whole
 
 
 def while_the_model_is_written(after: int) -> None:

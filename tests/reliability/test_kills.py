@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from random import Random
+from typing import Literal
 
 import pytest
 
@@ -50,12 +51,17 @@ class Setting:
     ranks: int
     workers: int
     accumulate: int
+    parallel: Literal["replicated", "sharded"] = "replicated"
 
     def __str__(self) -> str:
-        return f"{self.ranks}-ranks-{self.workers}-workers-accumulate-{self.accumulate}"
+        spread = "" if self.parallel == "replicated" else f"-{self.parallel}"
+        return f"{self.ranks}-ranks-{self.workers}-workers-accumulate-{self.accumulate}{spread}"
 
 
-SETTINGS = [Setting(r, w, a) for r in (1, 2) for w in (0, 2) for a in (1, 4)]
+SETTINGS = [
+    Setting(2, 2, 4, "sharded"),  # at the small size: test_sharded_ranks.py
+    *(Setting(r, w, a) for r in (1, 2) for w in (0, 2) for a in (1, 4)),
+]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -119,6 +125,7 @@ def config_for(setting: Setting, cuts: Path, steps: int) -> TrainConfig:
     seconds = EPOCH_STEPS * setting.accumulate * setting.ranks * config.data.batch_seconds
     return replace(
         config,
+        parallel=setting.parallel,
         data=replace(
             config.data,
             workers=setting.workers,

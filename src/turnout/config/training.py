@@ -127,6 +127,10 @@ class TrainConfig:
     """'bfloat16': autocast, the weights and the routers stay float32."""
     device: str = "auto"
     """'auto', 'cpu' or 'cuda'."""
+    parallel: Literal["replicated", "sharded"] = "replicated"
+    """How several ranks hold the model. 'replicated': each has all of it, as with DDP. 'sharded':
+    each has its part of weights, gradients and moments (FSDP2), and for a moment whole what it
+    computes with. The batches, the losses and the files of a run are the same."""
     threads: int | None = None
     """CPU threads; by default PyTorch's choice."""
     validate_every: int = 500

@@ -112,6 +112,22 @@ class Batch:
         clean = self.clean and self.clean._replace(decoder_guide=self.clean.decoder_guide[:0])
         return replace(self, clean=clean, **{name: getattr(self, name)[:0] for name in rows})
 
+    def with_a_row(self) -> "Batch":
+        """The same with a row for the decoder where it has none: one without tokens, of which
+        nothing is learned."""
+        if len(self.rows):
+            return self
+        one = self.rows.new_zeros(1)
+        return replace(
+            self,
+            clean=self.clean and self.clean._replace(decoder_guide=one),
+            rows=one,
+            decoder_guide=one,
+            tokens=one.unsqueeze(1),
+            token_counts=one,
+            labels=one.unsqueeze(1) + IGNORED,
+        )
+
 
 class Collator:
     """Examples -> Batch for one model."""

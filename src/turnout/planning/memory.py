@@ -41,8 +41,9 @@ class Memory:
     """Of the micro-batch, in float32. The store of all features stays on the disk, mapped into the
     memory of the machine, which takes it back when it is short of it."""
     update: float
-    """Once the activations are gone: gradients on their way to the other devices, or AdamW's
-    working copy. Not added: the larger of both is."""
+    """Once the activations are gone: gradients on their way to the other devices, AdamW's working
+    copy, or the whole model of a validation where it is sharded by FSDP2. Not added: the larger of
+    both is."""
 
     @property
     def total(self) -> float:
@@ -68,8 +69,15 @@ def memory_of(
         copies=HALF * multiplied(config, weights, sharing, devices) if product == HALF else 0,
         activations=activations + loss_bytes(model, batch),
         features=SINGLE * frames * model.features.num_mels,
-        update=max(SINGLE * trained, sending(weights.moved) if devices > 1 else 0),
+        update=max(SINGLE * trained, between_steps(weights, sharing, devices)),
     )
+
+
+def between_steps(weights: Weights, sharing: Sharing, devices: int) -> int:
+    """Bytes that several devices take when nothing is computed."""
+    if devices == 1:
+        return 0
+    return SINGLE * count(weights.all) if sharing == "fsdp" else sending(weights.moved)
 
 
 def own_share(
@@ -114,8 +122,13 @@ def gathered(weights: Sequence[Weight]) -> int:
     layers: dict[str, int] = {}
     for weight in weights:
         layers[layer_of(weight)] = layers.get(layer_of(weight), 0) + weight.size
-    outside = layers.pop("", 0)
-    return outside + sum(sorted(layers.values())[-2:])
+    layers.pop("", None)
+    return outside(weights) + sum(sorted(layers.values())[-2:])
+
+
+def outside(weights: Iterable[Weight]) -> int:
+    """Numbers of what belongs to no layer."""
+    return sum(weight.size for weight in weights if not layer_of(weight))
 
 
 def layer_of(weight: Weight) -> str:

@@ -6,14 +6,14 @@ to gather it or to scatter its sum, and both, 2 B (n - 1) / n, to sum it on all 
 are taken alike.
 
 As turnout sums: gradients in float32, once a step, after all of its micro-batches. FSDP2 gathers
-the weights of a layer before its forward and again before its backward pass, and scatters its
-gradients behind that, for every micro-batch.
+the weights of a layer before its forward and again before its backward pass, those of no layer once
+for both, and scatters the gradients behind that, for every micro-batch.
 """
 
 from dataclasses import dataclass
 
 from turnout.config import TrainConfig
-from turnout.planning.memory import Sharing, expert_places, places_of
+from turnout.planning.memory import Sharing, expert_places, outside, places_of
 from turnout.planning.micro_batch import MicroBatch, stacks_of
 from turnout.planning.weights import Weights, count, experts_of, feed_forwards_of
 
@@ -49,7 +49,7 @@ def traffic_of(
         return Traffic(all_reduce=2 * ring * trained)
     if sharing == "fsdp":
         return Traffic(
-            all_gather=2 * ring * SINGLE * weights.total * micro_batches,
+            all_gather=ring * SINGLE * (2 * weights.total - outside(weights.all)) * micro_batches,
             reduce_scatter=ring * trained * micro_batches,
         )
     return Traffic(

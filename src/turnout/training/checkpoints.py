@@ -23,6 +23,7 @@ from torch import Tensor
 from turnout.errors import CheckpointError, StorageError
 from turnout.files import PARTIAL, put_in_place, sha256_of, sync, write_synced
 from turnout.training.distributed import Ranks
+from turnout.training.sharding import local, share_to_write
 
 CHECKPOINT_FORMAT = 1
 """Of a manifest and the files it names."""
@@ -84,8 +85,7 @@ class Checkpoints:
 
     def _write_share(self, folder: Path, tensors: dict[str, Tensor]) -> dict[str, Any]:
         """This rank's file: every n-th tensor, so that each is written once."""
-        names = sorted(tensors)[self.ranks.rank :: self.ranks.size]
-        share = {name: tensors[name].detach().cpu().contiguous() for name in names}
+        share = share_to_write(tensors, self.ranks, self.ranks.size)
         path = folder / f"rank-{self.ranks.rank:04d}.safetensors"
         save_file(share, path)
         sync(path)
@@ -234,5 +234,5 @@ def digest_of(manifest: dict[str, Any]) -> str:
 
 
 def all_finite(tensors: dict[str, Tensor]) -> bool:
-    """Whether no value is NaN or infinite."""
-    return all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values())
+    """Whether no value that lies here is NaN or infinite."""
+    return all(bool(torch.isfinite(local(tensor)).all()) for tensor in tensors.values())

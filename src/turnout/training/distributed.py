@@ -19,7 +19,8 @@ from typing import Any, Self
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
-from torch.distributed import ReduceOp, all_reduce
+from torch.distributed import ReduceOp, all_gather, all_reduce
+from torch.distributed.tensor import DTensor
 
 from turnout.config import TrainConfig
 from turnout.data.workers import DIED
@@ -69,14 +70,30 @@ class Ranks:
             self._neighbours.wait(work)
         return reduced
 
+    def gather_rows(self, own: Tensor) -> Tensor:
+        """The ranks' tensors, which are of one shape, under each other in rank order, on each."""
+        if self.size == 1:
+            return own
+        gathered = own.new_empty((self.size * own.shape[0], *own.shape[1:]))
+        with connected():
+            work = all_gather(list(gathered.chunk(self.size)), own.contiguous(), async_op=True)
+            assert work is not None
+            self._neighbours.wait(work)
+        return gathered
+
     def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Give every parameter the sum of its gradients over ranks, zeros where nobody has one."""
+        """Give every parameter the sum of its gradients over ranks, zeros where nobody has one.
+
+        Those of sharded parameters are sums already, each rank's own rows of them.
+        """
         # In buckets: one message for many small gradients, none as large as the model.
         bucket: list[Tensor] = []
         elements = 0
         for parameter in parameters:
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
+            if isinstance(parameter.grad, DTensor):
+                continue
             bucket.append(parameter.grad)
             elements += parameter.numel()
             if elements >= BUCKET_ELEMENTS:

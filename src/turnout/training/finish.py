@@ -8,8 +8,9 @@ from turnout.config.plain import to_plain
 from turnout.evaluation.validation import Validation, average_key, rate_name
 from turnout.training.curves import plot_run
 from turnout.training.log import RunLog, silent
-from turnout.training.loop import Trainer, best
+from turnout.training.loop import Trainer
 from turnout.training.state import average, copy_weights
+from turnout.training.validated import best
 
 
 def finish(trainer: Trainer, log: RunLog | None) -> dict[str, Any]:
@@ -19,14 +20,15 @@ def finish(trainer: Trainer, log: RunLog | None) -> dict[str, Any]:
     without a dev set the average is taken as it is.
     """
     say = log.say if log is not None else silent
+    trainer.make_whole()
     entries = trainer.state.validated
     last = entries[-trainer.config.average_last :]
     kept = best(entries)
-    candidates = [(trainer.validated_weights([kept], say)[0], f"validated at step {kept.step}")]
+    candidates = [(trainer.validated.read([kept], say)[0], f"validated at step {kept.step}")]
     # The mean of several products is of a higher rank than each.
     if len(last) > 1 and trainer.config.low_rank is None:
         steps = ", ".join(str(entry.step) for entry in last)
-        averaged = average(trainer.validated_weights(last, say))
+        averaged = average(trainer.validated.read(last, say))
         candidates.append((averaged, f"average of steps {steps}"))
     results: list[tuple[Validation, str, dict[str, Tensor]]] = []
     for weights, name in candidates:

@@ -12,31 +12,23 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save
-from torch import Tensor
-
 from turnout.config import TrainConfig
 from turnout.config.plain import to_plain
 from turnout.data.batch import Batch
 from turnout.data.epoch import Part
 from turnout.data.loader import Loader
-from turnout.errors import CheckpointError, ConfigError, RunStopped, TrainingError
+from turnout.errors import ConfigError, RunStopped, TrainingError
 from turnout.evaluation.validation import Validation
-from turnout.files import sha256_of, write_whole
 from turnout.model.speech_model import SpeechModel
-from turnout.training.checkpoints import Checkpoint, Checkpoints, all_finite, read_tensors
+from turnout.training.checkpoints import Checkpoint, Checkpoints, all_finite
 from turnout.training.distributed import StopSignals
 from turnout.training.log import RunLog, add_to_window
 from turnout.training.run_folder import CHECKPOINTS, VALIDATED
-from turnout.training.state import (
-    RunState,
-    Validated,
-    named_weights,
-    restore_tensors,
-    run_tensors,
-)
+from turnout.training.sharding import is_sharded
+from turnout.training.state import RunState, restore_tensors, run_tensors
 from turnout.training.step import Stepper
 from turnout.training.trainable import frozen_digest
+from turnout.training.validated import ValidatedWeights, best
 
 MOST_SKIPPED = 10
 
@@ -66,6 +58,7 @@ class Trainer:
         self.state = RunState()
         self.folder = Path(config.output)
         self.checkpoints = Checkpoints(self.folder / CHECKPOINTS, self.ranks)
+        self.validated = ValidatedWeights(self.folder / VALIDATED, self.ranks)
         self.saved_step = -1
         self.frozen = ""
         """Digest of what is frozen, from where the run begins or goes on."""
@@ -79,6 +72,7 @@ class Trainer:
         self._note_unmoved()
         if self.config.tie_experts_until:
             self.stepper.gradients.make_equal()
+        self._share_out()
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Go on from what was read back, the frozen weights and the teacher being there already;
@@ -99,6 +93,7 @@ class Trainer:
                 "back to go on, or choose another output"
             )
         state = RunState.from_fields(checkpoint.fields["state"])
+        self._share_out()
         restore_tensors(checkpoint.tensors, self.model, self.stepper.optimizer, state.updates)
         self.state = state
         self.saved_step = state.step
@@ -110,6 +105,15 @@ class Trainer:
         state.position = state.position * before // now if parts == had else 0
         state.part = state.part * parts // had
         state.unread = []
+
+    def _share_out(self) -> None:
+        """Give the ranks their parts of the model, where they are to hold no more."""
+        if is_sharded(self.config, self.ranks):
+            self.stepper.shard()
+
+    def make_whole(self) -> None:
+        """Put the whole model on every rank in the place of its part: no step is taken then."""
+        self.model = self.stepper.whole_model()
 
     def _note_unmoved(self) -> None:
         """What the run keeps, but no checkpoint holds."""
@@ -297,9 +301,7 @@ class Trainer:
         needed: set[str] = set()
         for manifest in self.checkpoints.manifests(kept):
             needed.update(entry["file"] for entry in manifest["fields"]["state"]["validated"])
-        for path in (self.folder / VALIDATED).glob("*.safetensors"):
-            if path.name not in needed:
-                path.unlink()
+        self.validated.forget(needed)
 
     def _validate_if_due(self) -> None:
         """Validate every so many steps and at the end; a stop in the middle leaves it undone."""
@@ -307,44 +309,15 @@ class Trainer:
         due = state.step % self.config.validate_every == 0 or self.share() >= 1.0
         if not due or not state.step or state.validated_step == state.step:
             return
-        found = self.validate(self.model, lambda: self.stop.received != 0)
+        # Whole: how many steps a decoder takes is each rank's own affair.
+        found = self.validate(self.stepper.whole_model(), lambda: self.stop.received != 0)
         # Asked whatever was found: every rank takes part.
         if self.ranks.largest(self.stop.received) or found is None:
             return
-        entry = self._keep_weights(found.score)
+        entry = self.validated.keep(self.model, state.step, found.score)
         newest = [*state.validated, entry]
         kept = {e.step for e in newest[-self.config.average_last :]} | {best(newest).step}
         state.validated = [e for e in newest if e.step in kept]
         state.validated_step = state.step
         if self.log is not None:
             self.log.validation(state, found.score, found.to_plain())
-
-    def _keep_weights(self, score: float | None) -> Validated:
-        """Write the weights of this step into a file of their own."""
-        name = f"step-{self.state.step:08d}.safetensors"
-        # By every rank: the digest belongs to a state that all of them hold.
-        data = save({n: t.detach().cpu() for n, t in named_weights(self.model).items()})
-        if self.ranks.first:
-            write_whole(self.folder / VALIDATED / name, data)
-        self.ranks.barrier()
-        return Validated(step=self.state.step, score=score, file=name, sha256=sha256_of(data))
-
-    def validated_weights(
-        self, entries: list[Validated], warn: Callable[[str], None]
-    ) -> list[dict[str, Tensor]]:
-        """The weights of these validations; damaged files are left out, and `warn` told."""
-        found = []
-        for entry in entries:
-            try:
-                found.append(read_tensors(self.folder / VALIDATED / entry.file, entry.sha256))
-            except CheckpointError as error:
-                warn(f"{error}, left out of the final model")
-        if entries and not found:
-            raise CheckpointError(f"{self.folder / VALIDATED}: no validated weights are whole")
-        return found
-
-
-def best(entries: list[Validated]) -> Validated:
-    """The lowest score, the newest of equals; the newest where nothing was scored."""
-    scored = [entry for entry in entries if entry.score is not None]
-    return min(scored, key=lambda entry: (entry.score, -entry.step)) if scored else entries[-1]

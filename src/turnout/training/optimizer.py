@@ -4,9 +4,11 @@ import math
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from turnout.config import OptimizerConfig
 from turnout.experts.bank import ExpertBank
+from turnout.training.sharding import local
 
 
 def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.AdamW:
@@ -20,6 +22,8 @@ def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Ad
         [group for group in groups if group["params"]],
         lr=config.learning_rate,
         betas=config.betas,
+        # By itself it goes through spread tensors one by one, on a GPU too.
+        foreach=any(isinstance(p, DTensor) for p in trained) or None,
     )
 
 
@@ -64,7 +68,8 @@ class Gradients:
 
     @torch.no_grad()
     def norm(self, *, tied: bool) -> Tensor:
-        """The global norm in float32; experts tied together count once."""
+        """The global norm in float32, of spread gradients that of this rank's rows; experts tied
+        together count once."""
         copies = {id(p) for same in self.tied for p in same[1:]} if tied else set()
         counted = [_gradient(p) for p in self.parameters if id(p) not in copies]
         return torch.nn.utils.get_total_norm(counted)
@@ -82,4 +87,4 @@ def trained_alike(bank: ExpertBank) -> list[list[nn.Parameter]]:
 
 def _gradient(parameter: nn.Parameter) -> Tensor:
     assert parameter.grad is not None, "gradients are summed over ranks before they are used"
-    return parameter.grad
+    return local(parameter.grad)

@@ -30,7 +30,7 @@ FREE = frozenset(
     }
 )
 """Fields that change nothing of what is learned."""
-WARNED = frozenset({"data.workers", "data.cache", "threads", "device"})
+WARNED = frozenset({"data.workers", "data.cache", "threads", "device", "parallel"})
 """Fields that may change, at the price of the last bits."""
 
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from turnout.errors import CheckpointError
+from turnout.training.sharding import put
 
 WEIGHT, FIRST_MOMENT, SECOND_MOMENT = "weights/", "first_moment/", "second_moment/"
 
@@ -131,18 +132,18 @@ def restore_tensors(
     copy_weights(model, {name: tensors[WEIGHT + name] for name in weights})
     for name, parameter in model.named_parameters():
         if FIRST_MOMENT + name in moments:
-            optimizer.state[parameter] = {
-                "step": torch.tensor(float(updates)),
-                "exp_avg": torch.empty_like(parameter).copy_(tensors[FIRST_MOMENT + name]),
-                "exp_avg_sq": torch.empty_like(parameter).copy_(tensors[SECOND_MOMENT + name]),
-            }
+            first, second = torch.empty_like(parameter), torch.empty_like(parameter)
+            put(first, tensors[FIRST_MOMENT + name])
+            put(second, tensors[SECOND_MOMENT + name])
+            step = torch.tensor(float(updates))
+            optimizer.state[parameter] = {"step": step, "exp_avg": first, "exp_avg_sq": second}
 
 
 @torch.no_grad()
 def copy_weights(model: nn.Module, weights: dict[str, Tensor]) -> None:
     """Copy weights in by name; all names that the run moves are there."""
     for name, tensor in named_weights(model).items():
-        tensor.copy_(weights[name])
+        put(tensor, weights[name])
 
 
 def average(weights: list[dict[str, Tensor]]) -> dict[str, Tensor]:

@@ -14,6 +14,7 @@ from turnout.model.speech_model import SpeechModel
 from turnout.training.distributed import Ranks
 from turnout.training.objective import Objective, StepCounts, count_step
 from turnout.training.optimizer import Gradients, build_optimizer, learning_rate
+from turnout.training.sharding import Sharding
 from turnout.training.state import RunState, seed_step
 from turnout.training.teacher import Teacher
 from turnout.training.trainable import to_train
@@ -72,6 +73,18 @@ class Stepper:
         self.optimizer = build_optimizer(model, config.optimizer)
         self.gradients = Gradients(model)
         self.teacher: Teacher | None = None
+        self.sharding: Sharding | None = None
+
+    def shard(self) -> None:
+        """Spread the model, which is the same on all ranks and was not trained yet, over them."""
+        self.sharding = Sharding(self.model, self.ranks)
+        self.optimizer = build_optimizer(self.model, self.config.optimizer)
+        self.gradients = Gradients(self.model)
+
+    def whole_model(self) -> SpeechModel:
+        """The model on this rank's device, made whole where it is spread: a copy then, which all
+        ranks ask for together."""
+        return self.model if self.sharding is None else self.sharding.whole_model()
 
     def __call__(self, batches: list[Batch], state: RunState, share: float) -> StepReport:
         """Take step `state.step`, or skip it where loss or gradient is not finite anywhere;
@@ -89,6 +102,8 @@ class Stepper:
         if tied:
             self.gradients.tie()
         norm = self.gradients.norm(tied=tied)
+        if self.sharding is not None:
+            norm = self.sharding.norm(norm)
         ctc, attention, too_short, right, near, alike = self.ranks.sum(sums).tolist()
         weight, weights = self.objective.ctc_weight, config.objective
         loss = weights.text_weight * (weight * ctc + (1 - weight) * attention)
@@ -96,7 +111,12 @@ class Stepper:
         loss += weights.distil_encoder * near + weights.distil_decoder * alike
         finite = bool(torch.isfinite(norm)) and abs(loss) < float("inf")
         if finite:
-            clip_grads_with_norm_(self.gradients.parameters, config.optimizer.clip_norm, norm)
+            clip_grads_with_norm_(
+                self.gradients.parameters,
+                config.optimizer.clip_norm,
+                norm,
+                foreach=self.sharding is not None or None,  # as the optimizer's
+            )
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
             self.optimizer.step()
@@ -136,6 +156,9 @@ class Stepper:
             moved = batch.to(self.ranks.device)
             if not self.config.objective.decodes:
                 moved = moved.without_texts()
+            elif self.sharding is not None and self.model.decoder is not None:
+                # Its layers are made whole by all ranks together, whatever their batches hold.
+                moved = moved.with_a_row()
             with self.ranks.fabric.autocast():
                 taught = None if self.teacher is None else self.teacher(moved)
                 output = self.model(

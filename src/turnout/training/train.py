@@ -53,6 +53,7 @@ from turnout.training.run_folder import (
     read_run,
     write_run,
 )
+from turnout.training.sharding import check_sharding
 from turnout.training.state import seed_step
 from turnout.training.step import Stepper
 from turnout.training.teacher import Teacher
@@ -80,6 +81,7 @@ def train(config: TrainConfig) -> Path:
     if not ranks.first:
         # One rank talks: it hears of what the others could not read.
         logging.getLogger("turnout").setLevel(logging.ERROR)
+    check_sharding(config, ranks, say)
     with locked_run(folder, ranks):
         check_configuration(config, folder, ranks, say)
         if is_finished(folder):

@@ -17,9 +17,9 @@ from turnout.evaluation.validation import Validation
 from turnout.files import sha256_of, write_whole
 from turnout.model.speech_model import SpeechModel
 from turnout.training.finish import finish
-from turnout.training.loop import best
 from turnout.training.state import RunState, Validated, average, named_weights
 from turnout.training.train import open_log
+from turnout.training.validated import best
 
 
 class Poisoned(ToySource):
@@ -160,7 +160,7 @@ def test_only_validated_weights_that_are_needed_stay(tmp_path: Path) -> None:
 def test_the_final_model_is_the_better_of_best_and_average(tmp_path: Path) -> None:
     trainer = run_toy(toy_config(tmp_path, max_steps=12))
     entries = trainer.state.validated
-    weights = trainer.validated_weights(entries, pytest.fail)
+    weights = trainer.validated.read(entries, pytest.fail)
     with open_log(trainer, {"log.jsonl": 10**6, "steps.jsonl": 10**6}) as log:
         card = finish(trainer, log)
     assert card["weights"] == f"validated at step {best(entries).step}"
@@ -181,7 +181,7 @@ def test_damaged_validated_weights_are_left_out(tmp_path: Path) -> None:
     data[-1] ^= 1
     path.write_bytes(data)
     said: list[str] = []
-    assert len(trainer.validated_weights(entries, said.append)) == len(entries) - 1
+    assert len(trainer.validated.read(entries, said.append)) == len(entries) - 1
     assert str(path) in said[0]
 
 
@@ -192,7 +192,7 @@ def test_validated_weights_that_hold_no_tensors_are_left_out(tmp_path: Path) -> 
     entry = Validated(step=4, score=None, file="none.safetensors", sha256=sha256_of(data))
     said: list[str] = []
     with pytest.raises(CheckpointError, match="no validated weights are whole"):
-        trainer.validated_weights([entry], said.append)
+        trainer.validated.read([entry], said.append)
     assert "none.safetensors: holds no tensors" in said[0]
 
 
