@@ -72,6 +72,47 @@ def test_fast_dispatch_is_the_slow_loop_gradients_included(
         torch.testing.assert_close(fast, slow.expand_as(fast), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("autocast", [False, True])
+@pytest.mark.parametrize("gated", [False, True])
+def test_sorted_frames_are_the_static_loop_to_the_last_bit(gated: bool, autocast: bool) -> None:
+    """Gradients included, and of experts without frames: each sees the same rows both ways."""
+    six = bank(6)
+    hidden, mask = batch(21)
+    index = torch.randint(0, 5, mask.shape, generator=torch.Generator().manual_seed(2))
+    results = []
+    for dispatch in (six.sorted, six.dispatched):
+        leaf = hidden.clone().requires_grad_()
+        gate = torch.rand(mask.shape, generator=torch.Generator().manual_seed(1)).requires_grad_()
+        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+            output = dispatch(leaf, index, mask, gate if gated else None)
+        assert output.dtype == torch.float32
+        wanted = [leaf, *six.parameters()] + ([gate] if gated else [])
+        results.append((output, *torch.autograd.grad(output.square().sum(), wanted)))
+    for one, other in zip(*results, strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("experts", [1, 3])
+def test_padding_is_not_computed(experts: int) -> None:
+    hidden, mask = batch(5)
+    some = bank(experts)
+    rows: list[int] = []
+    for expert in some.experts:
+        expert.register_forward_pre_hook(lambda _, given: rows.append(len(given[0])))
+    index = torch.randint(0, experts, mask.shape)
+    some(hidden, index, mask)
+    assert not mask.all() and sum(rows) == mask.sum()
+
+
+@pytest.mark.parametrize("grad", [False, True])
+@pytest.mark.parametrize("experts", [1, 3])
+def test_a_batch_without_frames_is_zeros(experts: int, grad: bool) -> None:
+    hidden, mask = batch(5)
+    with torch.set_grad_enabled(grad):
+        output = bank(experts)(hidden, torch.zeros_like(mask, dtype=torch.int64), mask & False)
+    assert output.shape == hidden.shape and not output.any()
+
+
 @pytest.mark.parametrize("experts", [1, 2])
 def test_padding_reaches_no_expert(experts: int) -> None:
     hidden, mask = batch(5)
@@ -139,6 +180,7 @@ def test_one_expert_for_all_seeks_no_rows(
     experts: int, rule: Supervised | Learned | None, guide: list[int], seeks: bool
 ) -> None:
     hidden, mask = batch(4)
+    mask = torch.ones_like(mask)
     layer = FeedForward(bank(experts), rule).eval()
     with Called() as called:
         layer(hidden, mask, Route(torch.tensor(guide), Router(D_MODEL, experts)))

@@ -78,7 +78,33 @@ class ExpertBank(nn.Module):
         """gate * expert(hidden) of each valid frame, zero elsewhere."""
         if len(self.experts) == 1:
             return self.plain(hidden, frame_mask, gate=gate)
-        return self.dispatched(hidden, expert_index, frame_mask, gate)
+        if torch.compiler.is_compiling():
+            return self.dispatched(hidden, expert_index, frame_mask, gate)
+        return self.sorted(hidden, expert_index, frame_mask, gate)
+
+    def sorted(
+        self,
+        hidden: Float[Tensor, "batch frames d_model"],
+        expert_index: Int[Tensor, "batch frames"],
+        frame_mask: Bool[Tensor, "batch frames"],
+        gate: Float[Tensor, "batch frames"] | None = None,
+    ) -> Float[Tensor, "batch frames d_model"]:
+        """The same with the frames in the order of their experts: gathered once, put back once.
+
+        The least time of what docs/speed.md compares, for 2 to 32 experts, float32 and bfloat16.
+        """
+        count = len(self.experts)
+        chosen = torch.where(frame_mask, expert_index, count).reshape(-1)
+        # Stable, so that an expert sees its frames in the order in which `dispatched` shows them.
+        order = chosen.argsort(stable=True)
+        taken = torch.bincount(chosen, minlength=count + 1).tolist()[:count]
+        rows = order[: sum(taken)]
+        given = hidden.reshape(-1, hidden.shape[-1]).index_select(0, rows).split(taken)
+        # Zeros are a gradient where none is not, so then experts without frames are asked too.
+        everyone = torch.is_grad_enabled() or not len(rows)
+        pairs = zip(self.experts, given, strict=True)
+        output = torch.cat([expert(part) for expert, part in pairs if everyone or len(part)])
+        return put_back(output, rows, hidden, gate)
 
     def dispatched(
         self,
@@ -109,18 +135,51 @@ class ExpertBank(nn.Module):
         expert: int = 0,
         gate: Float[Tensor, "batch frames"] | None = None,
     ) -> Float[Tensor, "batch frames d_model"]:
-        """The same where one expert takes every frame: nothing is sought, gathered or put back.
+        """The same where one expert takes every frame.
 
-        What comes of padding is left out. Where there is none, the result is that of `dispatched`
-        to the last bit.
+        Where nothing is padded, nothing is sought, gathered or put back either, and the result is
+        that of `dispatched` to the last bit.
         """
+        only = self.experts[expert]
         # A graph cannot ask, and masks whatever comes.
-        whole = not torch.compiler.is_compiling() and bool(frame_mask.all())
-        padding = ~frame_mask.unsqueeze(-1)
-        if not whole and torch.is_grad_enabled():
-            hidden = hidden.masked_fill(padding, 0)  # zero times NaN would be a weight's gradient
-        frames = hidden.reshape(-1, hidden.shape[-1])
-        output = self.experts[expert](frames).to(hidden.dtype).reshape(hidden.shape)
-        if gate is not None:
-            output = output * gate.unsqueeze(-1)
-        return output if whole else output.masked_fill(padding, 0)
+        if torch.compiler.is_compiling():
+            return masked(only, hidden, frame_mask, gate)
+        if not bool(frame_mask.all()):
+            rows = frame_mask.reshape(-1).nonzero().squeeze(1)
+            given = hidden.reshape(-1, hidden.shape[-1]).index_select(0, rows)
+            return put_back(only(given), rows, hidden, gate)
+        output = only(hidden.reshape(-1, hidden.shape[-1])).to(hidden.dtype).reshape(hidden.shape)
+        return output if gate is None else output * gate.unsqueeze(-1)
+
+
+def put_back(
+    output: Float[Tensor, "rows d_model"],
+    rows: Int[Tensor, " rows"],
+    hidden: Float[Tensor, "batch frames d_model"],
+    gate: Float[Tensor, "batch frames"] | None,
+) -> Float[Tensor, "batch frames d_model"]:
+    """gate * output at `rows` of the flattened frames of `hidden`, zero elsewhere; in its dtype."""
+    # Under autocast experts answer in bfloat16; the stream keeps its own precision.
+    output = output.to(hidden.dtype)
+    if gate is not None:
+        output = output * gate.reshape(-1).index_select(0, rows).unsqueeze(1)
+    frames = hidden.reshape(-1, hidden.shape[-1])
+    # No row comes twice. Added, since that has the cheapest gradient: the rows gathered.
+    return torch.zeros_like(frames).index_add_(0, rows, output).reshape(hidden.shape)
+
+
+def masked(
+    expert: nn.Module,
+    hidden: Float[Tensor, "batch frames d_model"],
+    frame_mask: Bool[Tensor, "batch frames"],
+    gate: Float[Tensor, "batch frames"] | None = None,
+) -> Float[Tensor, "batch frames d_model"]:
+    """gate * expert(hidden) with padding computed and left out: no row is sought."""
+    padding = ~frame_mask.unsqueeze(-1)
+    if torch.is_grad_enabled():
+        hidden = hidden.masked_fill(padding, 0)  # zero times NaN would be a weight's gradient
+    frames = hidden.reshape(-1, hidden.shape[-1])
+    output = expert(frames).to(hidden.dtype).reshape(hidden.shape)
+    if gate is not None:
+        output = output * gate.unsqueeze(-1)
+    return output.masked_fill(padding, 0)
