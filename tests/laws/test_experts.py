@@ -72,20 +72,25 @@ def test_fast_dispatch_is_the_slow_loop_gradients_included(
         torch.testing.assert_close(fast, slow.expand_as(fast), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("autocast", [False, True])
+@pytest.mark.parametrize(
+    ("autocast", "stream"),
+    [(False, torch.float32), (True, torch.float32), (True, torch.bfloat16)],
+)
 @pytest.mark.parametrize("gated", [False, True])
-def test_sorted_frames_are_the_static_loop_to_the_last_bit(gated: bool, autocast: bool) -> None:
+def test_sorted_frames_are_the_static_loop_to_the_last_bit(
+    gated: bool, autocast: bool, stream: torch.dtype
+) -> None:
     """Gradients included, and of experts without frames: each sees the same rows both ways."""
     six = bank(6)
     hidden, mask = batch(21)
     index = torch.randint(0, 5, mask.shape, generator=torch.Generator().manual_seed(2))
     results = []
     for dispatch in (six.sorted, six.dispatched):
-        leaf = hidden.clone().requires_grad_()
+        leaf = hidden.to(stream).requires_grad_()
         gate = torch.rand(mask.shape, generator=torch.Generator().manual_seed(1)).requires_grad_()
         with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
             output = dispatch(leaf, index, mask, gate if gated else None)
-        assert output.dtype == torch.float32
+        assert output.dtype == stream
         wanted = [leaf, *six.parameters()] + ([gate] if gated else [])
         results.append((output, *torch.autograd.grad(output.square().sum(), wanted)))
     for one, other in zip(*results, strict=True):

@@ -159,10 +159,10 @@ def put_back(
     gate: Float[Tensor, "batch frames"] | None,
 ) -> Float[Tensor, "batch frames d_model"]:
     """gate * output at `rows` of the flattened frames of `hidden`, zero elsewhere; in its dtype."""
-    # Under autocast experts answer in bfloat16; the stream keeps its own precision.
-    output = output.to(hidden.dtype)
     if gate is not None:
         output = output * gate.reshape(-1).index_select(0, rows).unsqueeze(1)
+    # Under autocast experts answer in bfloat16; the stream keeps its own precision.
+    output = output.to(hidden.dtype)
     frames = hidden.reshape(-1, hidden.shape[-1])
     # No row comes twice. Added, since that has the cheapest gradient: the rows gathered.
     return torch.zeros_like(frames).index_add_(0, rows, output).reshape(hidden.shape)
