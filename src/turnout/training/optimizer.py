@@ -16,8 +16,8 @@ def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Ad
         {"params": [p for p in trained if p.ndim >= 2], "weight_decay": config.weight_decay},
         {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
     ]
-    # On a CPU PyTorch goes over each tensor a dozen times if it is not told to do so once; on others
-    # it chooses well.
+    # On a CPU PyTorch goes over each tensor a dozen times where it is not told to do so once; on
+    # others it chooses well.
     once = True if all(p.device.type == "cpu" for p in trained) else None
     return torch.optim.AdamW(
         [group for group in groups if group["params"]],
