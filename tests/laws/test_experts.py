@@ -15,6 +15,7 @@ from turnout.experts.routing import (
     Route,
     Router,
     Supervised,
+    among_experts,
     balance_loss,
     frames_per_expert,
     probability_per_expert,
@@ -301,6 +302,20 @@ def test_the_router_stays_in_float32_under_autocast() -> None:
         probabilities = router(hidden, group)
     assert probabilities.dtype == torch.float32
     assert torch.equal(probabilities, router(hidden, group))
+
+
+def test_probabilities_are_the_softmax_over_experts_gradient_included() -> None:
+    logits = torch.randn(3, 5, 4, generator=torch.Generator().manual_seed(1))
+    logits[0, :, 2] = float("-inf")  # outside a group
+    upstream = torch.randn(3, 5, 4, generator=torch.Generator().manual_seed(2))
+    results = []
+    for softmax in (among_experts, lambda given: given.softmax(dim=-1)):
+        leaf = logits.clone().requires_grad_()
+        found = softmax(leaf)
+        results.append((found, *torch.autograd.grad((found * upstream).sum(), leaf)))
+    for one, other in zip(*results, strict=True):
+        torch.testing.assert_close(one, other)
+    assert results[0][0].shape == logits.shape and (results[0][0][0, :, 2] == 0).all()
 
 
 def test_balance_loss_golden_values() -> None:
