@@ -49,6 +49,36 @@ def batch(number: int, utterances: int, valid: int) -> Frames:
     return Frames(hidden, mask, torch.arange(utterances) % 2, upstream)
 
 
+def evenly_padded(number: int, length: int, share: float) -> Frames:
+    """A batch of which this share is padding; its lengths rise evenly to `length`."""
+    generator = torch.Generator().manual_seed(number)
+    shape = (UTTERANCES, length, WIDTH)
+    hidden, upstream = (torch.randn(shape, generator=generator) for _ in range(2))
+    lengths = torch.linspace(1 - 2 * share, 1, UTTERANCES) * length
+    mask = torch.arange(length) < lengths.unsqueeze(1)
+    return Frames(hidden, mask, torch.arange(UTTERANCES) % 2, upstream)
+
+
+def prepared(
+    made: Made, given: Frames, *, train: bool, bfloat16: bool = False
+) -> Callable[[], object]:
+    """What is timed of a layer; the gradients of its last run are dropped before."""
+    layer, module = made
+    module.train(train)
+    module.zero_grad(set_to_none=True)
+    leaf = given.hidden.clone().requires_grad_(train)
+
+    def act() -> object:
+        with (
+            torch.set_grad_enabled(train),
+            torch.autocast("cpu", torch.bfloat16, enabled=bfloat16),
+        ):
+            found = layer(given._replace(hidden=leaf))
+        return found.backward(given.upstream) if train else found
+
+    return act
+
+
 def operations(valid: int, *, train: bool) -> float:
     """Of the experts' matrix products alone."""
     return 4.0 * valid * WIDTH * INNER * (1 + BACKWARD * train)

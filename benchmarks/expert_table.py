@@ -88,14 +88,24 @@ def model_rows(found: Found) -> Iterator[list[str]]:
         yield [f"{row['what']}, control", "", with_interval(systems["again"]), "", "", "", ""]
 
 
+def part_rows(found: Found) -> Iterator[list[str]]:
+    """A line for each thing that was tried."""
+    for part in found["parts"]:
+        after, control = part["systems"]["after"], part["systems"]["again"]
+        before = f"{1e3 * part['systems']['before']['seconds']:.2f}"
+        told = ("kept" if part["kept"] else "left") + ("" if close(control) else ", a tie")
+        yield [part["what"], before, with_interval(after), with_interval(control), told]
+
+
 def tables(found: Found) -> str:
-    """Where it comes from, both tables, and which peers are missing."""
+    """Where it comes from, the tables, and which peers are missing."""
     own = ("layer", "pass", "dense, ms", "turnout of dense", "at most", "")
     layers = written((*own, *PEERS, "control", "of the ceiling"), layer_rows(found))
     whole = written(
         ("12 layers", "s", "of dense", "float32 over bfloat16", "target", "", "of the ceiling"),
         model_rows(found),
     )
+    tried = written(("tried", "before, ms", "after, of before", "control", ""), part_rows(found))
     ceiling = ", ".join(f"{name} {1e-9 * speed:.0f}" for name, speed in found["ceiling"].items())
     said = (
         f"`{found['command']}`, seed {found['seed']}, commit {found['commit'][:10]}, "
@@ -105,7 +115,7 @@ def tables(found: Found) -> str:
     )
     missing = {name: why for row in found["layers"] for name, why in row["missing"].items()}
     lacking = "".join(f"\n\nNot measured: {name} ({why})." for name, why in missing.items())
-    return f"{said}\n\n{layers}\n\n{whole}{lacking}"
+    return f"{said}\n\n{layers}\n\n{whole}\n\n{tried}{lacking}"
 
 
 def draw(found: Found, target: Path) -> None:

@@ -7,10 +7,12 @@ One feed-forward (width 256, inner width 1024, silu): 1,920 valid frames in a pa
 and one utterance of 100 frames, without padding (inference). Top-1, router and dispatch included,
 against the dense twin, which is given the same frames and leaves the same padding out. Then whole
 encoders of 12 layers: a step of training (loss, backward pass, clipping, AdamW, as
-`turnout train` takes it) and inference, float32 and bfloat16, dense and with 8 experts.
+`turnout train` takes it) and inference, float32 and bfloat16, dense and with 8 experts. And what
+was tried for all this, one thing at a time, kept or not.
 
-Of each row every system runs once a round, in an order that rotates, on frames that no round
-before had, so that other numbers of rows reach each expert every time. Ratios are of medians over
+Of each row every system runs once a round, in an order that rotates, each on frames of its own, so
+that other numbers of rows reach its experts every time: what is prepared for a number of rows, as
+products of bfloat16 are, is prepared by whoever first needs it. Ratios are of medians over
 rounds; intervals of 95 % by drawing rounds again. The dense twin runs twice: the ratio of its two
 is the control, and a row whose control's interval is not within 3 % is called a tie. Rounds before
 the first are not counted. `--clock process` counts the CPU time of this process in place of time:
@@ -28,12 +30,12 @@ import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import expert_layers as layers
 import expert_models as models
+import expert_parts as parts
 import expert_table
 import numpy as np
 import torch
@@ -93,35 +95,18 @@ def rotated(names: Sequence[str], number: int) -> list[str]:
     return [*names[number % len(names) :], *names[: number % len(names)]]
 
 
-def run_layer(made: layers.Made, given: layers.Frames, row: Row) -> Callable[[], object]:
-    """What is timed of a layer; the gradients of its last run are dropped before."""
-    layer, module = made
-    module.train(row.train)
-    module.zero_grad(set_to_none=True)
-    leaf = given.hidden.clone().requires_grad_(row.train)
-
-    def act() -> object:
-        with (
-            torch.set_grad_enabled(row.train),
-            torch.autocast("cpu", torch.bfloat16, enabled=row.bfloat16),
-        ):
-            found = layer(given._replace(hidden=leaf))
-        return found.backward(given.upstream) if row.train else found
-
-    return act
-
-
 def timed(
     names: Sequence[str],
     prepare: Callable[[str, int], Callable[[], object]],
     rounds: int,
     clock: Callable[[], float],
 ) -> dict[str, list[float]]:
-    """Seconds of every round by system; the round before the first is not counted."""
+    """Seconds of every round by system; the round before the first is not counted. `prepare` is
+    told a number that it was never told before."""
     seconds: dict[str, list[float]] = {name: [] for name in names}
     for number in range(rounds + 1):
-        for name in rotated(names, number):
-            act = prepare(name, number)
+        for place, name in enumerate(rotated(names, number)):
+            act = prepare(name, number * len(names) + place)
             began = clock()
             act()
             taken = clock() - began
@@ -157,12 +142,15 @@ def measured(row: Row, rounds: int, valid: int, asked: argparse.Namespace) -> di
     utterances = 1 if row.alone else min(layers.UTTERANCES, valid)
     if asked.quick:
         utterances = min(utterances, QUICK["utterances"])
-    # Kept for the other systems of a round: all rounds' frames would be half a gigabyte.
-    frames = lru_cache(maxsize=1)(lambda number: layers.batch(number, utterances, valid))
+
+    def frames(number: int) -> layers.Frames:
+        return layers.batch(number, utterances, valid)
+
     layers.check_alike(made, frames(0))
 
     def prepare(name: str, number: int) -> Callable[[], object]:
-        return run_layer(made[name], frames(number), row)
+        given = frames(number)
+        return layers.prepared(made[name], given, train=row.train, bfloat16=row.bfloat16)
 
     systems = compared(timed(list(made), prepare, rounds, CLOCKS[asked.clock]))
     return {
@@ -197,6 +185,22 @@ def all_layers(asked: argparse.Namespace, say: Callable[[str], None]) -> list[di
         gc.collect()
         told = found[-1]["systems"]["turnout"]
         say(f"{row.name}, {found[-1]['pass']}: {told['ratio']} of dense, {told['interval']}")
+    return found
+
+
+def all_parts(asked: argparse.Namespace, say: Callable[[str], None]) -> list[dict[str, Any]]:
+    """What was tried, one thing at a time."""
+    found = []
+    for part in parts.parts(QUICK["valid"] if asked.quick else layers.VALID):
+        ways = {"before": part.before, CONTROL: part.before, "after": part.after}
+
+        def prepare(name: str, number: int, ways: dict[str, Any] = ways) -> Callable[[], object]:
+            return ways[name](number)
+
+        seconds = timed(list(ways), prepare, asked.rounds, CLOCKS[asked.clock])
+        systems = compared(seconds, "before")
+        found.append({"what": part.name, "kept": part.kept, "systems": systems})
+        say(f"{part.name}: {systems['after']['ratio']} of before")
     return found
 
 
@@ -257,6 +261,7 @@ def run(asked: argparse.Namespace) -> dict[str, Any]:
             "bfloat16": ceiling(size, torch.bfloat16, clock),
         },
         "layers": all_layers(asked, say),
+        "parts": all_parts(asked, say),
         "models": whole_models(asked, say),
     }
 

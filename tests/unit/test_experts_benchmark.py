@@ -3,6 +3,7 @@
 import argparse
 
 import expert_layers as layers
+import expert_parts
 import expert_table
 import experts
 import pytest
@@ -20,18 +21,20 @@ def test_a_ratio_is_of_medians_and_its_rounds_are_drawn_whole() -> None:
 
 
 def test_every_system_comes_first_in_turn_and_the_first_round_is_not_counted() -> None:
-    now, order = [0.0], []
+    now, order, numbers = [0.0], [], []
 
     def prepare(name: str, number: int):
         def act() -> None:
             order.append(name)
-            now[0] += 10.0 if number == 0 else 1.0
+            numbers.append(number)
+            now[0] += 10.0 if number < 3 else 1.0
 
         return act
 
     found = experts.timed(["a", "b", "c"], prepare, 2, lambda: now[0])
     assert found == {"a": [1.0, 1.0], "b": [1.0, 1.0], "c": [1.0, 1.0]}
     assert "".join(order) == "abcbcacab"
+    assert numbers == list(range(9))
 
 
 @pytest.mark.parametrize(
@@ -65,6 +68,17 @@ def test_a_peer_that_computes_something_else_is_found(monkeypatch: pytest.Monkey
     made["F.grouped_mm"] = (lambda given: layer(given) * 1.001, module)
     with pytest.raises(SystemExit, match="'F.grouped_mm' computes something else"):
         layers.check_alike(made, given)
+
+
+def test_what_was_tried_is_timed_on_what_it_says() -> None:
+    """The padded share is that of the name; and every way runs."""
+    for share in expert_parts.PADDED:
+        mask = layers.evenly_padded(1, 120, share).mask
+        assert 1 - mask.float().mean() == pytest.approx(share, abs=0.01)
+    for part in expert_parts.parts(64):
+        for way in (part.before, part.after):
+            way(1)()
+    assert not torch.are_deterministic_algorithms_enabled()
 
 
 def test_a_row_becomes_a_line_of_the_table() -> None:
