@@ -9,13 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from turnout.config import OptimizerConfig
-from turnout.experts.bank import ExpertBank, masked
+from turnout.experts.bank import ROWS, ExpertBank, answered, masked
 from turnout.experts.routing import Learned, Router, among_experts
 from turnout.training.optimizer import build_optimizer
 
 EXPERTS = 8
-ROUNDED = 8
-"""Rows of an expert are made up to so many: oneDNN prepares a product for each number of rows."""
 PADDED = (0.03, 0.12, 0.25)
 Act = Callable[[], object]
 Way = Callable[[int], Act]
@@ -30,19 +28,6 @@ class Part(NamedTuple):
     """Whether turnout does it."""
     before: Way
     after: Way
-
-
-class RoundedUp(nn.Module):
-    """An expert that is given zeros behind its rows, up to a round number, and drops them again."""
-
-    def __init__(self, expert: nn.Module) -> None:
-        super().__init__()
-        self.expert = expert
-
-    def forward(self, rows: Tensor) -> Tensor:
-        """One frame a row."""
-        more = -len(rows) % ROUNDED
-        return self.expert(nn.functional.pad(rows, (0, 0, 0, more)))[: len(rows)]
 
 
 def bank_of(experts: int) -> ExpertBank:
@@ -90,18 +75,33 @@ def padding_parts(valid: int) -> list[Part]:
 
 def rounding_parts(valid: int) -> list[Part]:
     """bfloat16: the rows of each expert as they come, or made up to a round number."""
-    bank, rounded = bank_of(EXPERTS), bank_of(EXPERTS)
-    router = Router(layers.WIDTH, EXPERTS)
-    rounded.experts = nn.ModuleList(RoundedUp(expert) for expert in bank.experts)
-    found = []
-    for train in (False, True):
-        ways = [
-            through(layers.own(one, router, Learned()), valid, train=train, bfloat16=True)
-            for one in (bank, rounded)
-        ]
-        which = "forward + backward" if train else "forward"
-        found.append(Part(f"bf16, rows made up to {ROUNDED}s, {which}", False, *ways))
-    return found
+    bank = bank_of(EXPERTS)
+
+    def way(ask: Callable[[nn.Module, Tensor], Tensor], *, train: bool) -> Way:
+        def act_of(number: int) -> Act:
+            generator = torch.Generator().manual_seed(number)
+            owner = torch.randint(EXPERTS, (valid,), generator=generator)
+            counts = torch.bincount(owner, minlength=EXPERTS).tolist()
+
+            def layer(given: layers.Frames) -> Tensor:
+                pairs = zip(bank.experts, given.hidden[0].split(counts), strict=True)
+                return torch.cat([ask(*pair) for pair in pairs]).float().unsqueeze(0)
+
+            given = layers.batch(number, 1, valid)
+            return layers.prepared((layer, bank), given, train=train, bfloat16=True)
+
+        return act_of
+
+    return [
+        Part(
+            f"bf16, rows of {EXPERTS} experts made up to {ROWS}s, "
+            + ("forward + backward" if train else "forward"),
+            True,
+            way(lambda expert, rows: expert(rows), train=train),
+            way(answered, train=train),
+        )
+        for train in (False, True)
+    ]
 
 
 def softmax_part(valid: int) -> Part:
