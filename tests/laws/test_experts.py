@@ -8,13 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from turnout.experts.bank import ExpertBank
+from turnout.experts.bank import ROWS, ExpertBank
 from turnout.experts.feed_forward import FeedForward
 from turnout.experts.routing import (
     Learned,
     Route,
     Router,
     Supervised,
+    among_experts,
     balance_loss,
     frames_per_expert,
     probability_per_expert,
@@ -70,6 +71,69 @@ def test_fast_dispatch_is_the_slow_loop_gradients_included(
     torch.testing.assert_close(results[0][0], results[1][0], rtol=1e-5, atol=1e-6)
     for fast, slow in zip(results[0][1], results[1][1], strict=True):
         torch.testing.assert_close(fast, slow.expand_as(fast), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("autocast", "stream"),
+    [(False, torch.float32), (True, torch.float32), (True, torch.bfloat16)],
+)
+@pytest.mark.parametrize("gated", [False, True])
+def test_sorted_frames_are_the_static_loop_to_the_last_bit(
+    gated: bool, autocast: bool, stream: torch.dtype
+) -> None:
+    """Gradients included, and of experts without frames: each sees the same rows both ways. Not to
+    the last bit in bfloat16, where zeros are added to the rows."""
+    six = bank(6)
+    hidden, mask = batch(21)
+    index = torch.randint(0, 5, mask.shape, generator=torch.Generator().manual_seed(2))
+    results = []
+    for dispatch in (six.sorted, six.dispatched):
+        leaf = hidden.to(stream).requires_grad_()
+        gate = torch.rand(mask.shape, generator=torch.Generator().manual_seed(1)).requires_grad_()
+        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+            output = dispatch(leaf, index, mask, gate if gated else None)
+        assert output.dtype == stream
+        wanted = [leaf, *six.parameters()] + ([gate] if gated else [])
+        results.append((output, *torch.autograd.grad(output.square().sum(), wanted)))
+    for one, other in zip(*results, strict=True):
+        if autocast:
+            torch.testing.assert_close(one, other, rtol=2e-2, atol=2e-3)
+        else:
+            assert torch.equal(one, other)
+
+
+def test_in_bfloat16_numbers_of_rows_come_again() -> None:
+    hidden, mask = batch(5, size=8, frames=13)
+    some = bank(3)
+    rows: list[int] = []
+    for expert in some.experts:
+        expert.register_forward_pre_hook(lambda _, given: rows.append(len(given[0])))
+    index = torch.randint(0, 2, mask.shape, generator=torch.Generator().manual_seed(3))
+    with torch.autocast("cpu", torch.bfloat16):
+        some(hidden, index, mask)
+    counts = [int(((index == expert) & mask).sum()) for expert in range(3)]
+    assert rows == [-(-count // ROWS) * ROWS for count in counts] and rows != counts
+
+
+@pytest.mark.parametrize("experts", [1, 3])
+def test_padding_is_not_computed(experts: int) -> None:
+    hidden, mask = batch(5)
+    some = bank(experts)
+    rows: list[int] = []
+    for expert in some.experts:
+        expert.register_forward_pre_hook(lambda _, given: rows.append(len(given[0])))
+    index = torch.randint(0, experts, mask.shape)
+    some(hidden, index, mask)
+    assert not mask.all() and sum(rows) == mask.sum()
+
+
+@pytest.mark.parametrize("grad", [False, True])
+@pytest.mark.parametrize("experts", [1, 3])
+def test_a_batch_without_frames_is_zeros(experts: int, grad: bool) -> None:
+    hidden, mask = batch(5)
+    with torch.set_grad_enabled(grad):
+        output = bank(experts)(hidden, torch.zeros_like(mask, dtype=torch.int64), mask & False)
+    assert output.shape == hidden.shape and not output.any()
 
 
 @pytest.mark.parametrize("experts", [1, 2])
@@ -139,6 +203,7 @@ def test_one_expert_for_all_seeks_no_rows(
     experts: int, rule: Supervised | Learned | None, guide: list[int], seeks: bool
 ) -> None:
     hidden, mask = batch(4)
+    mask = torch.ones_like(mask)
     layer = FeedForward(bank(experts), rule).eval()
     with Called() as called:
         layer(hidden, mask, Route(torch.tensor(guide), Router(D_MODEL, experts)))
@@ -254,6 +319,20 @@ def test_the_router_stays_in_float32_under_autocast() -> None:
         probabilities = router(hidden, group)
     assert probabilities.dtype == torch.float32
     assert torch.equal(probabilities, router(hidden, group))
+
+
+def test_probabilities_are_the_softmax_over_experts_gradient_included() -> None:
+    logits = torch.randn(3, 5, 4, generator=torch.Generator().manual_seed(1))
+    logits[0, :, 2] = float("-inf")  # outside a group
+    upstream = torch.randn(3, 5, 4, generator=torch.Generator().manual_seed(2))
+    results = []
+    for softmax in (among_experts, lambda given: given.softmax(dim=-1)):
+        leaf = logits.clone().requires_grad_()
+        found = softmax(leaf)
+        results.append((found, *torch.autograd.grad((found * upstream).sum(), leaf)))
+    for one, other in zip(*results, strict=True):
+        torch.testing.assert_close(one, other)
+    assert results[0][0].shape == logits.shape and (results[0][0][0, :, 2] == 0).all()
 
 
 def test_balance_loss_golden_values() -> None:

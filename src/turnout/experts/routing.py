@@ -67,12 +67,12 @@ class Router(nn.Module):
             if self.training and self.jitter > 0:
                 logits = logits + self.jitter * torch.randn_like(logits)
             if self.num_groups == 1:
-                return logits.softmax(dim=-1)
+                return among_experts(logits)
             # One linear map for all groups, masked after it: a map for each would be a gather that
             # does not export.
             owner = torch.arange(logits.shape[-1], device=logits.device) // self.experts_per_group
             outside = (owner.unsqueeze(0) != group.unsqueeze(1)).unsqueeze(1)
-            return logits.masked_fill(outside, float("-inf")).softmax(dim=-1)
+            return among_experts(logits.masked_fill(outside, float("-inf")))
 
     def _only_group(self, group: Int[Tensor, " batch"]) -> int | None:
         """The group of every utterance where it is the same: such a batch equals that of the model
@@ -88,8 +88,21 @@ class Router(nn.Module):
         bias = None if self.linear.bias is None else self.linear.bias[rows]
         logits = nn.functional.linear(hidden, self.linear.weight[rows], bias)
         found = logits.new_zeros((*logits.shape[:-1], self.linear.out_features))
-        found[..., rows] = logits.softmax(dim=-1)
+        found[..., rows] = among_experts(logits)
         return found
+
+
+def among_experts(
+    logits: Float[Tensor, "batch frames experts"],
+) -> Float[Tensor, "batch frames experts"]:
+    """Softmax over the experts.
+
+    On a CPU with the experts outermost in memory: along a last dimension of a few entries PyTorch
+    takes one at a time (docs/speed.md).
+    """
+    if torch.compiler.is_compiling() or logits.device.type != "cpu":
+        return logits.softmax(dim=-1)
+    return logits.movedim(-1, 0).contiguous().softmax(dim=0).movedim(0, -1)
 
 
 class Route(NamedTuple):

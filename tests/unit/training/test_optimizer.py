@@ -112,3 +112,24 @@ def test_clipping_scales_to_the_largest_norm(tmp_path) -> None:
     norm = gradients.norm(tied=False)
     torch.nn.utils.clip_grads_with_norm_(gradients.parameters, 0.5, norm)
     assert float(gradients.norm(tied=False)) == pytest.approx(0.5, rel=1e-4)
+
+
+def test_on_a_cpu_adamw_takes_its_step_in_one_pass_and_takes_the_same() -> None:
+    """By hand: decoupled weight decay, then the step of bias-corrected moments (arXiv
+    1711.05101)."""
+    layer = torch.nn.Linear(3, 2)
+    config = OptimizerConfig(learning_rate=0.1, weight_decay=0.5, betas=(0.8, 0.9))
+    optimizer = build_optimizer(layer, config)
+    assert optimizer.defaults["fused"] is True
+    for parameter, decay in ((layer.weight, 0.5), (layer.bias, 0.0)):
+        before = parameter.detach().clone()
+        first, second = torch.zeros_like(before), torch.zeros_like(before)
+        for step in range(1, 4):
+            gradient = torch.full_like(before, 0.3 * step)
+            parameter.grad = gradient.clone()
+            optimizer.step()
+            parameter.grad = None
+            first, second = 0.8 * first + 0.2 * gradient, 0.9 * second + 0.1 * gradient**2
+            moved = (first / (1 - 0.8**step)) / ((second / (1 - 0.9**step)).sqrt() + 1e-8)
+            before = before * (1 - 0.1 * decay) - 0.1 * moved
+            torch.testing.assert_close(parameter.detach(), before)
