@@ -51,6 +51,9 @@ class WorkOptions:
     actors: int | None = None
     """Processes that hold the model, with --threads CPUs (1 by default) or a GPU each; by default
     as many as there is room for."""
+    shards: str | None = None
+    """Folder or address for the shards that come of shards; by default the folder 'shards' in the
+    output's, where those of another choice are replaced."""
 
     def __post_init__(self) -> None:
         if not 0 < self.part_minutes < inf:
@@ -78,7 +81,7 @@ WORK = WorkOptions()
 
 
 def label(
-    source: Path,
+    source: str,
     /,
     *,
     output: Annotated[Path, Parameter(name=("--output", "--output-dir", "-o"))],
@@ -94,11 +97,13 @@ def label(
     Parameters
     ----------
     source
-        Cuts (`*.jsonl.gz`), with texts or without; JSON lines with `audio_filepath`; or a folder of
-        recordings, which are cut at pauses where they are longer than the model's window.
+        Cuts (`*.jsonl.gz`), with texts or without; JSON lines with `audio_filepath`; a folder of
+        recordings, which are cut at pauses where they are longer than the model's window; or
+        shards, in a folder or at an address.
     output
-        Folder for the labels: `cuts.jsonl.gz` is for `turnout train`; `dropped.jsonl.gz`,
-        `report.json` and `report.html` say what was dropped and why.
+        Folder for the labels: `cuts.jsonl.gz`, or `shards` where shards were labelled, is for
+        `turnout train`; `dropped.jsonl.gz`, `report.json` and `report.html` say what was dropped
+        and why.
     """
     check_choice(choice, options)
     from turnout.labelling.label import Labeller
@@ -107,6 +112,7 @@ def label(
         models=models_of(work.here(model), work.second, options),
         config=choice,
         part_minutes=work.part_minutes,
+        shards=work.shards,
         cluster=cluster_of(work, partial(models_of, work.there(model), work.second, options)),
     )
     pace = Pace()
@@ -162,11 +168,12 @@ def told(report: "Report", output: Path, pace: Pace) -> int:
     """Say what came out; 1 where some inputs could not be heard."""
     show(report)
     note(f"heard now: {pace}" if pace.hours else "nothing was heard anew")
-    note(f"labels -> {output / 'cuts.jsonl.gz'}; what was dropped and why -> {output}/report.html")
+    note(f"labels -> {report.place}; what was dropped and why -> {output}/report.html")
     for line in report.failed[:MOST_LISTED]:
         complain(f"failed: {line}")
     if len(report.failed) > MOST_LISTED:
-        complain(f"failed in all: {len(report.failed):,}: {output}/report.json lists them")
+        count = report.failures.total()
+        complain(f"failed in all: {count:,}: {output}/report.json lists them")
     if report.warnings:
         count = len(report.warnings)
         complain(f"warnings on recordings: {count:,}: {output}/report.json lists them")

@@ -18,9 +18,8 @@ from importlib.util import find_spec
 from typing import Any
 
 from turnout.errors import MissingExtra, TurnoutError, UsageError, one_line
-from turnout.labelling.inputs import Input
-from turnout.labelling.labels import Label
-from turnout.labelling.models import Models, Row, model_digest
+from turnout.labelling.inputs import Input, Sharded
+from turnout.labelling.models import Again, Models, Row, model_digest
 from turnout.shards.address import shown_address
 
 MOST_DEATHS = 2
@@ -115,7 +114,7 @@ class Hearing:
     def hear(self, items: Sequence[Any]) -> list[Row]:
         """What became of inputs, or what a second model wrote of labels."""
         assert self._models is not None
-        if all(isinstance(item, Label) for item in items):
+        if all(isinstance(item, Again) for item in items):
             return self._models.compared(items)
         return self._models.heard(items, lambda _: None)
 
@@ -247,13 +246,15 @@ def reason_of(error: Any) -> TurnoutError:
 
 def lost(item: Any) -> Row:
     """The row of an input, or of a label, that ended the processes that heard it."""
-    if isinstance(item, Label):
+    if isinstance(item, Again):
         return {"text": None}
+    reason = f"the process that heard it ended, {MOST_DEATHS} times"
+    if isinstance(item, Sharded):
+        return {"failed": f"{item}: {reason}"}
     if not isinstance(item, Input):  # an error in the place of one
         return {"failed": one_line(str(item))}
     entry = item.entry
     line = "" if entry.place.line is None else f"{entry.place.file}:{entry.place.line}: "
-    reason = f"the process that heard it ended, {MOST_DEATHS} times"
     return {"failed": one_line(f"{line}{entry.audio}: {reason}")}
 
 

@@ -1,6 +1,8 @@
 """Recordings that nobody wrote down -> cuts with the texts that a model heard, to train on.
 
     FOLDER/cuts.jsonl.gz      what was kept
+    FOLDER/kept.jsonl.gz      the same of shards,
+    FOLDER/shards             and the shards with these labels
     FOLDER/dropped.jsonl.gz   the others, with their reasons
     FOLDER/report.json, .html what was dropped and why, and what failed
     FOLDER/heard, second-*    what was heard, part by part
@@ -19,19 +21,22 @@ from typing import Any
 
 from turnout.config.labelling import LabelConfig
 from turnout.config.plain import to_plain
-from turnout.errors import GuidanceError, ManifestError, UsageError, one_line
+from turnout.corpora.manifest import Fields, Place
+from turnout.errors import GuidanceError, ManifestError, UsageError
 from turnout.files import sha256_of, whole_file, write_whole
 from turnout.labelling.choice import Chosen, base_of, chosen
 from turnout.labelling.cluster import Actors, Cluster, Unit
 from turnout.labelling.hearing import Told
-from turnout.labelling.inputs import Inputs, open_inputs, parts_of
+from turnout.labelling.inputs import Inputs, Sharded, cut_inputs, open_inputs, parts_of
 from turnout.labelling.labels import Label
-from turnout.labelling.models import Models, Row, labels_in, model_digest, model_name
+from turnout.labelling.models import Again, Models, Row, labels_in, model_digest, model_name
 from turnout.labelling.page import page
 from turnout.labelling.parts import Parts, reserved, unwritable
+from turnout.labelling.relabelling import Relabelling
 from turnout.labelling.report import Report
+from turnout.shards.address import shown_address
 
-CUTS, DROPPED = "cuts.jsonl.gz", "dropped.jsonl.gz"
+CUTS, KEPT, DROPPED = "cuts.jsonl.gz", "kept.jsonl.gz", "dropped.jsonl.gz"
 FORMAT = 1
 Watched = Callable[[int], AbstractContextManager[Told]]
 """Given the number of inputs, what hears the seconds of each."""
@@ -45,24 +50,30 @@ class Labeller:
     config: LabelConfig
     part_minutes: float
     """Of sound, after which what was heard is put away."""
+    shards: str | None = None
+    """Address for the shards that come of shards; None is in the labels' folder."""
     cluster: Cluster | None = None
     """Where it is heard; None is here."""
 
-    def label(self, source: Path, output: Path, watched: Watched) -> Report:
+    def label(self, source: Path | str, output: Path, watched: Watched) -> Report:
         """Label a source into a folder.
 
         Raises UsageError and ManifestError for what is no source, GuidanceError where a model
-        cannot do what is asked, StorageError where the folder holds others' labels.
+        cannot do what is asked, StorageError where the folder holds others' labels, ShardError for
+        shards that cannot be read at all.
         """
         self._check()
         inputs = open_inputs(source)
-        check_apart(source, output)
+        shards = self._shards(inputs, output)
+        if shards is None:
+            check_apart(Path(source), output)
         total = sum(1 for _ in inputs.read())
         if not total:
             raise ManifestError(str(source), None, None, "holds no cut")
         with reserved(output):
             work = _Work(self, *self._parts(output, inputs))
-            with watched(total) as told, _written(output) as (kept, dropped):
+            name = CUTS if shards is None else KEPT
+            with watched(total) as told, _written(output, name) as (kept, dropped):
                 tell = told
                 if self.cluster is not None and work.lacks(inputs):
                     digests = [model_digest(model) for model in self.models.all]
@@ -70,6 +81,10 @@ class Labeller:
                         work.fill(inputs, told, actors)
                     tell = ignored
                 report = work.all(inputs, tell, Report(self._facts(source)), (kept, dropped))
+            report.place = str(output / name)
+            if shards is not None:
+                report.failures.update(shards.write(output / name, report.kept.labels).left_out)
+                report.place = shards.shown
             write_whole(output / "report.json", report.to_json().encode())
             write_whole(output / "report.html", page(report).encode())
         return report
@@ -85,6 +100,16 @@ class Labeller:
                 f"--languages names {', '.join(sorted(unknown))}, unknown to this model: choose "
                 f"among {', '.join(known)}"
             )
+
+    def _shards(self, inputs: Inputs, output: Path) -> Relabelling | None:
+        """What makes shards of labels, where shards are labelled; raises UsageError."""
+        if inputs.shards is not None:
+            return Relabelling.of(inputs.shards, output, self.shards)
+        if self.shards is not None:
+            raise UsageError(
+                "--shards is for labels of shards: 'turnout shard' makes those of cuts"
+            )
+        return None
 
     def _parts(self, output: Path, inputs: Inputs) -> tuple[Parts, Parts | None]:
         """Where the parts of both models lie, ready."""
@@ -107,9 +132,9 @@ class Labeller:
         second.begin()
         return first, second
 
-    def _facts(self, source: Path) -> Row:
+    def _facts(self, source: Path | str) -> Row:
         return {
-            "source": one_line(str(source)),
+            "source": shown_address(str(source)),
             "model": model_name(self.models.transcriber),
             "second": self.models.second and model_name(self.models.second),
             "options": to_plain(self.models.options),
@@ -137,7 +162,7 @@ class _Work:
         begin = 0
         for unit in self.parts(inputs):
             labels = labels_in(self.first.rows(unit.number, unit.first, len(unit.items)) or ())
-            yield Unit(unit.number, begin, labels)
+            yield Unit(unit.number, begin, [again(label, inputs) for label in labels])
             begin += len(labels)
 
     def passes(self, inputs: Inputs) -> Iterator[tuple[Iterator[Unit], Parts]]:
@@ -177,9 +202,9 @@ class _Work:
                 for _ in rows:
                     told(0.0)
             labels = labels_in(rows)
-            texts = self._compared(unit.number, labelled, labels)
+            texts = self._compared(unit.number, labelled, [again(one, inputs) for one in labels])
             report.inputs += len(rows)
-            report.failed += [row["failed"] for row in rows if "failed" in row]
+            report.failures.update(row["failed"] for row in rows if "failed" in row)
             report.warnings += [line for row in rows for line in row.get("warnings", ())]
             for label, text in zip(labels, texts, strict=True):
                 one = chosen(label, self.asked.config, text, compared=self.second is not None)
@@ -188,7 +213,7 @@ class _Work:
             labelled += len(labels)
         return report
 
-    def _compared(self, number: int, first: int, labels: Sequence[Label]) -> list[str | None]:
+    def _compared(self, number: int, first: int, labels: Sequence[Again]) -> list[str | None]:
         """What the second model wrote of each label; None where there is no such, or it heard
         nothing of it."""
         if self.second is None:
@@ -198,6 +223,17 @@ class _Work:
             rows = self.asked.models.compared(labels)
             self.second.write(number, first, rows)
         return [row["text"] for row in rows]
+
+
+def again(label: Label, inputs: Inputs) -> Again:
+    """What a second model hears of a label: the sound that has a text."""
+    if not label.text:
+        return Again(None)
+    if inputs.shards is not None and label.shard is not None:
+        origin = inputs.shards.of(*label.shard)
+        return Again(Sharded(origin=origin, seconds=label.seconds, span=label.span))
+    (sound,) = cut_inputs([Fields(label.cut, Place(label.id))], Path())
+    return Again(sound)
 
 
 def missing(units: Iterator[Unit], parts: Parts, told: Told) -> Iterator[Unit]:
@@ -222,13 +258,13 @@ class _Lines:
 
 
 @contextmanager
-def _written(output: Path) -> Iterator[tuple[_Lines, _Lines]]:
+def _written(output: Path, name: str) -> Iterator[tuple[_Lines, _Lines]]:
     """The files of what is kept and of what is dropped, both there once the context ends."""
     try:
         with ExitStack() as opened:
             lines = []
-            for name in (CUTS, DROPPED):
-                partial = opened.enter_context(whole_file(output / name))
+            for one in (name, DROPPED):
+                partial = opened.enter_context(whole_file(output / one))
                 raw = opened.enter_context(partial.open("wb"))
                 # Without the name and the time that gzip would write down.
                 lines.append(_Lines(opened.enter_context(gzip.GzipFile("", "wb", 9, raw, 0))))

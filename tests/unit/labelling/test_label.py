@@ -272,12 +272,6 @@ def test_what_cannot_be_labelled_is_one_line(folder: Path, tmp_path: Path) -> No
     for source, reason, kind in wrong:
         with pytest.raises(kind, match=reason):
             labelled(source, out, Hearer())
-    shards = tmp_path / "shards"
-    shards.mkdir()
-    for name in ("manifest.json", "shard-000000.tar"):
-        (shards / name).touch()
-    with pytest.raises(UsageError, match="holds shards"):
-        labelled(shards, out, Hearer())
     with pytest.raises(GuidanceError, match="--languages names fr, unknown to this model"):
         labelled(folder, out, Hearer(), languages=("en", "French"))
     assert not out.exists()
