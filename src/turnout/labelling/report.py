@@ -10,6 +10,7 @@ from typing import Any
 from rich.table import Table
 
 from turnout.config.plain import to_plain
+from turnout.errors import repeated
 from turnout.labelling.choice import Chosen, Reason
 
 LEAST, WIDTH, BINS = -2.0, 0.1, 20
@@ -94,10 +95,7 @@ class Report:
     @property
     def failed(self) -> list[str]:
         """What failed, line by line, in order."""
-        return [
-            line if count == 1 else f"{line} ({count:,} inputs)"
-            for line, count in self.failures.items()
-        ]
+        return repeated(self.failures, "inputs")
 
     @property
     def found(self) -> list[Reason]:

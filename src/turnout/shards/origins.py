@@ -1,6 +1,6 @@
 """Utterances by where they lie in shards, for work that is done elsewhere or in another order."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from turnout.corpora.clips import Clip
 from turnout.errors import ShardError
 from turnout.shards.address import scheme_of
 from turnout.shards.manifest import MANIFEST, Manifest, ShardEntry
-from turnout.shards.reading import PART, OpenShard, index_of, open_shards, store_of
+from turnout.shards.reading import OpenShard, index_of, open_shards, store_of
 from turnout.shards.store import Store
 from turnout.shards.utterance import Heard
 
@@ -72,9 +72,7 @@ class ShardReader:
     """Utterances by their origins; the shard that was asked for last stays open, so that those of
     one shard are best asked for in their order. Raises ShardError, and as `open_store` does."""
 
-    def __init__(self, part: int = PART) -> None:
-        """`part`: as of OpenShard; 0 where most utterances are not asked for."""
-        self._part = part
+    def __init__(self) -> None:
         self._store: tuple[str, Store] | None = None
         self._shard: tuple[str, ShardEntry] | None = None
         self._opened: OpenShard | ShardError | None = None
@@ -97,7 +95,7 @@ class ShardReader:
             try:
                 store = self._store_of(origin.address)
                 index = index_of(store, origin.shard)
-                self._opened = OpenShard(store, origin.shard.name, index, self._part)
+                self._opened = OpenShard(store, origin.shard.name, index)
             except ShardError as error:  # it would be the same for the others
                 self._opened = error
         if isinstance(self._opened, ShardError):
@@ -111,20 +109,14 @@ class ShardReader:
 
 
 def read_shard_clips(
-    address: str, chosen: Sequence[int] | None = None
+    origins: Iterable[Origin], chosen: Iterable[int] | None = None
 ) -> Iterator[ShardClip | ShardError]:
-    """What is said of the utterances of shards, or of those with these numbers, which rise; an
-    error in the place of each that cannot be used.
-
-    Raises as `open_shards` does.
-    """
-    origins = Origins.at(address)
-    wanted = iter(range(origins.manifest.utterances) if chosen is None else chosen)
-    reader = ShardReader() if chosen is None else ShardReader(part=0)
-    following = next(wanted, None)
+    """What is said of utterances, or of those with these numbers among them; an error in
+    the place of each that cannot be used."""
+    wanted = None if chosen is None else frozenset(chosen)
+    reader = ShardReader()
     for number, origin in enumerate(origins):
-        if number == following:
-            following = next(wanted, None)
+        if wanted is None or number in wanted:
             try:
                 yield reader.clip(origin)
             except ShardError as error:

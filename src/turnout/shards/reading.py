@@ -101,9 +101,9 @@ class Shards:
         """What lies where in a shard; raises ShardError."""
         return index_of(self.store, self.manifest.shards[shard])
 
-    def opened(self, shard: int, part: int = PART) -> "OpenShard":
+    def opened(self, shard: int) -> "OpenShard":
         """A shard, to be read in any order; raises ShardError."""
-        return OpenShard(self.store, self.manifest.shards[shard].name, self.index(shard), part)
+        return OpenShard(self.store, self.manifest.shards[shard].name, self.index(shard))
 
 
 def index_of(store: Store, entry: ShardEntry) -> Index:
@@ -150,25 +150,26 @@ def lost(error: ShardError, utterances: int) -> ShardError:
 
 class OpenShard:
     """A shard's utterances, verified, by their places in it; those that follow each other are asked
-    for in parts as long as a store likes to give.
+    for in parts as long as a store likes to give, and others alone.
 
     Whatever is asked for raises ShardError where it cannot be used. A store that was silent is not
     asked again.
     """
 
-    def __init__(self, store: Store, name: str, index: Index, part: int = PART) -> None:
-        """`part`: bytes that are asked for at once, where an utterance is not longer."""
+    def __init__(self, store: Store, name: str, index: Index) -> None:
         self.index = index
-        self._store, self._name, self._part = store, name, part
+        self._store, self._name = store, name
         self._place = f"{store.shown.rstrip('/')}/{name}"
-        self._begin, self._data = 0, b""
+        self._begin, self._data, self._following = 0, b"", 0
         self._silence: ShardError | None = None
 
     def block(self, utterance: int) -> memoryview:
         """The bytes of an utterance."""
         start, stop = self.index.span(utterance)
         if not self._begin <= start or stop > self._begin + len(self._data):
-            self._data, self._begin = self._asked(start, stop), start
+            part = PART if utterance == self._following else 0
+            self._data, self._begin = self._asked(start, stop, part), start
+        self._following = utterance + 1
         found = memoryview(self._data)[start - self._begin : stop - self._begin]
         return _verified(found, self.index.listed(utterance), self._place)
 
@@ -182,9 +183,9 @@ class OpenShard:
         with _told(one, self._place):
             return read_labels(block, one.number, self._place)
 
-    def _asked(self, start: int, stop: int) -> bytes:
+    def _asked(self, start: int, stop: int, part: int) -> bytes:
         """These bytes, and more; raises ShardError, silent."""
-        end = min(max(stop, start + self._part), self.index.bytes)
+        end = min(max(stop, start + part), self.index.bytes)
         # The shard may end behind this utterance.
         for last in dict.fromkeys((end, stop)):
             if self._silence is None:

@@ -228,7 +228,7 @@ def test_an_address_is_told_without_what_lets_somebody_in(tmp_path: Path) -> Non
 
 def test_utterances_read_one_by_one_are_those_of_a_stream(tmp_path: Path) -> None:
     source = corpus(tmp_path)
-    (opened,) = [shards_of(source).opened(0, part=0)]
+    opened = shards_of(source).opened(0)
     stream = [one for one in shards_of(source).read(stop=1) if isinstance(one, ShardedClip)]
     for place in (1, 0):
         assert np.array_equal(opened.heard(place).samples, stream[place].samples)
