@@ -11,35 +11,31 @@ Recordings are not copied. A run that was stopped goes on behind its last part; 
 chooses anew among what was heard, where other labels are asked for.
 """
 
-import gzip
 import json
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from turnout.config.labelling import LabelConfig
 from turnout.config.plain import to_plain
 from turnout.corpora.manifest import Fields, Place
 from turnout.errors import GuidanceError, ManifestError, UsageError
-from turnout.files import sha256_of, whole_file, write_whole
+from turnout.files import sha256_of, write_whole
 from turnout.labelling.choice import Chosen, base_of, chosen
 from turnout.labelling.cluster import Actors, Cluster, Unit
 from turnout.labelling.hearing import Told
 from turnout.labelling.inputs import Inputs, Sharded, cut_inputs, open_inputs, parts_of
 from turnout.labelling.labels import Label
+from turnout.labelling.lines import Lines, Watched, missing, packed_lines
 from turnout.labelling.models import Again, Models, Row, labels_in, model_digest, model_name
 from turnout.labelling.page import page
-from turnout.labelling.parts import Parts, reserved, unwritable
+from turnout.labelling.parts import Parts, reserved
 from turnout.labelling.relabelling import Relabelling
 from turnout.labelling.report import Report
 from turnout.shards.address import shown_address
 
 CUTS, KEPT, DROPPED = "cuts.jsonl.gz", "kept.jsonl.gz", "dropped.jsonl.gz"
 FORMAT = 1
-Watched = Callable[[int], AbstractContextManager[Told]]
-"""Given the number of inputs, what hears the seconds of each."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +69,7 @@ class Labeller:
         with reserved(output):
             work = _Work(self, *self._parts(output, inputs))
             name = CUTS if shards is None else KEPT
-            with watched(total) as told, _written(output, name) as (kept, dropped):
+            with watched(total) as told, packed_lines(output, name, DROPPED) as (kept, dropped):
                 tell = told
                 if self.cluster is not None and work.lacks(inputs):
                     digests = [model_digest(model) for model in self.models.all]
@@ -188,9 +184,7 @@ class _Work:
                 for row in rows:
                     tell(sum(label.seconds for label in labels_in([row])))
 
-    def all(
-        self, inputs: Inputs, told: Told, report: Report, files: "tuple[_Lines, _Lines]"
-    ) -> Report:
+    def all(self, inputs: Inputs, told: Told, report: Report, files: tuple[Lines, Lines]) -> Report:
         """Every part, heard where it is not there yet; its labels written into one of two files."""
         labelled = 0
         for unit in self.parts(inputs):
@@ -234,43 +228,6 @@ def again(label: Label, inputs: Inputs) -> Again:
         return Again(Sharded(origin=origin, seconds=label.seconds, span=label.span))
     (sound,) = cut_inputs([Fields(label.cut, Place(label.id))], Path())
     return Again(sound)
-
-
-def missing(units: Iterator[Unit], parts: Parts, told: Told) -> Iterator[Unit]:
-    """The units that were not heard yet; of the items of the others it is told at once."""
-    for unit in units:
-        if parts.rows(unit.number, unit.first, len(unit.items)) is None:
-            yield unit
-        else:
-            for _ in unit.items:
-                told(0.0)
-
-
-@dataclass(frozen=True)
-class _Lines:
-    """A packed file of JSON lines; the same lines are the same bytes."""
-
-    file: gzip.GzipFile
-
-    def add(self, content: Any) -> None:
-        """One more."""
-        self.file.write(json.dumps(content, ensure_ascii=False).encode() + b"\n")
-
-
-@contextmanager
-def _written(output: Path, name: str) -> Iterator[tuple[_Lines, _Lines]]:
-    """The files of what is kept and of what is dropped, both there once the context ends."""
-    try:
-        with ExitStack() as opened:
-            lines = []
-            for one in (name, DROPPED):
-                partial = opened.enter_context(whole_file(output / one))
-                raw = opened.enter_context(partial.open("wb"))
-                # Without the name and the time that gzip would write down.
-                lines.append(_Lines(opened.enter_context(gzip.GzipFile("", "wb", 9, raw, 0))))
-            yield lines[0], lines[1]
-    except OSError as error:
-        raise unwritable(output, error) from error
 
 
 def _line(one: Chosen) -> Row:

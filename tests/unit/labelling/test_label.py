@@ -247,10 +247,10 @@ def test_another_job_is_refused_and_so_is_a_second_process(folder: Path, tmp_pat
     out = tmp_path / "out"
     labelled(folder, out, Hearer())
     before = written(out)
-    with pytest.raises(StorageError, match="holds labels of another input, model"):
+    with pytest.raises(StorageError, match="holds what was heard of another input"):
         labelled(folder, out, Hearer("other"))
     recording(folder / "r5.wav", 1.0)
-    with pytest.raises(StorageError, match="holds labels of another input, model"):
+    with pytest.raises(StorageError, match="holds what was heard of another input"):
         labelled(folder, out, Hearer())
     with (
         locked(out / ".lock", wait=False, threads=True),
