@@ -8,7 +8,7 @@ inputs are heard one by one, and one that ends two processes is listed as failed
 import os
 import socket
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -35,7 +35,7 @@ class Hears(Protocol):
     """What an actor has: models, and what they make of inputs."""
 
     @property
-    def all(self) -> Iterator[Transcriber]:
+    def all(self) -> Iterable[Transcriber]:
         """The models."""
         ...
 
