@@ -55,7 +55,9 @@ class Origins:
     @classmethod
     def at(cls, address: str) -> "Origins":
         """Of the shards there; raises as `open_shards` does."""
-        return cls(address, open_shards(address).manifest)
+        # Whoever reads them may be at home in another folder.
+        place = str(Path(address).absolute()) if scheme_of(address) is None else address
+        return cls(place, open_shards(address).manifest)
 
     def __iter__(self) -> Iterator[Origin]:
         for number, shard in enumerate(self.manifest.shards):

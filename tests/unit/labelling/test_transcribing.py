@@ -149,7 +149,8 @@ def test_a_driver_or_a_node_that_is_killed_changes_nothing(tmp_path: Path, dies:
             command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
         )
     assert first.returncode == 0, first.stderr
-    assert first.stdout.split()[:2] == ["7", "7"]
+    # Ray may have something to say of those that died.
+    assert first.stdout.splitlines()[-1].split()[:2] == ["7", "7"], first.stdout
     found = lines(out / "transcripts.jsonl.gz")
     assert [one.get("id") for one in found] == [None, *(f"r{n}" for n in range(1, 7))]
     assert "poison.wav: the process that heard it ended, 2 times" in found[0]["failed"]
