@@ -215,7 +215,10 @@ def main() -> None:
     report = origin(0, "ray")
     if options.items:
         report["two"] = two(options)
-    report["simulated"] = list(simulated(options))
+    report["simulated"] = []
+    for row in simulated(options):
+        print(row, flush=True)
+        report["simulated"].append(row)
     text = json.dumps(report, indent=2) + "\n"
     (Path(__file__).parent / "results" / "cluster.json").write_text(text)
     print(text)
