@@ -26,7 +26,9 @@ from tests.unit.shards.corpus import (
 )
 from turnout.config.sharding import ShardConfig
 from turnout.errors import ShardError, StorageError, UsageError
+from turnout.labelling.inputs import open_inputs, parts_of
 from turnout.shards.reading import ShardedClip
+from turnout.shards.store import Folder
 
 THREE = ShardConfig(shard_size=0.11, shuffle=False)
 OPUS = ShardConfig(shard_size=0.02, audio="opus", shuffle=False)
@@ -213,6 +215,26 @@ def test_a_second_model_and_a_cluster_hear_the_same_of_shards(tmp_path: Path) ->
     cluster = Here(lambda: models(there, Listener("other")))
     labelled(source, tmp_path / "out", Listener(), Listener("other"), cluster)
     assert everything(tmp_path / "out") == everything(tmp_path / "at once")
+
+
+def test_no_part_is_of_two_shards(tmp_path: Path) -> None:
+    inputs = open_inputs(corpus(tmp_path))
+    assert [len(part) for part in parts_of(inputs.read(), 1e9)] == [2, 2, 1]
+    assert [len(part) for part in parts_of(inputs.read(), 1.5)] == [1] * 5
+
+
+def test_nothing_that_is_written_lets_somebody_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = Folder(corpus(tmp_path), 20.0)
+    monkeypatch.setattr("turnout.shards.reading.open_store", lambda *_: source)
+    address = "http://me:secret@host/shards?key=secret"
+    labelled(address, tmp_path / "out", Hearer(), Hearer("other"))  # type: ignore[arg-type]
+    paths = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    content = [path.read_bytes() for path in paths if path.suffix != ".gz"]
+    content += [str(lines(path)).encode() for path in paths if path.suffix == ".gz"]
+    assert not any(b"secret" in one for one in content)
+    assert any(b'"source": "http://host/shards"' in one for one in content)
 
 
 def test_an_address_is_told_without_what_lets_somebody_in(tmp_path: Path) -> None:
