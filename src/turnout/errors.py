@@ -32,6 +32,7 @@
 Every message is one line that says what was given, what is accepted, and what to do.
 """
 
+from collections.abc import Mapping
 from copyreg import __newobj__  # type: ignore[attr-defined]
 from typing import Any
 
@@ -46,6 +47,11 @@ def shown(value: object) -> str:
     except (ValueError, RecursionError):  # a number of thousands of digits, lists without end
         return f"a very long {type(value).__name__}"
     return text if len(text) <= LONGEST_SHOWN else f"{text[: LONGEST_SHOWN - 3]}..."
+
+
+def repeated(lines: Mapping[str, int], what: str) -> list[str]:
+    """Lines, each once; behind those that hold for several of `what` it is said how many."""
+    return [line if count == 1 else f"{line} ({count:,} {what})" for line, count in lines.items()]
 
 
 def one_line(text: str) -> str:

@@ -34,7 +34,7 @@ OPTIONS = EvaluationOptions()
 
 
 def evaluate(
-    *data: Annotated[Path, Parameter(name="DATA")],
+    *data: Annotated[str, Parameter(name="DATA")],
     sets: Path | None = None,
     options: Annotated[EvaluationOptions, Parameter(name="*")] = OPTIONS,
     limit: int | None = None,
@@ -46,7 +46,8 @@ def evaluate(
     Parameters
     ----------
     data
-        Cuts (`*.jsonl.gz`), or anything that `turnout prepare` reads.
+        Cuts (`*.jsonl.gz`), shards in a folder or at an address, or anything that `turnout prepare`
+        reads.
     sets
         YAML file of several sets, each with what its recordings go through, in place of DATA: one
         table of all of them.

@@ -4,10 +4,11 @@ from dataclasses import dataclass, replace
 from functools import partial
 from math import inf
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from turnout.cli.cluster import ClusterOptions, cluster_of
 from turnout.cli.options import MODEL, ModelOptions, transcriber_of
 from turnout.cli.terminal import complain, hushed_libraries, note, show
 from turnout.config.labelling import LabelConfig
@@ -16,7 +17,6 @@ from turnout.errors import UsageError
 from turnout.progress import Pace, pace_progress
 
 if TYPE_CHECKING:
-    from turnout.labelling.cluster import Cluster
     from turnout.labelling.models import Models
     from turnout.labelling.report import Report
 
@@ -36,40 +36,23 @@ class HearingOptions(TranscriptionOptions):
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class WorkOptions:
+class WorkOptions(ClusterOptions):
     """What is compared, how often work is put away, and where it is done."""
 
     second: str | None = None
     """Another model: labels are dropped of which it writes something else (--max-disagreement)."""
     part_minutes: float = 20.0
     """Minutes of sound after which what was heard is put away: a killed run loses no more."""
-    engine: Literal["ray"] | None = None
-    """'ray': by processes of Ray (extra 'cluster'), on this machine or a cluster that finds the
-    recordings under the same paths. By default by this process."""
-    address: str | None = None
-    """Of a cluster of Ray that runs, such as 'auto' or host:6379; by default one begins here."""
-    actors: int | None = None
-    """Processes that hold the model, with --threads CPUs (1 by default) or a GPU each; by default
-    as many as there is room for."""
+    shards: str | None = None
+    """Folder or address for the shards that come of shards; by default the folder 'shards' in the
+    output's, where those of another choice are replaced."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not 0 < self.part_minutes < inf:
             raise UsageError(
                 f"--part-minutes is {self.part_minutes:g}: it must be above 0, and finite"
             )
-        for name in ("address", "actors"):
-            if self.engine is None and getattr(self, name) is not None:
-                raise UsageError(f"--{name} is for a cluster: give --engine ray as well")
-        if self.actors is not None and self.actors < 1:
-            raise UsageError(f"--actors is {self.actors}: it must be at least 1")
-
-    def here(self, model: ModelOptions) -> ModelOptions:
-        """The model as this process has it: to know what it is, it needs no GPU."""
-        return model if self.engine is None else replace(model, device="auto")
-
-    def there(self, model: ModelOptions) -> ModelOptions:
-        """The model as an actor has it."""
-        return replace(model, threads=model.threads or 1)
 
 
 OPTIONS = HearingOptions()
@@ -78,7 +61,7 @@ WORK = WorkOptions()
 
 
 def label(
-    source: Path,
+    source: str,
     /,
     *,
     output: Annotated[Path, Parameter(name=("--output", "--output-dir", "-o"))],
@@ -94,11 +77,13 @@ def label(
     Parameters
     ----------
     source
-        Cuts (`*.jsonl.gz`), with texts or without; JSON lines with `audio_filepath`; or a folder of
-        recordings, which are cut at pauses where they are longer than the model's window.
+        Cuts (`*.jsonl.gz`), with texts or without; JSON lines with `audio_filepath`; a folder of
+        recordings, which are cut at pauses where they are longer than the model's window; or
+        shards, in a folder or at an address.
     output
-        Folder for the labels: `cuts.jsonl.gz` is for `turnout train`; `dropped.jsonl.gz`,
-        `report.json` and `report.html` say what was dropped and why.
+        Folder for the labels: `cuts.jsonl.gz`, or `shards` where shards were labelled, is for
+        `turnout train`; `dropped.jsonl.gz`, `report.json` and `report.html` say what was dropped
+        and why.
     """
     check_choice(choice, options)
     from turnout.labelling.label import Labeller
@@ -107,6 +92,7 @@ def label(
         models=models_of(work.here(model), work.second, options),
         config=choice,
         part_minutes=work.part_minutes,
+        shards=work.shards,
         cluster=cluster_of(work, partial(models_of, work.there(model), work.second, options)),
     )
     pace = Pace()
@@ -129,23 +115,6 @@ def models_of(model: ModelOptions, second: str | None, options: HearingOptions) 
     )
 
 
-def cluster_of(options: WorkOptions, make: "partial[Models]") -> "Cluster | None":
-    """Where `make` is to be called; None for here. Raises MissingExtra."""
-    if options.engine is None:
-        return None
-    from turnout.labelling.cluster import Cluster, ray_module
-
-    ray_module()
-    model: ModelOptions = make.args[0]
-    return Cluster(
-        make=make,
-        address=options.address,
-        actors=options.actors,
-        cpus=model.threads or 1,
-        gpus=int(model.device.startswith("cuda")),
-    )
-
-
 def check_choice(choice: LabelConfig, options: HearingOptions) -> None:
     """Raise UsageError where what is told is chosen by as if it were found."""
     if options.language in (None, AUTO):
@@ -162,11 +131,12 @@ def told(report: "Report", output: Path, pace: Pace) -> int:
     """Say what came out; 1 where some inputs could not be heard."""
     show(report)
     note(f"heard now: {pace}" if pace.hours else "nothing was heard anew")
-    note(f"labels -> {output / 'cuts.jsonl.gz'}; what was dropped and why -> {output}/report.html")
+    note(f"labels -> {report.place}; what was dropped and why -> {output}/report.html")
     for line in report.failed[:MOST_LISTED]:
         complain(f"failed: {line}")
     if len(report.failed) > MOST_LISTED:
-        complain(f"failed in all: {len(report.failed):,}: {output}/report.json lists them")
+        count = report.failures.total()
+        complain(f"failed in all: {count:,}: {output}/report.json lists them")
     if report.warnings:
         count = len(report.warnings)
         complain(f"warnings on recordings: {count:,}: {output}/report.json lists them")

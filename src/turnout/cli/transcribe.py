@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
+from turnout.cli.bulk import source_of, transcribe_manifest
+from turnout.cli.cluster import ClusterOptions
 from turnout.cli.options import (
     MODEL,
     ModelOptions,
@@ -18,6 +20,7 @@ from turnout.cli.options import (
 )
 from turnout.cli.terminal import interruptible, note, say_text, warn, write_each
 from turnout.config.transcription import TaskName, TranscriptionOptions
+from turnout.errors import UsageError
 from turnout.files import write_whole
 from turnout.progress import Heard, sound_progress
 from turnout.text.writers import FORMATS, Format, render
@@ -54,6 +57,7 @@ class OutputOptions:
 
 OUTPUT = OutputOptions()
 OPTIONS = TranscriptionOptions()
+CLUSTER = ClusterOptions()
 
 
 def transcribe(
@@ -61,8 +65,21 @@ def transcribe(
     options: Annotated[TranscriptionOptions, Parameter(name="*")] = OPTIONS,
     output: OutputOptions = OUTPUT,
     model: ModelOptions = MODEL,
+    cluster: ClusterOptions = CLUSTER,
 ) -> int:
-    """Write down what is said in recordings, or its translation, or both."""
+    """Write down what is said in recordings, or its translation, or both.
+
+    With --engine ray, AUDIO is one source of many: cuts, JSON lines with `audio_filepath`, shards
+    or a folder. Their transcripts become lines of `transcripts.jsonl.gz` in the output's folder,
+    and files as well where a format is named. Stopped and started again, it goes on.
+    """
+    if cluster.engine is not None:
+        if output.output_dir is None:
+            raise UsageError("--engine ray needs a folder for what is heard: name one with -o")
+        formats = output.formats if output.output_format else ()
+        return transcribe_manifest(
+            source_of(audio), output.output_dir, formats, options, cluster, model
+        )
     endings = endings_of(output, options.task)
     check_targets(audio, output.folder, endings)
     refused = unnameable(audio, output.folder, endings)

@@ -51,7 +51,8 @@ class SetConfig:
     name: str = ""
     """Of its row."""
     data: tuple[str, ...] = ()
-    """Cuts (`*.jsonl.gz`), or anything that `turnout prepare` reads."""
+    """Cuts (`*.jsonl.gz`), shards in a folder or at an address, or anything that `turnout prepare`
+    reads."""
     channel: SetChannel | None = None
     """What they go through; as they are by default."""
     limit: int | None = None

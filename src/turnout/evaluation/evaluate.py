@@ -29,6 +29,7 @@ from turnout.evaluation.report import Report
 from turnout.evaluation.score_rows import ScoredText, score_rows
 from turnout.evaluation.sources import HELD_SECONDS, ClipSource, channel_of, sources_of
 from turnout.guidance import Guide, Task
+from turnout.shards.address import shown_address
 from turnout.text.transcript import Transcript
 from turnout.transcription.transcriber import Transcriber
 
@@ -65,7 +66,7 @@ Result = tuple[ClipPass, Transcript | TurnoutError]
 
 def evaluate(
     transcriber: Transcriber,
-    sources: Sequence[Path],
+    sources: Sequence[Path | str],
     options: TranscriptionOptions,
     *,
     limit: int | None = None,
@@ -76,7 +77,7 @@ def evaluate(
     that there are), `alteration` what the recordings go through before they are heard.
 
     `watched` is handed the results and their number as they come, to show progress. Raises
-    UsageError, ManifestError, GuidanceError.
+    UsageError, ManifestError, ShardError, GuidanceError.
     """
     model = transcriber.backend.config
     options = options_of_data(options, model)
@@ -110,7 +111,7 @@ def evaluate(
     return Report(
         model=one_line(transcriber.folder.path.name) if transcriber.folder else "unnamed",
         adapters=transcriber.adapted.names if transcriber.adapted else (),
-        data=tuple(one_line(str(source)) for source in sources),
+        data=tuple(shown_address(str(source)) for source in sources),
         options={"limit": limit, **to_plain(options)},
         rows=score_rows(texts),
         texts=tuple(texts),

@@ -1,14 +1,15 @@
 """Data -> clips to score, and the texts that a model is asked for on each, in an evaluation as in
 a validation.
 
-Cuts are read as they are; anything else goes through `turnout prepare` first, into a folder that
-is gone afterwards.
+Cuts are read as they are, and so are shards, without their sound; anything else goes through
+`turnout prepare` first, into a folder that is gone afterwards.
 """
 
 import logging
 import random
+from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -17,8 +18,10 @@ from turnout.config.preparation import PrepareConfig
 from turnout.corpora.clips import Clip, read_clips
 from turnout.corpora.prepare import prepare
 from turnout.corpora.spelling import usual_split
-from turnout.errors import GuidanceError, UsageError
+from turnout.errors import GuidanceError, ShardError, UsageError, repeated
 from turnout.guidance import Task
+from turnout.shards.address import shown_address
+from turnout.shards.origins import Origins, is_shards, read_shard_clips
 
 DEFAULTS = TranscriptionOptions()
 logger = logging.getLogger(__name__)
@@ -46,12 +49,14 @@ class Data:
 
 
 def read_data(
-    sources: Sequence[Path], limit: int | None = None, options: TranscriptionOptions = DEFAULTS
+    sources: Sequence[Path | str],
+    limit: int | None = None,
+    options: TranscriptionOptions = DEFAULTS,
 ) -> Data:
     """The clips of all sources; of each at most `limit`, the same at every call, in their order.
 
     The languages of `options` are those of data that state none. Raises UsageError, and
-    ManifestError for a source of which nothing can be used.
+    ManifestError or ShardError for a source of which nothing can be used.
     """
     config = PrepareConfig(
         language=options.stated_language,
@@ -61,20 +66,45 @@ def read_data(
     )
     if limit is not None and limit < 1:
         raise UsageError(f"--limit is {limit}: it must be at least 1")
-    read = [_read(source, config) for source in sources]
+    read = [_limited(source, config, limit) for source in sources]
     return Data(
-        clips=tuple(clip for data in read for clip in _drawn(data.clips, limit)),
+        clips=tuple(clip for data in read for clip in data.clips),
         skipped=tuple(line for data in read for line in data.skipped),
         notes=tuple(line for data in read for line in data.notes),
     )
 
 
-def _drawn(clips: Sequence[Clip], limit: int | None) -> Sequence[Clip]:
-    """At most so many, in their order: drawn, since data are often sorted by speaker or length."""
-    if limit is None or limit >= len(clips):
-        return clips
-    drawn = random.Random(0).sample(range(len(clips)), limit)
-    return [clips[position] for position in sorted(drawn)]
+def _limited(source: Path | str, config: PrepareConfig, limit: int | None) -> Data:
+    if is_shards(str(source)):
+        return _of_shards(str(source), limit)
+    data = _read(Path(source), config)
+    return replace(data, clips=tuple(data.clips[place] for place in _drawn(len(data.clips), limit)))
+
+
+def _drawn(count: int, limit: int | None) -> Sequence[int]:
+    """Places of so many, at most, in their order: drawn, since data are often sorted by speaker or
+    length."""
+    if limit is None or limit >= count:
+        return range(count)
+    return sorted(random.Random(0).sample(range(count), limit))
+
+
+def _of_shards(address: str, limit: int | None) -> Data:
+    """Drawn among all that there are, so that nothing else is read: those that cannot be are told,
+    and not replaced."""
+    origins = Origins.at(address)
+    drawn = _drawn(origins.manifest.utterances, limit)
+    clips: list[Clip] = []
+    lost: Counter[str] = Counter()
+    for one in read_shard_clips(origins, drawn):
+        if isinstance(one, ShardError):
+            lost[str(one)] += 1
+        else:
+            clips.append(one)
+    lines = repeated(lost, "utterances")
+    if not clips:
+        raise ShardError(f"{shown_address(address)}: nothing of it can be scored: {lines[0]}")
+    return Data(clips=tuple(clips), skipped=tuple(lines))
 
 
 def references_of(

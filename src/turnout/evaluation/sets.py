@@ -3,7 +3,6 @@
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -46,7 +45,8 @@ class SetsReport:
     def to_json(self) -> str:
         """Everything, each utterance's texts included."""
         reports = {
-            name: {"set": asdict(self.sets[name]), **report.content}
+            # The data as the report tells them: an address may hold what lets somebody in.
+            name: {"set": {**asdict(self.sets[name]), "data": report.data}, **report.content}
             for name, report in self.reports.items()
         }
         content = {"model": self.model, "averages": self.averages, "sets": reports}
@@ -92,7 +92,7 @@ def evaluate_sets(
     for one, channel in zip(asked.sets, channels, strict=True):
         reports[one.name] = evaluate(
             transcriber,
-            [Path(name) for name in one.data],
+            one.data,
             options,
             limit=limit if one.limit is None else one.limit,
             alteration=channel,

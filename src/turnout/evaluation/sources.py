@@ -13,10 +13,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from turnout.audio.features import SAMPLE_RATE
 from turnout.audio.waveform import Recording, Waveform, open_recording
 from turnout.config import TranscriptionOptions
 from turnout.corpora.clips import Clip, check_rate, checked
-from turnout.errors import AudioError
+from turnout.errors import AudioError, ShardError
+from turnout.shards.origins import ShardClip, ShardReader
 
 HELD_SECONDS = 600.0
 """Of samples that are held at once; a whole recording that is longer is left to the transcriber,
@@ -36,9 +38,14 @@ def channel_of(clip: Clip, options: TranscriptionOptions) -> int | None:
 def sources_of(
     clips: Sequence[Clip], options: TranscriptionOptions
 ) -> Iterator[tuple[int, ClipSource]]:
-    """Each clip's number and source; those of one recording together, by where they end."""
+    """Each clip's number and source; those of one recording together, by where they end, and those
+    of shards in their order."""
     recordings: dict[tuple[str, int | None], list[Numbered]] = {}
+    shards = ShardReader()
     for number, clip in enumerate(clips):
+        if isinstance(clip, ShardClip):
+            yield number, _of_shard(clip, shards)
+            continue
         recordings.setdefault((clip.path, channel_of(clip, options)), []).append((number, clip))
     for (path, channel), of_one in recordings.items():
         try:
@@ -55,6 +62,14 @@ def sources_of(
                     yield number, _streamed(clip, recording.native_rate)
             if held:
                 yield from _held(held, recording)
+
+
+def _of_shard(clip: ShardClip, shards: ShardReader) -> Waveform | AudioError:
+    try:
+        samples = shards.heard(clip.origin).samples
+    except ShardError as error:  # it was well when its text was read
+        return AudioError(clip.path, str(error))
+    return Waveform(samples, clip.native_rate or SAMPLE_RATE)
 
 
 def is_streamed(clip: Clip) -> bool:

@@ -8,27 +8,43 @@ inputs are heard one by one, and one that ends two processes is listed as failed
 import os
 import socket
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib import import_module
 from importlib.metadata import version
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, Protocol
 
 from turnout.errors import MissingExtra, TurnoutError, UsageError, one_line
-from turnout.labelling.inputs import Input
-from turnout.labelling.labels import Label
-from turnout.labelling.models import Models, Row, model_digest
+from turnout.labelling.hearing import Told
+from turnout.labelling.inputs import Input, Line, Sharded
+from turnout.labelling.models import Again, Models, Row, model_digest
 from turnout.shards.address import shown_address
+from turnout.transcription.transcriber import Transcriber
 
 MOST_DEATHS = 2
 """Of processes that hear the same, before it is taken for the reason."""
 STORE_BYTES = 100_000_000
 """Of a local cluster's shared memory: parts and their rows are small."""
 ANSWER_SECONDS = 10.0
-Make = Callable[[], Models]
+
+
+class Hears(Protocol):
+    """What an actor has: models, and what they make of inputs."""
+
+    @property
+    def all(self) -> Iterable[Transcriber]:
+        """The models."""
+        ...
+
+    def heard(self, part: Sequence[Line], told: Told) -> list[Row]:
+        """What became of each input; `failed` where nothing was heard."""
+        ...
+
+
+Make = Callable[[], Hears]
 """Loads the models, in the process that is to have them."""
 
 
@@ -105,7 +121,7 @@ class Hearing:
 
     def __init__(self, make: Make) -> None:
         self._make = make
-        self._models: Models | None = None
+        self._models: Hears | None = None
 
     def begin(self) -> tuple[str, ...]:
         """Load the models; turnout's version and their digests."""
@@ -115,7 +131,7 @@ class Hearing:
     def hear(self, items: Sequence[Any]) -> list[Row]:
         """What became of inputs, or what a second model wrote of labels."""
         assert self._models is not None
-        if all(isinstance(item, Label) for item in items):
+        if isinstance(self._models, Models) and all(isinstance(item, Again) for item in items):
             return self._models.compared(items)
         return self._models.heard(items, lambda _: None)
 
@@ -247,13 +263,15 @@ def reason_of(error: Any) -> TurnoutError:
 
 def lost(item: Any) -> Row:
     """The row of an input, or of a label, that ended the processes that heard it."""
-    if isinstance(item, Label):
+    if isinstance(item, Again):
         return {"text": None}
+    reason = f"the process that heard it ended, {MOST_DEATHS} times"
+    if isinstance(item, Sharded):
+        return {"failed": f"{item}: {reason}"}
     if not isinstance(item, Input):  # an error in the place of one
         return {"failed": one_line(str(item))}
     entry = item.entry
     line = "" if entry.place.line is None else f"{entry.place.file}:{entry.place.line}: "
-    reason = f"the process that heard it ended, {MOST_DEATHS} times"
     return {"failed": one_line(f"{line}{entry.audio}: {reason}")}
 
 

@@ -16,9 +16,11 @@ from turnout.audio.waveform import LastRecording, Waveform, open_recording
 from turnout.config import TranscriptionOptions
 from turnout.corpora.cuts import FRAME_WANTED, is_less_than_a_frame
 from turnout.corpora.entry import Entry, MeasuredEntry
+from turnout.corpora.manifest import Place
 from turnout.corpora.measure import measure
-from turnout.errors import AudioError, GuidanceError, ManifestError, TurnoutError
-from turnout.labelling.inputs import Input, Line
+from turnout.errors import AudioError, GuidanceError, ManifestError, ShardError, TurnoutError
+from turnout.labelling.inputs import Input, Line, Sharded
+from turnout.shards.origins import Origin, ShardReader
 from turnout.text.transcript import Transcript
 from turnout.transcription.transcriber import Transcriber
 
@@ -32,9 +34,11 @@ class HeardInput:
 
     measured: MeasuredEntry
     transcript: Transcript
+    origin: Origin | None = None
+    """Where it lies in a shard; its times are then those in the utterance."""
 
 
-Heard = HeardInput | ManifestError | AudioError
+Heard = HeardInput | ManifestError | AudioError | ShardError
 """An error says, with its line, why nothing was heard."""
 
 
@@ -46,6 +50,7 @@ class _Sound:
     source: Path | Waveform
     item: Input
     measured: MeasuredEntry | None
+    origin: Origin | None = None
 
 
 def hear(
@@ -57,17 +62,20 @@ def hear(
     """
     results: dict[int, Heard] = {}
     groups: dict[TranscriptionOptions, list[_Sound]] = defaultdict(list)
-    recordings = LastRecording(options.max_duration)
+    recordings, shards = LastRecording(options.max_duration), ShardReader()
     for number, item in enumerate(part):
         try:
             if isinstance(item, ManifestError):
                 raise item
-            sound = _sound(number, item, recordings, options)
+            if isinstance(item, Sharded):
+                sound = _of_shard(number, item, shards)
+            else:
+                sound = _sound(number, item, recordings, options)
             groups[_wanted(sound, options, transcriber)].append(sound)
-        except ManifestError as error:
+        except (ManifestError, AudioError, ShardError) as error:
             results[number] = error
             told(0.0)
-    del recordings  # what is wanted of the last one was copied
+    del recordings, shards  # what is wanted of the last one was copied
     for wanted, sounds in groups.items():
         sounds.sort(key=lambda one: (-one.item.seconds, one.number))
         for number, heard in _transcribed(transcriber, sounds, wanted):
@@ -92,6 +100,40 @@ def _sound(
     # A copy: a view would keep the whole recording.
     samples = recording.samples[first:last].copy()
     return _Sound(number, Waveform(samples, recording.native_rate), item, measured)
+
+
+def _of_shard(number: int, item: Sharded, shards: ShardReader) -> _Sound:
+    """An utterance out of its shard; raises ShardError, and AudioError where it is too short."""
+    found = shards.heard(item.origin)
+    clip, samples = found.clip, found.samples
+    if item.span is not None:
+        first, last = (round(time * SAMPLE_RATE) for time in item.span)
+        samples = samples[first:last].copy()
+    seconds = len(samples) / SAMPLE_RATE
+    if is_less_than_a_frame(seconds):
+        raise AudioError(str(item), f"has {seconds:g} seconds of audio: {FRAME_WANTED} were needed")
+    entry = Entry(
+        id=clip.id,
+        audio=Path(clip.path),
+        place=Place(item.origin.shard.name),
+        text=None,
+        language=clip.language,
+        speaker=clip.speaker,
+        translations=clip.translations,
+        split=clip.split,
+        domain=clip.domain,
+    )
+    measured = MeasuredEntry(
+        entry=entry,
+        native_rate=SAMPLE_RATE,
+        num_samples=len(samples),
+        start=0.0,
+        duration=seconds,
+        bandwidth=clip.bandwidth,
+    )
+    heard = Waveform(samples, clip.native_rate or SAMPLE_RATE)
+    whole = Input(entry=entry, whole=False, seconds=seconds)
+    return _Sound(number, heard, whole, measured, item.origin)
 
 
 def _wanted(
@@ -127,7 +169,7 @@ def _heard(
     if isinstance(answer, TurnoutError):
         raise answer
     if sound.measured is not None:
-        return HeardInput(sound.measured, answer)
+        return HeardInput(sound.measured, answer, sound.origin)
     return HeardInput(_measured(sound.item.entry, answer, options), answer)
 
 

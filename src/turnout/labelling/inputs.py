@@ -19,7 +19,9 @@ from turnout.corpora.readers.lhotse import entry_of
 from turnout.corpora.readers.nemo import read_nemo
 from turnout.data.channel import ENDINGS
 from turnout.errors import ManifestError, MissingManifest, UsageError
-from turnout.shards.manifest import MANIFEST
+from turnout.files import sha256_of
+from turnout.shards.manifest import json_of
+from turnout.shards.origins import Origin, Origins, is_shards
 
 LINES = (".jsonl", ".jsonl.gz", ".json", ".ndjson")
 OF_CUTS = frozenset({"supervisions", "recording"})
@@ -41,7 +43,22 @@ class Input:
     """How long it is, or may be."""
 
 
-Line = Input | ManifestError
+@dataclass(frozen=True, kw_only=True)
+class Sharded:
+    """An utterance of a shard, or a part of one, that is to be labelled."""
+
+    origin: Origin
+    seconds: float
+    """How long it may be."""
+    span: tuple[float, float] | None = None
+    """From where to where it is heard, in seconds; None is all of it."""
+
+    def __str__(self) -> str:
+        """As a line tells it."""
+        return f"{self.origin.shard.name}: utterance {self.origin.utterance} of it"
+
+
+Line = Input | Sharded | ManifestError
 """An input, or the error in the place of a line that is none."""
 
 
@@ -52,13 +69,20 @@ class Inputs:
     digest: str
     """Of the file of lines; of a folder's names and sizes."""
     read: Callable[[], Iterator[Line]]
+    shards: Origins | None = None
+    """Where it is shards."""
 
 
-def open_inputs(source: Path) -> Inputs:
-    """The inputs of a file of cuts, of a manifest in JSON lines, or of a folder of recordings.
+def open_inputs(source: Path | str) -> Inputs:
+    """The inputs of a file of cuts, of a manifest in JSON lines, of a folder of recordings, or of
+    shards in a folder or at an address.
 
-    Raises UsageError for what is none of these, MissingManifest where there is nothing.
+    Raises UsageError for what is none of these, MissingManifest where there is nothing, and as
+    `open_shards` does.
     """
+    if is_shards(str(source)):
+        return _of_shards(str(source))
+    source = Path(source)
     if source.is_dir():
         return _of_folder(source)
     if not source.is_file():
@@ -92,17 +116,36 @@ def cut_inputs(lines: Iterable[Fields | ManifestError], folder: Path) -> Iterato
 
 
 def parts_of(lines: Iterable[Line], seconds: float) -> Iterator[list[Line]]:
-    """The inputs in parts of at least so much sound, in order."""
+    """The inputs in parts of at least so much sound, in order; none is of two shards."""
     part: list[Line] = []
     held = 0.0
     for line in lines:
+        if part and _shard(line) != _shard(part[0]):
+            yield part
+            part, held = [], 0.0
         part.append(line)
-        held += line.seconds if isinstance(line, Input) else 0.0
+        held += 0.0 if isinstance(line, ManifestError) else line.seconds
         if held >= seconds or len(part) == MOST_OF_A_PART:
             yield part
             part, held = [], 0.0
     if part:
         yield part
+
+
+def _shard(line: Line) -> int | None:
+    return line.origin.number if isinstance(line, Sharded) else None
+
+
+def _of_shards(address: str) -> Inputs:
+    origins = Origins.at(address)
+
+    def read() -> Iterator[Line]:
+        for origin in origins:
+            # On average: a manifest names no utterances, and parts are to follow from it alone.
+            seconds = origin.shard.seconds / origin.shard.utterances
+            yield Sharded(origin=origin, seconds=seconds)
+
+    return Inputs(digest=sha256_of(json_of(origins.manifest)), read=read, shards=origins)
 
 
 def _of_cut(cut: Cut, entry: Entry | Cut) -> Input:
@@ -152,11 +195,6 @@ def _of_manifest(source: Path) -> Iterator[Line]:
 
 
 def _of_folder(folder: Path) -> Inputs:
-    if (folder / MANIFEST).is_file() and any(folder.glob("shard-*.tar")):
-        raise UsageError(
-            f"{folder}: holds shards, whose recordings lie nowhere else: label the cuts that they "
-            "were made of, and shard those that come out"
-        )
     paths = sorted(
         path
         for path in folder.rglob("*")

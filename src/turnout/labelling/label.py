@@ -1,6 +1,8 @@
 """Recordings that nobody wrote down -> cuts with the texts that a model heard, to train on.
 
     FOLDER/cuts.jsonl.gz      what was kept
+    FOLDER/kept.jsonl.gz      the same of shards,
+    FOLDER/shards             and the shards with these labels
     FOLDER/dropped.jsonl.gz   the others, with their reasons
     FOLDER/report.json, .html what was dropped and why, and what failed
     FOLDER/heard, second-*    what was heard, part by part
@@ -9,32 +11,31 @@ Recordings are not copied. A run that was stopped goes on behind its last part; 
 chooses anew among what was heard, where other labels are asked for.
 """
 
-import gzip
 import json
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from turnout.config.labelling import LabelConfig
 from turnout.config.plain import to_plain
-from turnout.errors import GuidanceError, ManifestError, UsageError, one_line
-from turnout.files import sha256_of, whole_file, write_whole
+from turnout.corpora.manifest import Fields, Place
+from turnout.errors import GuidanceError, ManifestError, UsageError
+from turnout.files import sha256_of, write_whole
 from turnout.labelling.choice import Chosen, base_of, chosen
 from turnout.labelling.cluster import Actors, Cluster, Unit
 from turnout.labelling.hearing import Told
-from turnout.labelling.inputs import Inputs, open_inputs, parts_of
+from turnout.labelling.inputs import Inputs, Sharded, cut_inputs, open_inputs, parts_of
 from turnout.labelling.labels import Label
-from turnout.labelling.models import Models, Row, labels_in, model_digest, model_name
+from turnout.labelling.lines import Lines, Watched, missing, packed_lines
+from turnout.labelling.models import Again, Models, Row, labels_in, model_digest, model_name
 from turnout.labelling.page import page
-from turnout.labelling.parts import Parts, reserved, unwritable
+from turnout.labelling.parts import Parts, reserved
+from turnout.labelling.relabelling import Relabelling
 from turnout.labelling.report import Report
+from turnout.shards.address import shown_address
 
-CUTS, DROPPED = "cuts.jsonl.gz", "dropped.jsonl.gz"
+CUTS, KEPT, DROPPED = "cuts.jsonl.gz", "kept.jsonl.gz", "dropped.jsonl.gz"
 FORMAT = 1
-Watched = Callable[[int], AbstractContextManager[Told]]
-"""Given the number of inputs, what hears the seconds of each."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,24 +46,30 @@ class Labeller:
     config: LabelConfig
     part_minutes: float
     """Of sound, after which what was heard is put away."""
+    shards: str | None = None
+    """Address for the shards that come of shards; None is in the labels' folder."""
     cluster: Cluster | None = None
     """Where it is heard; None is here."""
 
-    def label(self, source: Path, output: Path, watched: Watched) -> Report:
+    def label(self, source: Path | str, output: Path, watched: Watched) -> Report:
         """Label a source into a folder.
 
         Raises UsageError and ManifestError for what is no source, GuidanceError where a model
-        cannot do what is asked, StorageError where the folder holds others' labels.
+        cannot do what is asked, StorageError where the folder holds others' labels, ShardError for
+        shards that cannot be read at all.
         """
         self._check()
         inputs = open_inputs(source)
-        check_apart(source, output)
+        shards = self._shards(inputs, output)
+        if shards is None:
+            check_apart(Path(source), output)
         total = sum(1 for _ in inputs.read())
         if not total:
             raise ManifestError(str(source), None, None, "holds no cut")
         with reserved(output):
             work = _Work(self, *self._parts(output, inputs))
-            with watched(total) as told, _written(output) as (kept, dropped):
+            name = CUTS if shards is None else KEPT
+            with watched(total) as told, packed_lines(output, name, DROPPED) as (kept, dropped):
                 tell = told
                 if self.cluster is not None and work.lacks(inputs):
                     digests = [model_digest(model) for model in self.models.all]
@@ -70,6 +77,10 @@ class Labeller:
                         work.fill(inputs, told, actors)
                     tell = ignored
                 report = work.all(inputs, tell, Report(self._facts(source)), (kept, dropped))
+            report.place = str(output / name)
+            if shards is not None:
+                report.failures.update(shards.write(output / name, report.kept.labels).left_out)
+                report.place = shards.shown
             write_whole(output / "report.json", report.to_json().encode())
             write_whole(output / "report.html", page(report).encode())
         return report
@@ -85,6 +96,16 @@ class Labeller:
                 f"--languages names {', '.join(sorted(unknown))}, unknown to this model: choose "
                 f"among {', '.join(known)}"
             )
+
+    def _shards(self, inputs: Inputs, output: Path) -> Relabelling | None:
+        """What makes shards of labels, where shards are labelled; raises UsageError."""
+        if inputs.shards is not None:
+            return Relabelling.of(inputs.shards, output, self.shards)
+        if self.shards is not None:
+            raise UsageError(
+                "--shards is for labels of shards: 'turnout shard' makes those of cuts"
+            )
+        return None
 
     def _parts(self, output: Path, inputs: Inputs) -> tuple[Parts, Parts | None]:
         """Where the parts of both models lie, ready."""
@@ -107,9 +128,9 @@ class Labeller:
         second.begin()
         return first, second
 
-    def _facts(self, source: Path) -> Row:
+    def _facts(self, source: Path | str) -> Row:
         return {
-            "source": one_line(str(source)),
+            "source": shown_address(str(source)),
             "model": model_name(self.models.transcriber),
             "second": self.models.second and model_name(self.models.second),
             "options": to_plain(self.models.options),
@@ -137,7 +158,7 @@ class _Work:
         begin = 0
         for unit in self.parts(inputs):
             labels = labels_in(self.first.rows(unit.number, unit.first, len(unit.items)) or ())
-            yield Unit(unit.number, begin, labels)
+            yield Unit(unit.number, begin, [again(label, inputs) for label in labels])
             begin += len(labels)
 
     def passes(self, inputs: Inputs) -> Iterator[tuple[Iterator[Unit], Parts]]:
@@ -163,9 +184,7 @@ class _Work:
                 for row in rows:
                     tell(sum(label.seconds for label in labels_in([row])))
 
-    def all(
-        self, inputs: Inputs, told: Told, report: Report, files: "tuple[_Lines, _Lines]"
-    ) -> Report:
+    def all(self, inputs: Inputs, told: Told, report: Report, files: tuple[Lines, Lines]) -> Report:
         """Every part, heard where it is not there yet; its labels written into one of two files."""
         labelled = 0
         for unit in self.parts(inputs):
@@ -177,9 +196,9 @@ class _Work:
                 for _ in rows:
                     told(0.0)
             labels = labels_in(rows)
-            texts = self._compared(unit.number, labelled, labels)
+            texts = self._compared(unit.number, labelled, [again(one, inputs) for one in labels])
             report.inputs += len(rows)
-            report.failed += [row["failed"] for row in rows if "failed" in row]
+            report.failures.update(row["failed"] for row in rows if "failed" in row)
             report.warnings += [line for row in rows for line in row.get("warnings", ())]
             for label, text in zip(labels, texts, strict=True):
                 one = chosen(label, self.asked.config, text, compared=self.second is not None)
@@ -188,7 +207,7 @@ class _Work:
             labelled += len(labels)
         return report
 
-    def _compared(self, number: int, first: int, labels: Sequence[Label]) -> list[str | None]:
+    def _compared(self, number: int, first: int, labels: Sequence[Again]) -> list[str | None]:
         """What the second model wrote of each label; None where there is no such, or it heard
         nothing of it."""
         if self.second is None:
@@ -200,41 +219,15 @@ class _Work:
         return [row["text"] for row in rows]
 
 
-def missing(units: Iterator[Unit], parts: Parts, told: Told) -> Iterator[Unit]:
-    """The units that were not heard yet; of the items of the others it is told at once."""
-    for unit in units:
-        if parts.rows(unit.number, unit.first, len(unit.items)) is None:
-            yield unit
-        else:
-            for _ in unit.items:
-                told(0.0)
-
-
-@dataclass(frozen=True)
-class _Lines:
-    """A packed file of JSON lines; the same lines are the same bytes."""
-
-    file: gzip.GzipFile
-
-    def add(self, content: Any) -> None:
-        """One more."""
-        self.file.write(json.dumps(content, ensure_ascii=False).encode() + b"\n")
-
-
-@contextmanager
-def _written(output: Path) -> Iterator[tuple[_Lines, _Lines]]:
-    """The files of what is kept and of what is dropped, both there once the context ends."""
-    try:
-        with ExitStack() as opened:
-            lines = []
-            for name in (CUTS, DROPPED):
-                partial = opened.enter_context(whole_file(output / name))
-                raw = opened.enter_context(partial.open("wb"))
-                # Without the name and the time that gzip would write down.
-                lines.append(_Lines(opened.enter_context(gzip.GzipFile("", "wb", 9, raw, 0))))
-            yield lines[0], lines[1]
-    except OSError as error:
-        raise unwritable(output, error) from error
+def again(label: Label, inputs: Inputs) -> Again:
+    """What a second model hears of a label: the sound that has a text."""
+    if not label.text:
+        return Again(None)
+    if inputs.shards is not None and label.shard is not None:
+        origin = inputs.shards.of(*label.shard)
+        return Again(Sharded(origin=origin, seconds=label.seconds, span=label.span))
+    (sound,) = cut_inputs([Fields(label.cut, Place(label.id))], Path())
+    return Again(sound)
 
 
 def _line(one: Chosen) -> Row:

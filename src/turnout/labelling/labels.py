@@ -42,6 +42,17 @@ class Label:
         return self.cut["id"]
 
     @property
+    def shard(self) -> tuple[int, int] | None:
+        """The shard, by its number, and the place of its utterance in that, where it is of one."""
+        found = self.cut.get("custom")
+        return found and (found["shard"], found["utterance"])
+
+    @property
+    def span(self) -> tuple[float, float]:
+        """From where to where it lies in what it is of, in seconds."""
+        return self.cut["start"], self.cut["start"] + self.seconds
+
+    @property
     def text(self) -> str:
         """Empty where no speech was found."""
         return self._said["text"]
@@ -114,8 +125,12 @@ def _label(
         more["confidence"] = round(worth, DIGITS)
     if transcript.language_probability is not None:
         more["language_probability"] = round(transcript.language_probability, DIGITS)
+    cut = cut_of(replace(place, entry=entry), more).to_dict()
+    if heard.origin is not None:
+        cut["custom"] = {"shard": heard.origin.number, "utterance": heard.origin.utterance}
+        cut["recording"]["sources"][0]["source"] = str(entry.audio)  # no place of this machine
     return Label(
-        cut=cut_of(replace(place, entry=entry), more).to_dict(),
+        cut=cut,
         stopped=any(segment.cut for segment in segments),
         stated_language=stated,
     )

@@ -6,22 +6,28 @@ A part's rows depend on nothing but the part, wherever it is heard.
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from turnout.config import TranscriptionOptions
 from turnout.config.plain import to_plain
-from turnout.corpora.manifest import Fields, Place
 from turnout.errors import one_line
 from turnout.files import sha256_of
 from turnout.labelling.hearing import HeardInput, Told, hear
-from turnout.labelling.inputs import Line, cut_inputs
+from turnout.labelling.inputs import Line
 from turnout.labelling.labels import Label, labels_of
 from turnout.transcription.transcriber import Transcriber
 
 Row = dict[str, Any]
 """Of an input: `labels` and perhaps `warnings`, or `failed`. Of a label: `text`, None where a
 second model could hear nothing."""
+
+
+@dataclass(frozen=True)
+class Again:
+    """A label that a second model is to hear."""
+
+    sound: Line | None
+    """None where there is no text to compare."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,19 +57,19 @@ class Models:
                 continue
             row: Row = {"labels": [to_plain(one) for one in labels_of(heard, window, name)]}
             if heard.transcript.warnings:
-                path = heard.measured.entry.audio
+                entry = heard.measured.entry
+                path = entry.audio if heard.origin is None else entry.id
                 row["warnings"] = [one_line(f"{path}: {w}") for w in heard.transcript.warnings]
             rows.append(row)
         return rows
 
-    def compared(self, labels: Sequence[Label]) -> list[Row]:
+    def compared(self, labels: Sequence[Again]) -> list[Row]:
         """What the second model, which there must be, wrote of each label that has a text."""
         assert self.second is not None
-        spoken = [place for place, label in enumerate(labels) if label.text]
-        lines = [Fields(labels[place].cut, Place(labels[place].id)) for place in spoken]
+        sounds = {place: one.sound for place, one in enumerate(labels) if one.sound is not None}
         texts: dict[int, str] = {}
-        answers = hear(self.second, list(cut_inputs(lines, Path())), self.options, lambda _: None)
-        for place, heard in zip(spoken, answers, strict=True):
+        answers = hear(self.second, list(sounds.values()), self.options, lambda _: None)
+        for place, heard in zip(sounds, answers, strict=True):
             if isinstance(heard, HeardInput):
                 texts[place] = heard.transcript.text
         return [{"text": texts.get(place)} for place in range(len(labels))]

@@ -41,8 +41,9 @@ class Parts:
             write_whole(place, written)
         elif found != written:
             raise StorageError(
-                f"{self.folder.parent}: holds labels of another input, model, option of hearing or "
-                "--part-minutes: name another folder, or delete it"
+                f"{self.folder.parent}: holds what was heard of another input, by another model or "
+                "with another option of hearing or --part-minutes: name another folder, or delete "
+                "it"
             )
 
     def rows(self, number: int, first: int, count: int) -> list[Row] | None:

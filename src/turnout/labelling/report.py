@@ -10,6 +10,7 @@ from typing import Any
 from rich.table import Table
 
 from turnout.config.plain import to_plain
+from turnout.errors import repeated
 from turnout.labelling.choice import Chosen, Reason
 
 LEAST, WIDTH, BINS = -2.0, 0.1, 20
@@ -53,9 +54,11 @@ class Report:
 
     facts: Mapping[str, Any]
     """What was asked, and of what."""
+    place: str = ""
+    """Of what was kept."""
     inputs: int = 0
-    failed: list[str] = field(default_factory=list)
-    """One line for each input of which nothing could be heard."""
+    failures: Counter[str] = field(default_factory=Counter)
+    """Why nothing could be heard, and how often: inputs of one broken shard share a line."""
     warnings: list[str] = field(default_factory=list)
     """What was amiss with recordings and was taken all the same."""
     kept: Amount = field(default_factory=Amount)
@@ -88,6 +91,11 @@ class Report:
                 self.examples[reason].append(shown)
         if len(one.reasons) == 1:
             self.alone[one.reasons[0]] += 1
+
+    @property
+    def failed(self) -> list[str]:
+        """What failed, line by line, in order."""
+        return repeated(self.failures, "inputs")
 
     @property
     def found(self) -> list[Reason]:

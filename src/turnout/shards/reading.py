@@ -23,6 +23,7 @@ from turnout.shards.manifest import (
     Index,
     Listed,
     Manifest,
+    ShardEntry,
     check_manifest,
     parsed,
 )
@@ -76,19 +77,17 @@ class Shards:
     def read_shard(self, shard: int, first: int = 0) -> Iterator[ShardedClip | ShardError]:
         """The utterances of one shard, from one of them on."""
         entry = self.manifest.shards[shard]
-        place = f"{self.store.shown.rstrip('/')}/{entry.name}"
         try:
-            index = self.index(shard)
+            opened = self.opened(shard)
         except ShardError as error:
             yield lost(error, entry.utterances - first)
             return
-        parts = _Parts(self.store, entry.name, index)
         for number in range(first, entry.utterances):
             following = Position(shard, number + 1)
             if number + 1 == entry.utterances:
                 following = Position(shard + 1)
             try:
-                heard = _utterance(parts, index, number, place)
+                heard = opened.heard(number)
             except ShardError as error:
                 if not error.silent:
                     yield error
@@ -100,15 +99,23 @@ class Shards:
 
     def index(self, shard: int) -> Index:
         """What lies where in a shard; raises ShardError."""
-        entry = self.manifest.shards[shard]
-        data = self.store.part(entry.index, 0, entry.index_bytes)
-        name = f"{self.store.shown.rstrip('/')}/{entry.index}"
-        if sha256_of(data) != entry.index_sha256:
-            raise ShardError(f"{name}: is not what the manifest lists (another SHA-256)")
-        index = parsed(Index, data, name)
-        if (index.bytes, len(index.numbers)) != (entry.bytes, entry.utterances):
-            raise ShardError(f"{name}: differs from the manifest about its shard")
-        return index
+        return index_of(self.store, self.manifest.shards[shard])
+
+    def opened(self, shard: int) -> "OpenShard":
+        """A shard, to be read in any order; raises ShardError."""
+        return OpenShard(self.store, self.manifest.shards[shard].name, self.index(shard))
+
+
+def index_of(store: Store, entry: ShardEntry) -> Index:
+    """What lies where in a shard that a manifest names; raises ShardError."""
+    data = store.part(entry.index, 0, entry.index_bytes)
+    name = f"{store.shown.rstrip('/')}/{entry.index}"
+    if sha256_of(data) != entry.index_sha256:
+        raise ShardError(f"{name}: is not what the manifest lists (another SHA-256)")
+    index = parsed(Index, data, name)
+    if (index.bytes, len(index.numbers)) != (entry.bytes, entry.utterances):
+        raise ShardError(f"{name}: differs from the manifest about its shard")
+    return index
 
 
 def open_shards(address: str, patience: float = PATIENCE) -> Shards:
@@ -141,63 +148,75 @@ def lost(error: ShardError, utterances: int) -> ShardError:
     return ShardError(f"{error}: {utterances:,} utterances of it are left out", utterances)
 
 
-class _Parts:
-    """A shard's bytes, in parts as long as a store likes to give."""
+class OpenShard:
+    """A shard's utterances, verified, by their places in it; those that follow each other are asked
+    for in parts as long as a store likes to give, and others alone.
+
+    Whatever is asked for raises ShardError where it cannot be used. A store that was silent is not
+    asked again.
+    """
 
     def __init__(self, store: Store, name: str, index: Index) -> None:
-        self._store, self._name, self._index = store, name, index
-        self._begin, self._data = 0, b""
+        self.index = index
+        self._store, self._name = store, name
+        self._place = f"{store.shown.rstrip('/')}/{name}"
+        self._begin, self._data, self._following = 0, b"", 0
+        self._silence: ShardError | None = None
 
     def block(self, utterance: int) -> memoryview:
-        """The bytes of an utterance; raises ShardError, silent."""
-        start, stop = self._index.span(utterance)
+        """The bytes of an utterance."""
+        start, stop = self.index.span(utterance)
         if not self._begin <= start or stop > self._begin + len(self._data):
-            self._data, self._begin = self._asked(start, stop), start
-        return memoryview(self._data)[start - self._begin : stop - self._begin]
+            part = PART if utterance == self._following else 0
+            self._data, self._begin = self._asked(start, stop, part), start
+        self._following = utterance + 1
+        found = memoryview(self._data)[start - self._begin : stop - self._begin]
+        return _verified(found, self.index.listed(utterance), self._place)
 
-    def _asked(self, start: int, stop: int) -> bytes:
-        end = min(max(stop, start + PART), self._index.bytes)
-        try:
-            return self._store.part(self._name, start, end)
-        except ShardError as error:
-            # It may end behind this utterance.
-            if error.silent or end == stop:
-                raise ShardError(str(error), silent=True) from error
-        try:
-            return self._store.part(self._name, start, stop)
-        except ShardError as error:
-            raise ShardError(str(error), silent=True) from error
+    def heard(self, utterance: int) -> Heard:
+        """An utterance with its sound."""
+        return _opened(self.block(utterance), self.index.listed(utterance), self._place)
 
+    def clip(self, utterance: int) -> Clip:
+        """What is said of an utterance, whose sound is not decoded."""
+        one, block = self.index.listed(utterance), self.block(utterance)
+        with _told(one, self._place):
+            return read_labels(block, one.number, self._place)
 
-def _utterance(parts: _Parts, index: Index, number: int, place: str) -> Heard:
-    """One utterance; raises ShardError, silent where the store gives no more."""
-    return _opened(parts.block(number), index.listed(number), place)
+    def _asked(self, start: int, stop: int, part: int) -> bytes:
+        """These bytes, and more; raises ShardError, silent."""
+        end = min(max(stop, start + part), self.index.bytes)
+        # The shard may end behind this utterance.
+        for last in dict.fromkeys((end, stop)):
+            if self._silence is None:
+                try:
+                    return self._store.part(self._name, start, last)
+                except ShardError as error:
+                    if error.silent or last == stop:
+                        self._silence = ShardError(str(error), silent=True)
+        assert self._silence is not None
+        raise self._silence
 
 
 def read_listed(store: Store, shard: str, one: Listed) -> Heard:
     """One utterance of a shard, asked for by itself; raises ShardError, silent where the store did
     not answer in time."""
     block = memoryview(store.part(shard, one.start, one.stop))
-    return _opened(block, one, f"{store.shown.rstrip('/')}/{shard}")
+    place = f"{store.shown.rstrip('/')}/{shard}"
+    return _opened(_verified(block, one, place), one, place)
 
 
 def read_texts(shards: Shards, shard: int) -> Iterator[Clip | ShardError]:
     """What is said of the utterances of a shard, verified as their sound is, which is not decoded;
     an error in the place of each that cannot be used."""
-    entry = shards.manifest.shards[shard]
-    place = f"{shards.store.shown.rstrip('/')}/{entry.name}"
     try:
-        index = shards.index(shard)
+        opened = shards.opened(shard)
     except ShardError as error:
         yield error
         return
-    parts = _Parts(shards.store, entry.name, index)
-    for number in range(entry.utterances):
-        one = index.listed(number)
+    for number in range(len(opened.index.numbers)):
         try:
-            block = parts.block(number)
-            with _told(one, place):
-                yield read_labels(_verified(block, one, place), one.number, place)
+            yield opened.clip(number)
         except ShardError as error:
             yield error
             if error.silent:
@@ -206,7 +225,7 @@ def read_texts(shards: Shards, shard: int) -> Iterator[Clip | ShardError]:
 
 def _opened(block: memoryview, one: Listed, place: str) -> Heard:
     with _told(one, place):
-        return read_utterance(_verified(block, one, place), one.number, one.samples, place)
+        return read_utterance(block, one.number, one.samples, place)
 
 
 def _verified(block: memoryview, one: Listed, place: str) -> memoryview:

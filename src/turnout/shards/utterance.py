@@ -6,6 +6,7 @@ sound. Where the recording lay is not told: only its name, and a digest that tel
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 from typing import Any
@@ -23,7 +24,7 @@ from turnout.corpora.manifest import Fields, Place
 from turnout.errors import AudioError, one_line
 from turnout.files import open_regular, sha256_of
 from turnout.guidance import Bandwidth
-from turnout.shards.manifest import LARGEST_UTTERANCE
+from turnout.shards.manifest import LARGEST_UTTERANCE, Listed
 from turnout.shards.sound import Coded, decoded, flac, opus
 from turnout.shards.tar import MemberError, member, read_member
 
@@ -147,6 +148,47 @@ def _labels(block: memoryview, number: int, place: str) -> tuple["_Labels", int]
     if len(data) > LARGEST_LABELS:
         raise MemberError(f"its labels have {len(data):,} bytes: too many")
     return _Labels.of(bytes(data), f"{place}: {name_of(number, JSON)}"), at
+
+
+def rewritten(block: memoryview, one: Listed, changes: Mapping[str, Any], number: int) -> bytes:
+    """An utterance's verified bytes with other labels, under a new number; its sound as it lies
+    there. Errors as of `read_utterance`."""
+    said, sound = _members(block, one)
+    return _joined(number, {**said, **changes}, bytes(sound))
+
+
+def cut_out(
+    block: memoryview, one: Listed, changes: Mapping[str, Any], number: int, place: slice
+) -> tuple[bytes, int]:
+    """The samples of a part of an utterance, as FLAC, with labels and a number of its own: its
+    bytes, and how many samples it has. Errors as of `read_utterance`."""
+    said, _ = _members(block, one)
+    samples = read_utterance(block, one.number, one.samples, said["id"]).samples[place]
+    coded = flac(samples)
+    told = {
+        "start": said["start"] + place.start / SAMPLE_RATE,
+        "duration": len(samples) / SAMPLE_RATE,
+        "whole": False,
+        "samples": len(samples),
+        "sound": coded.ending,
+        "form": "flac",
+        "scale": coded.scale,
+        "exact": coded.exact and said.get("exact") is True,
+    }
+    return _joined(number, {**said, **told, **changes}, coded.data), len(samples)
+
+
+def _members(block: memoryview, one: Listed) -> tuple[dict[str, Any], memoryview]:
+    """The labels as they were written, and the sound."""
+    labels, at = _labels(block, one.number, name_of(one.number, JSON))
+    data, _ = read_member(block, 0, name_of(one.number, JSON))
+    return json.loads(bytes(data)), read_member(block, at, name_of(one.number, labels.sound))[0]
+
+
+def _joined(number: int, labels: Mapping[str, Any], sound: bytes) -> bytes:
+    written = json.dumps(labels).encode()
+    block = member(name_of(number, JSON), written)
+    return block + member(name_of(number, labels["sound"]), sound)
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from hashlib import file_digest, sha256
 from itertools import count, islice
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Protocol
 
-from turnout.config.sharding import ShardConfig
+from turnout.config.sharding import ShardConfig, SoundForm
 from turnout.corpora.clips import ClipReader, each_clip
 from turnout.errors import AudioError, ManifestError, MissingManifest, ShardError, StorageError
 from turnout.files import sha256_of
@@ -55,14 +55,70 @@ def make_shards(
         with Spool(each_clip(cuts), config.seed if config.shuffle else None) as clips:
             if not len(clips):
                 raise ManifestError(str(cuts), None, None, "holds no cut")
-            manifest = _Work(store, job, clips, tell).all()
+            manifest = _Work(store, job, Cuts(clips, config.audio), tell).all()
         if not manifest.shards:
             raise ManifestError(
                 str(cuts), None, None, f"no cut of it can be heard: {manifest.left_out[0]}"
             )
-        with store.written(MANIFEST) as path:
-            path.write_bytes(json_of(manifest))
     return manifest
+
+
+def put(source: "Utterances", store: Store, job: Job, tell: Tell) -> Manifest:
+    """Write what of the shards of other utterances than cuts' is not there yet; where there is none
+    to write, nothing is. Raises as `make_shards` does."""
+    with store.reserved():
+        _check_manifest(store, job)
+        return _Work(store, job, source, tell).all()
+
+
+class Utterances(Protocol):
+    """What shards are made of, in an order that is the same at every call."""
+
+    def __len__(self) -> int: ...
+
+    def made(self, number: int) -> "Made | LeftOut":
+        """An utterance as it lies in a shard; numbers are asked for as they rise."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Made:
+    """The bytes of an utterance in a shard."""
+
+    block: bytes
+    samples: int
+    """At 16 kHz."""
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """Why an utterance is not in a shard."""
+
+    line: str
+    """For the manifest, which may be published: nobody need know where the recordings lay."""
+    told: str
+    """For whoever makes the shards."""
+
+
+@dataclass(frozen=True)
+class Cuts:
+    """The utterances of cuts."""
+
+    clips: Spool
+    form: SoundForm
+    reader: ClipReader = field(default_factory=ClipReader)
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def made(self, number: int) -> Made | LeftOut:
+        """As of Utterances."""
+        clip, known = self.clips[number]
+        try:
+            return Made(*write_utterance(number, clip, known, self.reader, self.form))
+        except AudioError as error:
+            line = f"{clip.id} ({recording_name(clip.path)}): {error.reason}"
+            return LeftOut(line, f"{clip.id}: {error}")
 
 
 def _digest(path: Path) -> str:
@@ -91,13 +147,13 @@ class _Work:
 
     store: Store
     job: Job
-    clips: Spool
+    source: Utterances
     tell: Tell
-    reader: ClipReader = field(default_factory=ClipReader)
 
     def all(self) -> Manifest:
-        """Every shard, and what there is to be told of those that are there already."""
-        total = len(self.clips)
+        """Every shard, with what there is to be told of those that are there already, and the
+        manifest, which is written where it names any."""
+        total = len(self.source)
         numbers = progress(iter(range(total)), "utterances into shards", total)
         shards: list[ShardEntry] = []
         left_out: list[str] = []
@@ -116,13 +172,17 @@ class _Work:
             shards.append(_entry(place, index))
             left_out += index.left_out
             begins = index.following
-        return Manifest.of(self.job, tuple(shards), (*left_out, *pending))
+        manifest = Manifest.of(self.job, tuple(shards), (*left_out, *pending))
+        if shards:
+            with self.store.written(MANIFEST) as path:
+                path.write_bytes(json_of(manifest))
+        return manifest
 
     def _made(self, place: int, begins: int) -> Index | None:
         """The index of a shard that is there whole; raises StorageError where it is another's."""
         shard = shard_name(place)
         name = index_name(shard)
-        data = self.store.whole(name, LARGEST_JSON) if begins < len(self.clips) else None
+        data = self.store.whole(name, LARGEST_JSON) if begins < len(self.source) else None
         if data is None:
             return None
         try:
@@ -162,17 +222,12 @@ class _Work:
     def _utterances(self, numbers: Iterator[int], pending: list[str]) -> "Iterator[_Utterance]":
         """Of these numbers, those that can be heard; a line in `pending` for each of the others."""
         for number in numbers:
-            clip, known = self.clips[number]
-            try:
-                block, length = write_utterance(
-                    number, clip, known, self.reader, self.job.config.audio
-                )
-            except AudioError as error:
-                # Shards may be published, and nobody need know where the recordings lay.
-                pending.append(f"{clip.id} ({recording_name(clip.path)}): {error.reason}")
-                self.tell(f"{clip.id}: {error}")
+            found = self.source.made(number)
+            if isinstance(found, LeftOut):
+                pending.append(found.line)
+                self.tell(found.told)
                 continue
-            yield number, length, block
+            yield number, found.samples, found.block
 
 
 _Utterance = tuple[int, int, bytes]

@@ -76,6 +76,8 @@ def test_the_shipped_model_labels_the_examples(
         (["in", "-o", "out", "--actors", "2"], 2, "give --engine ray as well"),
         (["in", "-o", "out", "--engine", "ray", "--actors", "0"], 2, "--actors is 0"),
         (["in", "-o", "out", "--word-timestamps"], 2, "--word-timestamps"),
+        (["in", "-o", "out", "--shards", "x"], 2, "'turnout shard' makes those of cuts"),
+        (["zip://a::s3://key:secret@b", "-o", "out"], 2, "zip://b: an address inside"),
     ],
 )
 def test_unusable_arguments_are_one_line(

@@ -96,6 +96,7 @@ def labelled(
     first: Hearer,
     second: Hearer | None = None,
     cluster: object = None,
+    shards: str | None = None,
     **choice: Any,
 ) -> tuple[Report, list[float]]:
     """The report of a labelling, in parts of three seconds, and what was told of its progress."""
@@ -104,6 +105,7 @@ def labelled(
         models=models(first, second),
         config=LabelConfig(**choice),
         part_minutes=0.05,
+        shards=shards,
         cluster=cast(Cluster | None, cluster),
     )
     return labeller.label(source, output, lambda _: nullcontext(told.append)), told

@@ -41,33 +41,36 @@ def forked(work: Callable[[], Any]) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
 
 
-def heard(source: Path, output: Path, log: Path) -> None:
+def heard(source: Path, output: Path, log: Path, *, alone: bool) -> None:
     """Label; what was heard goes into a file at once, since the process may not see its end."""
 
     class Logged(Hearer):
         def _heard(self, source: Any, options: Any) -> Any:
             with log.open("a") as file:
-                file.write(f"{source.stem}\n")
+                file.write(f"{getattr(source, 'stem', 'utterance')}\n")
             return super()._heard(source, options)
 
-    labelled(source, output, Logged(), Hearer("other"))
+    labelled(source, output, Logged(), None if alone else Hearer("other"))
 
 
-def main(source: Path, folder: Path) -> None:
-    """Until nothing is left to be killed."""
-    for moment in count():
+def main(source: Path, folder: Path, first: int, *, alone: bool) -> None:
+    """From a moment on, until nothing is left to be killed; `alone` without a second model."""
+    os.fsync = lambda _: None  # the machine lives on
+    for moment in count(first):
         output, log = folder / str(moment), folder / f"{moment}.log"
 
         def killed(moment: int = moment, output: Path = output, log: Path = log) -> None:
             arm(moment)
-            heard(source, output, log)
+            heard(source, output, log, alone=alone)
 
         status = forked(killed)
         assert status in (0, 9), status
         if status == 0:
             return
-        heard(source, output, log)
+        heard(source, output, log, alone=alone)
         sys.stdout.write(f"{moment} {len(log.read_text().split())}\n")
 
 
-main(Path(sys.argv[1]), Path(sys.argv[2]))
+if __name__ == "__main__":
+    first = int(sys.argv[3]) if sys.argv[3:] else 0
+    main(Path(sys.argv[1]), Path(sys.argv[2]), first, alone=bool(sys.argv[4:]))
