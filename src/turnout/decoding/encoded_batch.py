@@ -318,14 +318,26 @@ class Loops:
         return Loops(self.limits[rows], self.runs[rows], self.fewest)
 
 
+def surplus_of(tokens: Sequence[int], repeats: int, fewest: int = 0) -> int:
+    """How many of the last tokens are repetitions beyond so many of an n-gram, where they are a
+    whole n-gram more and `fewest` at least; 0 where there are none. As `Loops`, of one row."""
+    for width in range(1, min(LONGEST_LOOP, len(tokens) - 1) + 1):
+        most, run = width * (repeats - 1), 0
+        while run + width < len(tokens) and tokens[-1 - run] == tokens[-1 - run - width]:
+            run += 1
+        if run >= max(most + width, fewest):
+            return run - most
+    return 0
+
+
 def most_repeats(tokens: Sequence[int]) -> int:
     """How often an n-gram stands in succession, at most, in these tokens."""
-    ids = np.array(tokens, dtype=np.int64)
     most = 1
-    for width in range(1, min(LONGEST_LOOP, len(ids) - 1) + 1):
-        same = ids[width:] == ids[:-width]
-        breaks = np.flatnonzero(np.concatenate([[True], ~same, [True]]))
-        most = max(most, 1 + int(np.diff(breaks).max() - 1) // width)
+    for width in range(1, min(LONGEST_LOOP, len(tokens) - 1) + 1):
+        run = 0
+        for earlier, later in zip(tokens, tokens[width:], strict=False):
+            run = run + 1 if earlier == later else 0
+            most = max(most, 1 + run // width)
     return most
 
 

@@ -4,8 +4,8 @@ text.
 Rows that end leave the batch, so that a long row does not make the short ones wait in vain.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from math import exp
 
 import numpy as np
@@ -14,13 +14,12 @@ from numpy.typing import NDArray
 from turnout.decoding.backend import StepOutput, StepQuery
 from turnout.decoding.drafts import Draft, drafts_of
 from turnout.decoding.encoded_batch import (
-    LONGEST_LOOP,
     DecoderRow,
     EncodedBatch,
     Limits,
-    Loops,
     RowResult,
     left_aligned,
+    surplus_of,
 )
 from turnout.guidance import Guidance
 
@@ -66,43 +65,52 @@ def find_languages(
     return [(languages[i], float(p)) for i, p in zip(best, shares, strict=True)]
 
 
-class Texts:
-    """What is being written in each row."""
+@dataclass
+class Text:
+    """What is being written in one row."""
 
-    def __init__(self, limits: Limits, end: int) -> None:
-        self.limits, self.end = limits, end
-        rows, most = len(limits.tokens), int(limits.tokens.max()) + 1
-        # What stands before a text equals no token.
-        self._tokens = np.full((rows, LONGEST_LOOP + most), -1, dtype=np.int64)
-        self._log_probs = np.zeros((rows, most))
-        self._runs = Loops.start(limits.repeats).runs
-        self.lengths: Index = np.zeros(rows, dtype=np.int64)
-        """[rows]: tokens of each, the end among them."""
+    most: int
+    """Tokens, without the end."""
+    repeats: int
+    fewest: int
+    tokens: list[int] = field(default_factory=list)
+    """With the end."""
+    log_probs: list[float] = field(default_factory=list)
+    no_speech: float | None = None
 
-    def add(self, rows: Index, tokens: Index, log_probs: NDArray[np.float32]) -> NDArray[np.bool_]:
-        """Another token of each of these rows; which of them go on, without an end, a limit, or a
-        loop, which is cut off."""
-        places, limits = self.lengths[rows], self.limits
-        self._tokens[rows, LONGEST_LOOP + places] = tokens
-        self._log_probs[rows, places] = log_probs
-        newest = self._tokens[rows[:, None], places[:, None] + np.arange(LONGEST_LOOP + 1)]
-        loops = Loops(limits.repeats[rows], self._runs[rows], limits.fewest)
-        loops, surplus = loops.extend(newest)
-        self._runs[rows] = loops.runs
-        ended, full = tokens == self.end, limits.tokens[rows] <= places
-        most = np.where(ended, places + 1, limits.tokens[rows])
-        self.lengths[rows] = np.minimum(places + 1 - surplus, most)
-        return ~(ended | full | (surplus > 0))
+    def add(self, token: int, log_prob: float, end: int) -> bool:
+        """Another token; whether the row goes on, without an end, a limit, or a loop, which is cut
+        off."""
+        self.tokens.append(token)
+        self.log_probs.append(log_prob)
+        if token == end:
+            return False
+        surplus, full = surplus_of(self.tokens, self.repeats, self.fewest), self.most < self.length
+        kept = min(self.length - surplus, self.most)
+        del self.tokens[kept:], self.log_probs[kept:]
+        return not (surplus or full)
 
-    def last(self, row: int) -> int:
-        """The newest token of a row."""
-        return int(self._tokens[row, LONGEST_LOOP + self.lengths[row] - 1])
+    def verify(
+        self, proposed: Sequence[int], found: Iterable[tuple[int, float]], end: int
+    ) -> int | None:
+        """Adds what was `found` before, and behind each of, the proposed tokens, as far as these
+        are the same; how many were right, or None where the row is done."""
+        for right, (token, log_prob) in enumerate(found):
+            if not self.add(token, log_prob, end):
+                return None
+            if right == len(proposed) or token != proposed[right]:
+                return right
+        raise AssertionError("a token is found behind the last one that was proposed")
 
-    def result(self, row: int, no_speech: float | None) -> RowResult:
-        """A row that is done."""
-        length = self.lengths[row]
-        tokens = self._tokens[row, LONGEST_LOOP : LONGEST_LOOP + length]
-        return written(tokens, self._log_probs[row, :length], self.end, no_speech)
+    @property
+    def length(self) -> int:
+        """Tokens, the end among them."""
+        return len(self.tokens)
+
+    def result(self, end: int) -> RowResult:
+        """That of a row that is done."""
+        log_probs = np.array(self.log_probs, dtype=np.float64)
+        return written(np.array(self.tokens, dtype=np.int64), log_probs, end, self.no_speech)
 
 
 def greedy(
@@ -113,77 +121,59 @@ def greedy(
 ) -> list[RowResult]:
     """Each row's most probable next token, or one that is drawn, until the end, a limit, or a
     loop; several at a step as far as a draft foresees them."""
-    best = 1 if sampling is None else WEIGHED
+    end, best = batch.tokenizer.end, 1 if sampling is None else WEIGHED
     drafts = drafts_of(batch, rows) if sampling is None else [Draft() for _ in rows]
-    prompts, texts = batch.prompts(rows), Texts(limits, batch.tokenizer.end)
-    entries = np.array([row.entry for row in rows])
+    bounds = zip(limits.tokens.tolist(), limits.repeats.tolist(), strict=True)
+    texts = [Text(most, repeats, limits.fewest) for most, repeats in bounds]
+    entries, prompts = np.array([row.entry for row in rows]), batch.prompts(rows)
     state = batch.backend.start(batch.encoded, entries, [row.guidance for row in rows])
-    no_speech: list[float | None] = [None] * len(rows)
     # `alive` are rows of all, `going` those of the living ones that do not end at this step.
     alive, going = np.arange(len(rows)), np.arange(len(rows))
-    unread, read, first = prompts.lists(), np.zeros(len(rows), dtype=np.int64), True
+    unread, read = prompts.lists(), np.zeros(len(rows), dtype=np.int64)
     while len(going := going[batch.wanted([rows[i] for i in alive[going]])]):
         if len(going) < len(alive):
-            state, alive = batch.backend.select(state, going), alive[going]
-        known = prompts.counts[alive] + texts.lengths[alive]
-        if (read[alive] >= known).any():
-            read[alive] = known - 1
-            state = batch.backend.keep(state, known - 1)
-        proposed = [drafts[i].proposed(int(limits.tokens[i] - texts.lengths[i])) for i in alive]
-        new = left_aligned(
-            [[*unread[i], *tokens] for i, tokens in zip(alive, proposed, strict=True)],
-            batch.tokenizer.blank,
-        )
+            state, alive, read = batch.backend.select(state, going), alive[going], read[going]
+        known = prompts.counts[alive] + [texts[i].length for i in alive]
+        if (read >= known).any():
+            # Of a draft that was refused.
+            state, read = batch.backend.keep(state, known - 1), known - 1
+        proposed = [drafts[i].proposed(texts[i].most - texts[i].length) for i in alive]
         lengths = np.array([*map(len, proposed)])
-        counts = known - read[alive] + lengths
-        behind = np.minimum(np.arange(lengths.max() + 1) - lengths[:, None], 0)
-        starts = prompts.starts[alive] if first else None
+        counts, longest = known - read + lengths, int(lengths.max())
+        behind = np.minimum(np.arange(longest + 1) - lengths[:, None], 0)
+        starts = None if read.any() else prompts.starts[alive]
         query = likeliest(batch, counts[:, None] - 1 + behind, best, end=True, starts=starts)
-        found, state = batch.backend.step(state, new, counts, query)
-        read[alive] = known + lengths
-        if first:
-            for row, probability in zip(alive, no_speech_of(batch, found), strict=True):
-                no_speech[row] = probability
-            first = False
-        going, right = verified(texts, alive, proposed, found, sampling)
-        for i, row in zip(going, alive[going], strict=True):
-            unread[row] = [texts.last(row)]
-            drafts[row] = drafts[row].behind(int(right[i]), texts.last(row))
-    return [texts.result(row, no_speech[row]) for row in range(len(rows))]
-
-
-def verified(
-    texts: Texts,
-    alive: Index,
-    proposed: Sequence[Sequence[int]],
-    found: StepOutput,
-    sampling: Sampling | None,
-) -> tuple[Index, Index]:
-    """Writes what was found in the living rows, as far as the proposed tokens before it are the
-    same; those of them that go on, and how many [alive] of the proposed tokens were right."""
-    expected = left_aligned([[*tokens, -1] for tokens in proposed], -1)
-    right = np.zeros(len(alive), dtype=np.int64)
-    going, same = np.zeros(len(alive), dtype=bool), np.arange(len(alive))
-    # The places that were asked for a draft's sake are the last.
-    offset = found.tokens.shape[1] - expected.shape[1]
-    for place in range(expected.shape[1]):
-        tokens, log_probs = chosen(found, same, offset + place, sampling, alive[same])
-        going[same] = texts.add(alive[same], tokens, log_probs)
-        same = same[going[same] & (tokens == expected[same, place])]
-        right[same] += 1
-    return np.flatnonzero(going), right
+        new = [[*unread[i], *tokens] for i, tokens in zip(alive, proposed, strict=True)]
+        tokens = left_aligned(new, batch.tokenizer.blank)
+        found, state = batch.backend.step(state, tokens, counts, query)
+        read, going = known + lengths, []
+        if starts is not None:
+            for i, probability in zip(alive, no_speech_of(batch, found), strict=True):
+                texts[i].no_speech = probability
+        # The places that are asked for a draft's sake are the last.
+        choices = chosen(found, longest + 1, sampling, alive)
+        for place, (i, tokens, choice) in enumerate(zip(alive, proposed, choices, strict=True)):
+            right = texts[i].verify(tokens, choice, end)
+            if right is not None:
+                going.append(place)
+                unread[i] = texts[i].tokens[-1:]
+                drafts[i] = drafts[i].behind(right, texts[i].tokens[-1])
+        going = np.array(going, dtype=np.int64)
+    return [text.result(end) for text in texts]
 
 
 def chosen(
-    found: StepOutput, rows: Index, place: int, sampling: Sampling | None, drawn: Index
-) -> tuple[Index, NDArray[np.float32]]:
-    """The id of each of these rows at one of the places that were asked, and its log-probability;
-    `drawn` are the rows of the sampling."""
-    tokens, log_probs = found.tokens[rows, place], found.log_probs[rows, place]
-    if sampling is None:
-        return tokens[:, 0], log_probs[:, 0]
-    which = np.arange(len(rows)), sampling.choose(log_probs, drawn)
-    return tokens[which], log_probs[which]
+    found: StepOutput, asked: int, sampling: Sampling | None, rows: Index
+) -> list[list[tuple[int, float]]]:
+    """The next id of each of these rows at each of the last places that were asked, and its
+    log-probability."""
+    tokens, log_probs = found.tokens[:, -asked:], found.log_probs[:, -asked:]
+    if sampling is not None:
+        which = sampling.choose(log_probs[:, 0], rows)[:, None, None]
+        tokens = np.take_along_axis(tokens, which, axis=2)
+        log_probs = np.take_along_axis(log_probs, which, axis=2)
+    pairs = zip(tokens[..., 0].tolist(), log_probs[..., 0].tolist(), strict=True)
+    return [list(zip(*pair, strict=True)) for pair in pairs]
 
 
 def likeliest(
