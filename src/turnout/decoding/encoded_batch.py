@@ -318,18 +318,6 @@ class Loops:
         return Loops(self.limits[rows], self.runs[rows], self.fewest)
 
 
-def surplus_of(tokens: Sequence[int], repeats: int, fewest: int = 0) -> int:
-    """How many of the last tokens are repetitions beyond so many of an n-gram, where they are a
-    whole n-gram more and `fewest` at least; 0 where there are none. As `Loops`, of one row."""
-    for width in range(1, min(LONGEST_LOOP, len(tokens) - 1) + 1):
-        most, run = width * (repeats - 1), 0
-        while run + width < len(tokens) and tokens[-1 - run] == tokens[-1 - run - width]:
-            run += 1
-        if run >= max(most + width, fewest):
-            return run - most
-    return 0
-
-
 def most_repeats(tokens: Sequence[int]) -> int:
     """How often an n-gram stands in succession, at most, in these tokens."""
     most = 1

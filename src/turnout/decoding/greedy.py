@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from turnout.decoding.backend import StepOutput, StepQuery
 from turnout.decoding.drafts import Draft, drafts_of
 from turnout.decoding.encoded_batch import (
+    LONGEST_LOOP,
     DecoderRow,
     EncodedBatch,
     Limits,
     RowResult,
     left_aligned,
-    surplus_of,
 )
 from turnout.guidance import Guidance
 
@@ -111,6 +111,18 @@ class Text:
         """That of a row that is done."""
         log_probs = np.array(self.log_probs, dtype=np.float64)
         return written(np.array(self.tokens, dtype=np.int64), log_probs, end, self.no_speech)
+
+
+def surplus_of(tokens: Sequence[int], repeats: int, fewest: int = 0) -> int:
+    """How many of the last tokens are repetitions beyond so many of an n-gram, where they are a
+    whole n-gram more and `fewest` at least; 0 where there are none. As `Loops`, of one row."""
+    for width in range(1, min(LONGEST_LOOP, len(tokens) - 1) + 1):
+        most, run = width * (repeats - 1), 0
+        while run + width < len(tokens) and tokens[-1 - run] == tokens[-1 - run - width]:
+            run += 1
+        if run >= max(most + width, fewest):
+            return run - most
+    return 0
 
 
 def greedy(
