@@ -69,8 +69,9 @@ def test_translations_and_models_without_ctc_go_step_by_step() -> None:
 
 
 def test_of_equally_near_places_the_later_one_is_taken() -> None:
+    assert Draft((5, 1, 2, 1, 4)).behind(2, 1).place == 4  # behind 5 1, in place of 2
     draft = Draft((5, 1, 2, 3, 1, 4))
-    assert draft.behind(3, 1).place == 5  # behind 5 1 2, in place of 3
+    assert draft.behind(3, 1).place == 5
     assert draft.behind(2, 1).place == 2
     assert draft.behind(2, 9).place == 3
     assert draft.behind(2, 9).proposed(100) == (3, 1, 4)
