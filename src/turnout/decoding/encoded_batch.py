@@ -271,6 +271,8 @@ class RowResult:
     """Of the attempt; None where there are no attempts."""
     no_speech_prob: float | None = None
     """At the first step; None where there is no id for it, or the decoder was not asked."""
+    read: "RowResult | None" = None
+    """The whole draft that the decoder was given for this row, with its probability."""
 
     @property
     def avg_log_prob(self) -> float:

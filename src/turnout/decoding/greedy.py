@@ -5,7 +5,7 @@ Rows that end leave the batch, so that a long row does not make the short ones w
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import exp
 
 import numpy as np
@@ -77,6 +77,7 @@ class Text:
     """With the end."""
     log_probs: list[float] = field(default_factory=list)
     no_speech: float | None = None
+    read: RowResult | None = None
 
     def add(self, token: int, log_prob: float, end: int) -> bool:
         """Another token; whether the row goes on, without an end, a limit, or a loop, which is cut
@@ -110,7 +111,8 @@ class Text:
     def result(self, end: int) -> RowResult:
         """That of a row that is done."""
         log_probs = np.array(self.log_probs, dtype=np.float64)
-        return written(np.array(self.tokens, dtype=np.int64), log_probs, end, self.no_speech)
+        tokens = np.array(self.tokens, dtype=np.int64)
+        return replace(written(tokens, log_probs, end, self.no_speech), read=self.read)
 
 
 def surplus_of(tokens: Sequence[int], repeats: int, fewest: int = 0) -> int:
@@ -155,6 +157,7 @@ def greedy(
         behind = np.minimum(np.arange(longest + 1) - lengths[:, None], 0)
         starts = None if read.any() else prompts.starts[alive]
         query = likeliest(batch, counts[:, None] - 1 + behind, best, end=True, starts=starts)
+        query.scored[:, -longest - 1 :] = left_aligned([[*one, end] for one in proposed], end)
         new = [[*unread[i], *tokens] for i, tokens in zip(alive, proposed, strict=True)]
         tokens = left_aligned(new, batch.tokenizer.blank)
         found, state = batch.backend.step(state, tokens, counts, query)
@@ -162,6 +165,10 @@ def greedy(
         if starts is not None:
             for i, probability in zip(alive, no_speech_of(batch, found), strict=True):
                 texts[i].no_speech = probability
+            for i, tokens, scores in zip(alive, proposed, found.scored, strict=True):
+                whole = np.array([*tokens, end])
+                log_probs = scores[-longest - 1 :][: len(whole)].astype(np.float64)
+                texts[i].read = written(whole, log_probs, end)
         # The places that are asked for a draft's sake are the last.
         choices = chosen(found, longest + 1, sampling, alive)
         for place, (i, tokens, choice) in enumerate(zip(alive, proposed, choices, strict=True)):
