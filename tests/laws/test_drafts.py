@@ -17,7 +17,7 @@ from turnout.decoding.backend import Backend
 from turnout.decoding.decode import rows_of
 from turnout.decoding.drafts import Draft, drafts_of
 from turnout.decoding.encoded_batch import DecoderRow, EncodedBatch, RowResult, encode
-from turnout.decoding.greedy import greedy
+from turnout.decoding.greedy import greedy, score_texts
 from turnout.decoding.requests import DecodingOptions, Request, Utterance
 from turnout.decoding.search import limits_of
 from turnout.guidance import Task
@@ -98,7 +98,10 @@ def check(batch: EncodedBatch, seed: int) -> tuple[int, int]:
     assert len({text.tokens for text in expected}) > 1, "always the same text proves nothing"
     ties = near_ties(expected, written(batch, rows, drafts_of))
     for texts in hostile([text.tokens for text in expected], Random(seed)).values():
-        ties += near_ties(expected, written(batch, rows, given(texts)))
+        found = written(batch, rows, given(texts))
+        ties += near_ties(expected, found)
+        read = [text.read for text in found if text.read is not None]
+        assert near_ties(score_texts(batch, rows, [text.tokens for text in read]), read) == 0
     return 8 * len(rows), ties
 
 

@@ -152,25 +152,21 @@ def greedy(
             # Of a draft that was refused.
             state, read = batch.backend.keep(state, known - 1), known - 1
         proposed = [drafts[i].proposed(texts[i].most - texts[i].length) for i in alive]
+        scored = left_aligned([[*tokens, end] for tokens in proposed], end)
         lengths = np.array([*map(len, proposed)])
-        counts, longest = known - read + lengths, int(lengths.max())
-        behind = np.minimum(np.arange(longest + 1) - lengths[:, None], 0)
+        counts, asked = known - read + lengths, scored.shape[1]
+        positions = (counts - 1)[:, None] + np.minimum(np.arange(asked) - lengths[:, None], 0)
         starts = None if read.any() else prompts.starts[alive]
-        query = likeliest(batch, counts[:, None] - 1 + behind, best, end=True, starts=starts)
-        query.scored[:, -longest - 1 :] = left_aligned([[*one, end] for one in proposed], end)
+        query = likeliest(batch, positions, best, end=True, starts=starts)
+        # The places that are asked for a draft's sake are the last.
+        query.scored[:, -asked:] = scored
         new = [[*unread[i], *tokens] for i, tokens in zip(alive, proposed, strict=True)]
         tokens = left_aligned(new, batch.tokenizer.blank)
         found, state = batch.backend.step(state, tokens, counts, query)
         read, going = known + lengths, []
         if starts is not None:
-            for i, probability in zip(alive, no_speech_of(batch, found), strict=True):
-                texts[i].no_speech = probability
-            for i, tokens, scores in zip(alive, proposed, found.scored, strict=True):
-                whole = np.array([*tokens, end])
-                log_probs = scores[-longest - 1 :][: len(whole)].astype(np.float64)
-                texts[i].read = written(whole, log_probs, end)
-        # The places that are asked for a draft's sake are the last.
-        choices = chosen(found, longest + 1, sampling, alive)
+            note_first(batch, [texts[i] for i in alive], proposed, found)
+        choices = chosen(found, asked, sampling, alive)
         for place, (i, tokens, choice) in enumerate(zip(alive, proposed, choices, strict=True)):
             right = texts[i].verify(tokens, choice, end)
             if right is not None:
@@ -179,6 +175,21 @@ def greedy(
                 drafts[i] = drafts[i].behind(right, texts[i].tokens[-1])
         going = np.array(going, dtype=np.int64)
     return [text.result(end) for text in texts]
+
+
+def note_first(
+    batch: EncodedBatch,
+    texts: Sequence[Text],
+    proposed: Sequence[tuple[int, ...]],
+    found: StepOutput,
+) -> None:
+    """What the first step tells of each text beside its next ids: the no-speech probability, and
+    the probability of what was proposed."""
+    asked, end = max(map(len, proposed)) + 1, batch.tokenizer.end
+    told = zip(texts, no_speech_of(batch, found), proposed, found.scored, strict=True)
+    for text, no_speech, tokens, scores in told:
+        log_probs = scores[-asked:][: len(tokens) + 1].astype(np.float64)
+        text.no_speech, text.read = no_speech, written(np.array([*tokens, end]), log_probs, end)
 
 
 def chosen(

@@ -68,6 +68,17 @@ def test_translations_and_models_without_ctc_go_step_by_step() -> None:
     assert backend.given == [PROMPT, *[1] * 8]
 
 
+def test_a_text_of_ctc_alone_is_weighed_without_another_step() -> None:
+    (first,) = tokenizer().encode("one")
+    hasty = {(): {tokenizer().end: 0.6, first: 0.39}}
+    script = Script("one two three", language="en", next_tokens=hasty)
+    backend = Counting([script])
+    (decoded,) = decode(backend, tokenizer(), [scripted_utterance(0, Request(language="en"))])
+    found = decoded.hypotheses[0]
+    assert (found.text, backend.given) == (script.transcript, [PROMPT + 3])
+    assert found.log_prob == pytest.approx(np.log(0.39) + 3 * np.log(0.98), abs=1e-3)
+
+
 def test_of_equally_near_places_the_later_one_is_taken() -> None:
     assert Draft((5, 1, 2, 1, 4)).behind(2, 1).place == 4  # behind 5 1, in place of 2
     draft = Draft((5, 1, 2, 3, 1, 4))
