@@ -41,7 +41,7 @@ from turnout.decoding import decode, greedy
 from turnout.decoding.drafts import Draft
 
 SEED = 20_261_126
-UTTERANCES, QUICK_UTTERANCES = 64, 8
+UTTERANCES, QUICK_UTTERANCES = 32, 8
 BATCHES = (1, 8)
 AIM = 3.0
 """How many times as fast the decoder's part is to be."""
