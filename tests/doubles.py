@@ -232,6 +232,16 @@ class ScriptedBackend:
         on_script = tokens[: len(written)] == written
         return {tokens[len(written)] if on_script else self.tokenizer.end: SURE}
 
+    def keep(self, state: DecoderState, counts: NDArray[np.int64]) -> DecoderState:
+        """So many tokens of each row's history."""
+        cache = [
+            (script, guidance, history[:count])
+            for (script, guidance, history), count in zip(
+                state.cache.take(), counts.tolist(), strict=True
+            )
+        ]
+        return DecoderState(state.rows, Once(cache))
+
     def attention(
         self,
         encoded: Encoded,

@@ -47,6 +47,10 @@ class Around:
         """See `Backend.step`."""
         return self.inner.step(state, tokens, counts, query)
 
+    def keep(self, state: DecoderState, counts: NDArray[np.int64]) -> DecoderState:
+        """See `Backend.keep`."""
+        return self.inner.keep(state, counts)
+
     def attention(
         self,
         encoded: Encoded,

@@ -35,6 +35,7 @@ FILES = [
     "backends/rows.py",  # what the rows of the decoder attend to
     "decoding/search.py",  # which words are taken, and how many
     "decoding/alignment.py",  # where CTC hears them
+    "decoding/drafts.py",  # which of them it foresees
     "decoding/ctc.py",  # what CTC makes of them
     "decoding/words.py",  # the times of the words
 ]
@@ -64,7 +65,7 @@ def files_of(work: Callable[[], object]) -> list[str]:
     return list(found)
 
 
-def test_a_recording_becomes_text_in_twenty_three_files() -> None:
+def test_a_recording_becomes_text_in_twenty_four_files() -> None:
     model = turnout.load(threads=1)
     found = files_of(lambda: [model.transcribe(path) for path in EXAMPLES])
     passed = [name for name in found if not name.startswith(VOCABULARY)]

@@ -159,6 +159,11 @@ class OnnxBackend:
             return from_whole_vocabulary(found[WHOLE_VOCABULARY], query), grown
         return StepOutput(*(held.shown(found[name]) for name in STEP_NAMES)), grown
 
+    def keep(self, state: DecoderState, counts: NDArray[np.int64]) -> DecoderState:
+        """See `Backend.keep`."""
+        held: OnnxRows = state.cache
+        return DecoderState(state.rows, held.keep(counts))
+
     def attention(
         self,
         encoded: Encoded,

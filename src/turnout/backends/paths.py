@@ -161,6 +161,14 @@ class PathBackend:
             pieces.append(Piece(rows, piece.backend, grown))
         return found, DecoderState(state.rows, tuple(pieces))
 
+    def keep(self, state: DecoderState, counts: Index) -> DecoderState:
+        """See `Backend.keep`."""
+        pieces = [
+            Piece(one.rows, one.backend, one.backend.keep(one.state, counts[one.rows]))
+            for one in pieces_of(state)
+        ]
+        return DecoderState(state.rows, tuple(pieces))
+
     def attention(
         self,
         encoded: Encoded,

@@ -5,7 +5,7 @@ utterance where the graph can take it so. It is then as if all utterances had eq
 some are held that nobody sees, which get what another gets.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -71,6 +71,20 @@ class OnnxRows:
         """What an array of held rows has of the state's."""
         whole = np.array_equal(self.layout.shown, np.arange(len(array)))
         return array if whole else array[self.layout.shown]
+
+    def keep(self, counts: Index) -> "OnnxRows":
+        """What they wrote, up to so many tokens of each row; empty slots come last."""
+        keys, values, mask = self.past
+        most = counts[self.layout.given, None]
+        kept = mask & (mask.cumsum(axis=1) <= most)
+        slots = np.argsort(~kept, axis=1, kind="stable")[:, : int(counts.max(initial=0))]
+        places = slots[None, :, None, :, None]
+        past = (
+            np.take_along_axis(keys, places, axis=3),
+            np.take_along_axis(values, places, axis=3),
+            np.take_along_axis(kept, slots, axis=1),
+        )
+        return replace(self, past=past)
 
     def select(self, rows: Index, *, shared: bool, moved: bool) -> "OnnxRows":
         """These rows; where not `moved`, they attend to what those before them do."""

@@ -19,7 +19,13 @@ from turnout.experts.routing import Routing
 from turnout.guidance import Guidance, bandwidth_indices
 from turnout.model.build import build_model
 from turnout.model.convert import fit_state
-from turnout.model.decoder import DecoderCache, DecoderOutput, Memory, select_rows
+from turnout.model.decoder import (
+    DecoderCache,
+    DecoderOutput,
+    Memory,
+    keep_tokens,
+    select_rows,
+)
 from turnout.model.speech_model import SpeechModel
 from turnout.model_folder import CONFIG, WEIGHTS, ModelFolder
 
@@ -119,6 +125,14 @@ class TorchBackend:
         )
         found = StepOutput(best.cpu().numpy(), log_probs.cpu().numpy(), scored.cpu().numpy())
         return found, DecoderState(state.rows, TorchRows(held.guide, held.memory, decoded.cache))
+
+    @torch.inference_mode()
+    def keep(self, state: DecoderState, counts: NDArray[np.int64]) -> DecoderState:
+        """See `Backend.keep`."""
+        held: TorchRows = state.cache
+        most = int(counts.max(initial=0))
+        cache = keep_tokens(held.cache, self._tensor(counts), most)
+        return DecoderState(state.rows, TorchRows(held.guide, held.memory, cache))
 
     @torch.inference_mode()
     def attention(

@@ -37,8 +37,8 @@ class Encoded:
 class DecoderState:
     """The cache of the decoder rows; all but `rows` is the backend's own.
 
-    A state is used once: `step` and `select` take one and give another, and the backend may write
-    into what it was given.
+    A state is used once: `step`, `keep` and `select` take one and give another, and the backend may
+    write into what it was given.
     """
 
     rows: NDArray[np.int64]
@@ -107,6 +107,11 @@ class Backend(Protocol):
         Row r has `counts[r]` (0 to new) tokens, left-aligned; what lies behind is padding, its
         outputs are meaningless and it does not enter the cache.
         """
+        ...
+
+    def keep(self, state: DecoderState, counts: NDArray[np.int64]) -> DecoderState:
+        """The state as if row r had been given no more than the first `counts[r]` of its tokens:
+        those of a draft that were wrong are forgotten."""
         ...
 
     def attention(

@@ -98,7 +98,7 @@ def beam_search(
             state, live = batch.backend.select(state, going), keep(live, going, weights)
             new, counts = new[going], counts[going]
             continue
-        query = likeliest(batch, counts, most, end=False)
+        query = likeliest(batch, (counts - 1)[:, None], most, end=False)
         found, state = batch.backend.step(state, new, counts, query)
         choices = weigh(batch, live, found, weights)
         offer(best, live, choices.end_joint, choices.end_log_probs, weights)

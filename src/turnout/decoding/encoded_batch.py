@@ -271,6 +271,8 @@ class RowResult:
     """Of the attempt; None where there are no attempts."""
     no_speech_prob: float | None = None
     """At the first step; None where there is no id for it, or the decoder was not asked."""
+    read: "RowResult | None" = None
+    """The whole draft that the decoder was given for this row, with its probability."""
 
     @property
     def avg_log_prob(self) -> float:
@@ -320,12 +322,12 @@ class Loops:
 
 def most_repeats(tokens: Sequence[int]) -> int:
     """How often an n-gram stands in succession, at most, in these tokens."""
-    ids = np.array(tokens, dtype=np.int64)
     most = 1
-    for width in range(1, min(LONGEST_LOOP, len(ids) - 1) + 1):
-        same = ids[width:] == ids[:-width]
-        breaks = np.flatnonzero(np.concatenate([[True], ~same, [True]]))
-        most = max(most, 1 + int(np.diff(breaks).max() - 1) // width)
+    for width in range(1, min(LONGEST_LOOP, len(tokens) - 1) + 1):
+        run = 0
+        for earlier, later in zip(tokens, tokens[width:], strict=False):
+            run = run + 1 if earlier == later else 0
+            most = max(most, 1 + run // width)
     return most
 
 

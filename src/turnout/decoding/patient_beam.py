@@ -55,7 +55,7 @@ def patient_beam(
     entries = np.array([row.entry for row in rows])
     state = batch.backend.start(batch.encoded, entries, [row.guidance for row in rows])
     prompts = batch.prompts(rows)
-    new, counts, starts = prompts.tokens, prompts.counts, prompts.starts
+    new, counts = prompts.tokens, prompts.counts
     no_speech: dict[int, float | None] = {}
     whole: list[list[RowResult]] = [[] for _ in rows]
     nothing = np.zeros((len(rows), 0))
@@ -68,12 +68,11 @@ def patient_beam(
             new, counts = new[going], counts[going]
             continue
         first = live.tokens.shape[1] == 0
-        query = likeliest(
-            batch, counts, beam_size + 1, end=True, starts=starts[live.rows] if first else None
-        )
+        starts = prompts.starts[live.rows] if first else None
+        query = likeliest(batch, (counts - 1)[:, None], beam_size + 1, end=True, starts=starts)
         found, state = batch.backend.step(state, new, counts, query)
         if first:
-            no_speech = dict(zip(live.rows.tolist(), no_speech_of(found), strict=True))
+            no_speech = dict(zip(live.rows.tolist(), no_speech_of(batch, found), strict=True))
         live, parents = grown(live, found, whole, beam_size, batch.tokenizer.end)
         live, going = unfinished(live, whole, limits, beam_size)
         state = batch.backend.select(state, parents[going])

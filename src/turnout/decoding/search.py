@@ -119,7 +119,8 @@ def joined(
     both = [rows[i] for i in disputed] * 2
     texts = [written[i].tokens for i in disputed]
     texts += [paths[rows[i].entry].spikes.tokens for i in disputed]
-    scored = score_texts(batch, both, texts)
+    known = [written[i] for i in disputed] + [written[i].read for i in disputed]
+    scored = scored_texts(batch, both, texts, known)
     attention = np.array([text.log_prob for text in scored])
     ctc = scorer.score(np.array([row.entry for row in both]), texts)
     weight = np.array([batch.utterances[row.utterance].options.ctc_weight for row in both])
@@ -128,6 +129,26 @@ def joined(
     for place in np.flatnonzero(joint[1] > joint[0]):
         result[disputed[place]] = scored[place + len(disputed)]
     return result
+
+
+def scored_texts(
+    batch: EncodedBatch,
+    rows: Sequence[DecoderRow],
+    texts: Sequence[tuple[int, ...]],
+    known: Sequence[RowResult | None],
+) -> list[RowResult]:
+    """Each text with the decoder's probability of it and of its end: as it is `known`, or else
+    found out."""
+    result = [
+        one if one is not None and one.ended and one.tokens == text else None
+        for one, text in zip(known, texts, strict=True)
+    ]
+    missing = [i for i, one in enumerate(result) if one is None]
+    if missing:
+        found = score_texts(batch, [rows[i] for i in missing], [texts[i] for i in missing])
+        for i, one in zip(missing, found, strict=True):
+            result[i] = one
+    return [one for one in result if one is not None]
 
 
 def is_rival(batch: EncodedBatch, path: Spikes, written: RowResult, most_tokens: int) -> bool:

@@ -100,13 +100,15 @@ def compare(case: Case, expected: Backend, found: Backend) -> float:
 def compare_decoders(
     case: Case, expected: tuple[Backend, Encoded], found: tuple[Backend, Encoded]
 ) -> float:
-    """A prompt of unequal lengths, single steps, and a step after rows were chosen."""
+    """A prompt of unequal lengths, single steps, and a step after rows were chosen, of which some
+    tokens are forgotten each time."""
     batch = len(case.guidance)
     rows = np.arange(batch + 1) % batch
     guidance = [case.guidance[int(row)] for row in rows]
     random = np.random.default_rng(1)
     states = [backend.start(encoded, rows, guidance) for backend, encoded in (expected, found)]
     worst, vocabulary = 0.0, expected[0].config.vocabulary.size
+    known = np.zeros(len(rows), dtype=np.int64)
     for new in (4, 1, 1, 3):
         tokens = random.integers(0, vocabulary, (len(states[0].rows), new))
         counts = np.full(len(tokens), new) if new == 1 else random.integers(1, new + 1, len(tokens))
@@ -119,11 +121,13 @@ def compare_decoders(
             np.put_along_axis(scattered, answer.tokens, answer.log_probs, axis=2)
             outputs.append(np.concatenate([scattered, answer.scored[..., None]], axis=2)[valid])
         worst = max(worst, difference("log-probabilities of the decoder", *outputs))
-        chosen = random.integers(0, len(tokens), len(tokens))
+        chosen, known = random.integers(0, len(tokens), len(tokens)), known + counts
+        kept = random.integers(1, known + 1)
         states = [
-            backend.select(state, chosen)
+            backend.select(backend.keep(state, kept), chosen)
             for (backend, _), state in zip((expected, found), states, strict=True)
         ]
+        known = kept[chosen]
     return worst
 
 

@@ -43,6 +43,16 @@ def select_rows(
     return keys.index_select(1, index), values.index_select(1, index), mask.index_select(0, index)
 
 
+def keep_tokens(cache: DecoderCache, counts: Int[Tensor, " rows"], most: int) -> DecoderCache:
+    """The cache of the first `counts[r]` tokens of row r, `most` of them at most; empty slots come
+    last."""
+    keys, values, mask = cache
+    kept = mask & (mask.cumsum(dim=1) <= counts.unsqueeze(1))
+    slots = kept.int().argsort(dim=1, descending=True, stable=True)[:, :most]
+    places = slots[None, :, None, :, None].expand(*keys.shape[:3], -1, keys.shape[4])
+    return DecoderCache(keys.gather(3, places), values.gather(3, places), kept.gather(1, slots))
+
+
 class DecoderOutput(NamedTuple):
     """Logits after the tokens that were asked for, the grown cache, the decisions in order of
     depth, and what each block's cross-attention was asked with."""

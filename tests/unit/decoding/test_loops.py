@@ -3,6 +3,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from turnout.decoding.encoded_batch import LONGEST_LOOP, Loops, most_repeats
+from turnout.decoding.greedy import surplus_of
 
 
 def slow_most_repeats(tokens: list[int]) -> int:
@@ -30,16 +31,22 @@ def test_most_repeats(tokens: list[int]) -> None:
     assert most_repeats(tokens) == slow_most_repeats(tokens)
 
 
-@given(st.lists(st.lists(st.integers(0, 1), min_size=20, max_size=20), min_size=1, max_size=4))
+@given(
+    st.lists(st.lists(st.integers(0, 1), min_size=20, max_size=20), min_size=1, max_size=4),
+    st.sampled_from((0, 9)),
+)
 @settings(deadline=None)
-def test_a_loop_is_seen_when_it_is_one_too_many(rows: list[list[int]]) -> None:
+def test_a_loop_is_seen_when_it_is_one_too_many(rows: list[list[int]], fewest: int) -> None:
     tokens = np.array(rows)
     limits = 2 + np.arange(len(rows))
-    loops = Loops.start(limits)
+    loops = Loops.start(limits, fewest)
     seen = np.zeros(len(rows), dtype=bool)
     for length in range(1, tokens.shape[1] + 1):
         loops, surplus = loops.extend(tokens[:, :length])
         for i, row in enumerate(rows):
+            assert surplus[i] == surplus_of(row[:length], int(limits[i]), fewest)
+            if fewest:
+                continue
             looping = slow_most_repeats(row[:length]) > limits[i]
             assert (seen[i] or surplus[i] > 0) == looping
             if looping and not seen[i]:
