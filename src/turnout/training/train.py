@@ -7,10 +7,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
-import torch.utils.deterministic
 
 from turnout.backends.torch import stored_tensors
 from turnout.config import CorpusConfig, ModelConfig, TrainConfig, VocabularyConfig
@@ -340,16 +338,11 @@ def training_texts(corpora: Sequence[CorpusConfig], clips: Clips) -> Iterator[st
 def deterministic(config: TrainConfig, ranks: Ranks) -> Iterator[None]:
     """The same bits from the same numbers, where PyTorch can (CPU)."""
     threads, before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    fills: Any = torch.utils.deterministic  # its one setting is in no stub
-    filled = fills.fill_uninitialized_memory
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     torch.use_deterministic_algorithms(ranks.device.type == "cpu")
-    # Nothing reads memory that was not written; filling all of it takes time in every step.
-    fills.fill_uninitialized_memory = False
     try:
         yield
     finally:
         torch.set_num_threads(threads)
         torch.use_deterministic_algorithms(before)
-        fills.fill_uninitialized_memory = filled
