@@ -78,7 +78,7 @@ class Shards:
         """The utterances of one shard, from one of them on."""
         entry = self.manifest.shards[shard]
         try:
-            opened = self.opened(shard)
+            opened = self.opened(shard, first)
         except ShardError as error:
             yield lost(error, entry.utterances - first)
             return
@@ -101,9 +101,9 @@ class Shards:
         """What lies where in a shard; raises ShardError."""
         return index_of(self.store, self.manifest.shards[shard])
 
-    def opened(self, shard: int) -> "OpenShard":
-        """A shard, to be read in any order; raises ShardError."""
-        return OpenShard(self.store, self.manifest.shards[shard].name, self.index(shard))
+    def opened(self, shard: int, first: int = 0) -> "OpenShard":
+        """A shard, to be read in any order, most likely from `first` on; raises ShardError."""
+        return OpenShard(self.store, self.manifest.shards[shard].name, self.index(shard), first)
 
 
 def index_of(store: Store, entry: ShardEntry) -> Index:
@@ -156,11 +156,11 @@ class OpenShard:
     asked again.
     """
 
-    def __init__(self, store: Store, name: str, index: Index) -> None:
+    def __init__(self, store: Store, name: str, index: Index, first: int = 0) -> None:
         self.index = index
         self._store, self._name = store, name
         self._place = f"{store.shown.rstrip('/')}/{name}"
-        self._begin, self._data, self._following = 0, b"", 0
+        self._begin, self._data, self._following = 0, b"", first
         self._silence: ShardError | None = None
 
     def block(self, utterance: int) -> memoryview:
