@@ -12,12 +12,13 @@ from starlette.responses import Response
 
 from turnout.config.serving import ServingConfig
 from turnout.errors import TurnoutError
+from turnout.serving.door import Door
 from turnout.serving.errors import Gone, Refused, refusal_of
 from turnout.serving.guard import App, Guard
 from turnout.serving.keys import Keys
 from turnout.serving.live import register as register_live
 from turnout.serving.metrics import Metrics
-from turnout.serving.routes import Desk, Desks, Door, noted, register
+from turnout.serving.routes import Desk, Desks, noted, register
 from turnout.serving.service import Service
 from turnout.serving.static import register as register_page
 

@@ -5,8 +5,8 @@ the `Service`, and its client is watched: who leaves frees the place.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Coroutine, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,12 +19,12 @@ from turnout.config.serving import ServingConfig
 from turnout.errors import Stopping
 from turnout.guidance import Task
 from turnout.serving.answers import answer, as_json
-from turnout.serving.errors import Gone, Refused, refusal_of, retry
+from turnout.serving.door import STOPPING, Door, unfinished
+from turnout.serving.errors import Gone, Refused, refusal_of
 from turnout.serving.events import HEADERS, MEDIA_TYPE, WAITING, Deltas, encoded, ends, failed
 from turnout.serving.forms import Asked, asked_of, check_model
 from turnout.serving.job import Job
 from turnout.serving.logs import log_error
-from turnout.serving.metrics import Metrics
 from turnout.serving.models import ServedModel
 from turnout.serving.service import Service
 from turnout.serving.uploads import read_form
@@ -34,55 +34,6 @@ T = TypeVar("T")
 FIRST_SECONDS = 5.0
 """How long a stream's status waits for its first event: what fails sooner fails with a 4xx."""
 HEARTBEAT_SECONDS = 10.0
-STOPPING = "the server is stopping and takes no new work: try again, or try another"
-UNFINISHED = "the server is stopping, and could not finish this in time: send it again"
-
-
-class Door:
-    """How many requests are inside, and whether another may come in."""
-
-    def __init__(self, service: Service, config: ServingConfig, metrics: Metrics) -> None:
-        self._service = service
-        self._metrics = metrics
-        self._most = config.max_queue + config.max_concurrent
-        self.inside = 0
-        """Requests that came in and have no answer yet."""
-        self.stopping = asyncio.Event()
-        self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        """Done when who is still inside is to go, without a text."""
-
-    async def while_open(self, work: Coroutine[Any, Any, T]) -> T:
-        """What comes of the work; raises Refused where the time is over before that."""
-        task = asyncio.ensure_future(work)
-        try:
-            await asyncio.wait({task, self.over}, return_when=asyncio.FIRST_COMPLETED)
-            if not task.done():
-                raise unfinished()
-            return task.result()
-        finally:
-            task.cancel()
-
-    def close(self) -> None:
-        """The time of those who are inside is over."""
-        if not self.over.done():
-            self.over.set_result(None)
-
-    @contextmanager
-    def entered(self) -> Iterator[None]:
-        """For as long as the request is inside; raises Refused, and what the service does where it
-        has no room."""
-        if self.stopping.is_set():
-            raise Refused(503, STOPPING, code="server_stopping", headers=retry(1))
-        self._service.check_room()
-        if self.inside >= self._most:
-            self._metrics.refused.inc()
-            message = f"{self.inside} requests are waiting already: try again later"
-            raise Refused(429, message, code="server_busy", headers=retry(1))
-        self.inside += 1
-        try:
-            yield
-        finally:
-            self.inside -= 1
 
 
 class Watch:
@@ -120,11 +71,6 @@ class Watch:
     def close(self) -> None:
         """Stop watching."""
         self._gone.cancel()
-
-
-def unfinished() -> Refused:
-    """Of who was inside when the time was over."""
-    return Refused(503, UNFINISHED, code="server_stopping", headers=retry(1))
 
 
 async def left(receive: Receive) -> None:
@@ -168,9 +114,10 @@ class Desk:
     async def _answer(self, request: Request, endpoint: Task) -> Response:
         notes = request.state.exchange.notes
         with ExitStack() as held:
-            held.enter_context(self._door.entered())
+            place = held.enter_context(self._door.entered())
             kind = request.headers.get("content-type", "")
-            form = await self._door.while_open(read_form(request.receive, kind, self._folder))
+            receive = place.receiving(request.receive)
+            form = await self._door.while_open(read_form(receive, kind, self._folder))
             with form:
                 asked = asked_of(form.fields, endpoint, self._config)
                 found = called(asked.model, self._service.models())
