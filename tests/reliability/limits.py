@@ -14,7 +14,7 @@ import turnout.verified_folder
 from tests.reliability.kills import step_of
 from turnout.cli import command
 from turnout.data import store
-from turnout.training import checkpoints, finish, loop
+from turnout.training import checkpoints, finish, validated
 from turnout.training.checkpoints import MANIFEST
 from turnout.training.curves import Board
 from turnout.training.log import RunLog
@@ -72,7 +72,7 @@ WRITES: dict[str, Callable[[Full], None]] = {
         lambda given: given[0].name == MANIFEST and step_of(given[0]) >= full.after,
     ),
     "validated weights": lambda full: striking(
-        loop, "write_whole", full, lambda given: step_of(given[0]) >= full.after
+        validated, "write_whole", full, lambda given: step_of(given[0]) >= full.after
     ),
     "log": lambda full: striking(RunLog, "step", full, lambda given: given[1].step >= full.after),
     "TensorBoard": lambda full: striking(
