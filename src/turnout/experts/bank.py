@@ -10,8 +10,6 @@ from torch import Tensor, nn
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU}
 LEVELS = 256
-ROWS = 16
-"""In bfloat16 on a CPU an expert is given a multiple of so many rows."""
 
 
 class Dropout(nn.Module):
@@ -105,7 +103,7 @@ class ExpertBank(nn.Module):
         # Zeros are a gradient where none is not, so then experts without frames are asked too.
         everyone = torch.is_grad_enabled() or not len(rows)
         pairs = zip(self.experts, given, strict=True)
-        output = torch.cat([answered(*pair) for pair in pairs if everyone or len(pair[1])])
+        output = torch.cat([expert(own) for expert, own in pairs if everyone or len(own)])
         return put_back(output, rows, hidden, gate)
 
     def dispatched(
@@ -152,22 +150,6 @@ class ExpertBank(nn.Module):
             return put_back(only(given), rows, hidden, gate)
         output = only(hidden.reshape(-1, hidden.shape[-1])).to(hidden.dtype).reshape(hidden.shape)
         return output if gate is None else output * gate.unsqueeze(-1)
-
-
-def answered(
-    expert: nn.Module, rows: Float[Tensor, "rows d_model"]
-) -> Float[Tensor, "rows d_model"]:
-    """expert(rows); in bfloat16 on a CPU with zeros behind them, up to a multiple of ROWS.
-
-    oneDNN prepares each product anew for a number of rows that it does not remember, and every
-    batch brings each expert another (docs/speed.md).
-    """
-    autocast = torch.is_autocast_enabled("cpu")
-    precision = torch.get_autocast_dtype("cpu") if autocast else rows.dtype
-    missing = -len(rows) % ROWS
-    if rows.device.type != "cpu" or precision != torch.bfloat16 or not missing:
-        return expert(rows)
-    return expert(nn.functional.pad(rows, (0, 0, 0, missing)))[: len(rows)]
 
 
 def put_back(
