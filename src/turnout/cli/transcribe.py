@@ -23,7 +23,7 @@ from turnout.config.transcription import TaskName, TranscriptionOptions
 from turnout.errors import UsageError
 from turnout.files import write_whole
 from turnout.progress import Heard, sound_progress
-from turnout.text.writers import FORMATS, Format, render
+from turnout.text.writers import FORMATS, Format, files_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -121,11 +121,7 @@ def _print(path: Path, transcript: "Transcript", several: bool) -> None:
 
 
 def _write(path: Path, transcript: "Transcript", output: OutputOptions) -> None:
-    for kind in output.formats:
-        target = output.folder / f"{path.stem}.{kind}"
-        write_whole(target, render(transcript, kind).encode())
+    for ending, content in files_of(transcript, output.formats):
+        target = output.folder / f"{path.stem}{ending}"
+        write_whole(target, content)
         note(f"{path} -> {target}")
-        if transcript.translation is not None and kind != "json":
-            target = output.folder / f"{path.stem}.translation.{kind}"
-            write_whole(target, render(transcript.translation, kind).encode())
-            note(f"{path} -> {target}")

@@ -24,9 +24,9 @@ from turnout.files import sha256_of, write_whole
 from turnout.labelling.choice import Chosen, base_of, chosen
 from turnout.labelling.cluster import Actors, Cluster, Unit
 from turnout.labelling.hearing import Told
-from turnout.labelling.inputs import Inputs, Sharded, cut_inputs, open_inputs, parts_of
+from turnout.labelling.inputs import Inputs, Sharded, cut_inputs, open_inputs
 from turnout.labelling.labels import Label
-from turnout.labelling.lines import Lines, Watched, missing, packed_lines
+from turnout.labelling.lines import Lines, Watched, missing, packed_lines, units_of
 from turnout.labelling.models import Again, Models, Row, labels_in, model_digest, model_name
 from turnout.labelling.page import page
 from turnout.labelling.parts import Parts, reserved
@@ -148,10 +148,7 @@ class _Work:
 
     def parts(self, inputs: Inputs) -> Iterator[Unit]:
         """The inputs, part by part."""
-        begin = 0
-        for number, part in enumerate(parts_of(inputs.read(), 60 * self.asked.part_minutes)):
-            yield Unit(number, begin, part)
-            begin += len(part)
+        return units_of(inputs, self.asked.part_minutes)
 
     def labels(self, inputs: Inputs) -> Iterator[Unit]:
         """The labels of all parts, which were heard."""

@@ -11,10 +11,19 @@ from typing import Any
 from turnout.files import whole_file
 from turnout.labelling.cluster import Unit
 from turnout.labelling.hearing import Told
+from turnout.labelling.inputs import Inputs, parts_of
 from turnout.labelling.parts import Parts, unwritable
 
 Watched = Callable[[int], AbstractContextManager[Told]]
 """Given the number of inputs, what hears the seconds of each."""
+
+
+def units_of(inputs: Inputs, part_minutes: float) -> Iterator[Unit]:
+    """The inputs, in parts of so much sound."""
+    begin = 0
+    for number, part in enumerate(parts_of(inputs.read(), 60 * part_minutes)):
+        yield Unit(number, begin, part)
+        begin += len(part)
 
 
 def missing(units: Iterator[Unit], parts: Parts, told: Told) -> Iterator[Unit]:

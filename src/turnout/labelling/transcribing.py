@@ -21,15 +21,15 @@ from turnout.config import TranscriptionOptions
 from turnout.config.plain import from_plain, to_plain
 from turnout.errors import ManifestError, one_line, repeated
 from turnout.files import sha256_of, write_whole
-from turnout.labelling.cluster import Cluster, Unit
+from turnout.labelling.cluster import Cluster
 from turnout.labelling.hearing import HeardInput, Told, hear
-from turnout.labelling.inputs import Inputs, Line, open_inputs, parts_of
-from turnout.labelling.lines import Lines, Watched, missing, packed_lines
+from turnout.labelling.inputs import Inputs, Line, open_inputs
+from turnout.labelling.lines import Lines, Watched, missing, packed_lines, units_of
 from turnout.labelling.models import Row, model_digest, model_name
 from turnout.labelling.parts import Parts, reserved
 from turnout.shards.address import shown_address
 from turnout.text.transcript import Transcript
-from turnout.text.writers import Format, document, render
+from turnout.text.writers import Format, document, files_of
 from turnout.transcription.transcriber import Transcriber
 
 TRANSCRIPTS = "transcripts.jsonl.gz"
@@ -125,15 +125,9 @@ class BulkTranscriber:
             "part_minutes": self.part_minutes,
         }
 
-    def _parts(self, inputs: Inputs) -> Iterator[Unit]:
-        begin = 0
-        for number, part in enumerate(parts_of(inputs.read(), 60 * self.part_minutes)):
-            yield Unit(number, begin, part)
-            begin += len(part)
-
     def _fill(self, parts: Parts, inputs: Inputs, told: Told) -> None:
         """Have every part heard that is not there yet; where all are, no cluster is asked."""
-        units = missing(self._parts(inputs), parts, told)
+        units = missing(units_of(inputs, self.part_minutes), parts, told)
         first = next(units, None)
         if first is None:
             return
@@ -148,20 +142,21 @@ class BulkTranscriber:
         outcome = Outcome()
         names: set[str] = set()
         with packed_lines(output, TRANSCRIPTS) as (lines,):
-            for unit in self._parts(inputs):
+            for unit in units_of(inputs, self.part_minutes):
                 for row in parts.rows(unit.number, unit.first, len(unit.items)) or ():
                     outcome.inputs += 1
-                    self._add(row, lines, outcome)
-                    if "transcript" in row and self.formats:
-                        self._write_files(row, output, new_name(row["id"], names))
+                    if "failed" in row:
+                        outcome.failures[row["failed"]] += 1
+                        lines.add(row)
+                        continue
+                    transcript = from_plain(Transcript, row["transcript"])
+                    self._add(row, transcript, lines, outcome)
+                    name = new_name(row["id"], names) if self.formats else ""
+                    for ending, content in files_of(transcript, self.formats):
+                        write_whole(output / f"{name}{ending}", content)
         return outcome
 
-    def _add(self, row: Row, lines: Lines, outcome: Outcome) -> None:
-        if "failed" in row:
-            outcome.failures[row["failed"]] += 1
-            lines.add(row)
-            return
-        transcript = from_plain(Transcript, row["transcript"])
+    def _add(self, row: Row, transcript: Transcript, lines: Lines, outcome: Outcome) -> None:
         line: dict[str, Any] = {"id": row["id"], "audio": row["audio"], **document(transcript)}
         if transcript.translation is not None:
             line["translation"] = document(transcript.translation)
@@ -169,14 +164,6 @@ class BulkTranscriber:
             line["warnings"] = list(transcript.warnings)
             outcome.warnings += [one_line(f"{row['audio']}: {w}") for w in transcript.warnings]
         lines.add(line)
-
-    def _write_files(self, row: Row, output: Path, name: str) -> None:
-        transcript = from_plain(Transcript, row["transcript"])
-        for kind in self.formats:
-            write_whole(output / f"{name}.{kind}", render(transcript, kind).encode())
-            if transcript.translation is not None and kind != "json":
-                text = render(transcript.translation, kind)
-                write_whole(output / f"{name}.translation.{kind}", text.encode())
 
 
 def new_name(identity: str, taken: set[str]) -> str:

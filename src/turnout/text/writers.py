@@ -5,7 +5,7 @@ Where files go and what they are called is the caller's affair.
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Literal, get_args
 
 from turnout.errors import UsageError
@@ -25,6 +25,15 @@ def render(transcript: Transcript, kind: Format) -> str:
     if kind not in WRITERS:
         raise UsageError(f"no output format '{kind}': choose one of {', '.join(FORMATS)}")
     return WRITERS[kind](transcript)
+
+
+def files_of(transcript: Transcript, kinds: Iterable[Format]) -> Iterator[tuple[str, bytes]]:
+    """The ending and the content of each file of a transcript; a translation has files of its own,
+    but for JSON, which holds both."""
+    for kind in kinds:
+        yield f".{kind}", render(transcript, kind).encode()
+        if transcript.translation is not None and kind != "json":
+            yield f".translation.{kind}", render(transcript.translation, kind).encode()
 
 
 def as_txt(transcript: Transcript) -> str:

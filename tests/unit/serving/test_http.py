@@ -270,3 +270,29 @@ def test_an_upload_takes_a_place_once_it_is_more_than_a_little(tmp_path):
         while door.inside - door.arriving < 2 and time.monotonic() < until:
             time.sleep(0.01)
         assert server.post().status_code == 429
+
+
+def test_who_arrives_when_all_places_are_taken_meanwhile_is_told_so(tmp_path):
+    little = multipart((b'name="file"; filename="a.flac"', ENGLISH.read_bytes()))
+    much = multipart((b'name="file"; filename="a.wav"', bytes(200_000)))
+    first, larger = (request_of(TRANSCRIPTIONS, form) for form in (little, much))
+    with served(tmp_path, max_concurrent=1, max_queue=1) as server, contextlib.ExitStack() as held:
+        door = server.serving.door
+
+        def inside(count):
+            until = time.monotonic() + 5
+            while door.inside < count and time.monotonic() < until:
+                time.sleep(0.01)
+
+        slow = held.enter_context(contextlib.closing(server.connect()))
+        slow.sendall(first[:-10])
+        inside(1)
+        for _ in range(2):
+            held.enter_context(contextlib.closing(server.connect())).sendall(larger[:-1])
+        until = time.monotonic() + 5
+        while door.inside - door.arriving < 2 and time.monotonic() < until:
+            time.sleep(0.01)
+        slow.sendall(first[-10:])
+        slow.settimeout(5)
+        assert slow.recv(4096).startswith(b"HTTP/1.1 429")
+        assert not door.arriving
