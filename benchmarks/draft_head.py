@@ -54,8 +54,8 @@ from safetensors.numpy import load_file
 from whisper_speed import rotated
 
 import turnout
-from turnout.backends.onnx import OnnxBackend
 from turnout.decoding import greedy
+from turnout.decoding.backend import Backend
 from turnout.decoding.decode import rows_of
 from turnout.decoding.drafts import Draft
 from turnout.decoding.encoded_batch import DecoderRow, EncodedBatch, RowResult
@@ -167,11 +167,11 @@ class Run:
 
 
 @contextmanager
-def with_drafts(run: Run, drafts: Drafts) -> Iterator[None]:
+def with_drafts(run: Run, drafts: Drafts, backend: type[Backend]) -> Iterator[None]:
     """The decoder given these drafts; what becomes of them is counted."""
-    step, verify = OnnxBackend.step, greedy.Text.verify
+    step, verify = backend.step, greedy.Text.verify
 
-    def counted_step(self: OnnxBackend, *given: Any) -> Any:
+    def counted_step(self: Backend, *given: Any) -> Any:
         run.counted.steps += 1
         return step(self, *given)
 
@@ -185,7 +185,7 @@ def with_drafts(run: Run, drafts: Drafts) -> Iterator[None]:
 
     with (
         patch.object(greedy, "drafts_of", drafts),
-        patch.object(OnnxBackend, "step", counted_step),
+        patch.object(backend, "step", counted_step),
         patch.object(greedy.Text, "verify", counted_verify),
     ):
         yield
@@ -193,7 +193,7 @@ def with_drafts(run: Run, drafts: Drafts) -> Iterator[None]:
 
 def write(run: Run, batch: EncodedBatch, rows: Sequence[DecoderRow], drafts: Drafts) -> None:
     """Adds what is written in these rows with these drafts."""
-    with with_drafts(run, drafts):
+    with with_drafts(run, drafts, type(batch.backend)):
         began = time.process_time()
         found = greedy.greedy(batch, rows, limits_of(batch, rows))
         run.seconds.append(time.process_time() - began)
