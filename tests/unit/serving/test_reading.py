@@ -33,9 +33,10 @@ from turnout.errors import (
     EngineError,
     TurnoutError,
 )
-from turnout.serving import reading as reading_module
+from turnout.serving import readers as readers_module
 from turnout.serving import reading_child
-from turnout.serving.reading import Readers, Reading, opened_file
+from turnout.serving.readers import Readers
+from turnout.serving.reading import Reading, opened_file
 
 Heard = tuple[int, NDArray[np.float32], tuple[str, ...]]
 FORMS = [form for family in FAMILIES.values() for form in family]
@@ -337,7 +338,7 @@ def test_a_process_that_somebody_has_stopped_costs_one_file_and_is_replaced(
 ) -> None:
     path = tmp_path / "upload.wav"
     path.write_bytes(encode(tone(1.0)))
-    monkeypatch.setattr(reading_module, "PING_SECONDS", 0.5)
+    monkeypatch.setattr(readers_module, "PING_SECONDS", 0.5)
     readers = Readers(ServingConfig(reading_stall_seconds=1.0))
     readers.start()
     try:
