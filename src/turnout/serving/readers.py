@@ -181,6 +181,7 @@ class Readers:
             log.error("%s has ended: another is started", PROCESS)
         self._end()
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._orders = ours  # closed with the next, where none can be begun now
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "turnout.serving.reading_child", str(theirs.fileno())],
@@ -190,7 +191,6 @@ class Readers:
                 env=surroundings(),
                 start_new_session=True,  # Ctrl-C in a terminal is the server's
             )
-        self._orders = ours
         ours.settimeout(START_SECONDS)
         try:
             ready = ours.recv(1)

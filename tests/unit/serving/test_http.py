@@ -8,6 +8,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import threading
 import time
 
 import numpy as np
@@ -226,6 +227,34 @@ def test_readiness_is_the_services(server, monkeypatch):
     assert response.status_code == 503
     assert response.json() == {"status": "not ready", "reason": "the model is stuck"}
     assert server.get("/health").json() == {"status": "ok"}
+
+
+def test_a_server_that_can_store_no_upload_is_not_ready(tmp_path, monkeypatch):
+    folder = tmp_path / "uploads"
+    with served(folder) as server:
+        shutil.rmtree(folder)
+        folder.write_text("something else")
+        response = server.get("/ready")
+        assert response.status_code == 503
+        assert response.json()["reason"] == "uploads cannot be stored: Not a directory"
+        assert server.post().status_code == 503
+        folder.unlink()
+        time.sleep(uploads.LOOK_SECONDS)
+        assert server.get("/ready").status_code == 200
+        assert server.post().status_code == 200
+        assert not left(server)
+
+
+def test_a_disk_that_does_not_answer_holds_nobody_up(server, monkeypatch):
+    may_go = threading.Event()
+    monkeypatch.setattr(uploads, "LOOK_SECONDS", 0.2)
+    monkeypatch.setattr(uploads, "probed", lambda _: may_go.wait(20) and "")
+    time.sleep(1)
+    for _ in range(2):
+        assert "does not answer" in server.get("/ready").json()["reason"]
+    may_go.set()
+    time.sleep(0.2)
+    assert server.get("/ready").status_code == 200
 
 
 def test_metrics_are_what_prometheus_reads(server):

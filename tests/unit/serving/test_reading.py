@@ -333,6 +333,22 @@ def test_the_log_of_a_decoder_s_mistake_holds_nothing_of_the_file() -> None:
     assert re.fullmatch(r"UnicodeDecodeError < test_reading\.py:\d+", found)
 
 
+def test_a_file_is_not_blamed_where_the_process_that_forks_has_ended(hours: Path) -> None:
+    readers = Readers(ServingConfig())
+    reading = begun(readers, hours)
+    try:
+        blocks = reading.recording(1e6).blocks()
+        next(blocks)
+        assert readers._process is not None
+        readers._process.kill()
+        assert why(list, blocks) == (
+            EngineError, "the process that decodes uploads has ended: send it again",
+        )  # fmt: skip
+    finally:
+        reading.close()
+        readers.close()
+
+
 def test_a_process_that_somebody_has_stopped_costs_one_file_and_is_replaced(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
