@@ -21,10 +21,9 @@ from turnout.serving.service import Service
 T = TypeVar("T")
 ARRIVING = 4
 """Bodies on their way for each place inside."""
-FREE_BYTES = 65_536
-"""Of a body: what is no larger is soon sent again, and need not wait where all places are taken."""
 SLOW_SECONDS = 10.0
-"""On its way, after which a body may have to give way."""
+"""On its way, after which a body may have to give way; once it is whole, it may wait for a place,
+since it is not soon sent again."""
 STOPPING = "the server is stopping and takes no new work: try again, or try another"
 UNFINISHED = "the server is stopping, and could not finish this in time: send it again"
 SLOWEST = (
@@ -121,7 +120,7 @@ class Door:
     async def take(self, place: "Place") -> None:
         """Give a place to a body that is whole; raises Refused where none is free, or, of what took
         long to send, where none becomes free for a while."""
-        if place.bytes <= FREE_BYTES:
+        if monotonic() - place.began < SLOW_SECONDS:
             self.check_place()
         else:
             await self._free_place()

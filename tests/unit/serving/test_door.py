@@ -14,7 +14,7 @@ from tests.served import TRANSCRIPTIONS, Served, answered, error_of, multipart, 
 from tests.unit.serving.services import EXAMPLES, run
 from turnout.config.serving import ServingConfig
 from turnout.serving import door as doors
-from turnout.serving.door import FREE_BYTES, Door, Place
+from turnout.serving.door import Door, Place
 from turnout.serving.errors import Refused
 from turnout.serving.metrics import Metrics
 
@@ -125,8 +125,9 @@ def test_what_was_long_to_send_waits_for_a_place_and_goes_first() -> None:
             at_work = first.enter_context(door.entered())
             await arrived(at_work, 10)
             with pytest.raises(Refused, match="1 requests are waiting"):
-                await arrived(small, FREE_BYTES)
-            waiting = asyncio.create_task(arrived(large, FREE_BYTES, 1))
+                await arrived(small, 10)
+            large.began -= 100
+            waiting = asyncio.create_task(arrived(large, 10, 10))
             await asyncio.sleep(0.05)
             assert not waiting.done()
             first.close()
@@ -145,7 +146,8 @@ def test_it_does_not_wait_for_ever() -> None:
         with door.entered() as large, door.entered() as at_work:
             await arrived(at_work, 10)
             with pytest.raises(Refused, match="1 requests are waiting") as caught:
-                await arrived(large, FREE_BYTES + 1)
+                large.began -= 100
+                await arrived(large, 10)
             assert caught.value.status == 429
         assert (door.taken, door._whole) == (0, 0)
 
