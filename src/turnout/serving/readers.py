@@ -147,19 +147,29 @@ class Readers:
 
     def _answers(self) -> bool:
         """Whether the process, which is there, does what it is told."""
-        assert self._orders is not None
         self._asked = time.monotonic()
         try:
-            self._orders.settimeout(PING_SECONDS)
-            self._tell(self._orders, {"number": 0, "kill": False, "ping": True}, [])
-            if self._orders.recv(1) == b"p":
-                return True
-        except (EngineError, OSError):  # it has ended, or the time is over
-            pass
+            answered = self._pinged(self._asked + PING_SECONDS)
+        except (EngineError, OSError):  # it has ended
+            answered = False
         finally:
             self._asked = None
-        log.error("%s does not answer", PROCESS)
-        return False
+        if not answered:
+            log.error("%s does not answer", PROCESS)
+        return answered
+
+    def _pinged(self, until: float) -> bool:
+        """Whether an answer comes in time; where all is closed meanwhile, nobody waits for it."""
+        assert self._orders is not None
+        self._tell(self._orders, {"number": 0, "kill": False, "ping": True}, [])
+        self._orders.settimeout(STEP_SECONDS)
+        try:
+            while not self._closed.is_set() and time.monotonic() < until:
+                with suppress(TimeoutError):
+                    return self._orders.recv(1) == b"p"
+        finally:
+            self._orders.settimeout(START_SECONDS)
+        return self._closed.is_set()
 
     def _tell(self, orders: socket.socket, order: dict[str, object], files: list[int]) -> None:
         data = json.dumps(order).encode()

@@ -77,8 +77,8 @@ def test_where_too_many_are_on_their_way_the_slowest_gives_way(
 
 
 def test_who_leaves_is_forgotten(server: Served, hold: Callable[[bytes], socket.socket]) -> None:
-    for _ in range(3):
-        hold(request_of(TRANSCRIPTIONS, MUCH)[:-1]).close()
+    for connection in [hold(request_of(TRANSCRIPTIONS, MUCH)[:-1]) for _ in range(3)]:
+        connection.close()
     door = server.serving.door
     until = time.monotonic() + 5
     while door.inside and time.monotonic() < until:

@@ -349,6 +349,27 @@ def test_a_file_is_not_blamed_where_the_process_that_forks_has_ended(hours: Path
         readers.close()
 
 
+def test_the_end_waits_for_no_process_that_does_not_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(readers_module, "WATCH_SECONDS", 0.05)
+    monkeypatch.setattr(readers_module, "PING_SECONDS", 600.0)
+    readers = Readers(ServingConfig())
+    readers.start()
+    process = readers._process
+    assert process is not None
+    os.kill(process.pid, signal.SIGSTOP)
+    until = time.monotonic() + 60
+    while readers._asked is None or time.monotonic() < readers._asked + 1:
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    closing = threading.Thread(target=readers.close, daemon=True)
+    closing.start()
+    closing.join(60)
+    assert not closing.is_alive(), "it waits for an answer"
+    assert process.poll() is not None
+
+
 def test_a_process_that_somebody_has_stopped_costs_one_file_and_is_replaced(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
