@@ -18,7 +18,7 @@ from onnxscript.optimizer import optimize_ir
 
 from turnout.errors import ExportError
 from turnout.export.graphs import Plan, decoder_plan, encoder_plan
-from turnout.hub.onnx_file import LOCATION
+from turnout.onnx_file import LOCATION
 from turnout.model.speech_model import SpeechModel
 from turnout.model_folder import DECODER, ENCODER
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from turnout.backends.sessions import EXTERNAL_DATA, GRAPH, INITIALIZER, NAME, varint
-from turnout.hub.onnx_file import CONTRIB, KINDS, Graph, attribute, node
+from turnout.onnx_file import CONTRIB, KINDS, Graph, attribute, node
 from turnout.model_folder import DECODER
 
 SCALE = ".scale"

@@ -20,7 +20,7 @@ from turnout.backends.onnx import (
 )
 from turnout.config import ModelConfig
 from turnout.errors import MissingExtra, shown
-from turnout.hub.onnx_file import CONTRIB, KINDS, Graph, Size
+from turnout.onnx_file import CONTRIB, KINDS, Graph, Size
 from turnout.hub.whisper_layers import (
     Layers,
     far,
