@@ -40,6 +40,7 @@ from serve_soak import soak
 from serving import (
     EXAMPLES,
     RATE,
+    THREADS,
     Answer,
     Server,
     Upload,
@@ -128,16 +129,21 @@ def loads(arguments: argparse.Namespace, uploads: Sequence[Upload]) -> Iterator[
                 yield said({"system": "turnout", "batching": batching, **found})
 
 
+def peer_server(weights: Path) -> list[str]:
+    """The command that starts faster-whisper; wherever this process has its packages from."""
+    start = f"import sys; sys.path[:] = {sys.path!r}; import serve_peer; serve_peer.main()"
+    return [sys.executable, "-c", start, "--weights", str(weights), "--threads", str(THREADS)]
+
+
 def loads_of_whisper(
     arguments: argparse.Namespace, folder: Path, uploads: Sequence[Upload]
 ) -> Iterator[dict[str, Any]]:
     """Of a Whisper model, batching on and off, and of faster-whisper; `wrong_answers` of the peer
     are those that differ from ours."""
-    peer = [sys.executable, str(ROOT / "benchmarks" / "serve_peer.py"), "--weights"]
     commands = {
         ("turnout", True): turnout_server(str(folder)),
         ("turnout", False): turnout_server(str(folder), "--no-batching"),
-        ("faster-whisper", False): [*peer, str(arguments.weights)],
+        ("faster-whisper", False): peer_server(arguments.weights),
     }
     for (system, batching), command in commands.items():
         with running(command) as server:

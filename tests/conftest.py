@@ -1,8 +1,10 @@
 """Shape annotations of experts and model are checked while tests run, but for exports: what is
 traced must be what users trace."""
 
+import signal
 import sys
 from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,10 @@ import pytest
 import torch
 from jaxtyping import install_import_hook
 
+from tests.order import dealt
+
 LONG = ("reliability", "speech", "laws", "page")
-"""Folders whose tests come first: a long one that began last would keep one process alone at it."""
+"""Folders whose tests come first."""
 MEASURED_EXPORTS = 2
 """Of a test process: one model's encoder and decoder."""
 
@@ -31,16 +35,17 @@ def pytest_report_header(config: pytest.Config) -> str:
     return f"reliability tests: seed {config.getoption('--seed')}"
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The order of the folders; that inside of each stays."""
-    items.sort(
-        key=lambda item: LONG.index(name) if (name := folder_of(item)) in LONG else len(LONG)
-    )
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Long files before short ones in every test process."""
+    processes = getattr(config, "workerinput", {}).get("workercount", 1)
+    files = [list(tests) for _, tests in groupby(items, lambda item: item.path)]
+    items[:] = dealt(files, is_long, processes)
 
 
-def folder_of(item: pytest.Item) -> str:
-    """The folder of `tests` that a test is in."""
-    return item.path.relative_to(Path(__file__).parent).parts[0]
+def is_long(item: pytest.Item) -> bool:
+    """Whether the file of a test is one of those that come first."""
+    folder = item.path.relative_to(Path(__file__).parent).parts[0]
+    return folder in LONG or item.get_closest_marker("slow") is not None
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -52,6 +57,17 @@ def models_are_shared(tmp_path_factory: pytest.TempPathFactory, worker_id: str) 
     base = tmp_path_factory.getbasetemp()
     models.shared = (base if worker_id == "master" else base.parent) / "models"
     models.shared.mkdir(exist_ok=True)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def ctrl_c_is_heard() -> Iterator[None]:
+    """By the tests and what they start, which would inherit that it is ignored: as it is where a
+    shell began the tests in the background."""
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(autouse=True, scope="session")

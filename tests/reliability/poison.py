@@ -55,7 +55,9 @@ class Poison:
 def digest_of(stepper: Stepper) -> str:
     """Of weights and moments, by name."""
     digest = hashlib.sha256()
-    for name, tensor in sorted(run_tensors(stepper.model, stepper.optimizer).items()):
+    optimizer = stepper.optimizer
+    tensors = run_tensors(stepper.model, optimizer, len(optimizer.state))
+    for name, tensor in sorted(tensors.items()):
         digest.update(name.encode())
         digest.update(tensor.detach().contiguous().numpy().tobytes())
     return digest.hexdigest()

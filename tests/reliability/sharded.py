@@ -1,11 +1,13 @@
-"""Steps and runs of ranks that share a model out by FSDP2, and of those that hold all of it."""
+"""Steps and runs of ranks that share a model out, by rows or by experts, and of those that hold all
+of it."""
 
 import json
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import NoReturn
 
 import pytest
 import torch
@@ -24,7 +26,11 @@ from turnout.config import (
 )
 from turnout.data.batch import Batch, Clean
 from turnout.errors import RunStopped
+from turnout.guidance import Guide
+from turnout.planning.measure import batch_of as batch_to_plan
+from turnout.planning.micro_batch import MicroBatch, of_length
 from turnout.training.distributed import Ranks, StopSignals, open_fabric
+from turnout.training.expert_parallel import Exchange
 from turnout.training.finish import finish
 from turnout.training.loop import Trainer
 from turnout.training.sharding import Gathering, Messages, Scattering
@@ -34,6 +40,8 @@ from turnout.training.teacher import Teacher
 from turnout.training.train import begin_or_resume, first_model, open_log
 
 STEPS = 3
+ROUTED = "routed"
+"""Frames of each expert of each layer, of each step."""
 
 
 @dataclass(frozen=True)
@@ -45,12 +53,34 @@ class Variant:
     changes: Mapping[str, object] = field(default_factory=dict)
 
 
+MODELS = {
+    **ROUTINGS,
+    "many": RoutingConfig(kind="supervised", guided_by=(Guide.BANDWIDTH, Guide.TASK)),
+    "few": RoutingConfig(kind="switch", num_experts=2, jitter=0.0),
+}
+TIED = {"tie_experts_until": STEPS}
 EXACT = {
     **{kind: Variant(kind) for kind in ROUTINGS},
-    "tied": Variant("switch", 2, {"tie_experts_until": STEPS}),
+    "tied": Variant("switch", 2, TIED),
     "low rank": Variant("hybrid", 1, {"trainable": ("encoder.attention",), "low_rank": 2}),
 }
 """What two ranks do as one process does."""
+EXPERTS = {
+    **{name: variant for name, variant in EXACT.items() if name != "dense"},
+    # Of the four experts of a layer two get no frame on any rank.
+    "many": Variant("many"),
+    # One rank trains nothing, but sends frames, and is sent some.
+    "one rank's": Variant("supervised", 1, {"trainable": ("encoder.experts.narrowband",)}),
+    # A batch of one bandwidth asks one expert, where nothing is trained.
+    "frozen": Variant("supervised", 1, {"trainable": ("encoder.attention",)}),
+}
+"""So that each holds its share of the experts."""
+COPIES = {
+    "supervised": Variant("supervised"),
+    "tied": Variant("few", 1, TIED),
+    "more": Variant("many"),
+}
+"""Of four ranks: each expert is held by two of them, but in the last."""
 TAUGHT = ObjectiveConfig(distil_encoder=1.0, distil_decoder=1.0, teacher_cache_gb=0)
 PAIRED = {
     "bfloat16": Variant("omni", 1, {"precision": "bfloat16"}),
@@ -60,10 +90,11 @@ PAIRED = {
 two ranks do that hold the whole model."""
 
 
-def config_of(variant: Variant, output: Path) -> TrainConfig:
+def config_of(variant: Variant, output: Path, parallel: str = "replicated") -> TrainConfig:
     """Of one layer on each side, without dropout."""
     settings: dict[str, object] = {
-        "model": small(ROUTINGS[variant.kind], dropout=0.0),
+        "parallel": parallel,
+        "model": small(MODELS[variant.kind], dropout=0.0),
         "objective": ObjectiveConfig(balance_weight=0.1),
         # Gradients of these models have a norm above 1 at first: it clips.
         "optimizer": OptimizerConfig(
@@ -81,34 +112,37 @@ def small(routing: RoutingConfig, dropout: float) -> ModelConfig:
 
 
 def take_steps(
-    variant: Variant, ranks: Ranks, batch: Callable[[int, int], Batch], *, shard: bool
+    variant: Variant, ranks: Ranks, batch: Callable[[int, int], Batch], parallel: str
 ) -> dict[str, Tensor]:
     """The whole model after the steps on these batches (of a step and micro-step), and what they
     reported."""
-    config = config_of(variant, Path())
+    config = config_of(variant, Path(), parallel)
     stepper = Stepper(config, first_model(config, config.model), ranks)
     if config.tie_experts_until:
         stepper.gradients.make_equal()
     if config.objective.distils:
         with TemporaryDirectory() as kept:
             stepper.teacher = Teacher(stepper.model, config.objective, Path(kept))
-    if shard:
+    if parallel != "replicated":
         stepper.shard()
-    reported = []
+    reported, routed = [], []
     for step in range(STEPS):
         batches = [batch(step, micro_step) for micro_step in range(variant.accumulate)]
         report = stepper(batches, RunState(step=step, updates=step), 0.0)
         figures = (report.loss, report.ctc, report.attention, report.balance, report.norm)
         reported.append(torch.tensor(figures, dtype=torch.float64))
+        routed.append(torch.cat([torch.zeros(0), *report.frames]))
     weights = dict(stepper.whole_model().named_parameters())
     return {
         **{name: weight.detach().contiguous() for name, weight in weights.items()},
         REPORTED: torch.stack(reported),
+        ROUTED: torch.stack(routed),
     }
 
 
 def steps_of_a_rank(case: Case) -> None:
-    """Every variant, spread over the ranks; those of the second kind whole on each as well."""
+    """Every variant, spread over the ranks by rows or by experts; those of the second kind whole on
+    each as well."""
     ranks = Ranks(open_fabric(toy_config(case.output)))
 
     def own(step: int, micro_step: int) -> Batch:
@@ -118,17 +152,17 @@ def steps_of_a_rank(case: Case) -> None:
         return replace(batch, clean=Clean(*heard, batch.decoder_guide, lasting))
 
     sent = counted()
-    for name, variant in EXACT.items():
-        found = take_steps(variant, ranks, own, shard=True)
+    for name, variant in (EXACT if case.kind == "sharded" else EXPERTS).items():
+        found = take_steps(variant, ranks, own, case.kind)
         save_file(found, case.output / f"{name}-{ranks.rank}.safetensors")
         (case.output / f"{name}-{ranks.rank}.json").write_text(json.dumps(sent))
         sent.update(dict.fromkeys(sent, 0))
     for name, variant in PAIRED.items():
         # Autocast, as every run has it, is the fabric's.
         ranks = Ranks(open_fabric(config_of(variant, case.output)))
-        for shard in (True, False):
-            found = take_steps(variant, ranks, own, shard=shard)
-            save_file(found, case.output / f"{name}-{shard}-{ranks.rank}.safetensors")
+        for parallel in (case.kind, "replicated"):
+            found = take_steps(variant, ranks, own, parallel)
+            save_file(found, case.output / f"{name}-{parallel}-{ranks.rank}.safetensors")
 
 
 def counted() -> dict[str, int]:
@@ -149,9 +183,60 @@ def counted() -> dict[str, int]:
     return sent
 
 
+def steps_with_copies(case: Case) -> None:
+    """Where there are more ranks than shares of experts."""
+    ranks = Ranks(open_fabric(toy_config(case.output)))
+    for name, variant in COPIES.items():
+        found = take_steps(variant, ranks, lambda *at: batch_of(ranks.rank, *at), "experts")
+        save_file(found, case.output / f"{name}-{ranks.rank}.safetensors")
+
+
+def planned_of(precision: str, output: Path) -> tuple[TrainConfig, MicroBatch]:
+    """A run of experts by bandwidth and task, and a micro-batch that takes them alike."""
+    config = replace(config_of(Variant("supervised"), output, "experts"), precision=precision)
+    return config, of_length(config.model, 4, 1.0, 4, audio_seconds=4.0)
+
+
+def sent_by_a_rank(case: Case) -> None:
+    """A step on what a plan is for: bytes that are sent, and that are held."""
+    config, sizes = planned_of(case.kind, case.output)
+    ranks = Ranks(open_fabric(config))
+    stepper = Stepper(config, first_model(config, config.model), ranks)
+    stepper.shard()
+    sent = {"exchanged": 0.0, "summed": 0}
+    exchange, sum_in_place = Ranks.exchange, Ranks._sum_in_place
+
+    def exchanged(self: Ranks, values: Tensor, *counts: Sequence[int]) -> Tensor:
+        going, _ = counts
+        if values.is_floating_point():
+            sent["exchanged"] += values.nbytes * (1 - going[self.rank] / sum(going))
+        return exchange(self, values, *counts)
+
+    def summed(self: Ranks, tensors: Sequence[Tensor]) -> None:
+        sent["summed"] += sum(tensor.nbytes for tensor in tensors)
+        sum_in_place(self, tensors)
+
+    Ranks.exchange = exchanged  # pyright: ignore[reportAttributeAccessIssue]
+    Ranks._sum_in_place = summed
+    assert stepper([batch_to_plan(config.model, sizes)], RunState(), 0.0).finite
+    here = [p for p in stepper.model.parameters() if not p.is_meta]
+    moments = [m for state in stepper.optimizer.state.values() for m in state.values() if m.ndim]
+    held = {
+        "weights": sum(p.nbytes for p in here),
+        "gradients": sum(p.grad.nbytes for p in here if p.grad is not None),
+        "optimizer": sum(moment.nbytes for moment in moments),
+    }
+    (case.output / f"{ranks.rank}.json").write_text(json.dumps(sent | held))
+
+
+def killed(ctx: object, *gradients: Tensor) -> NoReturn:
+    """In place of sending them."""
+    die()
+
+
 class KilledInBackward(Point):
-    """The gradients of a layer are to be summed; the other rank waits for them, in the midst of its
-    backward pass."""
+    """The gradients of a layer are to be summed, or to go back to where its frames came from; the
+    other rank waits for them, in the midst of its backward pass."""
 
     def __call__(self) -> None:
         original, after = Trainer._step, self.after
@@ -159,6 +244,7 @@ class KilledInBackward(Point):
         def step(self: Trainer, batches: list[Batch]) -> None:
             if self.state.step >= after:
                 Scattering.__call__ = lambda *_, **__: die()
+                Exchange.backward = staticmethod(killed)
             original(self, batches)
 
         Trainer._step = step
@@ -170,16 +256,22 @@ def whole_runs(case: Case) -> None:
     a_bad_batch(case)
     torch.use_deterministic_algorithms(True)
     every = OptimizerConfig(warmup_steps=3, learning_rate=1e-2)
-    model = small(ROUTINGS["supervised"], dropout=0.1)
+    model = moved_model(case.kind)
     moved = toy_config(case.output / "moved", model=model, optimizer=every, max_steps=6)
-    for steps, parallel in ((3, "sharded"), (5, "replicated")):
+    for steps, parallel in ((3, case.kind), (5, "replicated")):
         until(steps, replace(moved, parallel=parallel))
-    trainer = run_toy(replace(moved, parallel="sharded"))
+    trainer = run_toy(replace(moved, parallel=case.kind))
     finish(trainer, None)
     if trainer.ranks.first:
         weights = {n: p.detach().contiguous() for n, p in trainer.model.named_parameters()}
         save_file(weights, case.output / "final.safetensors")
     run_toy(replace(moved, output=str(case.output / "whole")))
+
+
+def moved_model(parallel: str) -> ModelConfig:
+    """With dropout where every rank draws what it would draw with whole models: of experts whoever
+    holds them draws for all ranks' frames."""
+    return small(ROUTINGS["supervised"], dropout=0.1 if parallel == "sharded" else 0.0)
 
 
 def until(steps: int, config: TrainConfig) -> None:
@@ -213,10 +305,10 @@ def a_bad_batch(case: Case) -> None:
     bad = batch_of(ranks.rank, 0, 0)
     if ranks.rank == 1:
         bad = replace(bad, log_mel=bad.log_mel * float("nan"))
-    config = config_of(EXACT["switch"], case.output)
+    config = config_of(EXACT["switch"], case.output, case.kind)
     stepper = Stepper(config, first_model(config, config.model), ranks)
     stepper.shard()
-    before = stepper.whole_model().state_dict()
+    before = {name: tensor.clone() for name, tensor in stepper.whole_model().state_dict().items()}
     assert not stepper([bad], RunState(), 0.0).finite, "one rank's bad batch must stop all of them"
     after = stepper.whole_model().state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before), "a weight moved"

@@ -22,8 +22,8 @@ from turnout.training.step import Stepper
 
 ROUTINGS = {
     "dense": RoutingConfig(kind="dense"),
-    "switch": RoutingConfig(kind="switch", num_experts=3, jitter=0.0),
-    "omni": RoutingConfig(kind="omni", num_experts=3, jitter=0.0),
+    "switch": RoutingConfig(kind="switch", num_experts=4, jitter=0.0),
+    "omni": RoutingConfig(kind="omni", num_experts=4, jitter=0.0),
     "supervised": RoutingConfig(kind="supervised"),
     "hybrid": RoutingConfig(kind="hybrid", num_experts=2, jitter=0.0),
 }
@@ -44,11 +44,11 @@ class Case:
 
 
 def batch_of(rank: int, step: int, micro_step: int) -> Batch:
-    """Of unlike sizes; in the first step each rank has one bandwidth only, in the second the
-    second rank has no decoder row."""
+    """Of unlike sizes; in the first step each rank has one bandwidth only, in the second all but
+    the first have no decoder row."""
     batch = toy_batch(f"rank{rank}-step{step}-{micro_step}", 2 + rank)
     if step == 0:
-        guide = torch.full_like(batch.bandwidth, rank)
+        guide = torch.full_like(batch.bandwidth, rank % 2)
         return replace(batch, bandwidth=guide, encoder_guide=guide)
     if rank == 0:
         return batch
@@ -140,11 +140,11 @@ def whole_run(case: Case) -> None:
     run_toy(toy_config(case.output / "run", max_steps=4))
 
 
-def together(what: Callable[[Case], None], case: Case) -> None:
+def together(what: Callable[[Case], None], case: Case, ranks: int = RANKS) -> None:
     """Call it in a process for each rank; AssertionError where one fails or hangs."""
     started = [
         processes.Process(target=begin, args=(what, case, environment))
-        for environment in environments(RANKS)
+        for environment in environments(ranks)
     ]
     for process in started:
         process.start()
@@ -153,7 +153,7 @@ def together(what: Callable[[Case], None], case: Case) -> None:
     statuses = [process.exitcode for process in started]
     for process in started:
         process.kill()
-    assert statuses == [0] * RANKS, f"exit status {statuses}"
+    assert statuses == [0] * ranks, f"exit status {statuses}"
 
 
 def begin(what: Callable[[Case], None], case: Case, environment: dict[str, str]) -> None:

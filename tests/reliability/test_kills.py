@@ -51,7 +51,7 @@ class Setting:
     ranks: int
     workers: int
     accumulate: int
-    parallel: Literal["replicated", "sharded"] = "replicated"
+    parallel: Literal["replicated", "sharded", "experts"] = "replicated"
 
     def __str__(self) -> str:
         spread = "" if self.parallel == "replicated" else f"-{self.parallel}"
@@ -59,7 +59,9 @@ class Setting:
 
 
 SETTINGS = [
-    Setting(2, 2, 4, "sharded"),  # at the small size: test_sharded_ranks.py
+    # At the small size: test_sharded_ranks.py.
+    Setting(2, 2, 4, "sharded"),
+    Setting(2, 2, 4, "experts"),
     *(Setting(r, w, a) for r in (1, 2) for w in (0, 2) for a in (1, 4)),
 ]
 

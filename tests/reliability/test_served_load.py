@@ -47,14 +47,16 @@ class Load:
 
 
 def load(server: Process, expected: dict[Path, bytes], clients: int, seconds: float) -> Load:
-    """What so many clients meet with, each asking again as soon as it is answered."""
-    found, lock = Load(), threading.Lock()
-    until = time.monotonic() + seconds
+    """What so many clients meet with, each asking again as soon as it is answered. The time begins
+    when all of them are there: making one takes a busy machine a while."""
+    found, lock, began_at = Load(), threading.Lock(), list[float]()
+    ready = threading.Barrier(clients, lambda: began_at.append(time.monotonic()))
 
     def one(number: int) -> None:
         random = Random(number)
         with server.client() as client:
-            while time.monotonic() < until:
+            ready.wait()
+            while time.monotonic() < began_at[0] + seconds:
                 path = random.choice(list(expected))
                 began = time.monotonic()
                 try:
@@ -68,13 +70,12 @@ def load(server: Process, expected: dict[Path, bytes], clients: int, seconds: fl
                 if response.status_code == 429:
                     time.sleep(BACK_OFF_SECONDS * random.random())
 
-    began = time.monotonic()
     threads = [threading.Thread(target=one, args=(number,)) for number in range(clients)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    found.seconds = time.monotonic() - began
+    found.seconds = time.monotonic() - began_at[0]
     return found
 
 

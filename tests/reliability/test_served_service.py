@@ -4,6 +4,7 @@ files that change while it serves. What HTTP adds is tested in `test_served_ends
 import asyncio
 import os
 import shutil
+import signal
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +23,7 @@ from turnout.config.serving import ServingConfig
 from turnout.errors import Cancelled, EngineError, TurnoutError
 from turnout.model_folder import SHIPPED
 from turnout.serving import engine as engines
+from turnout.serving import readers
 from turnout.serving.engine import Engine
 from turnout.serving.job import Job
 from turnout.serving.metrics import Metrics
@@ -139,8 +141,11 @@ def test_a_model_that_is_stuck_or_dead_is_told(
 ) -> None:
     if not tally.full:  # what is waited for is shorter, and nothing else
         monkeypatch.setattr(engines, "STUCK_SECONDS", 1.0)
+        for name, seconds in (("WATCH", 0.1), ("SLOW", 0.5), ("PING", 1.5)):
+            monkeypatch.setattr(readers, f"{name}_SECONDS", seconds)
     within = TOLD_SECONDS if tally.full else 3.0
-    for name, trial in (("stuck", stuck), ("dead", dead), ("none", none), ("raises", raises)):
+    for trial in (stuck, dead, none, raises, decoder_stopped, decoder_killed, decoder_gone):
+        name = trial.__name__.replace("_", " ")
         for number in range(tally.size(1, 5)):
             with tally.trial(f"{name} {number}"):
                 asyncio.run(asyncio.wait_for(trial(within), 120))
@@ -209,6 +214,43 @@ async def raises(_: float) -> None:
                 await bad.transcript()
             assert (await good.transcript()).text == alone(EXAMPLES[0]).text
             assert service.status().is_ready
+
+
+async def decoder_stopped(within: float) -> None:
+    """Somebody stops the process that decodes uploads."""
+    async with serving() as service:
+        process = service._readers._process
+        assert process is not None
+        os.kill(process.pid, signal.SIGSTOP)
+        assert "the process that decodes uploads does not answer" in await told(service, within)
+        await until(lambda: service.status().is_ready)
+        assert (await submit(service).transcript()).text == alone(EXAMPLES[0]).text
+        assert process.poll() is not None, "it is still there"
+
+
+async def decoder_killed(within: float) -> None:
+    """Somebody kills it."""
+    async with serving() as service:
+        process = service._readers._process
+        assert process is not None
+        process.kill()
+        process.wait()
+        assert "has ended" in service.status().reason
+        await until(lambda: service.status().is_ready)
+        assert (await submit(service).transcript()).text == alone(EXAMPLES[0]).text
+
+
+async def decoder_gone(within: float) -> None:
+    """It cannot be begun again, until it can."""
+    async with serving() as service:
+        process = service._readers._process
+        assert process is not None
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(readers.sys, "executable", "/nowhere/python")
+            process.kill()
+            process.wait()
+            await until(lambda: "does not come up" in service.status().reason, within)
+        await until(lambda: service.status().is_ready)
 
 
 async def a_blind_check_is_seen(within: float) -> bool:

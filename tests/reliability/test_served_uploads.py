@@ -20,7 +20,8 @@ from tests.reliability.test_mutated_files import damaged_file
 from turnout.config import TranscriptionOptions
 from turnout.config.serving import ServingConfig
 from turnout.errors import AudioError, TurnoutError
-from turnout.serving.reading import Readers, opened_file
+from turnout.serving.readers import Readers
+from turnout.serving.reading import opened_file
 
 SMALL_LIMIT, FULL_LIMIT = 60, 600
 """Seconds of sound that are taken of a bomb."""

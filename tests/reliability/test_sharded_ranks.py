@@ -1,8 +1,8 @@
 """Two ranks that share a model out equal one process, and a run of theirs can be killed."""
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
+from functools import reduce
 from pathlib import Path
 
 import pytest
@@ -14,22 +14,29 @@ from tests.reliability import corpus
 from tests.reliability.kills import Point
 from tests.reliability.runs import outcome, same, start
 from tests.reliability.sharded import (
+    COPIES,
     EXACT,
+    EXPERTS,
     PAIRED,
     STEPS,
     KilledInBackward,
+    Variant,
     config_of,
-    small,
+    moved_model,
+    planned_of,
+    sent_by_a_rank,
     steps_of_a_rank,
+    steps_with_copies,
     take_steps,
     whole_runs,
 )
-from tests.reliability.side_by_side import RANKS, REPORTED, ROUTINGS, Case, batch_of, together
+from tests.reliability.side_by_side import RANKS, REPORTED, Case, batch_of, together
 from tests.reliability.tally import Tally
 from tests.reliability.test_two_ranks_as_one import difference
 from tests.unit.training.toy import joined, toy_config, toy_trainer
 from turnout.data.batch import Batch
 from turnout.model_folder import WEIGHTS
+from turnout.planning.memory import memory_of
 from turnout.planning.micro_batch import of_length
 from turnout.planning.traffic import traffic_of
 from turnout.planning.weights import weights_of
@@ -40,67 +47,104 @@ from turnout.training.train import first_model
 
 MOST = 1e-5
 """Difference of a weight, a loss or a norm."""
+ROUNDED = 1e-4
+"""Where an expert's gradient is rounded to bfloat16 once, and not once for each rank."""
 
 
-@pytest.fixture(scope="module")
-def spread(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """What each rank found, of every variant."""
-    output = tmp_path_factory.mktemp("spread")
-    together(steps_of_a_rank, Case(kind="", accumulate=1, output=output))
-    yield output
+WAYS = ("sharded", "experts")
 
 
-def found(spread: Path, name: str) -> list[dict[str, Tensor]]:
+def found(spread: Path, name: str, ranks: int = RANKS) -> list[dict[str, Tensor]]:
     """Of each rank."""
-    return [load_file(spread / f"{name}-{rank}.safetensors") for rank in range(RANKS)]
+    return [load_file(spread / f"{name}-{rank}.safetensors") for rank in range(ranks)]
 
 
-def equal(ranks: list[dict[str, Tensor]], expected: dict[str, Tensor]) -> None:
-    """Assert the same bits on both ranks, and weights, losses and norms as expected."""
+def equal(ranks: list[dict[str, Tensor]], expected: dict[str, Tensor], most: float = MOST) -> None:
+    """Assert the same bits on all ranks, and weights, losses and norms as expected."""
     for name, tensor in expected.items():
-        assert torch.equal(ranks[0][name], ranks[1][name]), f"{name}: the ranks are not the same"
+        for rank in ranks[1:]:
+            assert torch.equal(ranks[0][name], rank[name]), f"{name}: the ranks are not the same"
         if name != REPORTED:
-            torch.testing.assert_close(ranks[0][name], tensor, atol=MOST, rtol=0, msg=name)
+            torch.testing.assert_close(ranks[0][name], tensor, atol=most, rtol=0, msg=name)
     off = difference(ranks, expected)
-    assert off <= MOST, f"a loss or norm is off by {off:.1e}"
+    assert off <= most, f"a loss or norm is off by {off:.1e}"
+
+
+def alone(variant: Variant, output: Path, ranks: int = RANKS) -> dict[str, Tensor]:
+    """One process on the batches of all of them."""
+
+    def every(step: int, micro_step: int) -> Batch:
+        return reduce(joined, (batch_of(rank, step, micro_step) for rank in range(ranks)))
+
+    return take_steps(variant, Ranks(open_fabric(toy_config(output))), every, "replicated")
 
 
 @pytest.mark.counts("T6", "a model shared out")
-def test_ranks_that_share_a_model_equal_one_process(
-    tally: Tally, spread: Path, tmp_path: Path
-) -> None:
-    alone = Ranks(open_fabric(toy_config(tmp_path)))
-
-    def both(step: int, micro_step: int) -> Batch:
-        return joined(batch_of(0, step, micro_step), batch_of(1, step, micro_step))
-
-    for name, variant in EXACT.items():
-        one = take_steps(variant, alone, both, shard=False)
+@pytest.mark.parametrize("way", WAYS)
+def test_ranks_that_share_a_model_equal_one_process(tally: Tally, way: str, tmp_path: Path) -> None:
+    spread = tmp_path / "spread"
+    spread.mkdir()
+    together(steps_of_a_rank, Case(kind=way, accumulate=1, output=spread))
+    for name, variant in (EXACT if way == "sharded" else EXPERTS).items():
+        one = alone(variant, tmp_path)
         with tally.trial(name):
             equal(found(spread, name), one)
             ours, config = found(spread, name)[0], config_of(variant, tmp_path)
             for weight, parameter in first_model(config, config.model).named_parameters():
                 moved = not torch.equal(ours[weight], parameter)
                 assert not moved or parameter.requires_grad, f"{weight} is frozen, and moved"
-    with tally.trial("what is sent is what a plan says"):
-        config = config_of(EXACT["dense"], tmp_path)
-        sent = json.loads((spread / "dense-1.json").read_text())
-        # Only batches' frames to experts elsewhere would depend on the sizes of a batch.
-        sizes = of_length(config.model, 1, 1.0, 1, audio_seconds=1.0)
-        plan = traffic_of(config, weights_of(config), sizes, "fsdp", RANKS)
-        # To gather, each of two sends what it has; to scatter, half of what it hands in.
-        assert sent["gathered"] == STEPS * plan.all_gather
-        assert sent["scattered"] == STEPS * plan.reduce_scatter * 2
+    if way == "sharded":
+        with tally.trial("what is sent is what a plan says"):
+            config = config_of(EXACT["dense"], tmp_path)
+            sent = json.loads((spread / "dense-1.json").read_text())
+            # Only batches' frames to experts elsewhere would depend on the sizes of a batch.
+            sizes = of_length(config.model, 1, 1.0, 1, audio_seconds=1.0)
+            plan = traffic_of(config, weights_of(config), sizes, "fsdp", RANKS)
+            # To gather, each of two sends what it has; to scatter, half of what it hands in.
+            assert sent["gathered"] == STEPS * plan.all_gather
+            assert sent["scattered"] == STEPS * plan.reduce_scatter * 2
     for name in PAIRED:
         with tally.trial(name):
-            whole = found(spread, f"{name}-False")
-            equal(found(spread, f"{name}-True"), whole[0])
+            whole = found(spread, f"{name}-replicated")
+            rounded = way == "experts" and name == "bfloat16"
+            equal(found(spread, f"{name}-{way}"), whole[0], ROUNDED if rounded else MOST)
             assert difference(whole, found(spread, "omni")[0]) > MOST, "it was trained as ever"
 
 
+@pytest.mark.counts("T6", "experts on several ranks each")
+def test_experts_that_several_ranks_hold_equal_one_process(tally: Tally, tmp_path: Path) -> None:
+    together(steps_with_copies, Case(kind="", accumulate=1, output=tmp_path), 4)
+    for name, variant in COPIES.items():
+        with tally.trial(name):
+            equal(found(tmp_path, name, 4), alone(variant, tmp_path, 4))
+
+
+@pytest.mark.counts("T6", "experts sent and held as planned")
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_frames_that_are_sent_and_what_is_held_are_what_a_plan_says(
+    tally: Tally, precision: str, tmp_path: Path
+) -> None:
+    together(sent_by_a_rank, Case(kind=precision, accumulate=1, output=tmp_path))
+    config, sizes = planned_of(precision, tmp_path)
+    weights = weights_of(config)
+    traffic = traffic_of(config, weights, sizes, "experts", RANKS)
+    memory = memory_of(config, weights, sizes, "experts", RANKS)
+    for rank in range(RANKS):
+        with tally.trial(f"rank {rank}"):
+            sent = json.loads((tmp_path / f"{rank}.json").read_text())
+            assert sent == {
+                "exchanged": traffic.all_to_all,
+                "summed": traffic.all_reduce,
+                "weights": memory.weights,
+                "gradients": memory.gradients,
+                "optimizer": memory.optimizer,
+            }
+
+
 @pytest.mark.counts("T6", "shared out and back")
-def test_a_run_is_shared_out_and_back(tally: Tally, tmp_path: Path) -> None:
-    together(whole_runs, Case(kind="", accumulate=1, output=tmp_path))
+@pytest.mark.parametrize("way", WAYS)
+def test_a_run_is_shared_out_and_back(tally: Tally, way: str, tmp_path: Path) -> None:
+    together(whole_runs, Case(kind=way, accumulate=1, output=tmp_path))
     moved, whole = (
         read_checkpoint(tmp_path / run / "checkpoints" / "step-00000006")
         for run in ("moved", "whole")
@@ -110,8 +154,8 @@ def test_a_run_is_shared_out_and_back(tally: Tally, tmp_path: Path) -> None:
         for name, tensor in whole.tensors.items():
             torch.testing.assert_close(moved.tensors[name], tensor, atol=2e-4, rtol=0, msg=name)
     with tally.trial("one rank goes on"):
-        model = small(ROUTINGS["supervised"], dropout=0.1)
-        trainer = toy_trainer(toy_config(tmp_path / "moved", model=model, parallel="sharded"))
+        model = moved_model(way)
+        trainer = toy_trainer(toy_config(tmp_path / "moved", model=model, parallel=way))
         trainer.restore(moved)
         for name, weight in trainer.model.named_parameters():
             assert torch.equal(weight, moved.tensors[f"weights/{name}"]), name
@@ -123,7 +167,8 @@ def test_a_run_is_shared_out_and_back(tally: Tally, tmp_path: Path) -> None:
 
 
 @pytest.mark.counts("T1", "a model shared out")
-def test_a_killed_run_ends_as_one_that_never_was(tally: Tally, tmp_path: Path) -> None:
+@pytest.mark.parametrize("way", WAYS)
+def test_a_killed_run_ends_as_one_that_never_was(tally: Tally, way: str, tmp_path: Path) -> None:
     cuts = corpus.write_corpus(tmp_path / "corpus", 24)
     config = corpus.config_of(cuts, max_steps=1)
     with start(config, tmp_path / "base", ranks=1) as running:
@@ -132,7 +177,7 @@ def test_a_killed_run_ends_as_one_that_never_was(tally: Tally, tmp_path: Path) -
     config = replace(
         config,
         max_steps=6,
-        parallel="sharded",
+        parallel=way,
         init_from=str(base),
         trainable=("encoder.attention", "encoder.experts", "decoder"),
         # Of three utterances one rank decodes two, the other one.

@@ -1,8 +1,13 @@
-"""What the server's benchmark says of growth, of rates and of wrong answers."""
+"""What the server's benchmark says of growth, of rates and of wrong answers, and its tables."""
+
+import json
+import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
-from serve import rates
+import serve_rows
+from serve import peer_server, rates
 from serve_growth import LEAST_LOOKS, Look, enough, growth
 from serve_soak import LEAKED_BYTES, bad_request, is_quiet, is_seen
 from serving import Answer, Upload, latencies, wrong
@@ -95,3 +100,50 @@ def test_bad_requests_are_of_every_kind() -> None:
     assert names == {"cut", "noise", "flipped", UPLOAD.name}
     assert {key for _, fields in found for key in fields} == {"language", "response_format"}
     assert all(upload.data != UPLOAD.data or fields for upload, fields in found)
+
+
+def test_the_peer_has_the_packages_of_the_benchmark(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "faster_whisper.py").write_text("raise SystemExit('the peer is here')")
+    monkeypatch.syspath_prepend(tmp_path)
+    done = subprocess.run(
+        peer_server(tmp_path / "weights"), capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr.strip()) == (1, "the peer is here")
+
+
+def test_the_tables_of_the_document_are_those_of_the_results() -> None:
+    found = serve_rows.MARKS.search(serve_rows.DOCUMENT.read_text("utf-8"))
+    assert found is not None
+    assert found[0] == f"{found[1]}{serve_rows.rendered(serve_rows.RESULTS)}\n{found[2]}"
+
+
+def test_every_part_has_its_table(tmp_path: Path) -> None:
+    latency = {"p50_seconds": 0.5, "p95_seconds": 1.0}
+    made = {"command": "python benchmarks/serve.py", "commit": "0123456789abcdef"}
+    load = {
+        "clients": 8, "requests": 90, "requests_per_second": 3.0, "wrong_answers": 0,
+        "audio_seconds_per_second": 12.3, **latency,
+    }  # fmt: skip
+    fair = {
+        "alone": latency, "beside": {"p95_seconds": 1.5}, "p95_ratio": 1.5, "long_minutes": 60.0,
+        "long_seconds_taken": 70.2, "jain_of_requests": 0.9991, "wrong_answers": 0,
+    }  # fmt: skip
+    whisper = [
+        {"system": "turnout", "batching": True, **load},
+        {"system": "faster-whisper", "batching": False, **load, "p95_seconds": None},
+    ]
+    for name, content in (
+        ("serve", {"fairness": {**made, "found": fair}}),
+        ("serve_whisper", {"load": {**made, "found": whisper}}),
+    ):
+        (tmp_path / f"{name}.json").write_text(json.dumps(content))
+    lines = serve_rows.rendered(tmp_path).splitlines()
+    assert "| turnout | 8 | 3.0 | 12 | 0.50, 1.00 | 0 of 90 |" in lines
+    assert "| faster-whisper | 8 | 3.0 | 12 | 0.50, - | 0 of 90 |" in lines
+    assert (
+        "| 20 clients of 5 s beside a file of 60 minutes | p95 1.50 s, without it 1.00 s: 1.50 "
+        "times; Jain 0.999; the long file was done in 70 s; 0 wrong | `python benchmarks/serve.py`"
+        ", commit 01234567 |"
+    ) in lines

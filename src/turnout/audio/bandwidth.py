@@ -95,6 +95,8 @@ def is_silent(samples: Floats) -> bool:
     """
     if not len(samples):
         return True
+    if np.ptp(samples[:FFT_HOP_SAMPLES]) > STEP:  # the first frame below: it is seldom more
+        return False
     starts = np.arange(0, len(samples), FFT_HOP_SAMPLES // 2)
     highs, lows = (extreme.reduceat(samples, starts) for extreme in (np.maximum, np.minimum))
     highs, lows = np.append(highs, highs[-1]), np.append(lows, lows[-1])

@@ -248,6 +248,14 @@ class ModelConfig:
             own=routing.experts_for if routing.guided else (),
         )
 
+    def experts_of(self, routing: RoutingConfig, layer: int) -> int:
+        """Experts of each feed-forward of a layer: those of all groups together; 1 where it is
+        dense."""
+        if not routing.routes(layer):
+            return 1
+        groups = self.expert_map(routing).num_groups
+        return groups * (routing.num_experts if routing.learned else 1)
+
 
 def check_positions(model: ModelConfig) -> None:
     """Raise ConfigError where the window has more hidden frames than positions can be learned."""

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from math import gcd
 from typing import Literal
 
 from turnout.config.bounds import require
@@ -72,6 +73,12 @@ class RoutingConfig:
     def routes(self, layer: int) -> bool:
         """Whether this layer's feed-forwards are routed."""
         return self.kind != "dense" and (self.layers is None or layer in self.layers)
+
+
+def expert_places(experts: int, ranks: int) -> int:
+    """Shares into which the experts of a layer are dealt, each of as many of them and on as many
+    ranks: the most that divide both."""
+    return gcd(experts, ranks)
 
 
 def check_domains(domains: tuple[str, ...]) -> None:

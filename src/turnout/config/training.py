@@ -127,10 +127,12 @@ class TrainConfig:
     """'bfloat16': autocast, the weights and the routers stay float32."""
     device: str = "auto"
     """'auto', 'cpu' or 'cuda'."""
-    parallel: Literal["replicated", "sharded"] = "replicated"
+    parallel: Literal["replicated", "sharded", "experts"] = "replicated"
     """How several ranks hold the model. 'replicated': each has all of it, as with DDP. 'sharded':
     each has its part of weights, gradients and moments (FSDP2), and for a moment whole what it
-    computes with. The batches, the losses and the files of a run are the same."""
+    computes with. 'experts': each has its share of every layer's experts and all of the rest;
+    frames are sent to their experts and back. The batches, the losses and the files of a run are
+    the same."""
     threads: int | None = None
     """CPU threads; by default PyTorch's choice."""
     validate_every: int = 500

@@ -8,14 +8,15 @@ import json
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-
-from lhotse import CutSet, MonoCut, Recording, SupervisionSegment
-from lhotse.audio import AudioSource
+from typing import TYPE_CHECKING
 
 from turnout.corpora.entry import MeasuredEntry
 from turnout.corpora.summary import SplitSummary
 from turnout.errors import StorageError, UsageError
 from turnout.files import sha256_of, whole_file, write_whole
+
+if TYPE_CHECKING:
+    from lhotse import MonoCut
 
 WRITTEN = ".prepared.json"
 """Which files of a folder are a corpus's, with the digests that they had."""
@@ -31,6 +32,8 @@ def write_splits(
     counts and remarks on such files. Raises StorageError, and UsageError where the source would be
     written over.
     """
+    from lhotse import CutSet  # noqa: PLC0415 - slow to import: with PyTorch
+
     paths = {name: output / f"{name}.jsonl.gz" for name in splits}
     for path in paths.values():
         if source is not None and path.exists() and path.samefile(source):
@@ -95,9 +98,12 @@ def _write_record(output: Path, record: Record) -> None:
     write_whole(output / WRITTEN, json.dumps(record, indent=1).encode())
 
 
-def cut_of(measured: MeasuredEntry, more: Mapping[str, object] = {}) -> MonoCut:
+def cut_of(measured: MeasuredEntry, more: Mapping[str, object] = {}) -> "MonoCut":
     """The cut of one utterance, with `more` that is to be known of its text; its recording keeps
     the file's native rate."""
+    from lhotse import MonoCut, Recording, SupervisionSegment  # noqa: PLC0415 - as above
+    from lhotse.audio import AudioSource  # noqa: PLC0415
+
     entry = measured.entry
     # a file of several channels that are to be mixed counts as one channel
     channels = [0] if entry.channel is None else list(range(max(2, entry.channel + 1)))

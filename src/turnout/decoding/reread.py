@@ -25,6 +25,10 @@ from turnout.guidance import Guidance, Task
 LEAST_FOLLOWED_SECONDS = 6.0
 """Of an utterance that may hold more speech than its text: what is shorter is one sentence."""
 
+READ_AT_ONCE = 2
+"""Texts, however many are decoded together: the weights of every layer are in memory for each token
+and frame, and the longest texts of a recording would say how much it takes."""
+
 PART_OF_LETTER = "\ufffd"
 """What bytes are decoded to that are none alone."""
 
@@ -71,21 +75,35 @@ def attended(
     """Where the decoder attended to those transcripts whose words want times, or that may have
     passed over some of the speech, by row; where CTC gives times, and where no heads are known to
     follow the speech, there are none."""
-    timed_words = [batch.utterances[row.utterance].options.word_timestamps for row in rows]
     wanted = [
         i
         for i in transcripts(batch, rows, texts)
-        if timed_words[i] or may_pass_over(batch, rows[i])
+        if batch.utterances[rows[i].utterance].options.word_timestamps
+        or may_pass_over(batch, rows[i])
     ]
-    if batch.paths is not None or not batch.config.decoder.alignment_heads or not wanted:
+    if batch.paths is not None or not batch.config.decoder.alignment_heads:
         return {}
+    found: dict[int, Followed] = {}
+    for first in range(0, len(wanted), READ_AT_ONCE):
+        found |= followed(batch, rows, texts, wanted[first : first + READ_AT_ONCE])
+    return found
+
+
+def followed(
+    batch: EncodedBatch,
+    rows: Sequence[DecoderRow],
+    texts: Sequence[RowResult],
+    wanted: Sequence[int],
+) -> dict[int, Followed]:
+    """The same of these rows, read at once."""
     prompts, asked = whole(batch, rows, texts, wanted)
     weights, counts = batch.backend.attention(batch.encoded, *asked), asked.counts
     found = {}
     for place, i in enumerate(wanted):
         own = weights[place][:, : counts[place], batch.sound_mask[rows[i].entry]]
         prompt, tokens = int(prompts.counts[place]), texts[i].tokens
-        spans = attended_spans(own, prompt, tokens) if timed_words[i] else None
+        timed = batch.utterances[rows[i].utterance].options.word_timestamps
+        spans = attended_spans(own, prompt, tokens) if timed else None
         heard: Heard = (None, None)
         if may_pass_over(batch, rows[i]):
             of_words = [is_of_word(batch.tokenizer.decode((token,))) for token in tokens]

@@ -206,7 +206,7 @@ def _transcribed(
             wanted = replace(wanted, channel=None, track=None)
         groups.setdefault(wanted, []).append((one, source))
     for wanted, group in groups.items():
-        answers = transcriber.transcribe_files((source for _, source in group), wanted)
+        answers = transcriber.transcribe_files([source for _, source in group], wanted)
         for (one, source), answer in zip(group, answers, strict=True):
             yield one, _whole(one.clip, answer) if isinstance(source, Path) else answer
 

@@ -99,12 +99,17 @@ class ExpertBank(nn.Module):
         order = chosen.argsort(stable=True)
         taken = torch.bincount(chosen, minlength=count + 1).tolist()[:count]
         rows = order[: sum(taken)]
-        given = hidden.reshape(-1, hidden.shape[-1]).index_select(0, rows).split(taken)
+        given = hidden.reshape(-1, hidden.shape[-1]).index_select(0, rows)
+        return put_back(self.answers(given, taken), rows, hidden, gate)
+
+    def answers(
+        self, frames: Float[Tensor, "rows d_model"], taken: list[int]
+    ) -> Float[Tensor, "rows d_model"]:
+        """What the experts make of frames in their order, so many of each."""
         # Zeros are a gradient where none is not, so then experts without frames are asked too.
-        everyone = torch.is_grad_enabled() or not len(rows)
-        pairs = zip(self.experts, given, strict=True)
-        output = torch.cat([expert(own) for expert, own in pairs if everyone or len(own)])
-        return put_back(output, rows, hidden, gate)
+        everyone = torch.is_grad_enabled() or not len(frames)
+        pairs = zip(self.experts, frames.split(taken), strict=True)
+        return torch.cat([expert(own) for expert, own in pairs if everyone or len(own)])
 
     def dispatched(
         self,

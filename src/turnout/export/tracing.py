@@ -18,9 +18,9 @@ from onnxscript.optimizer import optimize_ir
 
 from turnout.errors import ExportError
 from turnout.export.graphs import Plan, decoder_plan, encoder_plan
-from turnout.hub.onnx_file import LOCATION
 from turnout.model.speech_model import SpeechModel
 from turnout.model_folder import DECODER, ENCODER
+from turnout.onnx_file import LOCATION
 
 OPSET = 20
 

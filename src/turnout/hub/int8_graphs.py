@@ -15,8 +15,8 @@ from typing import NamedTuple
 import numpy as np
 
 from turnout.backends.sessions import EXTERNAL_DATA, GRAPH, INITIALIZER, NAME, varint
-from turnout.hub.onnx_file import CONTRIB, KINDS, Graph, attribute, node
 from turnout.model_folder import DECODER
+from turnout.onnx_file import CONTRIB, KINDS, Graph, attribute, node
 
 SCALE = ".scale"
 """Behind the name of a tensor of int8: that of its scales."""

@@ -20,7 +20,6 @@ from turnout.backends.onnx import (
 )
 from turnout.config import ModelConfig
 from turnout.errors import MissingExtra, shown
-from turnout.hub.onnx_file import CONTRIB, KINDS, Graph, Size
 from turnout.hub.whisper_layers import (
     Layers,
     far,
@@ -32,6 +31,7 @@ from turnout.hub.whisper_layers import (
     unsqueezed,
 )
 from turnout.model_folder import DECODER, ENCODER
+from turnout.onnx_file import CONTRIB, KINDS, Graph, Size
 
 SHAPE = {
     "encoder.block": "transformer",

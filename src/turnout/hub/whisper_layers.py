@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from turnout.hub.onnx_file import CONTRIB, KINDS, Graph
+from turnout.onnx_file import CONTRIB, KINDS, Graph
 
 EPSILON = 1e-5
 """PyTorch's own, of a LayerNorm."""

@@ -151,7 +151,7 @@ def _wanted(
 def _transcribed(
     transcriber: Transcriber, sounds: Sequence[_Sound], options: TranscriptionOptions
 ) -> Iterator[tuple[int, Heard]]:
-    answers = transcriber.transcribe_files((one.source for one in sounds), options)
+    answers = transcriber.transcribe_files([one.source for one in sounds], options)
     for sound, answer in zip(sounds, answers, strict=True):
         try:
             yield sound.number, _heard(sound, answer, options)

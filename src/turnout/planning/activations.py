@@ -28,7 +28,7 @@ from turnout.config import (
     TrainConfig,
 )
 from turnout.planning.micro_batch import MicroBatch
-from turnout.planning.weights import experts_of, feed_forwards_of
+from turnout.planning.weights import feed_forwards_of
 
 SINGLE, HALF, INDEX = 4, 2, 8
 """Bytes of a number in float32 and in bfloat16, and of an index."""
@@ -170,7 +170,7 @@ def feed_forwards(
     each += inner_copies(part) * frames * part.d_feedforward * kept.product
     found = part.num_layers * each
     for layer in range(part.num_layers):
-        experts = experts_of(model, part.routing, layer)
+        experts = model.experts_of(part.routing, layer)
         found += routing_bytes(part.routing, layer, experts, (frames, width), kept)
     return found * feed_forwards_of(part)
 

@@ -7,13 +7,13 @@ experts sharded each device holds some of every layer's, and all of the rest.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from math import gcd
 from typing import Literal
 
 from turnout.config import ModelConfig, TrainConfig
+from turnout.config.routing import expert_places
 from turnout.planning.activations import held_bytes, loss_bytes, saved_bytes
 from turnout.planning.micro_batch import MicroBatch
-from turnout.planning.weights import TABLES, Weight, Weights, count, experts_of
+from turnout.planning.weights import TABLES, Weight, Weights, count
 
 Sharing = Literal["ddp", "fsdp", "experts"]
 SHARINGS: tuple[Sharing, ...] = ("ddp", "fsdp", "experts")
@@ -42,8 +42,8 @@ class Memory:
     memory of the machine, which takes it back when it is short of it."""
     update: float
     """Once the activations are gone: gradients on their way to the other devices, AdamW's working
-    copy, or the whole model of a validation where it is sharded by FSDP2. Not added: the larger of
-    both is."""
+    copy, or what a device does not hold of the whole model, which validates. Not added: the larger
+    of both is."""
 
     @property
     def total(self) -> float:
@@ -69,15 +69,18 @@ def memory_of(
         copies=HALF * multiplied(config, weights, sharing, devices) if product == HALF else 0,
         activations=activations + loss_bytes(model, batch),
         features=SINGLE * frames * model.features.num_mels,
-        update=max(SINGLE * trained, between_steps(weights, sharing, devices)),
+        update=max(SINGLE * trained, between_steps(model, weights, sharing, devices)),
     )
 
 
-def between_steps(weights: Weights, sharing: Sharing, devices: int) -> int:
+def between_steps(model: ModelConfig, weights: Weights, sharing: Sharing, devices: int) -> float:
     """Bytes that several devices take when nothing is computed."""
     if devices == 1:
         return 0
-    return SINGLE * count(weights.all) if sharing == "fsdp" else sending(weights.moved)
+    if sharing == "fsdp":  # rows are no tensor of a whole model
+        return SINGLE * count(weights.all)
+    held = own_share(model, weights, sharing, devices)[0]
+    return max(SINGLE * (count(weights.all) - held), sending(weights.moved))
 
 
 def own_share(
@@ -107,13 +110,7 @@ def places_of(model: ModelConfig, weight: Weight, devices: int) -> int:
         return 1
     stack, _, rest = weight.name.partition(".")
     part = model.encoder if stack == "encoder" else model.decoder
-    return expert_places(experts_of(model, part.routing, int(rest.split(".")[1])), devices)
-
-
-def expert_places(experts: int, devices: int) -> int:
-    """Devices that share a layer's experts, each the same number of them: the most that divide
-    both. Where there are more devices, each expert is on several."""
-    return gcd(experts, devices)
+    return expert_places(model.experts_of(part.routing, int(rest.split(".")[1])), devices)
 
 
 def gathered(weights: Sequence[Weight]) -> int:

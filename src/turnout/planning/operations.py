@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from turnout.config import DecoderConfig, EncoderConfig, ModelConfig
 from turnout.planning.micro_batch import MicroBatch
-from turnout.planning.weights import EXPERTS, Weights, experts_of
+from turnout.planning.weights import EXPERTS, Weights
 
 LAST = 4
 """Depths beside those of layers: before the encoder's, behind them, before the decoder's, behind
@@ -127,7 +127,7 @@ def feed_forward(
     yield Product(f"{name}{EXPERTS}", 4.0 * frames * width * part.d_feedforward, depth)
     if part.routing.learned and part.routing.routes(layer):
         stack = name.partition(".")[0]
-        experts = experts_of(model, part.routing, layer)
+        experts = model.experts_of(part.routing, layer)
         yield Product(f"{stack}.routers.", 2.0 * frames * width * experts, depth)
 
 

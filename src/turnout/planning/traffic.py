@@ -13,9 +13,10 @@ for both, and scatters the gradients behind that, for every micro-batch.
 from dataclasses import dataclass
 
 from turnout.config import TrainConfig
-from turnout.planning.memory import Sharing, expert_places, outside, places_of
+from turnout.config.routing import expert_places
+from turnout.planning.memory import Sharing, outside, places_of
 from turnout.planning.micro_batch import MicroBatch, stacks_of
-from turnout.planning.weights import Weights, count, experts_of, feed_forwards_of
+from turnout.planning.weights import Weights, count, feed_forwards_of
 
 SINGLE, HALF = 4, 2
 
@@ -75,7 +76,7 @@ def frames_to_experts(config: TrainConfig, batch: MicroBatch, devices: int) -> f
     number = HALF if config.precision == "bfloat16" else SINGLE
     for part, frames in stacks_of(model, batch):
         for layer in range(part.num_layers):
-            places = expert_places(experts_of(model, part.routing, layer), devices)
+            places = expert_places(model.experts_of(part.routing, layer), devices)
             leaving = frames * (places - 1) / places * feed_forwards_of(part)
             sent += 4 * leaving * model.encoder.d_model * number
     return sent

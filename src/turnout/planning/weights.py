@@ -164,15 +164,6 @@ def _decoder(config: ModelConfig) -> Iterator[Weight]:
         yield Weight("decoder.output.weight", (rows, width))
 
 
-def experts_of(config: ModelConfig, routing: RoutingConfig, layer: int) -> int:
-    """Experts of each feed-forward of a layer: those of all groups together; 1 where it is
-    dense."""
-    if not routing.routes(layer):
-        return 1
-    groups = config.expert_map(routing).num_groups
-    return groups * (routing.num_experts if routing.learned else 1)
-
-
 def num_routers(routing: RoutingConfig, num_layers: int, per_layer: int) -> int:
     """Learned routers of a stack: one of each feed-forward (switch), or of each run of
     `share_layers` routed layers, all of them by default (omni, hybrid)."""
@@ -235,7 +226,7 @@ def _bank(
     name: str, config: ModelConfig, part: EncoderConfig | DecoderConfig, layer: int
 ) -> Iterator[Weight]:
     width = config.encoder.d_model
-    for expert in range(experts_of(config, part.routing, layer)):
+    for expert in range(config.experts_of(part.routing, layer)):
         yield from _linear(f"{name}{EXPERTS}{expert}.up", width, part.d_feedforward)
         yield from _linear(f"{name}{EXPERTS}{expert}.down", part.d_feedforward, width)
 

@@ -21,6 +21,7 @@ from turnout.serving.metrics import Metrics
 from turnout.serving.routes import Desk, Desks, noted, register
 from turnout.serving.service import Service
 from turnout.serving.static import register as register_page
+from turnout.serving.uploads import Storage
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ def build(config: ServingConfig, service: Service, metrics: Metrics, folder: Pat
     door = Door(service, config, metrics)
     inner.state.stopping = door.stopping
     desk = Desk(service, config, folder, door)
-    register(inner, desk, Desks(service, door, metrics.render))
+    register(inner, desk, Desks(service, door, Storage(folder), metrics.render))
     register_live(inner, service, config, keys, metrics)
     page: Iterable[str] = register_page(inner) if config.page else ()
     app: App = Guard(inner, config, keys, metrics, open_paths=page)

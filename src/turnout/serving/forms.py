@@ -30,6 +30,7 @@ SINGLE = ("model", "language", "to_language", "bandwidth", "task", "prompt", "re
           "temperature", "stream", "chunking_strategy")  # fmt: skip
 SEVERAL = ("timestamp_granularities", "include")
 TAKEN: Mapping[str, None] = dict.fromkeys((*SINGLE, *SEVERAL))
+KNOWN: Mapping[str, None] = {"file": None, **TAKEN}
 SPEAKERS = "no model here tells speakers apart: leave it out"
 NOT_TAKEN: Mapping[str, str] = {
     "known_speaker_names": SPEAKERS,
@@ -75,12 +76,8 @@ class Fields:
                     code="unsupported_parameter",
                 )  # fmt: skip
             if name not in TAKEN:
-                raise Refused(
-                    400,
-                    f"unknown field {shown(written)}{nearest(name, TAKEN)}: the fields "
-                    f"are file, {', '.join(TAKEN)}",
-                    code="unknown_parameter",
-                )
+                message = f"unknown field {shown(written)}{nearest(name, KNOWN)}"
+                raise Refused(400, message, code="unknown_parameter")
             self._values.setdefault(name, []).append(value)
         for name, values in self._values.items():
             if name in SINGLE and len(values) > 1:

@@ -26,7 +26,8 @@ from turnout.errors import (
 )
 from turnout.serving.engine import Engine
 from turnout.serving.model_facts import samples
-from turnout.serving.reading import Readers, Reading
+from turnout.serving.readers import Readers
+from turnout.serving.reading import Reading
 from turnout.text.transcript import Segment, Transcript
 from turnout.transcription.recordings import OpenRecording
 from turnout.transcription.segments import AudioSegment

@@ -35,6 +35,8 @@ RETRY_SECONDS = 30
 BROKEN_SECONDS = 30.0
 """In which one that could not be loaded is not tried again: each try would hold the places of all
 who wait for it."""
+LOADING_SECONDS = 60.0
+"""Of a model, after which a server that has started is not well: requests would wait in vain."""
 Opens = Callable[["Place"], Transcriber]
 
 log = logging.getLogger(__name__)
@@ -80,6 +82,7 @@ class Entry:
     failed: tuple[float, str] | None = None
     """When it could last not be loaded, and why."""
     loading: Lock = field(default_factory=Lock)
+    loading_since: float | None = None
 
 
 class Models:
@@ -132,6 +135,18 @@ class Models:
         """Those that are loaded."""
         return [entry.engine for entry in list(self._entries.values()) if entry.engine is not None]
 
+    def trouble(self) -> str:
+        """Why nothing can be expected of one that is loaded, or of the default one; empty where all
+        is well."""
+        troubles = [engine.trouble() for engine in self.engines()]
+        entry = self._entries[self.default]
+        if entry.engine is None and failed_of_late(entry):
+            troubles.append(f"the model {self.default} cannot be loaded")
+        began = entry.loading_since
+        if began is not None and time.monotonic() - began > LOADING_SECONDS:
+            troubles.append(f"the model {self.default} is still being loaded")
+        return next((trouble for trouble in troubles if trouble), "")
+
     def look(self) -> None:
         """Read what the models that are on this machine can do, without loading them."""
         for entry in self._entries.values():
@@ -151,9 +166,13 @@ class Models:
                 engine = entry.engine
                 entry.users += engine is not None
             if engine is None:
-                if entry.failed is not None and time.monotonic() - entry.failed[0] < BROKEN_SECONDS:
+                if entry.failed is not None and failed_of_late(entry):
                     raise ModelUnavailable(entry.failed[1])
-                engine = self._begin(entry)
+                entry.loading_since = time.monotonic()
+                try:
+                    engine = self._begin(entry)
+                finally:
+                    entry.loading_since = None
         try:
             yield engine
         finally:
@@ -242,6 +261,11 @@ class Models:
             self._metrics.model_bytes.labels(engine.name).set(0)
             log.info("the model %s makes room for %s", engine.name, entry.place.name)
             engine.close()
+
+
+def failed_of_late(entry: Entry) -> bool:
+    """Whether a model could not be loaded, and is not tried again yet."""
+    return entry.failed is not None and time.monotonic() - entry.failed[0] < BROKEN_SECONDS
 
 
 def places(config: ServingConfig) -> list[Place]:

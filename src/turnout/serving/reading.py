@@ -1,31 +1,23 @@
 """An upload -> an open Recording whose sound comes from another process, which is bounded.
 
-The errors are those of the command line, with the client's name of the file. One process forks the
-children; it is started at the server's start, and again where it died.
+The errors are those of the command line, with the client's name of the file.
 """
 
 import json
 import logging
 import os
 import select
-import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from io import BytesIO
-from itertools import count
 from pathlib import Path
-from threading import Lock
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from turnout.audio.features import SAMPLE_RATE
 from turnout.audio.waveform import HIGHEST_RATE, LOWEST_RATE, Recording
-from turnout.config import TranscriptionOptions
 from turnout.config.serving import ServingConfig
 from turnout.errors import (
     AudioError,
@@ -38,152 +30,34 @@ from turnout.errors import (
     UsageError,
     one_line,
 )
-from turnout.serving.reading_child import FRAME, LENGTH
+from turnout.serving.reading_child import FRAME
 
-START_SECONDS = 30.0
-PING_SECONDS = 5.0  # one that is well answers at once: it only forks
+PROCESS = "the process that decodes uploads"
 STEP_SECONDS = 0.25
 """How often a reader that waits asks whether it is still wanted."""
 SAMPLE_BYTES = 4
 LONGEST_SAID = 2000
 LARGEST_FRAME = 2**26
 """Bytes: far above a block of a few seconds."""
-SINGLE_THREADED = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-"""A process with threads cannot be forked safely."""
-NEEDED = (
-    "PATH", "PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "LANG", "LC_ALL",
-    "LC_CTYPE", "TMPDIR",
-)  # fmt: skip
-"""Variables that a decoder of strangers' files is given: any other may be a secret."""
 
 Floats = NDArray[np.float32]
 log = logging.getLogger(__name__)
 
 
-class Readers:
-    """The process that decodes uploads; thread-safe."""
-
-    def __init__(self, config: ServingConfig) -> None:
-        self._config = config
-        self._lock = Lock()
-        self._numbers = count()
-        self._process: subprocess.Popen[bytes] | None = None
-        self._orders: socket.socket | None = None
-
-    def start(self) -> None:
-        """Begin the process, where there is none; raises EngineError where it does not come up."""
-        with self._lock:
-            self._living()
-
-    def open(self, file: int, name: str, options: TranscriptionOptions) -> "Reading":
-        """Begin to decode a file, which becomes this call's to close; raises EngineError."""
-        ours, theirs = os.pipe()
-        number = next(self._numbers)
-        order = {
-            "number": number,
-            "kill": False,
-            "name": name,
-            "max_duration": options.max_duration,
-            "channel": options.channel,
-            "track": options.track,
-            "memory_bytes": self._config.reading_memory_mb * 2**20,
-            "cpu_seconds": self._config.reading_cpu_seconds,
-        }
-        reading = Reading(self, number, ours, name, self._config)
-        try:
-            with self._lock:
-                self._tell(self._living(), order, [file, theirs])
-        except BaseException:
-            reading.close()
-            raise
-        finally:
-            os.close(file)
-            os.close(theirs)
-        return reading
+class Forks(Protocol):
+    """What begins readings: see `readers.py`."""
 
     def kill(self, number: int) -> None:
-        """End a child, if it has not ended; those of a process that has ended are gone with it."""
-        with self._lock, suppress(EngineError):
-            if self._orders is not None and self._is_alive():
-                self._tell(self._orders, {"number": number, "kill": True}, [])
+        """End a child, if it has not ended."""
+        ...
 
     def are_stuck(self) -> bool:
-        """Whether the process is there and does nothing, since somebody stopped it, say: it is
-        ended then, and the next upload begins another."""
-        with self._lock, suppress(EngineError):
-            if self._orders is None or not self._is_alive():
-                return False
-            self._tell(self._orders, {"number": 0, "kill": False, "ping": True}, [])
-            self._orders.settimeout(PING_SECONDS)
-            with suppress(OSError):
-                if self._orders.recv(1) == b"p":
-                    return False
-            log.error("the process that decodes uploads does not answer: it is ended")
-            self._end()
-        return True
+        """Whether no child would be begun; mended then."""
+        ...
 
-    def close(self) -> None:
-        """End the process, and with it all children."""
-        with self._lock:
-            self._end()
-
-    def _tell(self, orders: socket.socket, order: dict[str, object], files: list[int]) -> None:
-        data = json.dumps(order).encode()
-        try:
-            # The files come with the first bytes; both fit into the socket's buffer.
-            socket.send_fds(orders, [LENGTH.pack(len(data))], files)
-            orders.sendall(data)
-        except OSError as error:
-            self._end()
-            raise EngineError("the process that decodes uploads has ended: try again") from error
-
-    def _is_alive(self) -> bool:
-        return self._process is not None and self._process.poll() is None
-
-    def _living(self) -> socket.socket:
-        if self._orders is not None and self._is_alive():
-            return self._orders
-        if self._process is not None:
-            log.error("the process that decodes uploads has ended: another is started")
-        self._end()
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "turnout.serving.reading_child", str(theirs.fileno())],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                pass_fds=[theirs.fileno()],
-                env=surroundings(),
-                start_new_session=True,  # Ctrl-C in a terminal is the server's
-            )
-        self._orders = ours
-        ours.settimeout(START_SECONDS)
-        try:
-            ready = ours.recv(1)
-        except OSError:
-            ready = b""
-        if ready != b"r":
-            self._end()
-            raise EngineError("the process that decodes uploads does not come up")
-        return ours
-
-    def _end(self) -> None:
-        if self._orders is not None:
-            self._orders.close()
-        if self._process is not None:
-            # With its orders closed it ends by itself, and first its children.
-            try:
-                self._process.wait(STEP_SECONDS)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
-        self._orders = self._process = None
-
-
-def surroundings() -> dict[str, str]:
-    """What a decoder needs of the environment, which also holds what others must not know."""
-    kept = {name: os.environ[name] for name in NEEDED if name in os.environ}
-    return {**kept, **SINGLE_THREADED}
+    def have_lost(self, number: int) -> bool:
+        """Whether a child is gone because of what forked it, which is no file's doing."""
+        ...
 
 
 class ReadElsewhere(Recording):
@@ -208,7 +82,7 @@ class Reading:
     rate = SAMPLE_RATE
 
     def __init__(
-        self, readers: Readers, number: int, pipe: int, name: str, config: ServingConfig
+        self, readers: Forks, number: int, pipe: int, name: str, config: ServingConfig
     ) -> None:
         self.warnings: list[str] = []
         self._readers = readers
@@ -286,6 +160,8 @@ class Reading:
             assert self._pipe is not None
             came = os.readv(self._pipe, [left])
             if not came:
+                if self._readers.have_lost(self._number):
+                    raise EngineError(f"{PROCESS} has ended: send it again")
                 raise self._broken("it ended before the recording did")
             self._heard = True
             left = left[came:]
@@ -302,7 +178,7 @@ class Reading:
                 return
             if time.monotonic() > until:
                 if not self._heard and self._readers.are_stuck():
-                    raise EngineError("the process that decodes uploads was stuck: send it again")
+                    raise EngineError(f"{PROCESS} was stuck: send it again")
                 raise AudioError(
                     self._name,
                     f"decoding it gave no sound for {self._config.reading_stall_seconds:g} s: give "

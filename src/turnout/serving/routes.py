@@ -27,7 +27,7 @@ from turnout.serving.job import Job
 from turnout.serving.logs import log_error
 from turnout.serving.models import ServedModel
 from turnout.serving.service import Service
-from turnout.serving.uploads import read_form
+from turnout.serving.uploads import Storage, read_form
 from turnout.text.transcript import Segment
 
 T = TypeVar("T")
@@ -117,7 +117,7 @@ class Desk:
             place = held.enter_context(self._door.entered())
             kind = request.headers.get("content-type", "")
             receive = place.receiving(request.receive)
-            form = await self._door.while_open(read_form(receive, kind, self._folder))
+            form = await self._door.while_open(read_form(receive, kind, self._folder), place)
             with form:
                 asked = asked_of(form.fields, endpoint, self._config)
                 found = called(asked.model, self._service.models())
@@ -190,10 +190,11 @@ async def following(segments: AsyncIterator[Segment]) -> Segment | None:
 class Desks:
     """What is asked of the server itself."""
 
-    def __init__(self, service: Service, door: Door, render: Any) -> None:
+    def __init__(self, service: Service, door: Door, storage: Storage, render: Any) -> None:
         """`render` gives the metrics."""
         self._service = service
         self._door = door
+        self._storage = storage
         self._render = render
 
     async def models(self) -> Response:
@@ -220,9 +221,9 @@ class Desks:
 
     async def ready(self) -> Response:
         """GET /ready: whether work should be sent here."""
-        status = self._service.status()
-        reason = STOPPING if self._door.stopping.is_set() else status.reason
-        if status.is_ready and not self._door.stopping.is_set():
+        reason = STOPPING if self._door.stopping.is_set() else self._service.status().reason
+        reason = reason or await self._storage.trouble()
+        if not reason:
             return as_json({"status": "ready"})
         response = as_json({"status": "not ready", "reason": reason})
         response.status_code = 503

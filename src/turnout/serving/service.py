@@ -20,7 +20,8 @@ from turnout.errors import Busy, Stopping, TurnoutError, one_line
 from turnout.serving.job import Job, asked_of
 from turnout.serving.metrics import Metrics
 from turnout.serving.models import Models, Opens, ServedModel
-from turnout.serving.reading import Readers, opened_file
+from turnout.serving.readers import Readers
+from turnout.serving.reading import opened_file
 from turnout.text.transcript import Transcript
 
 LONGEST_NAME = 80
@@ -159,8 +160,7 @@ class Service:
             return "the server is being stopped"
         if not self._started:
             return "the model is being loaded"
-        troubles = [engine.trouble() for engine in self._models.engines()]
-        return next((trouble for trouble in troubles if trouble), "")
+        return self._models.trouble() or self._readers.trouble()
 
     def _check_room(self) -> None:
         """With the lock held."""

@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from io import FileIO
 from pathlib import Path
+from time import monotonic
 from typing import Any
 from urllib.parse import unquote_to_bytes
 from uuid import uuid4
@@ -36,6 +37,9 @@ LONGEST_NAME = 80
 """Characters of a file's name in a message."""
 WRITTEN_AT_ONCE = 262_144
 """Bytes: another thread writes them, and is not asked for less."""
+PROBE_BYTES = 65_536
+"""What every disk that is not full has room for."""
+LOOK_SECONDS = 1.0
 PREFIX = "turnout-serve-"
 LOCK = "lock"
 SEPARATORS = re.compile(r"[/\\]")
@@ -188,6 +192,37 @@ def created(path: Path) -> FileIO:
         if not is_ours(path.parent):
             raise
         return FileIO(path, "x", opener=private)
+
+
+class Storage:
+    """Whether an upload could be stored now; for whoever asks, however often."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._looking: asyncio.Task[str] | None = None
+        self._until = 0.0
+
+    async def trouble(self) -> str:
+        """Why not; empty where it could."""
+        if self._looking is None or (self._looking.done() and monotonic() > self._until):
+            self._until = monotonic() + LOOK_SECONDS
+            self._looking = asyncio.create_task(asyncio.to_thread(probed, self._folder))
+        done, _ = await asyncio.wait({self._looking}, timeout=LOOK_SECONDS)
+        return self._looking.result() if done else "the folder of uploads does not answer"
+
+
+def probed(folder: Path) -> str:
+    """Why nothing can be written into this folder; empty where something was."""
+    path = folder / uuid4().hex
+    try:
+        with created(path) as file:
+            write_all(file, bytes(PROBE_BYTES))
+    except OSError as error:
+        return f"uploads cannot be stored: {error.strerror or 'no room'}"
+    finally:
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
+    return ""
 
 
 def private(path: str, flags: int) -> int:

@@ -23,7 +23,7 @@ from torch import Tensor
 from turnout.errors import CheckpointError, StorageError
 from turnout.files import PARTIAL, put_in_place, sha256_of, sync, write_synced
 from turnout.training.distributed import Ranks
-from turnout.training.sharding import local, share_to_write
+from turnout.training.whole_tensors import local, share_to_write
 
 CHECKPOINT_FORMAT = 1
 """Of a manifest and the files it names."""
@@ -235,4 +235,5 @@ def digest_of(manifest: dict[str, Any]) -> str:
 
 def all_finite(tensors: dict[str, Tensor]) -> bool:
     """Whether no value that lies here is NaN or infinite."""
-    return all(bool(torch.isfinite(local(tensor)).all()) for tensor in tensors.values())
+    here = [local(tensor) for tensor in tensors.values() if not tensor.is_meta]
+    return all(bool(torch.isfinite(tensor).all()) for tensor in here)

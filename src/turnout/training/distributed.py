@@ -19,7 +19,7 @@ from typing import Any, Self
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
-from torch.distributed import ReduceOp, all_gather, all_reduce
+from torch.distributed import ReduceOp, all_gather, all_reduce, all_to_all_single, broadcast
 from torch.distributed.tensor import DTensor
 
 from turnout.config import TrainConfig
@@ -80,6 +80,45 @@ class Ranks:
             assert work is not None
             self._neighbours.wait(work)
         return gathered
+
+    def exchange(self, values: Tensor, sent: Sequence[int], coming: Sequence[int]) -> Tensor:
+        """What the other ranks have for this one: each sends the first of its rows to rank 0, the
+        next to rank 1; `sent` and `coming` say how many, all ranks ask together."""
+        received = values.new_empty((sum(coming), *values.shape[1:]))
+        with connected():
+            work = all_to_all_single(
+                received, values.contiguous(), list(coming), list(sent), async_op=True
+            )
+            assert work is not None
+            self._neighbours.wait(work)
+        return received
+
+    def sum_among(self, values: Tensor, members: Sequence[int]) -> Tensor:
+        """The sum over `members`, this rank among them, the same bits on each; all ranks ask
+        together, each for the members of its own part of them."""
+        if len(members) == 1:
+            return values
+        width = -(-values.numel() // len(members))
+        padded = values.new_zeros(len(members) * width)
+        padded[: values.numel()] = values.reshape(-1)
+        each = [int(rank in members) for rank in range(self.size)]
+        # Each sums a part of it, and has those of the others: as a ring, without a group of theirs.
+        own = self.exchange(padded.view(-1, width), each, each).sum(dim=0)
+        summed = self.exchange(own.expand(len(members), width), each, each)
+        return summed.reshape(-1)[: values.numel()].view_as(values)
+
+    def from_rank(self, source: int, values: Tensor) -> Tensor:
+        """Those of rank `source`, on each; the others' say how many there are, and may be
+        without memory."""
+        if self.rank == source:
+            received = values.contiguous()
+        else:
+            received = torch.empty(values.shape, dtype=values.dtype, device=self.device)
+        with connected():
+            work = broadcast(received, source, async_op=True)
+            assert work is not None
+            self._neighbours.wait(work)
+        return received
 
     def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
         """Give every parameter the sum of its gradients over ranks, zeros where nobody has one.

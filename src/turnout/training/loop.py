@@ -274,7 +274,7 @@ class Trainer:
         step = self.state.step
         if step == self.saved_step:
             return
-        tensors = run_tensors(self.model, self.stepper.optimizer)
+        tensors = run_tensors(self.model, self.stepper.optimizer, self.state.updates)
         if self.ranks.largest(int(not all_finite(tensors))):
             raise TrainingError(
                 f"weights or moments are not finite at step {step}: no checkpoint was written; "

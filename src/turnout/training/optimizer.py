@@ -8,12 +8,14 @@ from torch.distributed.tensor import DTensor
 
 from turnout.config import OptimizerConfig
 from turnout.experts.bank import ExpertBank
-from turnout.training.sharding import local
+from turnout.training.distributed import Ranks
+from turnout.training.expert_parallel import SpreadBank
+from turnout.training.whole_tensors import local
 
 
 def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.AdamW:
     """AdamW whose weight decay reaches matrices alone; a shared router is one parameter."""
-    trained = [p for p in model.parameters() if p.requires_grad]
+    trained = trained_here(model)
     groups = [
         {"params": [p for p in trained if p.ndim >= 2], "weight_decay": config.weight_decay},
         {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
@@ -21,7 +23,7 @@ def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Ad
     spread = any(isinstance(p, DTensor) for p in trained)
     on_cpu = all(p.device.type == "cpu" for p in trained)
     return torch.optim.AdamW(
-        [group for group in groups if group["params"]],
+        groups,
         lr=config.learning_rate,
         betas=config.betas,
         # By itself it goes through spread tensors one by one, on a GPU too.
@@ -49,10 +51,19 @@ class Gradients:
     """The gradients of a step: experts tied or apart, and the global norm."""
 
     def __init__(self, model: nn.Module) -> None:
-        self.parameters = [p for p in model.parameters() if p.requires_grad]
+        self.parameters = trained_here(model)
         banks = [module for module in model.modules() if isinstance(module, ExpertBank)]
+        self._spread = [bank for bank in banks if isinstance(bank, SpreadBank)]
+        own = {id(p): bank for bank in self._spread for p in bank.parameters()}
+        self._everywhere = [p for p in self.parameters if id(p) not in own]
+        first = not self._spread or self._spread[0].ranks.first
+        self._counted = [
+            p for p in self.parameters if (own[id(p)].counts if id(p) in own else first)
+        ]
         # A list for each tensor of an expert: that tensor of every trained expert of the bank.
-        self.tied = [same for bank in banks for same in trained_alike(bank) if len(same) > 1]
+        tied = [(same, bank) for bank in banks for same in trained_alike(bank) if len(same) > 1]
+        self.tied = [same for same, _ in tied]
+        self._tied_in = [bank for _, bank in tied]
 
     @torch.no_grad()
     def make_equal(self) -> None:
@@ -62,21 +73,37 @@ class Gradients:
                 other.copy_(first)
 
     @torch.no_grad()
+    def sum(self, ranks: Ranks) -> None:
+        """Give every parameter the sum of its gradients over ranks; an expert's frames were all
+        sent to whoever holds it."""
+        ranks.sum_gradients(self._everywhere)
+        for bank in self._spread:
+            bank.sum_gradients()
+
+    @torch.no_grad()
     def tie(self) -> None:
         """Give every expert of a bank the sum of the bank's gradients, which is the gradient of
         the one feed-forward they are copies of."""
-        for same in self.tied:
-            total = torch.stack([_gradient(p) for p in same]).sum(dim=0)
-            for parameter in same:
+        for same, bank in zip(self.tied, self._tied_in, strict=True):
+            here = [p for p in same if not p.is_meta]
+            total = torch.stack([_gradient(p) for p in here]).sum(dim=0)
+            if isinstance(bank, SpreadBank):
+                total = bank.sum_over_experts(total)
+            for parameter in here:
                 _gradient(parameter).copy_(total)
 
     @torch.no_grad()
     def norm(self, *, tied: bool) -> Tensor:
-        """The global norm in float32, of spread gradients that of this rank's rows; experts tied
-        together count once."""
+        """The global norm in float32, of spread gradients that of this rank's rows, and of what
+        several ranks hold on the first of them alone; experts tied together count once."""
         copies = {id(p) for same in self.tied for p in same[1:]} if tied else set()
-        counted = [_gradient(p) for p in self.parameters if id(p) not in copies]
+        counted = [_gradient(p) for p in self._counted if id(p) not in copies]
         return torch.nn.utils.get_total_norm(counted)
+
+
+def trained_here(model: nn.Module) -> list[nn.Parameter]:
+    """What is trained, without other ranks' experts."""
+    return [p for p in model.parameters() if p.requires_grad and not p.is_meta]
 
 
 def trained_alike(bank: ExpertBank) -> list[list[nn.Parameter]]:

@@ -1,54 +1,60 @@
-"""A model whose parameters are spread over the ranks, each with its rows of every tensor: FSDP2.
+"""A model that is spread over the ranks: by rows of every tensor (FSDP2), or by experts.
 
-A layer is whole while it is computed with; gradients are summed, not averaged, onto the rank that
-keeps them. All that leaves a step is made whole again, one tensor at a time, and is what a run with
-whole models has: files, validated weights, the final model. On gloo everything that ranks tell each
-other goes through `Ranks`, which notices where one of them has ended.
+By rows, a layer is whole while it is computed with; gradients are summed, not averaged, onto the
+rank that keeps them. On gloo everything that ranks tell each other goes through `Ranks`, which
+notices where one of them has ended.
 """
 
 import copy
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
 from torch.distributed import ProcessGroup, ReduceOp
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
-from torch.distributed.tensor import DTensor
 
 from turnout.config import TrainConfig
 from turnout.errors import ConfigError
 from turnout.model.decoder import DecoderBlock
 from turnout.model.speech_model import SpeechModel
 from turnout.training.distributed import Ranks
+from turnout.training.expert_parallel import check_experts, spread_experts
+from turnout.training.whole_tensors import full, holders_of
 
 
 def is_sharded(config: TrainConfig, ranks: Ranks) -> bool:
     """Whether a run spreads its model: one rank has nothing to share it with."""
-    return config.parallel == "sharded" and ranks.size > 1
+    return config.parallel != "replicated" and ranks.size > 1
 
 
 def check_sharding(config: TrainConfig, ranks: Ranks, say: Callable[[str], None]) -> None:
-    """Say where nothing will be spread; raises ConfigError for devices that cannot."""
-    if config.parallel != "sharded":
+    """Say where nothing will be spread; raises ConfigError for devices that cannot, and where so
+    many ranks can share the experts of no layer."""
+    if config.parallel == "replicated":
         return
     if ranks.size == 1:
         say(
-            "warning: parallel is 'sharded', and one process has nothing to share: it trains as "
-            "with 'replicated'; torchrun starts several"
+            f"warning: parallel is '{config.parallel}', and one process has nothing to share: it "
+            "trains as with 'replicated'; torchrun starts several"
         )
-    elif ranks.device.type not in ("cpu", "cuda"):
+        return
+    if ranks.device.type not in ("cpu", "cuda"):
         raise ConfigError(
-            f"parallel is 'sharded', which device '{ranks.device.type}' cannot be: set device to "
-            "cpu or cuda, or parallel to replicated"
+            f"parallel is '{config.parallel}', which device '{ranks.device.type}' cannot be: set "
+            "device to cpu or cuda, or parallel to replicated"
         )
+    if config.parallel == "experts":
+        check_experts(config.model, ranks.size)
 
 
 class Sharding:
     """A model and the other ranks that hold it."""
 
-    def __init__(self, model: SpeechModel, ranks: Ranks) -> None:
+    def __init__(
+        self, model: SpeechModel, ranks: Ranks, spread: Callable[[SpeechModel, Ranks], None]
+    ) -> None:
         """Spread `model`, which is the same on every rank, in place; its parameters are others
         from then on."""
         self.model = model
@@ -58,34 +64,45 @@ class Sharding:
             id(p): nn.Parameter(p.detach().to("meta"), p.requires_grad) for p in model.parameters()
         }
         self._hollow: SpeechModel = copy.deepcopy(model, hollow)
-        # Of a Linear of more than one row; nobody here changes an output in place.
-        warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view tensor")
-        group = torch.distributed.group.WORLD
-        assert group is not None, "ranks are connected before a model is spread"
-        mesh = DeviceMesh.from_group(group, ranks.device.type)
-        for unit in units_of(model):
-            sharded = fully_shard(unit, mesh=mesh)
-            # Losses are divided by what all ranks have: the default would divide once more.
-            sharded.set_gradient_divide_factor(1.0)
-            sharded.set_force_sum_reduction_for_comms(True)  # gloo has no other way not to divide
-            if torch.distributed.get_backend(group) == "gloo":
-                watch(sharded, ranks)
+        spread(model, ranks)
 
     @torch.no_grad()
     def whole_model(self) -> SpeechModel:
-        """A plain model of these weights on this rank's device; all ranks ask for it together."""
+        """A plain model of these weights on this rank's device, in whose memory it stands where
+        this rank holds all of a tensor; all ranks ask for it together."""
+        parameters = [self.model.get_parameter(name) for name in self._names]
+        held_by = holders_of(parameters, self.ranks)
         whole = {
             id(self._hollow.get_parameter(name)): nn.Parameter(
-                full(parameter, self.ranks), parameter.requires_grad
+                full(parameter, holders, self.ranks), parameter.requires_grad
             )
-            for name in self._names
-            for parameter in (self.model.get_parameter(name),)
+            for name, parameter, holders in zip(self._names, parameters, held_by, strict=True)
         }
         return copy.deepcopy(self._hollow, whole)
 
     def norm(self, own: Tensor) -> Tensor:
-        """The norm of what all ranks hold, from that of this rank's rows."""
-        return self.ranks.sum(own.square()).sqrt()
+        """The norm of what all ranks hold, from that of what this rank counts."""
+        return self.ranks.sum(own.to(self.ranks.device).square()).sqrt()
+
+
+def spread_rows(model: SpeechModel, ranks: Ranks) -> None:
+    """Leave this rank its rows of every tensor."""
+    # Of a Linear of more than one row; nobody here changes an output in place.
+    warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view tensor")
+    group = torch.distributed.group.WORLD
+    assert group is not None, "ranks are connected before a model is spread"
+    mesh = DeviceMesh.from_group(group, ranks.device.type)
+    for unit in units_of(model):
+        sharded = fully_shard(unit, mesh=mesh)
+        # Losses are divided by what all ranks have: the default would divide once more.
+        sharded.set_gradient_divide_factor(1.0)
+        sharded.set_force_sum_reduction_for_comms(True)  # gloo has no other way not to divide
+        if torch.distributed.get_backend(group) == "gloo":
+            watch(sharded, ranks)
+
+
+SPREAD = {"sharded": spread_rows, "experts": spread_experts}
+"""By what `parallel` says."""
 
 
 def units_of(model: SpeechModel) -> Iterator[nn.Module]:
@@ -149,41 +166,3 @@ class Scattering(Messages):
         assert op == ReduceOp.SUM, f"gradients are summed, and {op} was asked for"
         parts = self.ranks.sum(input_tensor).chunk(self.ranks.size)
         output_tensor.copy_(parts[self.ranks.rank])
-
-
-def local(tensor: Tensor) -> Tensor:
-    """This rank's rows of a spread tensor, in the memory where they lie; any other as it is."""
-    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
-
-
-@torch.no_grad()
-def full(tensor: Tensor, ranks: Ranks) -> Tensor:
-    """All rows of a spread tensor, which all ranks ask for together; any other as it is."""
-    if not isinstance(tensor, DTensor):
-        return tensor.detach()
-    rows, own = tensor.shape[0], local(tensor.detach())
-    padded = own.new_zeros((-(-rows // ranks.size), *own.shape[1:]))
-    padded[: own.shape[0]] = own
-    return ranks.gather_rows(padded)[:rows]
-
-
-@torch.no_grad()
-def put(target: Tensor, whole: Tensor) -> None:
-    """Copy a whole tensor into `target`: where that is spread, this rank's rows of it."""
-    if not isinstance(target, DTensor):
-        target.copy_(whole)
-        return
-    own, rows = local(target), target.shape[0]
-    before = target.device_mesh.get_local_rank() * -(-rows // target.device_mesh.size())
-    own.copy_(whole[before : before + own.shape[0]])
-
-
-def share_to_write(tensors: Mapping[str, Tensor], ranks: Ranks, writers: int) -> dict[str, Tensor]:
-    """Whole tensors in this process's memory, of which the first `writers` ranks take turns, so
-    that each is written once; all ranks take part."""
-    share: dict[str, Tensor] = {}
-    for turn, name in enumerate(sorted(tensors)):
-        whole = full(tensors[name], ranks)
-        if turn % writers == ranks.rank:
-            share[name] = whole.cpu().contiguous()
-    return share

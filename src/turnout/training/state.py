@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from turnout.errors import CheckpointError
-from turnout.training.sharding import put
+from turnout.training.whole_tensors import put
 
 WEIGHT, FIRST_MOMENT, SECOND_MOMENT = "weights/", "first_moment/", "second_moment/"
 
@@ -95,14 +95,18 @@ def named_weights(model: nn.Module) -> dict[str, Tensor]:
     return named
 
 
-def run_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Every tensor that a run moves, under the names of the whole model."""
+def run_tensors(
+    model: nn.Module, optimizer: torch.optim.Optimizer, updates: int
+) -> dict[str, Tensor]:
+    """Every tensor that a run moves, which `updates` steps changed, under the names of the whole
+    model; what other ranks hold is there without memory."""
     tensors = {WEIGHT + name: tensor.detach() for name, tensor in named_weights(model).items()}
     for name, parameter in model.named_parameters():
-        moments = optimizer.state.get(parameter)
-        if moments:
-            tensors[FIRST_MOMENT + name] = moments["exp_avg"]
-            tensors[SECOND_MOMENT + name] = moments["exp_avg_sq"]
+        if not updates or not parameter.requires_grad:
+            continue
+        held = None if parameter.is_meta else optimizer.state[parameter]
+        tensors[FIRST_MOMENT + name] = parameter.detach() if held is None else held["exp_avg"]
+        tensors[SECOND_MOMENT + name] = parameter.detach() if held is None else held["exp_avg_sq"]
     return tensors
 
 
@@ -131,7 +135,7 @@ def restore_tensors(
         )
     copy_weights(model, {name: tensors[WEIGHT + name] for name in weights})
     for name, parameter in model.named_parameters():
-        if FIRST_MOMENT + name in moments:
+        if FIRST_MOMENT + name in moments and not parameter.is_meta:
             first, second = torch.empty_like(parameter), torch.empty_like(parameter)
             put(first, tensors[FIRST_MOMENT + name])
             put(second, tensors[SECOND_MOMENT + name])

@@ -14,7 +14,7 @@ from turnout.model.speech_model import SpeechModel
 from turnout.training.distributed import Ranks
 from turnout.training.objective import Objective, StepCounts, count_step
 from turnout.training.optimizer import Gradients, build_optimizer, learning_rate
-from turnout.training.sharding import Sharding
+from turnout.training.sharding import SPREAD, Sharding
 from turnout.training.state import RunState, seed_step
 from turnout.training.teacher import Teacher
 from turnout.training.trainable import to_train
@@ -77,7 +77,7 @@ class Stepper:
 
     def shard(self) -> None:
         """Spread the model, which is the same on all ranks and was not trained yet, over them."""
-        self.sharding = Sharding(self.model, self.ranks)
+        self.sharding = Sharding(self.model, self.ranks, SPREAD[self.config.parallel])
         self.optimizer = build_optimizer(self.model, self.config.optimizer)
         self.gradients = Gradients(self.model)
 
@@ -157,7 +157,7 @@ class Stepper:
             if not self.config.objective.decodes:
                 moved = moved.without_texts()
             elif self.sharding is not None and self.model.decoder is not None:
-                # Its layers are made whole by all ranks together, whatever their batches hold.
+                # Its layers are called by all ranks together, whatever their batches hold.
                 moved = moved.with_a_row()
             with self.ranks.fabric.autocast():
                 taught = None if self.teacher is None else self.teacher(moved)
@@ -178,7 +178,7 @@ class Stepper:
             sums += torch.cat([parts.local, parts.distilled])
             balance += float(parts.balance) / len(batches)
             frames = tuple(map(torch.add, parts.frames, frames)) if frames else parts.frames
-        self.ranks.sum_gradients(self.gradients.parameters)
+        self.gradients.sum(self.ranks)
         return sums, balance, frames
 
 

@@ -10,8 +10,8 @@ from turnout.errors import CheckpointError
 from turnout.files import sha256_of, write_whole
 from turnout.training.checkpoints import read_tensors
 from turnout.training.distributed import Ranks
-from turnout.training.sharding import share_to_write
 from turnout.training.state import Validated, named_weights
+from turnout.training.whole_tensors import share_to_write
 
 
 class ValidatedWeights:

@@ -7,7 +7,7 @@ segments are asked for.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 
 import numpy as np
@@ -43,6 +43,9 @@ class AudioSegment:
     """[frames, mels]; None once they were handed to the decoder."""
     num_frames: int
     """Frames of sound: fewer than there are where the features are padded to the window."""
+    spoken: float | None = None
+    """From its start until its last speech ends, in seconds, where it was cut because the window
+    was full; None where it ends otherwise, or nothing is known of that."""
 
     @classmethod
     def of(
@@ -84,10 +87,9 @@ class AudioSegment:
         assert self.samples is not None
         begin = round(self.start * SAMPLE_RATE)
         first, second = np.split(self.samples, [point])
-        return (
-            AudioSegment.of(begin, first, config, window),
-            AudioSegment.of(begin + point, second, config, window),
-        )
+        behind = AudioSegment.of(begin + point, second, config, window)
+        spoken = None if self.spoken is None else max(self.spoken - point / SAMPLE_RATE, 0.0)
+        return AudioSegment.of(begin, first, config, window), replace(behind, spoken=spoken)
 
 
 class AudioSegments:
@@ -135,7 +137,9 @@ class AudioSegments:
             yield self._segment(window)
 
     def _segment(self, found: Cut) -> AudioSegment:
-        return AudioSegment.of(found.begin, found.samples, self._config, self._window)
+        segment = AudioSegment.of(found.begin, found.samples, self._config, self._window)
+        spoken = None if found.spoken is None else found.spoken / SAMPLE_RATE
+        return replace(segment, spoken=spoken)
 
     def _blocks(self) -> Iterator[Floats]:
         """The samples. Whether to go on is asked here, since silence, of which nothing is decoded,

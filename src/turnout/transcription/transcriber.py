@@ -104,11 +104,13 @@ class Transcriber:
         **changes: Any,
     ) -> Iterator[Transcript | TurnoutError]:
         """What became of each recording, in order: an error of one does not stop the others.
-        `heard` is told, batch by batch, how many seconds of a recording are through.
+        `heard` is told, batch by batch, how many seconds of a recording are through. While the
+        model runs, a thread reads ahead: of a list also recordings behind those that are open.
 
         Raises, before anything is read, GuidanceError or UsageError for options that no recording
-        could be served with; where `cancelled`, which is asked at every step, says so, what there
-        is of those that were begun is given, with a warning, and then Cancelled raised.
+        could be served with; where `cancelled`, which is asked at every step, by one thread at a
+        time, says so, what there is of those that were begun is given, with a warning, and then
+        Cancelled raised.
         """
         check_sources(sources)
         asked = self._asked(options, changes)

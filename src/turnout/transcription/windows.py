@@ -34,6 +34,9 @@ class Window:
     begin: int
     """Its first sample, from the recording's beginning."""
     samples: Floats
+    spoken: int | None = None
+    """How many of them there are up to the end of its last speech, where it was cut because it was
+    full; None where a pause or the recording ended it."""
 
 
 class WindowCutter:
@@ -53,6 +56,8 @@ class WindowCutter:
         """Of the window in the making; None between two."""
         self._end = 0
         """Of the last speech."""
+        self._runs: list[list[int]] = []
+        """First sample of each run of speech in the window in the making, and the one behind it."""
         self._done = 0
         """Where the last window ended."""
 
@@ -94,12 +99,17 @@ class WindowCutter:
             yield self._closed()
         if self._begin is None:
             self._begin = self._before(begin)
+        if self._runs and begin <= self._runs[-1][1]:
+            self._runs[-1][1] = end
+        else:
+            self._runs.append([begin, end])
         self._end = end
         while end - self._begin > self._most:
             window = self._samples(self._begin, self._begin + self._most)
             point = self._begin + quietest_point(window)
-            yield self._taken(self._begin, point)
+            yield self._taken(self._begin, point, self._spoken_until(point))
             self._begin = point
+            self._runs = [run for run in self._runs if run[1] > point]
 
     def _closed(self) -> Window:
         """The window in the making, up to a little behind its last speech."""
@@ -108,6 +118,7 @@ class WindowCutter:
         end = min(self._end + self._behind, self._begin + self._most, there)
         window = self._taken(self._begin, end)
         self._begin = None
+        self._runs.clear()
         return window
 
     def _before(self, speech: int) -> int:
@@ -115,9 +126,15 @@ class WindowCutter:
         same sound give other frames."""
         return max(self._done, (speech - PADDING) // HOP_SAMPLES * HOP_SAMPLES)
 
-    def _taken(self, begin: int, end: int) -> Window:
+    def _spoken_until(self, point: int) -> int:
+        """Where speech ends that begins before this point of the window, which may go on there."""
+        ends = [end for begin, end in self._runs if begin < point]
+        return min(ends[-1], point) if ends else point
+
+    def _taken(self, begin: int, end: int, spoken: int | None = None) -> Window:
         self._done = end
-        return Window(begin, self._samples(begin, end).copy())
+        samples = self._samples(begin, end).copy()
+        return Window(begin, samples, None if spoken is None else spoken - begin)
 
     def _samples(self, begin: int, end: int) -> Floats:
         return self._held[begin - self._first : end - self._first]

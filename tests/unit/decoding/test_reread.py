@@ -2,7 +2,7 @@
 its sound the decoder attended to it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -121,3 +121,26 @@ def test_a_text_tells_where_nothing_of_it_is_heard() -> None:
     assert found.heard_until == pytest.approx(7.6, abs=0.03)
     (short,) = said(script(SAID), backend=backend, seconds=5.0)
     assert short.unheard is None, "what is shorter is one sentence"
+
+
+@dataclass
+class Counted(Attends):
+    """Notes how many texts it was given at once."""
+
+    given: list[int] = field(default_factory=list)
+
+    def attention(self, encoded: Any, rows: Any, guidance: Any, tokens: Any, counts: Any) -> Any:
+        self.given.append(len(rows))
+        return super().attention(encoded, rows, guidance, tokens, counts)
+
+
+def test_few_texts_are_read_at_once_however_many_are_decoded_together() -> None:
+    """The weights of all of them would be most of what a recording takes of memory."""
+    scripts = [script(SAID) for _ in range(5)]
+    like = whispering(scripts)
+    config = replace(like.config, decoder=replace(like.config.decoder, alignment_heads=((0, 0),)))
+    seconds = (0.4, 0.8, 1.1, 7.0, 7.4, 7.6)
+    backend = Counted(like.scripts, config, TOKENIZER, seconds=seconds)  # type: ignore[arg-type]
+    found = said(*scripts, backend=backend)
+    assert len(found) == 5 and sum(backend.given) == 5 and max(backend.given) == 2
+    assert all(one.heard_until == pytest.approx(7.6, abs=0.03) for one in found)

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from turnout.backends import sessions
 from turnout.backends.sessions import open_sessions
 from turnout.hub.int8_graphs import SCALE, Rewriting, block_of, int8_graphs, norms_in
-from turnout.hub.onnx_file import Graph
 from turnout.hub.weights import balanced, scales_of
 from turnout.model_folder import DECODER, ENCODER
+from turnout.onnx_file import Graph
 
 Arrays = Mapping[str, NDArray[Any]]
 OUT, TAKEN = 5, 48

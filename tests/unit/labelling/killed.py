@@ -11,6 +11,8 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import lhotse  # noqa: F401 - once, before the forks
+
 from tests.unit.labelling.hearer import Hearer, labelled
 
 

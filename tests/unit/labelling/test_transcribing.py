@@ -130,6 +130,15 @@ def test_unusable_arguments_are_one_line(
     assert reason in line
 
 
+def test_what_an_actor_imports_is_quick_and_little() -> None:
+    """Each process of a cluster imports it, and each that follows one that died."""
+    program = "import sys, turnout.labelling.transcribing; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert not {"torch", "lhotse"} & set(done.stdout.split())
+
+
 @ray
 @pytest.mark.slow
 @pytest.mark.parametrize("dies", ["driver", "node"])

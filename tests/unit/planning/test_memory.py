@@ -57,7 +57,7 @@ def test_states_and_files_are_those_of_a_real_step(config: TrainConfig) -> None:
     assert memory.gradients == size(p.grad for p in parameters if p.grad is not None)
     moments = [m for state in stepper.optimizer.state.values() for m in state.values()]
     assert memory.optimizer == size(m for m in moments if m.ndim)  # each has a count of steps too
-    tensors = run_tensors(stepper.model, stepper.optimizer)
+    tensors = run_tensors(stepper.model, stepper.optimizer, 1)
     assert checkpoint_bytes(weights) == size(tensors.values())
     assert weights_bytes(weights) == size(named_weights(stepper.model).values())
     data = save({name: tensor.detach().contiguous() for name, tensor in tensors.items()})
@@ -100,6 +100,7 @@ def test_shares_of_all_devices_are_the_model(sharing: Any) -> None:
     else:
         assert memory.optimizer == 8 * (shared + experts / 4)
         assert memory.weights == 4 * (shared + experts / 4)
+        assert memory.update == 4 * experts * 3 / 4  # the others', in validation
 
 
 def test_one_device_shards_nothing_and_sends_nothing() -> None:

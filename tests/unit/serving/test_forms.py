@@ -121,9 +121,11 @@ def test_what_openai_takes_and_no_model_here_can_is_refused_by_name(name, bracke
         (("language", "English please"), "language",
          "language is 'English please': a code such as en is wanted"),
         (("languge", "en"), None,
-         "unknown field 'languge': did you mean 'language'?: the fields are file, model, language, "
-         "to_language, bandwidth, task, prompt, response_format, temperature, stream, "
-         "chunking_strategy, timestamp_granularities, include"),
+         "unknown field 'languge': did you mean 'language'?"),
+        (("best_of", "5"), None,
+         "unknown field 'best_of': the keys here are file, model, language, to_language, "
+         "bandwidth, task, prompt, response_format, temperature, stream, chunking_strategy, "
+         "timestamp_granularities, include"),
     ],
 )  # fmt: skip
 def test_bad_values_are_refused_in_one_line(pair, param, message):

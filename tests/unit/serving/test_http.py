@@ -8,6 +8,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import threading
 import time
 
 import numpy as np
@@ -172,7 +173,7 @@ def test_who_finds_everybody_s_forms_coming_in_is_counted_as_refused(server, mon
         return next(line for line in lines if line.startswith("turnout_requests_refused_total"))
 
     before = refused()
-    monkeypatch.setattr(server.serving.door, "inside", 10_000)
+    monkeypatch.setattr(server.serving.door, "taken", 10_000)
     assert server.post().status_code == 429
     assert float(refused().split()[1]) == float(before.split()[1]) + 1
 
@@ -228,6 +229,34 @@ def test_readiness_is_the_services(server, monkeypatch):
     assert server.get("/health").json() == {"status": "ok"}
 
 
+def test_a_server_that_can_store_no_upload_is_not_ready(tmp_path, monkeypatch):
+    folder = tmp_path / "uploads"
+    with served(folder) as server:
+        shutil.rmtree(folder)
+        folder.write_text("something else")
+        response = server.get("/ready")
+        assert response.status_code == 503
+        assert response.json()["reason"] == "uploads cannot be stored: Not a directory"
+        assert server.post().status_code == 503
+        folder.unlink()
+        time.sleep(uploads.LOOK_SECONDS)
+        assert server.get("/ready").status_code == 200
+        assert server.post().status_code == 200
+        assert not left(server)
+
+
+def test_a_disk_that_does_not_answer_holds_nobody_up(server, monkeypatch):
+    may_go = threading.Event()
+    monkeypatch.setattr(uploads, "LOOK_SECONDS", 0.2)
+    monkeypatch.setattr(uploads, "probed", lambda _: may_go.wait(20) and "")
+    time.sleep(1)
+    for _ in range(2):
+        assert "does not answer" in server.get("/ready").json()["reason"]
+    may_go.set()
+    time.sleep(0.2)
+    assert server.get("/ready").status_code == 200
+
+
 def test_metrics_are_what_prometheus_reads(server):
     server.post()
     text = server.get("/metrics").text
@@ -236,63 +265,3 @@ def test_metrics_are_what_prometheus_reads(server):
 
 def test_a_server_without_the_page_has_none(server):
     assert server.get("/").status_code == 404
-
-
-def test_uploads_that_hardly_move_keep_nobody_out(tmp_path):
-    form = multipart((b'name="file"; filename="a.flac"', ENGLISH.read_bytes()))
-    begun = request_of(TRANSCRIPTIONS, form)[: -len(form) + 200]
-    with served(tmp_path, max_concurrent=1, max_queue=1) as server, contextlib.ExitStack() as held:
-
-        def slow(count):
-            for _ in range(count):
-                held.enter_context(contextlib.closing(server.connect())).sendall(begun)
-            wanted = server.serving.door.arriving + count
-            until = time.monotonic() + 5
-            while server.serving.door.arriving < wanted and time.monotonic() < until:
-                time.sleep(0.01)
-
-        slow(7)  # of eight that may be on their way, for two places
-        assert server.post().status_code == 200
-        slow(1)
-        response = server.post()
-        assert (response.status_code, error_of(response)["code"]) == (429, "server_busy")
-    assert server.serving.door.inside == server.serving.door.arriving == 0
-
-
-def test_an_upload_takes_a_place_once_it_is_more_than_a_little(tmp_path):
-    form = multipart((b'name="file"; filename="a.wav"', bytes(200_000)))
-    begun = request_of(TRANSCRIPTIONS, form)[:-1]
-    with served(tmp_path, max_concurrent=1, max_queue=1) as server, contextlib.ExitStack() as held:
-        for _ in range(2):
-            held.enter_context(contextlib.closing(server.connect())).sendall(begun)
-        until = time.monotonic() + 5
-        door = server.serving.door
-        while door.inside - door.arriving < 2 and time.monotonic() < until:
-            time.sleep(0.01)
-        assert server.post().status_code == 429
-
-
-def test_who_arrives_when_all_places_are_taken_meanwhile_is_told_so(tmp_path):
-    little = multipart((b'name="file"; filename="a.flac"', ENGLISH.read_bytes()))
-    much = multipart((b'name="file"; filename="a.wav"', bytes(200_000)))
-    first, larger = (request_of(TRANSCRIPTIONS, form) for form in (little, much))
-    with served(tmp_path, max_concurrent=1, max_queue=1) as server, contextlib.ExitStack() as held:
-        door = server.serving.door
-
-        def inside(count):
-            until = time.monotonic() + 5
-            while door.inside < count and time.monotonic() < until:
-                time.sleep(0.01)
-
-        slow = held.enter_context(contextlib.closing(server.connect()))
-        slow.sendall(first[:-10])
-        inside(1)
-        for _ in range(2):
-            held.enter_context(contextlib.closing(server.connect())).sendall(larger[:-1])
-        until = time.monotonic() + 5
-        while door.inside - door.arriving < 2 and time.monotonic() < until:
-            time.sleep(0.01)
-        slow.sendall(first[-10:])
-        slow.settimeout(5)
-        assert slow.recv(4096).startswith(b"HTTP/1.1 429")
-        assert not door.arriving

@@ -225,10 +225,30 @@ def test_a_model_that_cannot_be_loaded_is_not_tried_by_everybody_who_waits(
         with pytest.raises(ModelUnavailable, match="needs the extra 'train'"), models.held("a"):
             pass
     assert tries == ["a"]
+    assert models.trouble() == "the model a cannot be loaded"
     monkeypatch.setattr(models_module, "BROKEN_SECONDS", 0.0)  # later on
     with models.held("a"):
         pass
     assert tries == ["a", "a"]
+    assert models.trouble() == ""
+
+
+def test_a_default_model_that_takes_for_ever_to_load_is_told(
+    closing: ExitStack, folders: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+
+    def slow(_: Place) -> Transcriber:
+        told.append(models.trouble())
+        monkeypatch.setattr(models_module, "LOADING_SECONDS", 0.0)
+        told.append(models.trouble())
+        return commands()
+
+    models = Models(ServingConfig(model=tuple(folders)), Metrics(), slow)
+    closing.callback(models.close)
+    with models.held("a"):
+        told.append(models.trouble())
+    assert told == ["", "the model a is still being loaded", ""]
 
 
 def test_what_models_can_do_is_known_before_they_are_loaded(

@@ -33,9 +33,10 @@ from turnout.errors import (
     EngineError,
     TurnoutError,
 )
-from turnout.serving import reading as reading_module
+from turnout.serving import readers as readers_module
 from turnout.serving import reading_child
-from turnout.serving.reading import Readers, Reading, opened_file
+from turnout.serving.readers import Readers
+from turnout.serving.reading import Reading, opened_file
 
 Heard = tuple[int, NDArray[np.float32], tuple[str, ...]]
 FORMS = [form for family in FAMILIES.values() for form in family]
@@ -332,12 +333,49 @@ def test_the_log_of_a_decoder_s_mistake_holds_nothing_of_the_file() -> None:
     assert re.fullmatch(r"UnicodeDecodeError < test_reading\.py:\d+", found)
 
 
+def test_a_file_is_not_blamed_where_the_process_that_forks_has_ended(hours: Path) -> None:
+    readers = Readers(ServingConfig())
+    reading = begun(readers, hours)
+    try:
+        blocks = reading.recording(1e6).blocks()
+        next(blocks)
+        assert readers._process is not None
+        readers._process.kill()
+        assert why(list, blocks) == (
+            EngineError, "the process that decodes uploads has ended: send it again",
+        )  # fmt: skip
+    finally:
+        reading.close()
+        readers.close()
+
+
+def test_the_end_waits_for_no_process_that_does_not_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(readers_module, "WATCH_SECONDS", 0.05)
+    monkeypatch.setattr(readers_module, "PING_SECONDS", 600.0)
+    readers = Readers(ServingConfig())
+    readers.start()
+    process = readers._process
+    assert process is not None
+    os.kill(process.pid, signal.SIGSTOP)
+    until = time.monotonic() + 60
+    while readers._asked is None or time.monotonic() < readers._asked + 1:
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    closing = threading.Thread(target=readers.close, daemon=True)
+    closing.start()
+    closing.join(60)
+    assert not closing.is_alive(), "it waits for an answer"
+    assert process.poll() is not None
+
+
 def test_a_process_that_somebody_has_stopped_costs_one_file_and_is_replaced(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     path = tmp_path / "upload.wav"
     path.write_bytes(encode(tone(1.0)))
-    monkeypatch.setattr(reading_module, "PING_SECONDS", 0.5)
+    monkeypatch.setattr(readers_module, "PING_SECONDS", 0.5)
     readers = Readers(ServingConfig(reading_stall_seconds=1.0))
     readers.start()
     try:

@@ -11,7 +11,8 @@ import pytest
 
 from turnout.config.serving import ServingConfig
 from turnout.errors import AudioError
-from turnout.serving.reading import Readers, Reading, surroundings
+from turnout.serving.readers import Readers, surroundings
+from turnout.serving.reading import Reading
 from turnout.serving.reading_child import FRAME
 
 PRISONER = """

@@ -1,5 +1,6 @@
 """What is said of a model to be shared out; what ranks do with it is tested with two of them."""
 
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -7,25 +8,31 @@ from typing import Any, cast
 import pytest
 import torch
 
-from tests.unit.training.toy import clean_batch, toy_config, toy_trainer
+from tests.unit.training.toy import clean_batch, toy_config, toy_model, toy_trainer
+from turnout.config import RoutingConfig
 from turnout.data.batch import IGNORED
 from turnout.errors import ConfigError
+from turnout.training.expert_parallel import SpreadBank, spread_experts
 from turnout.training.run_folder import check_configuration
 from turnout.training.sharding import check_sharding
 from turnout.training.step import Stepper
+from turnout.training.train import first_model
+
+EXPERT = re.compile(r"encoder\..*\.experts\.(\d+)\.")
 
 
 def ranks_of(size: int, device: str) -> Any:
     return cast(Any, SimpleNamespace(size=size, device=torch.device(device)))
 
 
-def test_one_process_is_told_that_it_shares_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("parallel", ["sharded", "experts"])
+def test_one_process_is_told_that_it_shares_nothing(tmp_path: Path, parallel: str) -> None:
     said: list[str] = []
-    config = toy_config(tmp_path, parallel="sharded")
+    config = toy_config(tmp_path, parallel=parallel)
     check_sharding(config, ranks_of(1, "cpu"), said.append)
     assert said == [
-        "warning: parallel is 'sharded', and one process has nothing to share: it trains as with "
-        "'replicated'; torchrun starts several"
+        f"warning: parallel is '{parallel}', and one process has nothing to share: it trains as "
+        "with 'replicated'; torchrun starts several"
     ]
     trainer = toy_trainer(config)
     trainer.begin()
@@ -39,6 +46,44 @@ def test_several_are_told_nothing_unless_their_device_cannot(tmp_path: Path) -> 
     check_sharding(toy_config(tmp_path), ranks_of(2, "mps"), pytest.fail)
     with pytest.raises(ConfigError, match="'sharded', which device 'mps' cannot be: set device to"):
         check_sharding(config, ranks_of(2, "mps"), pytest.fail)
+
+
+def test_experts_that_ranks_cannot_share_are_refused(tmp_path: Path) -> None:
+    def check(experts: int, ranks: int) -> None:
+        routing = RoutingConfig(kind="switch", num_experts=experts)
+        model = toy_model(routing, RoutingConfig(kind="dense"))
+        config = toy_config(tmp_path, model=model, parallel="experts")
+        check_sharding(config, ranks_of(ranks, "cpu"), pytest.fail)
+
+    for experts, ranks in ((4, 2), (4, 6), (2, 8), (6, 3)):
+        check(experts, ranks)
+    with pytest.raises(ConfigError) as refused:
+        check(3, 2)
+    assert str(refused.value) == (
+        "parallel is 'experts', and 2 ranks cannot share the experts of any layer evenly (there "
+        "are 3 a layer of the encoder and 1 a layer of the decoder): the number of experts and "
+        "that of ranks need a common divisor; change one of them, or set parallel to sharded or "
+        "replicated"
+    )
+
+
+def test_each_rank_holds_its_share_and_the_names_of_all(tmp_path: Path) -> None:
+    routing = RoutingConfig(kind="omni", num_experts=4)
+    config = toy_config(tmp_path, model=toy_model(routing, RoutingConfig(kind="dense")))
+    for rank, here in ((0, {0, 1}), (3, {2, 3}), (4, {0, 1})):
+        model = first_model(config, config.model)
+        names = [name for name, _ in model.named_parameters()]
+        # Six ranks and four experts: two shares, each on three ranks.
+        ranks = cast(Any, SimpleNamespace(size=6, rank=rank, first=rank == 0))
+        spread_experts(model, ranks)
+        held = {name: not p.is_meta for name, p in model.named_parameters()}
+        assert list(held) == names
+        banks = [module for module in model.modules() if isinstance(module, SpreadBank)]
+        assert len(banks) == 4
+        assert all(bank.holders == range(rank % 2, 6, 2) for bank in banks)
+        for name, is_here in held.items():
+            expert = EXPERT.match(name)
+            assert is_here is (expert is None or int(expert[1]) in here), name
 
 
 def test_a_run_may_be_shared_out_later(tmp_path: Path) -> None:

@@ -261,7 +261,7 @@ def test_stopping_early_releases_the_recordings() -> None:
     recordings = OpenRecordings(sources, TranscriptionOptions(batch_size=2), CONFIG)
     results = transcriber(Decoder())._results(recordings, lambda _: None)
     next(results)
-    audio = [recording._audio for recording in recordings.waiting]
+    audio = [recording.segments.audio for recording in recordings.waiting]
     results.close()  # type: ignore[attr-defined]
     assert audio
     assert all(one is not None and one.recording._file.closed for one in audio)
@@ -316,7 +316,7 @@ def test_a_segment_left_half_way_releases_the_recording() -> None:
     segments = found._segments(recording, 1)
     next(segments)
     segments.close()  # type: ignore[attr-defined]
-    assert recording._audio is not None and recording._audio.recording._file.closed
+    assert recording.segments.audio is not None and recording.segments.audio.recording._file.closed
 
 
 def test_recordings_of_one_batch_have_options_of_their_own() -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pytest
 
-from tests.doubles import model_config, tone
+from tests.doubles import model_config, scripted_finder, tone
 from tests.unit.transcription.test_recordings import (
     Decoder,
     run,
@@ -15,12 +15,22 @@ from tests.unit.transcription.test_recordings import (
     transcriber,
     wav,
 )
+from turnout.audio.silero import CHUNK_SECONDS
+from turnout.audio.voice import SpeechFinder
 from turnout.decoding.attention import heard_frames, last_heard, longest_unheard
 from turnout.decoding.requests import Decoded, Utterance
 from turnout.decoding.reread import is_of_word
 from turnout.text.transcript import Transcript
+from turnout.transcription import segments
 
 __all__ = ["tones_are_speech"]
+
+
+def quiet_at(begin: float, end: float) -> SpeechFinder:
+    """Finds speech everywhere but between these seconds."""
+    seconds = np.arange(1_000) * CHUNK_SECONDS
+    return scripted_finder(np.where((begin <= seconds) & (seconds < end), 0.0, 1.0).tolist())
+
 
 LONG = model_config(window_seconds=16.0)
 
@@ -69,6 +79,48 @@ def test_all_that_was_heard_leaves_no_rest() -> None:
     (result,) = run([wav(tone(30.0))], decoder, LONG, language="ar")
     assert isinstance(result, Transcript) and len(decoder.lengths) == 2
     assert result.segments[-1].end == pytest.approx(30.0)
+
+
+@dataclass
+class EndsBefore(EndsEarly):
+    """Writes how long it heard, which is all but the last so many seconds of long segments."""
+
+    rest_seconds: float = 1.6
+
+    def __call__(self, utterances: Sequence[Utterance]) -> list[Decoded]:
+        answers = super().__call__(utterances)
+        for place, utterance in enumerate(utterances):
+            heard = utterance.frames / 100 - self.rest_seconds
+            said = answers[place].hypotheses
+            late = tuple(replace(one, heard_until=heard if heard > 4 else None) for one in said)
+            answers[place] = replace(answers[place], hypotheses=late)
+        return answers
+
+
+@pytest.mark.parametrize(
+    ("rest", "pause", "parts"),
+    [
+        (1.6, 0.0, 3),  # a window was cut in the midst of speech: its last words are missing
+        (1.4, 0.0, 2),  # the last word's own end
+        (1.6, 0.8, 2),  # of which 0.8 s are the pause in which it was cut
+    ],
+)
+def test_less_is_a_rest_where_a_window_was_cut_in_the_midst_of_speech(
+    rest: float, pause: float, parts: int
+) -> None:
+    samples = tone(28.0)
+    # Where it is quiet, so that it is cut there: the last of the points that are equally so.
+    samples[round((14.0 - max(pause, 0.3)) * 16_000) : round(14.0 * 16_000)] = 0.0
+    decoder = EndsBefore(rest_seconds=rest, most_seconds=99.0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(segments, "finder", lambda _: quiet_at(14.0 - pause, 14.0))
+        (result,) = run([wav(samples)], decoder, LONG, language="ar")
+    assert isinstance(result, Transcript)
+    assert len(decoder.lengths) == len(result.segments) == parts
+    if parts == 3:
+        first, missing, last = result.segments
+        assert 12.2 < first.end == missing.start < missing.end == last.start < 14.0
+    assert result.segments[-1].end == pytest.approx(28.0)
 
 
 def test_a_text_that_follows_nothing_is_not_followed_for_ever() -> None:

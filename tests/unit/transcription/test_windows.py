@@ -106,6 +106,17 @@ def test_the_cut_falls_at_the_quietest_point() -> None:
     assert 11_000 + 1_600 <= len(first.samples) <= 15_000 - 1_600
 
 
+def test_a_full_window_tells_where_its_speech_ends() -> None:
+    """Speech that goes on at the cut, or the pause in which it is cut; others end in a pause."""
+    samples = noise(25_000)
+    samples[11_000:15_000] *= 0.01
+    going_on, last = windows(samples, [1.0] * 63, WINDOW)
+    assert going_on.spoken == len(going_on.samples) and last.spoken is None
+    paused, last = windows(samples, spoken((0, 22), (29, 63), chunks=63), WINDOW)
+    assert len(paused.samples) > 29 * CHUNK - 3_000 and last.spoken is None
+    assert paused.spoken == 22 * CHUNK
+
+
 def test_long_pauses_are_left_out() -> None:
     chunks = 20 * 31
     probabilities = spoken((31, 62), (500, 540), chunks=chunks)

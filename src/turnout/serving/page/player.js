@@ -19,7 +19,7 @@ export class Player {
     audio.addEventListener("error", () => {
       if (this.#address === null) return;
       this.#known(null);
-      onTrouble("This browser cannot play this kind of file; its text comes all the same.");
+      onTrouble("This browser cannot play this kind of file.");
     });
   }
 

@@ -8,7 +8,7 @@ from onnx import helper, numpy_helper
 
 from turnout.backends.sessions import fields, weight_names
 from turnout.backends.sessions import varint as read_varint
-from turnout.hub.onnx_file import LOCATION, Graph, field, varint
+from turnout.onnx_file import LOCATION, Graph, field, varint
 
 
 def written() -> onnx.ModelProto:
