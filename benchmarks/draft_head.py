@@ -292,6 +292,7 @@ def trained(
         print(json.dumps(row), flush=True)
 
     if not training.place.exists():
+        curve.unlink(missing_ok=True)  # of another head
         judge()
     training.run(windows, judge)
     return head, training, [json.loads(line) for line in curve.read_text().splitlines()]

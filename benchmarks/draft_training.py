@@ -134,7 +134,7 @@ def balance(head: Head, windows: Sequence[Learned]) -> None:
     with torch.no_grad():
         frames = [torch.from_numpy(one.frames().astype(np.float32)) for one in windows]
         scores = torch.cat([head.scores(head.together_of(one[None]))[0, :, 1:] for one in frames])
-        head.bias -= scores.mean(dim=0)
+        head.bias.sub_(scores.mean(dim=0))
         best = (scores - scores.mean(dim=0)).max(dim=1).values
         head.silence.bias.fill_(float(best.mean()))
 
