@@ -7,11 +7,9 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
-from tests.unit.labelling.clustered import Poisoned
 from tests.unit.labelling.hearer import Hearer
 from turnout.config import TranscriptionOptions
 from turnout.config.sets import SetChannel, SetConfig, SetsConfig
@@ -41,9 +39,9 @@ def scorer(hearer: Hearer) -> Scorer:
     return Scorer.of(cast(Transcriber, hearer), OPTIONS, (None, FASTER))
 
 
-def made(log: Path) -> Scorer:
+def made() -> Scorer:
     """As an actor loads it."""
-    return scorer(Poisoned("hearer", log))
+    return scorer(Hearer())
 
 
 def scored(asked: Sequence[str] | SetsConfig, folder: Path, cluster: object) -> Any:
@@ -64,9 +62,8 @@ def main(cuts: str, output: Path, last: int | None) -> None:
                 os.kill(os.getpid(), signal.SIGKILL)
 
     Parts.write = written  # type: ignore[method-assign]
-    make = partial(made, output.with_suffix(".log"))
     report: Report | SetsReport = scored(
-        sets_of(cuts), output, Cluster(make=make, address=None, actors=2, cpus=1)
+        sets_of(cuts), output, Cluster(make=made, address=None, actors=2, cpus=1)
     )
     sys.stdout.write(report.to_json())
 
