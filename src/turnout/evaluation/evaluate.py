@@ -19,6 +19,7 @@ from turnout.decoding.wishes import spelled
 from turnout.errors import AudioError, GuidanceError, TurnoutError, one_line
 from turnout.evaluation.alteration import Alteration
 from turnout.evaluation.references import (
+    Data,
     Reference,
     passes_of,
     read_data,
@@ -30,6 +31,7 @@ from turnout.evaluation.score_rows import ScoredText, score_rows
 from turnout.evaluation.sources import HELD_SECONDS, ClipSource, channel_of, sources_of
 from turnout.guidance import Guide, Task
 from turnout.shards.address import shown_address
+from turnout.shards.origins import ShardClip
 from turnout.text.transcript import Transcript
 from turnout.transcription.transcriber import Transcriber
 
@@ -64,6 +66,104 @@ class ClipPass:
 Result = tuple[ClipPass, Transcript | TurnoutError]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What became of a pass, in plain values."""
+
+    texts: tuple[ScoredText, ...] = ()
+    """One for each reference."""
+    failed: str | None = None
+    """Why there are none."""
+    warnings: tuple[str, ...] = ()
+    """On the recording."""
+
+
+Scored = tuple[ClipPass, Outcome]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """Data that a model is to be scored on, read and ready to be heard, wherever that is done."""
+
+    transcriber: Transcriber
+    sources: Sequence[Path | str]
+    options: TranscriptionOptions
+    """With languages as the model spells them."""
+    limit: int | None
+    alteration: Alteration | None
+    data: Data
+    passes: Sequence[ClipPass]
+    left_out: int
+    """Clips without a text that the model could write."""
+    warnings: Sequence[str]
+
+    @classmethod
+    def of(
+        cls,
+        transcriber: Transcriber,
+        sources: Sequence[Path | str],
+        options: TranscriptionOptions,
+        limit: int | None = None,
+        alteration: Alteration | None = None,
+    ) -> "Evaluation":
+        """Read the data; raises as `evaluate` does."""
+        model = transcriber.backend.config
+        options = options_of_data(options, model)
+        data = read_data(sources, limit, options)
+        clips = data.clips if alteration is None else [alteration.clip(one) for one in data.clips]
+        references = [
+            references_of(clip, options.tasks, model, options.target_language) for clip in clips
+        ]
+        require_some(references, clips, model.vocabulary)
+        passes = [
+            ClipPass(clip, texts)
+            for clip, found in zip(clips, references, strict=True)
+            for texts in passes_of(found)
+        ]
+        return cls(
+            transcriber=transcriber,
+            sources=sources,
+            options=options,
+            limit=limit,
+            alteration=alteration,
+            data=data,
+            passes=passes,
+            left_out=sum(not found for found in references),
+            warnings=tuple(unknown_domains(clips, options, model)),
+        )
+
+    def outcomes(self) -> Iterator[Scored]:
+        """What becomes of every pass, heard here. Raises GuidanceError, UsageError."""
+        for unit in units_of(self.passes):
+            yield from outcomes_of(self.transcriber, unit, self.options, self.alteration)
+
+    def report(self, outcomes: Iterable[Scored]) -> Report:
+        """The scores of what was heard, in whatever order that comes."""
+        found = dict(outcomes)
+        # In the order of the data, not of the decoding; each line is told once.
+        kept = [found[asked] for asked in self.passes]
+        heard = (
+            f"{asked.clip.path}: {line}"
+            for asked, one in zip(self.passes, kept, strict=True)
+            for line in one.warnings
+        )
+        warnings = dict.fromkeys((*self.data.notes, *self.warnings, *heard))
+        failed = dict.fromkeys((*self.data.skipped, *(one.failed for one in kept if one.failed)))
+        texts = tuple(text for one in kept for text in one.texts)
+        model = self.transcriber
+        return Report(
+            model=one_line(model.folder.path.name) if model.folder else "unnamed",
+            adapters=model.adapted.names if model.adapted else (),
+            data=tuple(shown_address(str(source)) for source in self.sources),
+            options={"limit": self.limit, **to_plain(self.options)},
+            rows=score_rows(texts),
+            texts=texts,
+            failed=tuple(failed),
+            warnings=tuple(warnings),
+            left_out=self.left_out,
+        )
+
+
 def evaluate(
     transcriber: Transcriber,
     sources: Sequence[Path | str],
@@ -71,54 +171,16 @@ def evaluate(
     *,
     limit: int | None = None,
     alteration: Alteration | None = None,
-    watched: Callable[[Iterable[Result], int], Iterable[Result]] = lambda results, _: results,
+    watched: Callable[[Iterable[Scored], int], Iterable[Scored]] = lambda outcomes, _: outcomes,
 ) -> Report:
     """Score a model on data; the task of `options` says which references are used ('both' is all
     that there are), `alteration` what the recordings go through before they are heard.
 
-    `watched` is handed the results and their number as they come, to show progress. Raises
+    `watched` is handed the outcomes and their number as they come, to show progress. Raises
     UsageError, ManifestError, ShardError, GuidanceError.
     """
-    model = transcriber.backend.config
-    options = options_of_data(options, model)
-    data = read_data(sources, limit, options)
-    clips = data.clips if alteration is None else [alteration.clip(one) for one in data.clips]
-    references = [
-        references_of(clip, options.tasks, model, options.target_language) for clip in clips
-    ]
-    require_some(references, clips, model.vocabulary)
-    passes = [
-        ClipPass(clip, texts)
-        for clip, found in zip(clips, references, strict=True)
-        for texts in passes_of(found)
-    ]
-    found: dict[ClipPass, list[ScoredText] | str] = {}
-    # Each once, whatever the number of clips.
-    warnings: dict[str, None] = dict.fromkeys(
-        (*data.notes, *unknown_domains(clips, options, model))
-    )
-    for asked, result in watched(results_of(transcriber, passes, options, alteration), len(passes)):
-        if isinstance(result, AudioError):
-            found[asked] = f"{asked.clip.id}: {result.reason}"
-            continue
-        found[asked] = scored_texts(asked, result)
-        if isinstance(result, Transcript):
-            warnings |= {f"{asked.clip.path}: {line}": None for line in result.warnings}
-    # In the order of the data, not of the decoding; a clip that failed is named once.
-    kept = [found[asked] for asked in passes]
-    texts = [text for texts in kept if not isinstance(texts, str) for text in texts]
-    failed = dict.fromkeys((*data.skipped, *(line for line in kept if isinstance(line, str))))
-    return Report(
-        model=one_line(transcriber.folder.path.name) if transcriber.folder else "unnamed",
-        adapters=transcriber.adapted.names if transcriber.adapted else (),
-        data=tuple(shown_address(str(source)) for source in sources),
-        options={"limit": limit, **to_plain(options)},
-        rows=score_rows(texts),
-        texts=tuple(texts),
-        failed=tuple(failed),
-        warnings=tuple(warnings),
-        left_out=sum(not found for found in references),
-    )
+    evaluation = Evaluation.of(transcriber, sources, options, limit, alteration)
+    return evaluation.report(watched(evaluation.outcomes(), len(evaluation.passes)))
 
 
 def options_of_data(options: TranscriptionOptions, model: ModelConfig) -> TranscriptionOptions:
@@ -145,6 +207,38 @@ def unknown_domains(
             f"the data's domain {', '.join(unknown)} is unknown to this model, which has "
             f"{', '.join(model.domains)}: {model.domains[0]} was taken"
         )
+
+
+def units_of(passes: Iterable[ClipPass]) -> Iterator[list[ClipPass]]:
+    """The passes in lists of HELD_SECONDS of sound at least, all of a recording in one: what is
+    heard together, the same ones wherever that is done."""
+    recordings: dict[object, list[ClipPass]] = {}
+    for one in passes:
+        place = one.clip.origin if isinstance(one.clip, ShardClip) else one.clip.path
+        recordings.setdefault(place, []).append(one)
+    unit: list[ClipPass] = []
+    for of_one in recordings.values():
+        unit += of_one
+        if sum(one.clip.duration for one in unit) >= HELD_SECONDS:
+            yield unit
+            unit = []
+    if unit:
+        yield unit
+
+
+def outcomes_of(
+    transcriber: Transcriber,
+    passes: Iterable[ClipPass],
+    options: TranscriptionOptions,
+    alteration: Alteration | None = None,
+) -> Iterator[Scored]:
+    """What became of every pass, to be counted; raises as `results_of` does."""
+    for asked, result in results_of(transcriber, passes, options, alteration):
+        if isinstance(result, AudioError):
+            yield asked, Outcome(failed=f"{asked.clip.id}: {result.reason}")
+            continue
+        warnings = result.warnings if isinstance(result, Transcript) else ()
+        yield asked, Outcome(texts=tuple(scored_texts(asked, result)), warnings=tuple(warnings))
 
 
 def results_of(

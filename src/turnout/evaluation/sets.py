@@ -11,12 +11,14 @@ from rich.text import Text
 from turnout.config import TranscriptionOptions
 from turnout.config.sets import SetConfig, SetsConfig
 from turnout.evaluation.alteration import Alteration
-from turnout.evaluation.evaluate import Result, evaluate
+from turnout.evaluation.evaluate import Evaluation, Scored
 from turnout.evaluation.report import Report
 from turnout.evaluation.score_rows import ScoreRow
 from turnout.transcription.transcriber import Transcriber
 
-Watched = Callable[[str, Iterable[Result], int], Iterable[Result]]
+Watched = Callable[[str, Iterable[Scored], int], Iterable[Scored]]
+Hear = Callable[[int, Evaluation], Iterable[Scored]]
+"""Given a set's number, and what is to be heard of it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,23 +83,21 @@ def evaluate_sets(
     options: TranscriptionOptions,
     *,
     limit: int | None = None,
-    watched: Watched = lambda _, results, __: results,
+    watched: Watched = lambda _, outcomes, __: outcomes,
+    hear: Hear = lambda _, evaluation: evaluation.outcomes(),
 ) -> SetsReport:
-    """Score a model on each of the sets; `limit` is for those that have none of their own.
+    """Score a model on each of the sets; `limit` is for those that have none of their own, `hear`
+    has them heard, here by default.
 
     Channels are opened before anything is scored. Raises as `evaluate` does, and ConfigError.
     """
     channels = [one.channel and Alteration.of(one.channel) for one in asked.sets]
     reports: dict[str, Report] = {}
-    for one, channel in zip(asked.sets, channels, strict=True):
-        reports[one.name] = evaluate(
-            transcriber,
-            one.data,
-            options,
-            limit=limit if one.limit is None else one.limit,
-            alteration=channel,
-            watched=lambda results, total, name=one.name: watched(name, results, total),
-        )
+    for number, (one, channel) in enumerate(zip(asked.sets, channels, strict=True)):
+        own = limit if one.limit is None else one.limit
+        evaluation = Evaluation.of(transcriber, one.data, options, own, channel)
+        outcomes = watched(one.name, hear(number, evaluation), len(evaluation.passes))
+        reports[one.name] = evaluation.report(outcomes)
     (model, *_) = (report.model for report in reports.values())
     return SetsReport(model=model, sets={one.name: one for one in asked.sets}, reports=reports)
 

@@ -17,9 +17,9 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from typing import Any, Protocol
 
-from turnout.errors import MissingExtra, TurnoutError, UsageError, one_line
+from turnout.errors import ManifestError, MissingExtra, TurnoutError, UsageError, one_line
 from turnout.labelling.hearing import Told
-from turnout.labelling.inputs import Input, Line, Sharded
+from turnout.labelling.inputs import Input
 from turnout.labelling.models import Again, Models, Row, model_digest
 from turnout.shards.address import shown_address
 from turnout.transcription.transcriber import Transcriber
@@ -39,7 +39,7 @@ class Hears(Protocol):
         """The models."""
         ...
 
-    def heard(self, part: Sequence[Line], told: Told) -> list[Row]:
+    def heard(self, part: Sequence[Any], told: Told) -> list[Row]:
         """What became of each input; `failed` where nothing was heard."""
         ...
 
@@ -50,7 +50,8 @@ Make = Callable[[], Hears]
 
 @dataclass(frozen=True)
 class Unit:
-    """A part that is to be heard: inputs for the first model, or labels for the second."""
+    """A part that is to be heard: inputs for the first model, labels for the second, or what is to
+    be scored."""
 
     number: int
     first: int
@@ -266,10 +267,10 @@ def lost(item: Any) -> Row:
     if isinstance(item, Again):
         return {"text": None}
     reason = f"the process that heard it ended, {MOST_DEATHS} times"
-    if isinstance(item, Sharded):
-        return {"failed": f"{item}: {reason}"}
-    if not isinstance(item, Input):  # an error in the place of one
+    if isinstance(item, ManifestError):  # in the place of an input
         return {"failed": one_line(str(item))}
+    if not isinstance(item, Input):  # an utterance of a shard, or one to be scored
+        return {"failed": one_line(f"{item}: {reason}")}
     entry = item.entry
     line = "" if entry.place.line is None else f"{entry.place.file}:{entry.place.line}: "
     return {"failed": one_line(f"{line}{entry.audio}: {reason}")}

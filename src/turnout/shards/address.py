@@ -11,6 +11,10 @@ from turnout.errors import UsageError, one_line
 SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*(?=://)")
 CHAINED = "::"
 WEB = ("http", "https")
+BUCKETS = ("s3", "s3a", "gs", "gcs")
+"""Stores whose addresses begin with a bucket, and whose keys are never in them."""
+ARN = "arn:"
+"""Of an access point in a bucket's place."""
 SHORTEST_SECRET = 3
 """Characters; what is shorter would be taken for a secret in the midst of words."""
 
@@ -22,12 +26,25 @@ def scheme_of(address: str) -> str | None:
 
 
 def check_address(address: str) -> None:
-    """Raise UsageError where an address would open another inside it."""
+    """Raise UsageError where an address would open another inside it, or has a bucket's keys."""
     if CHAINED in address and scheme_of(address.rpartition(CHAINED)[2]):
         raise UsageError(
             f"{shown_address(address)}: an address inside another is not opened: name the store "
             "that holds the shards themselves"
         )
+    bucket = bucket_of(address) or ""
+    if "@" in bucket or (":" in bucket and not bucket.startswith(ARN)):
+        raise UsageError(
+            f"{shown_address(address)}: keys do not belong into the address of a bucket: they come "
+            "from the store's own settings (environment or profile)"
+        )
+
+
+def bucket_of(address: str) -> str | None:
+    """'bucket' of 's3://bucket/folder'; None where there are none."""
+    if scheme_of(address) not in BUCKETS:
+        return None
+    return address.partition("://")[2].partition("/")[0]
 
 
 def shown_address(address: str) -> str:
@@ -59,11 +76,20 @@ def split_name(address: str) -> tuple[str, str]:
 
 
 def scrubbed(words: str, address: str) -> str:
-    """A library's words in one line, without addresses and without what is secret in this one."""
-    found = re.sub(r"[A-Za-z][A-Za-z0-9+.-]*://\S*", lambda _: shown_address(address), words)
+    """A library's words in one line, without what is secret in their addresses and in this one."""
+    found = re.sub(r"[A-Za-z][A-Za-z0-9+.-]*://\S*", _shown_among_words, words)
     for secret in _secrets(address):
         found = found.replace(secret, "***")
     return one_line(" ".join(found.split()))
+
+
+def _shown_among_words(match: re.Match[str]) -> str:
+    address = match[0].rstrip("\"'`),;.")
+    host = re.split(r"[/?#]", address.partition("://")[2], maxsplit=1)[0]
+    # What a space or a quotation mark cut off may have been a password's end.
+    whole = "@" in host or re.fullmatch(r"[^:]*(:[0-9]*)?|\[.*\](:[0-9]*)?", host)
+    known = shown_address(address) if whole else f"{scheme_of(address)}://..."
+    return known + match[0][len(address) :]
 
 
 def _secrets(address: str) -> list[str]:

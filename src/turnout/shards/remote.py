@@ -5,14 +5,22 @@ fsspec's libraries raise what they like; here it becomes one line, without an ad
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from errno import EINVAL
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import sleep
 from typing import Any, TypeVar, cast
 
-from turnout.errors import MissingExtra, ShardError, StorageError, UsageError
-from turnout.shards.address import WEB, joined, scheme_of, scrubbed, shown_address
+from turnout.errors import MissingExtra, ShardError, StorageError, UsageError, one_line
+from turnout.shards.address import (
+    WEB,
+    bucket_of,
+    joined,
+    scheme_of,
+    scrubbed,
+    shown_address,
+)
 from turnout.shards.store import allowed, complete, within
 
 T = TypeVar("T")
@@ -48,7 +56,12 @@ class RemoteStore:
         def ask() -> bytes:
             if self._web:
                 return _web_part(self._files, path, start, stop)
-            return self._files.cat_file(path, start=start, end=stop)
+            try:
+                return self._files.cat_file(path, start=start, end=stop)
+            except OSError as error:
+                if _lies_behind(error):
+                    return b""
+                raise
 
         try:
             return complete(self._asked(name, ask), start, stop, self._told(name))
@@ -66,7 +79,21 @@ class RemoteStore:
             size = self._asked(name, lambda: self._files.info(path))["size"]
             return self.part(name, 0, allowed(int(size), most, self._told(name)))
         except FileNotFoundError:
+            self._check_bucket()
             return None
+
+    def _check_bucket(self) -> None:
+        """Raise ShardError where what was not found has no bucket either."""
+        bucket = bucket_of(self._address)
+        if bucket is None:
+            return
+        try:
+            found = within(self._patience, lambda: self._files.exists(bucket), self.shown)
+            self._files.invalidate_cache()  # a list of what was there before anything is written
+        except Exception:  # whoever may read need not be allowed to ask for this
+            return
+        if not found:
+            raise ShardError(f"{self.shown}: the store has no bucket '{one_line(bucket)}'")
 
     @contextmanager
     def written(self, name: str) -> Iterator[Path]:
@@ -142,6 +169,11 @@ def _filesystem(address: str) -> tuple[Any, str]:
     if isinstance(files, AbstractArchiveFileSystem):
         raise UsageError(f"{shown_address(address)}: archives are not opened: name a store")
     return files, path
+
+
+def _lies_behind(error: OSError) -> bool:
+    """Whether a store said that nothing lies where a part was asked for."""
+    return error.errno == EINVAL and "range" in str(error).lower()
 
 
 def _web_part(files: Any, address: str, start: int, stop: int) -> bytes:

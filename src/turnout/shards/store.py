@@ -165,7 +165,8 @@ def complete(data: bytes, start: int, stop: int, place: str) -> bytes:
         raise ShardError(
             f"{place}: more came than was asked for: a store is needed that gives parts"
         )
-    raise ShardError(f"{place}: is cut short: it ends at byte {start + len(data):,}")
+    end = f"at byte {start + len(data):,}" if data or not start else f"before byte {start:,}"
+    raise ShardError(f"{place}: is cut short: it ends {end}")
 
 
 def allowed(size: int, most: int, place: str) -> int:

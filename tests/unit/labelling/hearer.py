@@ -91,7 +91,7 @@ def models(first: Hearer, second: Hearer | None = None) -> Models:
 
 
 def labelled(
-    source: Path,
+    source: Path | str,
     output: Path,
     first: Hearer,
     second: Hearer | None = None,

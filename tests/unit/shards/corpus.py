@@ -71,8 +71,8 @@ def corpus(folder: Path, recordings: int = 4, each: int = 2) -> Path:
     return cuts_file(folder / "cuts.jsonl", *made)
 
 
-def sharded(cuts: Path, folder: Path, config: ShardConfig = SMALL) -> Manifest:
-    """Make the shards of cuts in a folder."""
+def sharded(cuts: Path, folder: Path | str, config: ShardConfig = SMALL) -> Manifest:
+    """Make the shards of cuts in a folder, or at an address."""
     return make_shards(cuts, open_store(str(folder)), config)
 
 

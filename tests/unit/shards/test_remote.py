@@ -216,6 +216,19 @@ def test_addresses_are_shown_without_what_opens_them(address: str, shown: str) -
         assert not [one for one in hidden if one in found.replace("failed for", "")]
 
 
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        ('URL: "http://127.0.0.1:9/b/a"', 'URL: "http://127.0.0.1:9/b/a"'),
+        ("http://me:secret@host:9/a?sig=secret: no", "http://host:9/a no"),
+        ("http://me:secret word@host/a", "http://... word@host/a"),
+        ('http://me:pass"secret@host/a', "http://host/a"),
+    ],
+)
+def test_other_addresses_in_a_librarys_words_are_shown_without_keys(words: str, shown: str) -> None:
+    assert scrubbed(words, "s3://bucket/train") == shown
+
+
 def test_names_are_joined_before_a_query() -> None:
     assert joined("https://h/a/?k=v", "b") == "https://h/a/b?k=v"
     assert split_name("https://h/a/m.json?k=v") == ("https://h/a?k=v", "m.json")
@@ -226,7 +239,7 @@ def test_names_are_joined_before_a_query() -> None:
 def test_an_address_without_fsspec_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remote, "find_spec", lambda _: None)
     with pytest.raises(MissingExtra, match=r"s3://bucket/x.*pip install 'turnout\[shards\]'"):
-        open_store("s3://key:secret@bucket/x")
+        open_store("s3://bucket/x")
 
 
 def test_folders_need_no_package_more(cuts: Path, tmp_path: Path) -> None:
