@@ -1,6 +1,7 @@
 """Recordings of half an hour: word error rates, loops and lost utterances, beside faster-whisper.
 
     python benchmarks/whisper_long.py --weights FOLDER [--minutes 30] [--kept FILE] [--ours]
+        [--only NAME ...]
 
 Five recordings of LibriSpeech utterances of many speakers: pauses of 0.2 to 2 s, of 0.2 to 20 s,
 the same with noise of `noise_rooms` at 15 dB in speech and pauses, telephone speech with pauses,
@@ -10,8 +11,8 @@ are by default, which is a beam of 5, with the same weights. A lost utterance is
 the words or more are missing. Needs faster-whisper
 beside the test environment. With --kept every text is written to a file as it comes, and one of the
 same length and weights is not heard again. With --ours turnout alone is heard, and faster-whisper's
-figures stay what the last whole run found, whose commit and machine stand beside them. Writes
-results/whisper_long.json.
+figures stay what the last whole run found, whose commit and machine stand beside them. With --only
+these recordings are heard and kept, and no result is written. Writes results/whisper_long.json.
 """
 
 import argparse
@@ -189,6 +190,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--kept", type=Path, help="of earlier runs, taken and added to")
     parser.add_argument("--ours", action="store_true", help="faster-whisper as it was found last")
+    parser.add_argument("--only", nargs="+", help="heard and kept, by several processes at once")
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
     arguments = parser.parse_args()
     target = Path(__file__).parent / "results" / "whisper_long.json"
@@ -207,6 +209,8 @@ def main() -> None:
     heard = Heard(arguments.kept, made_with)
     rows = []
     for recording in recordings(arguments.data, arguments.minutes):
+        if arguments.only and recording.name not in arguments.only:
+            continue
         row: dict[str, Any] = {
             "recording": recording.name,
             "minutes": round(len(recording.samples) / RATE / 60, 1),
@@ -227,6 +231,8 @@ def main() -> None:
             for name in OURS
         }
         rows.append(row)
+    if arguments.only:
+        return
     written = {**made_by, "faster-whisper": theirs, "rows": rows}
     target.write_text(json.dumps(written, indent=1) + "\n")
 
