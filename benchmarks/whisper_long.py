@@ -11,8 +11,8 @@ are by default, which is a beam of 5, with the same weights. A lost utterance is
 the words or more are missing. Needs faster-whisper
 beside the test environment. With --kept every text is written to a file as it comes, and one of the
 same length and weights is not heard again. With --ours turnout alone is heard, and faster-whisper's
-figures stay what the last whole run found, whose commit and machine stand beside them. With --only
-these recordings are heard and kept, and no result is written. Writes results/whisper_long.json.
+figures stay what the last whole run found, whose commit and machine stand beside them; with --only
+these recordings alone, and the other rows stay. Writes results/whisper_long.json.
 """
 
 import argparse
@@ -190,9 +190,11 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--kept", type=Path, help="of earlier runs, taken and added to")
     parser.add_argument("--ours", action="store_true", help="faster-whisper as it was found last")
-    parser.add_argument("--only", nargs="+", help="heard and kept, by several processes at once")
+    parser.add_argument("--only", nargs="+", help="with --ours: the other rows stay")
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
     arguments = parser.parse_args()
+    if arguments.only and not arguments.ours:
+        parser.error("--only leaves the other rows as they are: give --ours, too")
     target = Path(__file__).parent / "results" / "whisper_long.json"
     found: dict[str, Any] = {}
     systems = hears(arguments.weights)
@@ -204,14 +206,18 @@ def main() -> None:
         packages += ["faster-whisper", "ctranslate2"]
     made_by = origin(SEED, *packages)
     theirs = found.get("faster-whisper") or {name: (found or made_by)[name] for name in made_by}
-    earlier = {row["recording"]: row for row in found.get("rows", [])}
+    earlier = {
+        row["recording"]: {"commit": found["commit"], **row} for row in found.get("rows", [])
+    }
     made_with = f"weights {weights_in(arguments.weights)}, {arguments.minutes:g} minutes"
     heard = Heard(arguments.kept, made_with)
     rows = []
     for recording in recordings(arguments.data, arguments.minutes):
         if arguments.only and recording.name not in arguments.only:
+            rows.append(earlier[recording.name])
             continue
         row: dict[str, Any] = {
+            "commit": made_by["commit"],
             "recording": recording.name,
             "minutes": round(len(recording.samples) / RATE / 60, 1),
             "utterances": len(recording.texts),
@@ -231,8 +237,6 @@ def main() -> None:
             for name in OURS
         }
         rows.append(row)
-    if arguments.only:
-        return
     written = {**made_by, "faster-whisper": theirs, "rows": rows}
     target.write_text(json.dumps(written, indent=1) + "\n")
 
