@@ -16,7 +16,8 @@ from tests.reliability.reader import SOURCES, Answer, Reader
 from tests.reliability.tally import Tally
 
 LIMIT_SECONDS = 600.0
-MOST_CPU_SECONDS = 2.0
+MOST_CPU_SECONDS = 6.0
+"""An hour of Opus or AMR takes 1 to 3, by the processor; what costs more than it holds, minutes."""
 MOST_MB = 100.0
 """Above idle."""
 MOST_SILENT_MB = 32.0
