@@ -92,9 +92,8 @@ def scored_here(
     transcriber = transcriber_of(model)
     if isinstance(asked, SetsConfig):
         return evaluate_sets(transcriber, asked, options, limit=limit, watched=watched)
-    return evaluate_model(
-        transcriber, asked, options, limit=limit, watched=partial(watched, "")
-    )  # fmt: skip
+    bar = partial(watched, "")
+    return evaluate_model(transcriber, asked, options, limit=limit, watched=bar)
 
 
 def watched(name: str, outcomes: Iterable[Any], total: int) -> Iterable[Any]:

@@ -10,7 +10,7 @@ import fsspec
 import numpy as np
 import pytest
 
-from tests.unit.shards.corpus import SMALL, contents, corpus, heard, sharded, shards_of
+from tests.unit.shards.corpus import SMALL, contents, heard, shards_of
 from tests.unit.shards.range_server import Served, serving
 from turnout.errors import (
     MissingExtra,
@@ -25,18 +25,6 @@ from turnout.shards.address import joined, scrubbed, shown_address, split_name
 from turnout.shards.reading import Position, ShardedClip
 from turnout.shards.store import open_store
 from turnout.shards.writing import make_shards
-
-
-@pytest.fixture(scope="module")
-def cuts(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return corpus(tmp_path_factory.mktemp("corpus"))
-
-
-@pytest.fixture(scope="module")
-def made(cuts: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("shards")
-    sharded(cuts, folder)
-    return folder
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,7 @@ import pytest
 
 from tests.unit.data.words import write_words
 from tests.unit.labelling.hearer import Hearer, labelled
-from tests.unit.shards.corpus import contents, corpus, heard, sharded, shards_of
+from tests.unit.shards.corpus import contents, heard, sharded, shards_of
 from tests.unit.shards.s3_server import S3, s3_served
 from tests.unit.shards.test_remote import same
 from tests.unit.training.test_streamed import config_of, outcome, unfinished
@@ -53,18 +53,6 @@ def with_keys(monkeypatch: pytest.MonkeyPatch, **keys: str) -> None:
     for name, value in keys.items():
         monkeypatch.setenv(name, value)
     s3fs.S3FileSystem.clear_instance_cache()
-
-
-@pytest.fixture(scope="module")
-def cuts(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return corpus(tmp_path_factory.mktemp("corpus"))
-
-
-@pytest.fixture(scope="module")
-def made(cuts: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("shards")
-    sharded(cuts, folder)
-    return folder
 
 
 @pytest.fixture
