@@ -13,6 +13,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+from origin import origin
+
 
 def kept_training(name: str, settings: Mapping[str, Any], runs: Path, threads: int) -> Path:
     """The model folder of what `settings["recipe"]` describes, whose output is `runs`/`name`;
@@ -33,7 +36,27 @@ def kept_training(name: str, settings: Mapping[str, Any], runs: Path, threads: i
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
     print(f"training {name}: {recipe['max_steps']} steps", flush=True)
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=environment)
+    place_of_origin(folder).write_text(json.dumps({"device": device(), **origin(0, "torch")}))
     return model
+
+
+def place_of_origin(folder: Path) -> Path:
+    """Where it says on which machine a training ended."""
+    return folder.with_name(f"{folder.name}.origin.json")
+
+
+def trained_on(folder: Path) -> str:
+    """The machine on which a training ended: it need not be the one that makes the table."""
+    place = place_of_origin(folder)
+    if not place.exists():
+        return "unknown"
+    found = json.loads(place.read_text("utf-8"))
+    return f"{found['device']}, {found['machine']}"
+
+
+def device() -> str:
+    """What a training takes here that is not told otherwise."""
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
 
 
 def digest_of_cuts(path: Path) -> str:

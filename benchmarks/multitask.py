@@ -3,7 +3,7 @@ sharing, on public recordings, from random weights.
 
     python benchmarks/multitask.py --runs FOLDER [--rows hard,smoe,...] [--folds 0 1 2 3 4]
         [--split dev] [--steps 2500] [--corpora arabic,english] [--set KEY=JSON ...] [--label NAME]
-        [--averaged arabic] [--threads 2] [--quick]
+        [--averaged arabic] [--threads 2] [--side-by-side 1] [--quick]
 
 Trained are models of recipes/multitask.yaml: narrowband and wideband, transcribing and translating
 connected Arabic commands and English digits. The arms (multitask_rows.py, in order of worth) have
@@ -19,20 +19,23 @@ narrowband in any case), and --label names what that makes; --averaged is of who
 is made, all by default. Choose on dev: --split test is refused until docs/results.md, committed,
 names the setting ("multitask-2500-LABEL"). --quick is one fold of a few words and steps, to see the
 table come out. Writes results/multitask-SPLIT-STEPS[-LABEL].json, or into --results; what has not
-been trained yet is left out of it with --only-trained.
+been trained yet is left out of it with --only-trained. --side-by-side trains so many models of a
+fold at once, on a GPU, which one of them leaves idle; the device is whatever `turnout train` finds.
 """
 
 import argparse
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from few_data import few_of, of_speakers
 from heard import Heard
-from kept_trainings import digest_of_cuts, kept_training, logged_minutes, with_changes
-from multitask_judged import cells_of, compared, table_of, translated
+from kept_trainings import digest_of_cuts, kept_training, logged_minutes, trained_on, with_changes
+from multitask_judged import Table, cells_of, compared, table_of, translated
 from multitask_rows import ARMS, MIXED, TASKS, Arm, changes_of, corpora_of
 from multitask_speech import FOLDS, SETS, Asked, asked_of, cuts_of
 from origin import ROOT, origin
@@ -47,7 +50,7 @@ from turnout.model.build import build_model
 from turnout.model.parameters import parameters_of
 
 RECIPE = ROOT / "recipes" / "multitask.yaml"
-BASE = "hard"
+BASE, ROUTED = "hard", "smoe"
 QUICK = {"steps": 2, "folds": [0], "utterances": 1, "label": "quick"}
 QUICK_RECIPE = {"data.batch_seconds": 10, "data.dev_utterances": 1, "log_every": 1}
 QUICK_WORDS = 8
@@ -68,6 +71,7 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument("--set", action="append", default=[], metavar="KEY=JSON")
     parser.add_argument("--label", default="", help="of trainings with --set")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--side-by-side", type=int, default=1, help="trainings of a fold")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--only-trained", action="store_true", help="train nothing")
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
@@ -179,16 +183,18 @@ def main() -> None:
     }
     rows = arguments.rows.split(",")
     texts: dict[str, dict[str, dict[str, str]]] = {}
-    minutes: dict[str, list[float | None]] = {}
+    trained: dict[str, list[Path]] = {}
+    arms = [(row, arm) for row in rows for arm in ARMS[row]]
     for fold in arguments.folds:  # a whole fold first: rows can be compared from then on
-        for row in rows:
-            for arm in ARMS[row]:
-                folder = model_of(arm, fold, arguments)
-                if folder is not None:
-                    found = hear(arm, folder, asked[fold], heard, arguments.threads)
-                    merge(texts.setdefault(row, {}), found)
-                    minutes.setdefault(arm.name, []).append(logged_minutes(folder.parent))
-        report(arguments, made_by, asked, texts, minutes)
+        train = partial(model_of, fold=fold, arguments=arguments)
+        with ThreadPoolExecutor(arguments.side_by_side) as pool:
+            folders = list(pool.map(train, (arm for _, arm in arms)))
+        for (row, arm), folder in zip(arms, folders, strict=True):
+            if folder is not None:
+                found = hear(arm, folder, asked[fold], heard, arguments.threads)
+                merge(texts.setdefault(row, {}), found)
+                trained.setdefault(arm.name, []).append(folder.parent)
+        report(arguments, made_by, asked, texts, trained)
 
 
 def sizes_of(row: str, arguments: argparse.Namespace) -> dict[str, int]:
@@ -208,7 +214,7 @@ def report(
     made_by: dict[str, Any],
     asked: Mapping[int, list[Asked]],
     texts: Mapping[str, dict[str, dict[str, str]]],
-    minutes: Mapping[str, list[float | None]],
+    trained: Mapping[str, list[Path]],
 ) -> None:
     """Print and write the table of the folds that every row was heard in."""
     whole = [
@@ -232,13 +238,25 @@ def report(
         "folds": whole,
         "speakers": len({one.speaker for one in spoken}),
         "utterances": len(spoken),
-        "minutes": minutes,
+        "trained on": sorted({trained_on(one) for own in trained.values() for one in own}),
+        "minutes": {arm: [logged_minutes(one) for one in own] for arm, own in trained.items()},
         "parameters": {row: sizes_of(row, arguments) for row in texts},
         "rows": rows,
+        "beside smoe": beside_smoe(tables, spoken, arguments.averaged),
         "translation": {row: translated(spoken, found) for row, found in texts.items()},
     }
     target = arguments.results or Path(__file__).parent / "results" / file_name(arguments)
     target.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+
+
+def beside_smoe(
+    tables: Mapping[str, Table], spoken: Sequence[Asked], averaged: Sequence[str]
+) -> dict[str, Any]:
+    """The average of every row, and its change relative to S-MoE in both places."""
+    if ROUTED not in tables:
+        return {}
+    rows = compared(tables, spoken, ROUTED, averaged)
+    return {row: found["average"] for row, found in rows.items() if "average" in found}
 
 
 def print_rows(rows: Mapping[str, Mapping[str, Any]], folds: Iterable[int]) -> None:
