@@ -8,10 +8,18 @@ import math
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from turnout.experts.bank import Dropout
 
 SHORT = 512
+SHAPELESS = [
+    SDPBackend.FLASH_ATTENTION,
+    SDPBackend.EFFICIENT_ATTENTION,
+    SDPBackend.MATH,
+]
+"""Kernels that take any shape as it comes. cuDNN's, which PyTorch prefers on recent GPUs, prepares
+itself for each shape that it has not met, for milliseconds, and nearly every batch has a new one."""
 
 
 def attend(
@@ -32,6 +40,8 @@ def attend(
         # A mask with gaps, as subsampling leaves it, has no fused kernel on CUDA: all scores would
         # be made and kept.
         mask = mask.contiguous()
+        with sdpa_kernel(SHAPELESS):
+            return nn.functional.scaled_dot_product_attention(queries, keys, values, attn_mask=mask)
     return nn.functional.scaled_dot_product_attention(queries, keys, values, attn_mask=mask)
 
 
