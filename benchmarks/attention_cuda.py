@@ -7,8 +7,8 @@ of 0.5 to 12 s, a frame every 40 ms, 4 heads of 32, bfloat16, padding masked. Ev
 the same shapes once, in order, each of which it has not met before, and then the same shapes again:
 what is prepared for a shape shows in the first pass alone. Times are of forward and backward pass,
 medians over the shapes, the device waited for. "turnout" is `turnout.model.layers.attend`;
-"PyTorch's choice" is `scaled_dot_product_attention` as it comes. The cuDNN row comes behind it in one
-process, and finds prepared what was its choice.
+"PyTorch's choice" is `scaled_dot_product_attention` as it comes. The cuDNN row comes behind it in
+one process, and finds prepared what was its choice.
 """
 
 import argparse
