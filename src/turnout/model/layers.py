@@ -19,7 +19,7 @@ SHAPELESS = [
     SDPBackend.MATH,
 ]
 """Kernels that take any shape as it comes. cuDNN's, which PyTorch prefers on recent GPUs, prepares
-itself for each shape that it has not met, for milliseconds, and nearly every batch has a new one."""
+itself for each shape that it has not met, and nearly every batch has a new one."""
 
 
 def attend(
