@@ -9,7 +9,8 @@ it; the windows are heard as they are, with more of the recording behind each cu
 speech, and with more on both sides of it, greedily and with word times; what was passed over is
 decoded anew as `turnout transcribe` does it. Texts are joined at the word nearest to the cut that
 both windows heard, and where there is none by the middles of the words. Said of each: word error
-rate, windows whose texts end or pause too early, and how many errors lie near a cut. With --kept
+rate and its difference with an interval, in how many windows something was decoded anew, and how
+many errors lie near a cut. With --kept
 every window's words are written to a file as they come, and not heard again. Writes
 results/whisper_overlap.json.
 """
@@ -20,6 +21,7 @@ import tarfile
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,6 +29,7 @@ import jiwer
 import numpy as np
 import whisper_long
 from heard import weights_in
+from numpy.typing import NDArray
 from origin import ROOT, origin
 from whisper_long import NORMAL, RATE, Samples, joined
 from whisper_speech import from_corpus, rows_of
@@ -34,12 +37,14 @@ from whisper_speech import from_corpus, rows_of
 import turnout
 from turnout.audio.features import SAMPLE_RATE
 from turnout.decoding.requests import Decoded, DecodingOptions, Request, Utterance
+from turnout.evaluation.intervals import RESAMPLES, interval
 from turnout.hub.convert import convert
 from turnout.transcription import recordings as mending
 from turnout.transcription.segments import AudioSegment, finder
 from turnout.transcription.transcriber import Transcriber
 from turnout.transcription.windows import Window, WindowCutter
 
+Counts = NDArray[np.int64]
 SEED = 1
 NO_PAUSE = 4
 """Of `whisper_long`'s recordings the one without a pause."""
@@ -50,8 +55,9 @@ NEAR_SECONDS = 1.5
 """Of a cut, for errors that it may have made."""
 SAME_SECONDS = 0.3
 """Between the middles of a word as two windows heard it."""
+AS_THEY_ARE = "as they are"
 KINDS = {
-    "as they are": (0.0, 0.0),
+    AS_THEY_ARE: (0.0, 0.0),
     "1 s more behind a cut": (0.0, 1.0),
     "1 s more on both sides of a cut": (1.0, 1.0),
 }
@@ -202,25 +208,39 @@ def seam(left: Sequence[Said], right: Sequence[Said], place: float) -> tuple[int
     return kept, sum(said.middle < place for said in right)
 
 
-def judged(words: Sequence[Said], texts: Sequence[str], places: Sequence[float]) -> dict[str, Any]:
-    """Word error rate, and how many of the errors lie near a cut."""
+def errors_of(
+    words: Sequence[Said], texts: Sequence[str], places: Sequence[float]
+) -> tuple[Counts, dict[str, int]]:
+    """Errors of each utterance, and of each kind, those near a cut among them."""
     found = [(word, said.middle) for said in words for word in NORMAL(said.word).split()]
     aligned = jiwer.process_words(" ".join(texts), " ".join(word for word, _ in found))
+    begins = np.cumsum([0, *(len(text.split()) for text in texts)])
+    counts = np.zeros(len(texts), np.int64)
     near = 0
     for chunk in aligned.alignments[0]:
+        if chunk.type == "equal":
+            continue
         length = max(
             chunk.ref_end_idx - chunk.ref_start_idx, chunk.hyp_end_idx - chunk.hyp_start_idx
         )
-        if chunk.type != "equal":
-            middle = found[min(chunk.hyp_start_idx, len(found) - 1)][1]
-            near += length * (min(abs(middle - place) for place in places) < NEAR_SECONDS)
-    return {
-        "wer": round(100 * aligned.wer, 2),
+        utterance = np.searchsorted(begins, chunk.ref_start_idx, side="right") - 1
+        counts[min(utterance, len(texts) - 1)] += length
+        middle = found[min(chunk.hyp_start_idx, len(found) - 1)][1]
+        near += length * (min(abs(middle - place) for place in places) < NEAR_SECONDS)
+    kinds = {
         "substituted": aligned.substitutions,
         "deleted": aligned.deletions,
         "inserted": aligned.insertions,
         "errors near a cut": near,
     }
+    return counts, kinds
+
+
+def more(counts: Counts, plain: Counts, lengths: Counts) -> tuple[float, ...] | None:
+    """The 95 % interval of how much higher the word error rate is, in points."""
+    table = np.stack((counts - plain, lengths), axis=1).astype(np.float64)
+    found = interval(table, lambda total: 100 * total[0] / total[1], None, RESAMPLES)
+    return found and tuple(round(end, 2) for end in found)
 
 
 class Kept:
@@ -260,26 +280,32 @@ def main() -> None:
     made_with = f"weights {weights_in(arguments.weights)}, {arguments.minutes:g} minutes"
     kept = Kept(arguments.kept, made_with)
     total = len(cut.windows)
-    for start in range(0, total, BATCH):
-        for kind, sides in KINDS.items():
-            missing = [
-                i for i in range(start, min(start + BATCH, total)) if (kind, i) not in kept.found
-            ]
-            for number, heard in hear(model, cut, missing, *sides):
-                kept.add(kind, number, heard)
-            print(kind, start, "of", total, flush=True)
+    for start, (kind, sides) in product(range(0, total, BATCH), KINDS.items()):
+        numbers = range(start, min(start + BATCH, total))
+        missing = [number for number in numbers if (kind, number) not in kept.found]
+        for number, heard in hear(model, cut, missing, *sides):
+            kept.add(kind, number, heard)
+        print(kind, start, "of", total, flush=True)
     places = [cut.end(number) / RATE for number in range(total) if cut.in_speech(number)]
-    rows = {}
+    lengths = np.array([len(text.split()) for text in texts])
+    found: dict[str, Counts] = {}
+    rows: dict[str, Any] = {}
     for kind, sides in KINDS.items():
         heard = [kept.found[kind, number] for number in range(total)]
-        anew = {"windows decoded anew in part": sum(one.anew > 0 for one in heard)}
-        rows[kind] = {**judged(joined_words(cut, heard, any(sides)), texts, places), **anew}
+        words = joined_words(cut, heard, any(sides))
+        found[kind], kinds = errors_of(words, texts, places)
+        rows[kind] = {
+            "wer": round(100 * found[kind].sum() / lengths.sum(), 2),
+            "more than as they are": more(found[kind], found[AS_THEY_ARE], lengths),
+            **kinds,
+            "windows decoded anew in part": sum(one.anew > 0 for one in heard),
+        }
         print(kind, rows[kind])
     written = {
         **origin(SEED, "numpy", "onnxruntime"),
         "minutes": round(len(samples) / RATE / 60, 1),
         "utterances": len(texts),
-        "words": sum(len(text.split()) for text in texts),
+        "words": int(lengths.sum()),
         "windows": total,
         "cuts in the midst of speech": len(places),
         "share of the time near a cut": round(
