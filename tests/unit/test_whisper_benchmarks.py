@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from heard import Heard, weights_in
+from whisper_overlap import Said, errors_of, seam
 from whisper_speed import WHOLE_FILE, files_timed, rotated, wrong
 
 
@@ -61,3 +62,18 @@ def test_weights_are_told_apart_by_their_digest(tmp_path: Path) -> None:
     """FIPS 180-4's example."""
     (tmp_path / "model.bin").write_bytes(b"abc")
     assert weights_in(tmp_path) == "ba7816bf8f01cfea"
+
+
+def test_windows_that_overlap_are_joined_at_the_word_that_both_heard() -> None:
+    left = [Said("so", 8.8), Said("the", 9.4), Said("cat", 10.1), Said("the", 10.6)]
+    right = [Said("the", 9.3), Said("Cat,", 10.0), Said("the", 10.6), Said("mat", 11.2)]
+    assert seam(left, right, 10.0) == (3, 2), "astride the cut, and once"
+    assert seam(left, [Said("a", 9.9), Said("mat", 11.2)], 10.0) == (2, 1), "by their middles"
+    assert seam([], [Said("mat", 10.2)], 10.0) == (0, 0)
+
+
+def test_errors_are_counted_of_their_utterances_and_near_cuts() -> None:
+    words = [Said("The,", 1.0), Said("hat", 2.0), Said("sat", 7.0), Said("down", 8.0)]
+    counts, kinds = errors_of(words, ["the cat", "sat down there"], [2.5])
+    assert counts.tolist() == [1, 1]
+    assert kinds == {"substituted": 1, "deleted": 1, "inserted": 0, "errors near a cut": 1}
