@@ -73,12 +73,12 @@ def test_no_hostile_member_is_taken_or_becomes_a_file(
         accepted += listed(block)
         with tally.trial(what):
             forge(made, shards, padded(block))
-            begin = time.monotonic()
+            begin = time.process_time()
             (error,) = open_shards(str(shards)).read()
             assert isinstance(error, ShardError), "it was taken"
             assert error.lost == 1
             assert "\n" not in str(error) and len(str(error)) < LONGEST_LINE, str(error)
-            assert time.monotonic() - begin < MOST_SECONDS
+            assert time.process_time() - begin < MOST_SECONDS
             assert not list(here.iterdir())
             assert len(list(shards.iterdir())) == 3
             assert len(list(tmp_path.iterdir())) == 2
@@ -159,13 +159,13 @@ def test_sound_that_unpacks_to_more_than_was_said_is_stopped(good: bytes, tally:
             written = json.dumps({**labels, "form": form, "whole": True}).encode()
             block = member(LABELS, written) + member(SOUND, hour)
             tracemalloc.start()
-            begin = time.monotonic()
+            begin = time.process_time()
             reason = refused(block)
             peak = tracemalloc.get_traced_memory()[1]
             tracemalloc.stop()
             assert "longer than the allowed" in reason
             assert peak < MOST_BYTES
-            assert time.monotonic() - begin < MOST_SECONDS
+            assert time.process_time() - begin < MOST_SECONDS
 
 
 def mutated(good: bytes, random: Random) -> bytes:

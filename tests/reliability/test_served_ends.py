@@ -3,6 +3,7 @@ it has accepted.
 """
 
 import contextlib
+import io
 import json
 import os
 import signal
@@ -17,16 +18,21 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
+import soundfile
 
 from tests.containers import encode
 from tests.reliability.examples import examples
 from tests.reliability.serving import Process, eventually, serving, start, transcribed
 from tests.reliability.tally import Tally
 from tests.served import TRANSCRIPTIONS, Served, answered, multipart, request_of, served
+from tests.unit.serving.services import heard_seconds
 
-FREE_SECONDS = 1.0
-LOADED_SECONDS = 2.0
-"""Allowed beside that to a machine that does much else."""
+FREE_SECONDS = 3.0
+"""In which a place is free again, at the full size; the small one runs beside other tests."""
+PATIENCE_SECONDS = 60.0
+"""With what comes, on a machine that does much else."""
+MOST_HEARD = 0.7
+"""Of a recording that nobody wants any more."""
 GRACE_SECONDS = 20.0
 
 
@@ -52,20 +58,24 @@ def test_clients_that_leave_free_their_places(tally: Tally, server: Served) -> N
     }
     assert server.post().status_code == 200
     tasks, longest = server.loop_tasks(), 0.0
+    service, whole = server.serving.service, soundfile.info(io.BytesIO(form[1])).duration
+    patience = FREE_SECONDS if tally.full else PATIENCE_SECONDS
     for number in range(tally.size(12, 200)):
         random = tally.random(number)
         kind = random.choice(list(kinds))
         request = request_of(TRANSCRIPTIONS, multipart(*kinds[kind]))
         share, wait = random.choice((0.5, 1.0, 1.0, 1.0)), random.random() * 0.8
         with tally.trial(f"{number}: {kind}, {share:.0%} sent, then {wait:.2f} s"):
-            connection = server.connect()
+            heard, connection = heard_seconds(service), server.connect()
             connection.sendall(request[: int(share * len(request))])
             time.sleep(wait)
             connection.close()
             began = time.monotonic()
-            free = eventually(lambda: is_free(server), FREE_SECONDS + LOADED_SECONDS)
+            free = eventually(lambda: is_free(server), patience)
             longest = max(longest, time.monotonic() - began)
-            assert free, f"held after {FREE_SECONDS + LOADED_SECONDS:g} s"
+            assert free, f"held after {patience:g} s"
+            share = (heard_seconds(service) - heard) / whole
+            assert share <= MOST_HEARD, f"{share:.0%} were heard for nobody"
     with tally.trial("the next one is served"):
         assert server.post().json()["text"] == examples_text()
     with tally.trial("tasks"):
@@ -133,7 +143,6 @@ def test_a_server_that_stops_finishes_what_it_accepted(tally: Tally, tmp_path: P
             with server.client() as client, tally.trial(f"{number}: not ready, and listening"):
                 server.ask_to_stop()
                 began = time.monotonic()
-                time.sleep(0.1)
                 check_stopping(client, crowd)
             crowd.close()
             for asked, answer in zip(crowd.asked, crowd.answers, strict=True):
@@ -149,12 +158,14 @@ def test_a_server_that_stops_finishes_what_it_accepted(tally: Tally, tmp_path: P
 def check_stopping(client: httpx.Client, crowd: Crowd) -> None:
     """It listens, and says no; unless all its work is done, and it is gone."""
     try:
+        # A busy machine takes a while to tell it.
+        eventually(lambda: client.get("/ready").status_code == 503, PATIENCE_SECONDS)
         ready = client.get("/ready")
         refused = client.post(TRANSCRIPTIONS, files={"file": ("a.wav", b"x")})
     except httpx.HTTPError as error:
-        time.sleep(0.5)  # the last clients read their answers
-        waiting = sum(not answer.done() for answer in crowd.answers)
-        assert not waiting, f"it is gone, and {waiting} wait: {error!r}"
+        # The last clients read their answers.
+        ended = eventually(lambda: all(one.done() for one in crowd.answers), PATIENCE_SECONDS)
+        assert ended, f"it is gone, and some wait: {error!r}"
         return
     assert (ready.status_code, refused.status_code) == (503, 503)
     assert refused.json()["error"]["code"] == "server_stopping"
@@ -203,8 +214,7 @@ def test_what_cannot_be_finished_is_told_so(tally: Tally, tmp_path: Path) -> Non
             server.process.wait(30)
             # By its own clock: on a machine that does much else, processes are slow to die.
             seconds = seconds_of_end(server)
-            allowed = 1.2 if tally.full else 1.2 + LOADED_SECONDS
-            assert seconds <= grace + allowed, f"after {seconds:.1f} s"
+            assert not tally.full or seconds <= grace + 1.2, f"after {seconds:.1f} s"
     tally.measure(seconds_until_the_end=round(seconds, 2), grace_seconds=grace)
 
 

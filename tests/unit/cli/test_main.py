@@ -1,7 +1,6 @@
 import os
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -12,6 +11,10 @@ VERBS = (
     "transcribe", "prepare", "synthesize", "plan", "train", "evaluate", "inspect", "convert",
     "models", "export",
 )  # fmt: skip
+
+
+MOST_MODULES = 400
+"""That `--help` imports, Python's own among them: some 230."""
 
 
 def fails_with(monkeypatch, error):
@@ -114,23 +117,13 @@ def test_a_terminal_without_unicode_is_no_error(tmp_path):
     assert "\\u0644" in done.stderr
 
 
-def test_help_answers_at_once():
-    # Wall time of a shared machine says little; the process's own time says what it did.
-    before = os.times()
-    began = time.perf_counter()
-    assert command("--help").returncode == 0
-    wall = time.perf_counter() - began
-    after = os.times()
-    used = after.children_user - before.children_user
-    used += after.children_system - before.children_system
-    assert min(wall, used) < 0.6
-
-
 def test_help_imports_no_room():
+    # What it takes is imports: their number says so on any machine.
     done = command("--help", env={**os.environ, "PYTHONPROFILEIMPORTTIME": "1"}).stderr
     heavy = ("numpy", "onnxruntime", "torch", "lhotse", "turnout.audio", "turnout.transcription")
     imported = {line.rpartition("|")[2].strip() for line in done.splitlines()}
     assert "turnout.cli.command" in imported
+    assert len(imported) < MOST_MODULES
     assert not imported.intersection(heavy)
 
 

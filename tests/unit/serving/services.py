@@ -37,12 +37,17 @@ OPTIONS = TranscriptionOptions()
 
 @dataclass(frozen=True)
 class Held(Around):
-    """Encodes when the gate is open, and takes its time for a step."""
+    """Encodes when the gate is open, and before that as many batches as it may; takes its time for
+    a step."""
 
     gate: Event = field(default_factory=Event)
     step_seconds: float = 0.0
+    batches: int = 0
+    """That need no gate."""
     encoded: list[int] = field(default_factory=list)
     """The size of each batch."""
+    steps: list[int] = field(default_factory=list)
+    """The same, of each step of decoding."""
     began: Event = field(default_factory=Event)
 
     def encode(
@@ -54,7 +59,7 @@ class Held(Around):
         """See `Backend.encode`."""
         self.encoded.append(len(log_mel))
         self.began.set()
-        assert self.gate.wait(PATIENCE_SECONDS)
+        assert len(self.encoded) <= self.batches or self.gate.wait(PATIENCE_SECONDS)
         return super().encode(log_mel, frame_mask, guidance)
 
     def step(
@@ -65,13 +70,14 @@ class Held(Around):
         query: StepQuery,
     ) -> tuple[StepOutput, DecoderState]:
         """See `Backend.step`."""
+        self.steps.append(len(tokens))
         time.sleep(self.step_seconds)
         return super().step(state, tokens, counts, query)
 
 
-def held(step_seconds: float = 0.0, *, is_open: bool = False) -> Held:
+def held(step_seconds: float = 0.0, *, batches: int = 0, is_open: bool = False) -> Held:
     """The shipped model, closed; its warming up is over."""
-    found = Held(commands().backend, step_seconds=step_seconds)
+    found = Held(commands().backend, step_seconds=step_seconds, batches=batches)
     if is_open:
         found.gate.set()
     return found
@@ -107,6 +113,11 @@ def submit(service: Service, source: Path | Waveform = EXAMPLES[0], **options: A
     """A request to the default model."""
     name = source.name if isinstance(source, Path) else "live"
     return service.submit(None, source, TranscriptionOptions(**options), name=name)
+
+
+def heard_seconds(service: Service) -> float:
+    """Of sound, that the default model has decoded so far, for whomever."""
+    return float(service._metrics.audio_seconds.labels("commands")._value.get())
 
 
 @cache

@@ -17,13 +17,15 @@ from tests.served import (
     served,
 )
 from turnout.config.serving import ServingConfig
-from turnout.serving.guard import FORM_BYTES, LEAST_BYTES, has_body, host_is_known
+from turnout.serving.guard import FORM_BYTES, has_body, host_is_known
 from turnout.serving.keys import Keys, read_keys
 from turnout.serving.static import page_files
 
 KEY = "a-key-of-the-tests"
 MOST = 100_000
 STALL = 1.0
+MOST_DRIPPED = 600
+"""Bytes that come one by one: of LEAST_BYTES too few, and enough for 30 stalls."""
 
 
 @pytest.fixture(scope="module")
@@ -219,10 +221,8 @@ def test_websockets_pass_the_guard_too(server, request_bytes, status):
 def test_a_handshake_that_is_none_is_not_held(server, header):
     with server.connect() as connection:
         connection.sendall(handshake(LIVE, header))
-        began = time.monotonic()
         with contextlib.suppress(ConnectionError):
-            connection.recv(4096)
-    assert time.monotonic() - began < STALL + 2
+            connection.recv(4096)  # raises TimeoutError where it is held
 
 
 def test_a_length_above_the_limit_is_refused_before_the_body(server):
@@ -267,24 +267,22 @@ def test_curl_is_not_told_to_go_on_with_what_is_refused(server):
     asked = head.replace(b"Content-Length: 0", b"Content-Length: 1000")
     with server.connect() as connection:
         connection.sendall(asked)
-        began = time.monotonic()
         status, head, _ = answered(connection)
     assert status == 401
     assert b"100 Continue" not in head
-    assert time.monotonic() - began < 1
 
 
 def test_a_body_that_stalls_is_told_so_and_closed(server):
     form = good_form()
     request = request_of(TRANSCRIPTIONS, form, headers=auth())
     with server.connect() as connection:
-        connection.sendall(request[:-1000])
         began = time.monotonic()
+        connection.sendall(request[:-1000])
         status, _, body = answered(connection)
         assert connection.recv(1) == b"", "the connection stays open"
     assert status == 408, body
     assert json.loads(body)["error"]["code"] == "body_stalled"
-    assert 0.8 * STALL < time.monotonic() - began < STALL + 1
+    assert time.monotonic() - began > 0.8 * STALL, "it was not waited for"
     assert not uploads(server)
 
 
@@ -292,14 +290,13 @@ def test_a_byte_now_and_then_is_a_stall_too(server):
     request = request_of(TRANSCRIPTIONS, good_form(), headers=auth())
     with server.connect() as connection:
         connection.sendall(request[:500])
-        began = time.monotonic()
+        sent = 0
         with contextlib.suppress(ConnectionError):
-            for byte in request[500 : 500 + LEAST_BYTES]:
+            for byte in request[500 : 500 + MOST_DRIPPED]:
                 connection.sendall(bytes([byte]))
                 time.sleep(0.05)
-                if time.monotonic() - began > STALL + 2:
-                    break
-        assert time.monotonic() - began < STALL + 2
+                sent += 1
+        assert sent < MOST_DRIPPED, "it may go on"
         assert answered(connection)[0] in (0, 408)
 
 
@@ -307,11 +304,9 @@ def test_a_byte_now_and_then_is_a_stall_too(server):
 def test_a_header_that_does_not_come_is_not_waited_for(server, sent):
     with server.connect() as connection:
         connection.sendall(sent)
-        began = time.monotonic()
         status, _, body = answered(connection)
     assert status == 408, body
     assert json.loads(body)["error"]["code"] == "header_stalled"
-    assert time.monotonic() - began < STALL + 1
 
 
 def test_a_second_request_has_a_deadline_for_its_header_too(server):
@@ -319,9 +314,7 @@ def test_a_second_request_has_a_deadline_for_its_header_too(server):
         connection.sendall(request_of("/health", method="GET"))
         assert answered(connection)[0] == 200
         connection.sendall(b"GET /health HT")
-        began = time.monotonic()
         assert answered(connection)[0] == 408
-    assert time.monotonic() - began < STALL + 1
 
 
 def test_what_is_no_http_is_told_so_in_json(server):

@@ -35,11 +35,11 @@ def test_who_says_nothing_is_let_go_of(strict: Served) -> None:
     with begun(strict) as (connection, ready):
         assert ready["stall_seconds"] == 0.5
         for _ in range(8):  # what comes slowly is no stall
+            began = time.monotonic()
             connection.send(bytes(320))
             time.sleep(0.1)
-        began = time.monotonic()
         events, code = rest(connection)
-        assert 0.3 < time.monotonic() - began < 2
+        assert time.monotonic() - began > 0.4, "it was not waited for"
     assert (events[0]["error"]["code"], code) == ("stalled", 1008)
 
 

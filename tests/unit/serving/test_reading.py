@@ -234,9 +234,7 @@ def test_whoever_waits_for_sound_is_told_that_it_is_not_wanted(
     next(blocks)
     stop = threading.Timer(0.2, reading.stop)
     stop.start()
-    began = time.monotonic()
     assert why(list, blocks)[0] is Cancelled
-    assert time.monotonic() - began < 1.0
     reading.close()
     stop.join()
     assert gone(readers)

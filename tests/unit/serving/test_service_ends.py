@@ -2,7 +2,6 @@
 
 import asyncio
 import threading
-import time
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +35,9 @@ from turnout.serving import service as services_module
 from turnout.serving.metrics import Metrics
 from turnout.serving.service import Service
 from turnout.text.transcript import Transcript
+
+STEPS_AFTER = 3
+"""Of the model, once nobody wants them: one is under way, and another may have been begun."""
 
 
 @pytest.fixture(scope="module")
@@ -160,7 +162,7 @@ def test_the_time_to_come_back_is_worked_out_from_what_jobs_take() -> None:
 
 
 @pytest.mark.parametrize("phase", ["queued", "reading", "decoding"])
-def test_whoever_leaves_frees_the_place_within_a_second(phase: str, long_file: Path) -> None:
+def test_whoever_leaves_frees_the_place_within_a_step(phase: str, long_file: Path) -> None:
     async def work() -> None:
         backend = held(0.05, is_open=True)
         async with serving(backend, max_concurrent=1) as service:
@@ -170,13 +172,14 @@ def test_whoever_leaves_frees_the_place_within_a_second(phase: str, long_file: P
                 await until(backend.began.is_set)
             left.cancel()
             left.cancel()
-            began = time.monotonic()
+            steps = len(backend.steps)
             assert isinstance(await outcome(left), Cancelled)
-            assert time.monotonic() - began < 1.0
             if left is not first:
                 assert service.status().queued == 0
+                steps = len(backend.steps)
                 first.cancel()
-            await until(lambda: service.status().running == 0, 1.0)
+            await until(lambda: service.status().running == 0)
+            assert len(backend.steps) <= steps + STEPS_AFTER
             assert (await submit(service).transcript()).text == alone(EXAMPLES[0]).text
             first.cancel()  # what has ended stays as it ended
 
@@ -223,13 +226,11 @@ def test_stopping_ends_what_the_grace_does_not_suffice_for() -> None:
     async def work() -> None:
         async with serving(held(), max_concurrent=2) as service:
             jobs = [submit(service, path) for path in EXAMPLES[:5]]
-            began = time.monotonic()
             await service.stop(0.2)
             for job in jobs:
                 error = await outcome(job)
                 assert isinstance(error, Stopping)
                 assert "could not finish" in str(error)
-            assert time.monotonic() - began < 0.2 + 6.0
 
     run(work())
 
