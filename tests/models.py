@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from tests.doubles import tokenizer
+from tests.traced import remembered
 from turnout.config import (
     DecoderConfig,
     EncoderConfig,
@@ -135,6 +136,7 @@ def exported(shape: str) -> Path:
         if not path.exists():
             partial = root() / f".{shape}"
             shutil.copytree(saved(shape), partial)
-            export_folder(partial)
+            with remembered():
+                export_folder(partial)
             partial.rename(path)
     return path

@@ -7,6 +7,7 @@ import pytest
 
 from tests.doubles import tokenizer
 from tests.models import exported, saved
+from tests.traced import remembered
 from turnout.backends.onnx import OnnxBackend
 from turnout.backends.torch import TorchBackend, load_model
 from turnout.config.cutting import Cut, cut_out
@@ -30,7 +31,8 @@ ALL = [
 def written(folder: ModelFolder, cut: Cut, place: Path, graphs: bool = False) -> ModelFolder:
     make = traced_graphs if graphs else (lambda _: {})
     writing = Writing(output=place, title="A path", said=("by: a test",), graphs=make)
-    specialise(folder, cut, writing)
+    with remembered():
+        specialise(folder, cut, writing)
     return ModelFolder.open(place)
 
 
