@@ -24,20 +24,27 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return convert(WEIGHTS / "base", tmp_path_factory.mktemp("whisper") / "base")
 
 
-def test_what_no_expert_is_for_is_the_bases_own(base: Path, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def plain(base: Path) -> turnout.Transcriber:
+    return turnout.load(base, threads=1)
+
+
+def test_what_no_expert_is_for_is_the_bases_own(
+    base: Path, plain: turnout.Transcriber, tmp_path: Path
+) -> None:
     """Found languages, times and probabilities included."""
     model = trained(base, tmp_path / "model", experts_of("encoder"))
     found = adapter(base, model, tmp_path / "adapter", language="es", half=True)
-    plain = turnout.load(base, threads=1)
     routed = turnout.load(base, adapters=[found], threads=1)
     wanted = plain.transcribe(HEARD, word_timestamps=True)
     assert routed.transcribe(HEARD, word_timestamps=True) == wanted
     assert routed.transcribe(HEARD, language="es").text != wanted.text
 
 
-def test_those_that_ship_change_what_they_were_taught_alone(base: Path) -> None:
+def test_those_that_ship_change_what_they_were_taught_alone(
+    base: Path, plain: turnout.Transcriber
+) -> None:
     """To the last bit."""
-    plain = turnout.load(base, threads=1)
     routed = turnout.load(base, adapters=shipped_adapters(), threads=1)
     taught = routed.adapted.config.encoder.routing.experts_for if routed.adapted else ()
     assert len(taught) == len(shipped_adapters()) > 0
