@@ -1,5 +1,5 @@
-"""Shape annotations of experts and model are checked while tests run, in each test's first calls;
-not in exports: what is traced must be what users trace."""
+"""Shape annotations of experts and model are checked while tests run, but for exports: what is
+traced must be what users trace."""
 
 import signal
 import sys
@@ -8,7 +8,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-import jaxtyping._decorator
+import jaxtyping
 import pytest
 import torch
 from jaxtyping import install_import_hook
@@ -17,33 +17,10 @@ from tests.order import dealt
 
 LONG = ("reliability", "speech", "laws", "page")
 """Folders whose tests come first."""
-CHECKED_CALLS = 3_000
-"""Of annotated functions, in a test: some forty batches. Those behind them have the same shapes,
-and checking takes a step of training as long again."""
 MEASURED_EXPORTS = 2
 """Of a test process: one model's encoder and decoder."""
 
 install_import_hook(["turnout.experts", "turnout.model"], "beartype.beartype")
-
-
-class Checks:
-    """In the place of jaxtyping's configuration, which is asked at each call."""
-
-    jaxtyping_remove_typechecker_stack = False
-
-    def __init__(self) -> None:
-        self.left = CHECKED_CALLS
-        self.is_off = False
-
-    @property
-    def jaxtyping_disable(self) -> bool:
-        """Whether this call is not checked."""
-        self.left -= 1
-        return self.is_off or self.left < 0
-
-
-checks = Checks()
-jaxtyping._decorator.config = checks  # type: ignore[attr-defined]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -69,12 +46,6 @@ def is_long(item: pytest.Item) -> bool:
     """Whether the file of a test is one of those that come first."""
     folder = item.path.relative_to(Path(__file__).parent).parts[0]
     return folder in LONG or item.get_closest_marker("slow") is not None
-
-
-@pytest.fixture(autouse=True)
-def shapes_are_checked() -> None:
-    """In every test, whatever ran before it."""
-    checks.left = CHECKED_CALLS
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -107,7 +78,7 @@ def exports_are_unchecked() -> Iterator[None]:
     def export(*args: Any, **options: Any) -> Any:
         nonlocal exports
         exports += 1
-        checks.is_off = True
+        jaxtyping.config.update("jaxtyping_disable", True)
         # Coverage sees the first export of each test process: it makes each take twice as long, for
         # millions of calls inside of PyTorch.
         tracer = sys.gettrace()
@@ -117,7 +88,7 @@ def exports_are_unchecked() -> Iterator[None]:
             return original(*args, **options)
         finally:
             sys.settrace(tracer)
-            checks.is_off = False
+            jaxtyping.config.update("jaxtyping_disable", False)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch.onnx, "export", export)
