@@ -4,9 +4,14 @@ Experts take decisions already made; nothing here knows how a decision came abou
 keeps its own weight tensors, so that export and quantisation find plain matrix products.
 """
 
+from typing import Any
+
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+from torch.nn import functional
+
+from turnout.experts import grouped
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU}
 LEVELS = 256
@@ -80,6 +85,8 @@ class ExpertBank(nn.Module):
             return self.plain(hidden, frame_mask, gate=gate)
         if torch.compiler.is_compiling():
             return self.dispatched(hidden, expert_index, frame_mask, gate)
+        if self.groups(hidden):
+            return self.grouped(hidden, expert_index, frame_mask, gate)
         return self.sorted(hidden, expert_index, frame_mask, gate)
 
     def sorted(
@@ -110,6 +117,43 @@ class ExpertBank(nn.Module):
         everyone = torch.is_grad_enabled() or not len(frames)
         pairs = zip(self.experts, frames.split(taken), strict=True)
         return torch.cat([expert(own) for expert, own in pairs if everyone or len(own)])
+
+    def groups(self, hidden: Float[Tensor, "batch frames d_model"]) -> bool:
+        """Whether `grouped` is the way for these frames."""
+        first: Any = self.experts[0]
+        up = first.up
+        precision = grouped.precision_of(hidden, up.weight)
+        widths = (up.in_features, up.out_features)
+        return hidden.numel() > 0 and grouped.has_kernel(hidden.device, precision, widths)
+
+    def grouped(
+        self,
+        hidden: Float[Tensor, "batch frames d_model"],
+        expert_index: Int[Tensor, "batch frames"],
+        frame_mask: Bool[Tensor, "batch frames"],
+        gate: Float[Tensor, "batch frames"] | None = None,
+    ) -> Float[Tensor, "batch frames d_model"]:
+        """The same by one product for all experts, which does not wait for the device.
+
+        In the precision of the products from the first to the last. Padding is sorted and carried
+        along, and computed in nothing but the activation.
+        """
+        experts: list[Any] = list(self.experts)
+        precision = grouped.precision_of(hidden, experts[0].up.weight)
+        order = grouped.ordered(expert_index, frame_mask, len(experts))
+        padding = ~frame_mask.reshape(-1, 1)
+        up, down, bias = grouped.stacks(
+            [e.up for e in experts], [e.down for e in experts], precision
+        )
+        frames = hidden.reshape(-1, hidden.shape[-1]).to(precision).masked_fill(padding, 0)
+        wide = grouped.moved(functional.pad(frames, (0, grouped.SPARE), value=1.0), order.place)
+        inner = experts[0].activation(grouped.product(wide, up, order.ends))
+        answers = grouped.product(experts[0].dropout(inner), down, order.ends)
+        answers = grouped.moved(answers, order.source).masked_fill(padding, 0)
+        output = grouped.with_bias(answers, order.owner, bias)
+        if gate is not None:
+            output = output * gate.reshape(-1, 1).masked_fill(padding, 0)
+        return output.to(hidden.dtype).reshape(hidden.shape)
 
     def dispatched(
         self,
