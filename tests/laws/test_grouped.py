@@ -6,11 +6,12 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
+from torch._subclasses.fake_tensor import DynamicOutputShapeException, FakeTensorMode
 from torch.nn import functional
 
 from turnout.experts import grouped
 from turnout.experts.bank import ExpertBank
+from turnout.training.low_rank import add_low_rank
 
 pytestmark = pytest.mark.skipif(
     not hasattr(functional, "grouped_mm"), reason="this PyTorch has no F.grouped_mm"
@@ -149,7 +150,7 @@ def test_no_number_is_asked_of_the_device() -> None:
         hidden = torch.randn(3, 9, D_MODEL, requires_grad=True)
         index, mask = torch.zeros(3, 9, dtype=torch.int64), torch.ones(3, 9).bool()
         some.grouped(hidden, index, mask, torch.rand(3, 9)).sum().backward()
-        with pytest.raises(DataDependentOutputException):
+        with pytest.raises(DynamicOutputShapeException):
             some.sorted(hidden, index, mask)
 
 
@@ -199,6 +200,9 @@ def test_a_bank_takes_them_where_there_is_a_kernel(
     some = bank()
     some(hidden, index, mask)
     assert ways == ["grouped" if kernel else "sorted"]
-    assert asked == [(torch.device("cpu"), torch.float32, (D_MODEL, INNER))]
+    assert asked == [(torch.device("cpu"), torch.float32, (INNER, D_MODEL))]
     nobody = some(hidden[:0], index[:0], mask[:0])
     assert nobody.shape == hidden[:0].shape and ways[1] == "sorted"
+    add_low_rank(some, 2)
+    some(hidden, index, mask)
+    assert ways[2] == "sorted", "the products of low rank would be left out"

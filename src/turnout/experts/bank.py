@@ -120,11 +120,13 @@ class ExpertBank(nn.Module):
 
     def groups(self, hidden: Float[Tensor, "batch frames d_model"]) -> bool:
         """Whether `grouped` is the way for these frames."""
-        first: Any = self.experts[0]
-        up = first.up
-        precision = grouped.precision_of(hidden, up.weight)
-        widths = (up.in_features, up.out_features)
-        return hidden.numel() > 0 and grouped.has_kernel(hidden.device, precision, widths)
+        experts: list[Any] = list(self.experts)
+        linears = [linear for expert in experts for linear in (expert.up, expert.down)]
+        # What adds to the product of its weights, as low rank does, is to be called itself.
+        if not hidden.numel() or any(type(linear) is not nn.Linear for linear in linears):
+            return False
+        precision = grouped.precision_of(hidden, linears[0].weight)
+        return grouped.has_kernel(hidden.device, precision, linears[0].weight.shape)
 
     def grouped(
         self,

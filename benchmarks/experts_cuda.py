@@ -1,0 +1,425 @@
+"""What experts cost on CUDA in bfloat16, beside the dense model and what people use now.
+
+    scripts/bench experts_cuda [--seconds 60] [--results FILE] [--device cpu --quick]
+
+One feed-forward (silu, top-1, router and dispatch included) in a padded batch of 16 utterances:
+width 256, inner width 1024 and 1,920 valid frames; width 1024, inner width 4096 and 16,384. Weights
+and frames in float32, products under autocast in bfloat16, for every system. Then steps of training
+of whole encoders of 12 layers, width 256, dense and with 8 experts.
+
+"dense" leaves padding out, which waits for the device to say where it is; "dense, padding computed"
+does not. "turnout" is the way that a bank takes by itself. Before anything is timed each system's
+output is held against the static loop in float32, and so are turnout's gradients; what is apart is
+said, and ends the script with an error where it is turnout's.
+
+Of a row every system runs once a round, in an order that rotates, on one of some batches made
+before; a run is five calls, and then waits for the device. Rounds go on for the row's share of
+`--seconds`. Ratios are of medians over rounds, intervals of 95 % by drawing rounds again; the dense
+twin runs twice, which is the control. `--quick` says that it runs, not how fast.
+"""
+
+import argparse
+import gc
+import json
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import expert_layers as layers
+import torch
+from origin import origin
+from ratios import compared, rotated
+from torch import Tensor, nn
+
+from turnout.experts.bank import ExpertBank, masked
+from turnout.experts.routing import Learned, Route, Router
+
+SEED = 0
+BATCHES, CALLS, WARM = 4, 5, 3
+LEAST_ROUNDS, MOST_ROUNDS = 5, 200
+MODEL_SHARE = 0.2
+"""Of the time, for whole encoders."""
+APART = 1e-2
+"""How far turnout may be from float32, as a share of the norm; its gradients five times as far."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    """Of a feed-forward and its batch."""
+
+    width: int
+    inner: int
+    valid: int
+
+
+SIZES = (Size(width=256, inner=1024, valid=1920), Size(width=1024, inner=4096, valid=16384))
+EXPERTS = (2, 4, 8, 16, 32)
+QUICK_SIZES, QUICK_EXPERTS = (Size(width=32, inner=64, valid=64),), (2, 8)
+
+
+class TheirGroups(nn.Module):
+    """The grouped products of transformers' own models, asked as their expert layers ask."""
+
+    def __init__(self, bank: ExpertBank, router: Router) -> None:
+        super().__init__()
+        from transformers.integrations import moe  # noqa: PLC0415 - may not be installed
+
+        self.ask: Callable[..., Tensor] = moe.grouped_mm_experts_forward
+        self.router = router
+        experts: list[Any] = list(bank.experts)
+        self.up = nn.Parameter(torch.stack([e.up.weight.detach() for e in experts]))
+        self.down = nn.Parameter(torch.stack([e.down.weight.detach() for e in experts]))
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """One frame a row; weights are cast by hand, as autocast does not reach them."""
+        p, chosen = layers.first_choice(self.router, rows)
+        asked = SimpleNamespace(
+            num_experts=len(self.up),
+            up_proj=self.up.to(torch.bfloat16),
+            down_proj=self.down.to(torch.bfloat16),
+            act_fn=nn.functional.silu,
+            has_gate=False,
+            has_bias=False,
+            has_post_expert_norm=False,
+            is_transposed=False,
+            is_concatenated=True,
+            _is_expert_parallel=False,
+        )
+        low = rows.to(torch.bfloat16)
+        return self.ask(asked, low, chosen.unsqueeze(1), p.unsqueeze(1))
+
+
+def through(bank: ExpertBank, router: Router, way: Callable[..., Tensor]) -> layers.Made:
+    """turnout's router and one way through its bank."""
+    rule = Learned()
+
+    def layer(given: layers.Frames) -> Tensor:
+        found = rule(given.hidden, given.mask, Route(given.guide, router))
+        return way(given.hidden, found.expert_index, given.mask, found.gate)
+
+    return layer, nn.ModuleList([bank, router])
+
+
+def systems(
+    size: Size, experts: int, device: torch.device
+) -> tuple[dict[str, layers.Made], dict[str, str]]:
+    """What is compared, and why a peer is missing; "truth" is the static loop."""
+    torch.manual_seed(experts)
+    with torch.device(device):
+        dense, bank = (
+            layers.without_biases(ExpertBank(n, size.width, size.inner, "silu"))
+            for n in (1, experts)
+        )
+        router = Router(size.width, experts)
+        nn.init.zeros_(router.linear.bias)
+        twin = layers.own(dense, None, None)
+        computed = (lambda given: masked(dense.experts[0], given.hidden, given.mask)), dense
+        if device.type != "cuda":
+            # On a CPU no bank groups by itself; that it runs is to be seen there too.
+            bank.groups = lambda _: True
+        made: dict[str, layers.Made] = {
+            "dense": twin,
+            "again": twin,
+            "dense, padding computed": computed,
+            "turnout": through(bank, router, bank),
+            "turnout, sorted loop": through(bank, router, bank.sorted),
+        }
+        missing: dict[str, str] = {}
+        peers = layers.PEERS | {"grouped products of transformers": their_groups}
+        for name, make in peers.items():
+            try:
+                made[name] = make(bank, router)
+            except (ImportError, AttributeError) as error:
+                missing[name] = f"{type(error).__name__}: {error}"
+    return made | {"truth": through(bank, router, bank.dispatched)}, missing
+
+
+def their_groups(bank: ExpertBank, router: Router) -> layers.Made:
+    """transformers' grouped products. Raises ImportError where they are not installed."""
+    layer = TheirGroups(bank, router)
+    return layers.packed(layer), layer
+
+
+def batches(size: Size, device: torch.device) -> list[layers.Frames]:
+    """Of unlike lengths, with what lies in padding as it comes."""
+    found = []
+    for number in range(BATCHES):
+        mask = layers.batch(number, layers.UTTERANCES, size.valid).mask.to(device)
+        generator = torch.Generator(device).manual_seed(number)
+        shape = (*mask.shape, size.width)
+        hidden, upstream = (
+            torch.randn(shape, generator=generator, device=device) for _ in range(2)
+        )
+        guide = torch.zeros(len(mask), dtype=torch.int64, device=device)
+        found.append(layers.Frames(hidden, mask, guide, upstream))
+    return found
+
+
+def answered(made: layers.Made, given: layers.Frames, *, low: bool) -> list[Tensor]:
+    """The output and the gradients of frames and parameters."""
+    layer, module = made
+    module.zero_grad(set_to_none=True)
+    leaf = given.hidden.clone().requires_grad_()
+    with torch.autocast(leaf.device.type, torch.bfloat16, enabled=low):
+        output = layer(given._replace(hidden=leaf))
+    output.backward(given.upstream)
+    named = [leaf.grad, *(parameter.grad for parameter in module.parameters())]
+    return [output.detach(), *(grad for grad in named if grad is not None)]
+
+
+def apart(found: Tensor, expected: Tensor) -> float:
+    """As a share of the norm; infinite where something is not finite."""
+    off = float((found.float() - expected).norm() / expected.norm().clamp(min=1e-12))
+    return off if math.isfinite(off) else math.inf
+
+
+def held_against_truth(made: dict[str, layers.Made], given: layers.Frames) -> dict[str, Any]:
+    """How far each is from the static loop in float32; turnout with NaN in the padding, gradients
+    too, of which the largest distance is told."""
+    truth = answered(made.pop("truth"), given, low=False)
+    found: dict[str, Any] = {}
+    for name in [name for name in made if not name.startswith(("dense", "again"))]:
+        try:
+            tensors = answered(made[name], given, low=True)
+            found[name] = {"output": apart(tensors[0], truth[0])}
+        except Exception as error:  # a peer that fails is told, and left out
+            made.pop(name)
+            found[name] = {"failed": f"{type(error).__name__}: {error}".splitlines()[0]}
+            continue
+        if name.startswith("turnout"):
+            pairs = zip(tensors[1:], truth[1:], strict=True)
+            found[name]["gradients"] = max(apart(one, other) for one, other in pairs)
+    if "turnout" in made:
+        found["turnout"] |= padded_with_nan(made["turnout"][1], given)
+    return found
+
+
+def padded_with_nan(held: Any, given: layers.Frames) -> dict[str, Any]:
+    """Whether turnout's output and gradients stay finite with NaN in the padding, and those of an
+    expert without frames zero. Its router is not asked: a softmax of NaN has no gradient."""
+    bank, router = held
+    bank.zero_grad(set_to_none=True)
+    broken = given.hidden.masked_fill(~given.mask.unsqueeze(-1), float("nan")).requires_grad_()
+    index = router.linear(given.hidden).argmax(dim=-1).clamp(max=len(bank.experts) - 2)
+    with torch.autocast(broken.device.type, torch.bfloat16):
+        output = bank(broken, index, given.mask)
+    output.backward(given.upstream)
+    tensors = [output, broken.grad, *(parameter.grad for parameter in bank.parameters())]
+    idle = [parameter.grad for parameter in bank.experts[-1].parameters()]
+    return {
+        "finite beside NaN": all(bool(torch.isfinite(tensor).all()) for tensor in tensors),
+        "zero without frames": not any(bool(tensor.any()) for tensor in idle),
+    }
+
+
+def wrong(alike: dict[str, Any]) -> list[str]:
+    """Ways of turnout that are too far from the truth."""
+    return [
+        name
+        for name, told in alike.items()
+        if name.startswith("turnout")
+        and not (
+            told.get("output", 1.0) <= APART
+            and told.get("gradients", 1.0) <= 5 * APART
+            and told.get("finite beside NaN", True)
+            and told.get("zero without frames", True)
+        )
+    ]
+
+
+def wait(device: torch.device) -> None:
+    """Until the device has done all it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def timed(
+    made: dict[str, layers.Made], given: list[layers.Frames], until: float, *, train: bool
+) -> dict[str, list[float]]:
+    """Seconds of a call by system and round; the first rounds are not counted."""
+    device = given[0].hidden.device
+    found: dict[str, list[float]] = {name: [] for name in made}
+    for number in range(WARM + MOST_ROUNDS):
+        if number >= WARM + LEAST_ROUNDS and time.perf_counter() > until:
+            break
+        for place, name in enumerate(rotated(list(made), number)):
+            frames = given[(number + place) % len(given)]
+            layer, module = made[name]
+            act = layers.prepared((layer, module), frames, train=train, bfloat16=True)
+            wait(device)
+            began = time.perf_counter()
+            for _ in range(CALLS):
+                act()
+                module.zero_grad(set_to_none=True)
+            wait(device)
+            if number >= WARM:
+                found[name].append((time.perf_counter() - began) / CALLS)
+    return found
+
+
+def rows(
+    asked: argparse.Namespace, device: torch.device, ends: float, say: Callable[[str], None]
+) -> Iterator[dict[str, Any]]:
+    """Every comparison of layers."""
+    sizes, counts = (QUICK_SIZES, QUICK_EXPERTS) if asked.quick else (SIZES, EXPERTS)
+    left = 2 * len(sizes) * len(counts)
+    for size in sizes:
+        given = batches(size, device)
+        for experts in counts:
+            made, missing = systems(size, experts, device)
+            alike = held_against_truth(made, given[0])
+            for train in (False, True):
+                now = time.perf_counter()
+                seconds = timed(made, given, now + max(0.0, ends - now) / left, train=train)
+                left -= 1
+                yield {
+                    "width": size.width,
+                    "inner": size.inner,
+                    "valid": size.valid,
+                    "padded": round(1 - float(given[0].mask.float().mean()), 3),
+                    "experts": experts,
+                    "pass": "forward + backward" if train else "forward",
+                    "rounds": len(seconds["dense"]),
+                    "systems": compared(seconds),
+                    "alike": alike,
+                    "missing": missing,
+                }
+            say(f"width {size.width}, {experts} experts: {alike}")
+            del made
+            gc.collect()
+
+
+def whole_models(asked: argparse.Namespace, device: torch.device, ends: float) -> dict[str, Any]:
+    """Steps of training."""
+    import expert_models as models  # noqa: PLC0415 - needs more than the rows of layers do
+
+    sizes = models.QUICK if asked.quick else models.FULL
+    low = ["dense, bf16", "experts, bf16"]
+    with models.prepared(sizes, 1, train=True, device=device.type) as (_, prepare, _):
+        found: dict[str, list[float]] = {name: [] for name in [*low, "again"]}
+        for number in range(WARM + MOST_ROUNDS):
+            if number >= WARM + LEAST_ROUNDS and time.perf_counter() > ends:
+                break
+            for name in rotated(list(found), number):
+                act = prepare(low[0] if name == "again" else name, number)
+                wait(device)
+                began = time.perf_counter()
+                act()
+                wait(device)
+                if number >= WARM:
+                    found[name].append(time.perf_counter() - began)
+    return {
+        "what": "training step",
+        "rounds": len(found["again"]),
+        "systems": compared(found, low[0]),
+    }
+
+
+def table(found: dict[str, Any]) -> str:
+    """The rows as Markdown: time of the dense twin, and of it the others'."""
+    names: list[str] = []
+    for row in found["layers"]:
+        names += [name for name in row["systems"] if name not in (*names, "dense", "again")]
+    head = ["width", "experts", "pass", "dense, ms", *names, "control", "rounds"]
+    lines = [head, ["---"] * len(head)]
+    for row in found["layers"]:
+        told = row["systems"]
+        ratios = [with_interval(told[name]) if name in told else "-" for name in names]
+        lines.append(
+            [
+                f"{row['width']}",
+                f"{row['experts']}",
+                row["pass"],
+                f"{1e3 * told['dense']['seconds']:.3f}",
+                *ratios,
+                with_interval(told["again"]),
+                f"{row['rounds']}",
+            ]
+        )
+    whole = [
+        f"12 layers, {row['what']}, {name}: {1e3 * told['seconds']:.2f} ms, "
+        f"{with_interval(told)} of dense ({row['rounds']} rounds)"
+        for row in found["models"]
+        for name, told in row.get("systems", {}).items()
+    ]
+    missing = {name: why for row in found["layers"] for name, why in row["missing"].items()}
+    lacking = [f"Not measured: {name} ({why})." for name, why in missing.items()]
+    marked = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return "\n\n".join([found["device"], marked, *whole, *lacking])
+
+
+def with_interval(told: dict[str, Any]) -> str:
+    """A ratio and its interval."""
+    low, high = told["interval"]
+    return f"{told['ratio']:.2f} ({low:.2f} to {high:.2f})"
+
+
+def words() -> argparse.Namespace:
+    """What was asked for."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--results", type=Path, help="where what is found is written")
+    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
+    parser.add_argument("--quick", action="store_true", help="that it runs, not how fast")
+    parser.add_argument("--table", action="store_true", help="print the table of --results")
+    asked = parser.parse_args()
+    if asked.table and not asked.results:
+        parser.error("--table prints what lies in --results FILE: say which")
+    return asked
+
+
+def run(asked: argparse.Namespace) -> dict[str, Any]:
+    """Measure all; what is found is written after every row, so that a run cut short leaves it."""
+    began = time.perf_counter()
+    device = torch.device(asked.device)
+    cuda = device.type == "cuda"
+    torch.manual_seed(SEED)
+    found: dict[str, Any] = {
+        **origin(SEED, "torch", "numpy"),
+        "device": torch.cuda.get_device_name() if cuda else "cpu",
+        "capability": torch.cuda.get_device_capability() if cuda else None,
+        "cuda": torch.version.cuda,
+        "layers": [],
+        "models": [],
+    }
+
+    def keep() -> None:
+        if asked.results:
+            asked.results.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
+
+    def say(line: str) -> None:
+        print(f"{time.perf_counter() - began:5.1f} s  {line}", flush=True)
+
+    for row in rows(asked, device, began + asked.seconds * (1 - MODEL_SHARE), say):
+        found["layers"].append(row)
+        keep()
+    try:
+        found["models"].append(whole_models(asked, device, began + asked.seconds))
+    except Exception as error:  # the rows of layers are whole without it
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        found["models"].append({"what": "training step", "failed": reason})
+        say(f"no whole encoders: {reason}")
+    keep()
+    return found
+
+
+def main() -> None:
+    asked = words()
+    if asked.table:
+        print(table(json.loads(asked.results.read_text("utf-8"))))
+        return
+    if asked.device == "cuda" and not torch.cuda.is_available():
+        raise SystemExit("no device 'cuda': PyTorch sees no GPU; --device cpu --quick tries it out")
+    found = run(asked)
+    print(table(found))
+    for row in found["layers"]:
+        if bad := wrong(row["alike"]):
+            raise SystemExit(f"{', '.join(bad)} with {row['experts']} experts: not as the loop")
+
+
+if __name__ == "__main__":
+    main()
