@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from turnout.experts import grouped
 from turnout.experts.bank import ExpertBank
+from turnout.training.expert_parallel import SpreadBank
 from turnout.training.low_rank import add_low_rank
 
 pytestmark = pytest.mark.skipif(
@@ -34,12 +35,19 @@ def batch(utterances: int = 3, frames: int = 9) -> tuple[Tensor, Tensor, Tensor]
 
 
 def results(
-    way: str, some: ExpertBank, given: tuple[Tensor, Tensor, Tensor], *, gated: bool
+    way: str,
+    some: ExpertBank,
+    given: tuple[Tensor, Tensor, Tensor],
+    *,
+    gated: bool,
+    outside: float = 0.0,
 ) -> list[Tensor]:
-    """The output and every gradient: of the frames, of each expert's tensors, of the gate."""
+    """The output and every gradient: of the frames, of each expert's tensors, of the gate, which is
+    `outside` at padding."""
     hidden, mask, index = given
     leaf = hidden.clone().requires_grad_()
-    gate = torch.rand(mask.shape, generator=torch.Generator().manual_seed(2)).requires_grad_()
+    gate = torch.rand(mask.shape, generator=torch.Generator().manual_seed(2))
+    gate = gate.masked_fill(~mask, outside).requires_grad_()
     output = getattr(some, way)(leaf, index, mask, gate if gated else None)
     upstream = torch.randn(hidden.shape, generator=torch.Generator().manual_seed(3))
     wanted = [leaf, *some.parameters()] + ([gate] if gated else [])
@@ -113,7 +121,7 @@ def test_nothing_of_padding_reaches_anything(gated: bool, monkeypatch: pytest.Mo
     expected = results("dispatched", bank(), (hidden, mask, index), gated=gated)
     monkeypatch.setattr(grouped, "product", Poisoned.apply)
     poisoned = hidden.masked_fill(~mask.unsqueeze(-1), float("nan")), mask, index
-    found = results("grouped", bank(), poisoned, gated=gated)
+    found = results("grouped", bank(), poisoned, gated=gated, outside=float("nan"))
     assert_alike(found, expected, 1e-5)
     assert not mask.all() and not found[0][~mask].any() and not found[1][~mask].any()
 
@@ -206,3 +214,12 @@ def test_a_bank_takes_them_where_there_is_a_kernel(
     add_low_rank(some, 2)
     some(hidden, index, mask)
     assert ways[2] == "sorted", "the products of low rank would be left out"
+
+
+def test_experts_that_are_dealt_to_ranks_are_not_grouped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who sends frames has to know how many."""
+    monkeypatch.setattr(grouped, "has_kernel", lambda *_: True)
+    some = bank()
+    assert some.groups(batch()[0])
+    some.__class__ = SpreadBank
+    assert not some.groups(batch()[0])

@@ -110,9 +110,7 @@ class Stacked(torch.autograd.Function):
         parts = gradients[0][..., :width].to(precision).unbind(0)
         if biased:
             parts += gradients[0][..., width].to(precision).unbind(0)
-        wanted = ctx.needs_input_grad[2:]
-        found = (part if wants else None for part, wants in zip(parts, wanted, strict=True))
-        return None, None, *found
+        return None, None, *parts
 
 
 def stacked(
