@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from torch.nn import functional
 
 from turnout.experts import grouped
 
@@ -142,17 +141,12 @@ class ExpertBank(nn.Module):
         """
         experts: list[Any] = list(self.experts)
         precision = grouped.precision_of(hidden, experts[0].up.weight)
-        order = grouped.ordered(expert_index, frame_mask, len(experts))
+        order = grouped.ordered(expert_index, frame_mask, len(experts), precision)
         padding = ~frame_mask.reshape(-1, 1)
-        up, down, bias = grouped.stacks(
-            [e.up for e in experts], [e.down for e in experts], precision
-        )
-        frames = hidden.reshape(-1, hidden.shape[-1]).to(precision).masked_fill(padding, 0)
-        wide = grouped.moved(functional.pad(frames, (0, grouped.SPARE), value=1.0), order.place)
-        inner = experts[0].activation(grouped.product(wide, up, order.ends))
-        answers = grouped.product(experts[0].dropout(inner), down, order.ends)
-        answers = grouped.moved(answers, order.source).masked_fill(padding, 0)
-        output = grouped.with_bias(answers, order.owner, bias)
+        frames = grouped.taken(hidden.reshape(-1, hidden.shape[-1]), order, padding)
+        inner = experts[0].activation(grouped.through(frames, order, [e.up for e in experts]))
+        answers = grouped.through(experts[0].dropout(inner), order, [e.down for e in experts])
+        output = grouped.put_back(answers, order.source).masked_fill(padding, 0)
         if gate is not None:
             output = output * gate.reshape(-1, 1).masked_fill(padding, 0)
         return output.to(hidden.dtype).reshape(hidden.shape)

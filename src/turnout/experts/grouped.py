@@ -13,34 +13,22 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, _foreach_copy_, nn  # pyright: ignore[reportPrivateImportUsage]
 from torch.nn import functional
 
-SPARE = 8
-"""Ones behind the elements of a frame, by the first of which the upper product adds its bias.
-Eight, since rows in bfloat16 begin at multiples of 16 bytes."""
+ALIGNED = 8
+"""Widths are multiples of this: rows in bfloat16 begin at multiples of 16 bytes."""
 KERNELS = (9, 10)
 """Major compute capabilities for which PyTorch has a grouped product; on others it loops, and waits
 for the counts as `ExpertBank.sorted` does."""
 
 
-class Stacks(NamedTuple):
-    """Of all experts, in the precision of the products."""
-
-    up: Float[Tensor, "experts inner wide"]
-    """With the biases behind the weights, and zeros behind these."""
-    down: Float[Tensor, "experts d_model inner"]
-    down_bias: Float[Tensor, "experts d_model"]
-
-
 class Order(NamedTuple):
     """Where frames go; all on their device."""
 
-    owner: Int[Tensor, " rows"]
-    """Of each frame as they lie; the number of experts where it is padding."""
     source: Int[Tensor, " rows"]
     """Which frame comes at a place of the order."""
-    place: Int[Tensor, " rows"]
-    """The place of each frame."""
     ends: Int[Tensor, " experts"]
     """Behind the last place of each expert, int32."""
+    owner: Float[Tensor, "rows experts"]
+    """One where a place is an expert's, else zero; in the precision of the products."""
 
 
 def precision_of(hidden: Tensor, weight: Tensor) -> torch.dtype:
@@ -57,95 +45,98 @@ def has_kernel(device: torch.device, precision: torch.dtype, widths: Sequence[in
         device.type == "cuda"
         and precision == torch.bfloat16
         and hasattr(functional, "grouped_mm")
-        and all(width % SPARE == 0 for width in widths)
+        and all(width % ALIGNED == 0 for width in widths)
         and torch.cuda.get_device_capability(device)[0] in KERNELS
     )
 
 
 def ordered(
-    expert_index: Int[Tensor, "batch frames"], frame_mask: Bool[Tensor, "batch frames"], count: int
+    expert_index: Int[Tensor, "batch frames"],
+    frame_mask: Bool[Tensor, "batch frames"],
+    count: int,
+    precision: torch.dtype,
 ) -> Order:
     """By expert, and as they came within one; padding last."""
-    # Sorting takes a pass for each byte.
-    owner = torch.where(frame_mask, expert_index, count).reshape(-1).to(torch.int16)
-    sorted_owner, source = owner.sort(stable=True)
-    experts = torch.arange(count, dtype=owner.dtype, device=owner.device)
-    ends = torch.searchsorted(sorted_owner, experts, right=True, out_int32=True)
-    numbers = torch.arange(len(source), device=source.device)
-    return Order(owner, source, torch.empty_like(source).scatter_(0, source, numbers), ends)
+    chosen = torch.where(frame_mask, expert_index, count).reshape(-1)
+    owner, source = chosen.sort(stable=True)
+    experts = torch.arange(count, device=owner.device)
+    ends = torch.searchsorted(owner, experts, right=True, out_int32=True)
+    return Order(source, ends, (owner.unsqueeze(1) == experts).to(precision))
 
 
-def moved(
-    rows: Float[Tensor, "rows width"], places: Int[Tensor, " rows"]
-) -> Float[Tensor, "rows width"]:
-    """Each row at its place, which no other has. As a copy, since its gradient is a gather; that of
-    a gather would be added up."""
-    return torch.empty_like(rows).index_copy_(0, places, rows)
-
-
-class Stacked(torch.autograd.Function):
-    """Weights of one shape, stacked and cast in one pass; with biases these stand behind the rows,
-    and zeros behind them."""
+class Taken(torch.autograd.Function):
+    """Frames in their order. By hand, since the gradient of a gather is added up, and no frame
+    comes twice; at padding it is zero, whatever comes."""
 
     @staticmethod
-    def forward(ctx: Any, precision: torch.dtype, count: int, *tensors: Tensor) -> Tensor:
-        """As `torch.stack(...).to(precision)`, which would write them twice. The first `count` are
-        weights, the others biases of theirs."""
-        weights, biases = tensors[:count], tensors[count:]
-        *shape, width = weights[0].shape
-        ctx.kept = width, weights[0].dtype, bool(biases)
-        if not biases:
-            stack = weights[0].new_empty((count, *shape, width), dtype=precision)
-            _foreach_copy_(stack.unbind(0), weights)
-            return stack
-        stack = weights[0].new_zeros((count, *shape, width + SPARE), dtype=precision)
-        _foreach_copy_(stack[..., :width].unbind(0), weights)
-        stack[..., width] = torch.stack(biases)
-        return stack
+    def forward(ctx: Any, frames: Tensor, order: Order, padding: Tensor) -> Tensor:
+        """In the precision of the products."""
+        ctx.kept = order.source, padding, frames.dtype
+        return frames.to(order.owner.dtype).index_select(0, order.source)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        """To where they came from."""
+        source, padding, precision = ctx.kept
+        back = put_back(gradients[0], source)
+        return back.masked_fill_(padding, 0).to(precision), None, None
+
+
+def put_back(
+    rows: Float[Tensor, "rows width"], source: Int[Tensor, " rows"]
+) -> Float[Tensor, "rows width"]:
+    """Each row where it was taken from."""
+    return torch.empty_like(rows).index_copy_(0, source, rows)
+
+
+class Linears(torch.autograd.Function):
+    """Of each expert's rows with its weights and bias; behind the last end whatever lay there."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, order: Order, *tensors: Tensor) -> Tensor:
+        """Weights of all experts, then their biases, which stay what they are."""
+        weights, biases = tensors[: len(tensors) // 2], tensors[len(tensors) // 2 :]
+        # Stacked and cast in one pass, where `torch.stack(...).to(...)` would take two.
+        stack = rows.new_empty((len(weights), *weights[0].shape))
+        bias = rows.new_empty((len(biases), *biases[0].shape))
+        _foreach_copy_([*stack.unbind(0), *bias.unbind(0)], tensors)
+        ctx.save_for_backward(rows, stack, order.ends)
+        ctx.precision = weights[0].dtype
+        found = functional.grouped_mm(rows, stack.transpose(1, 2), offs=order.ends)
+        return found.addmm_(order.owner, bias)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        """Each tensor's part, in its own precision."""
-        width, precision, biased = ctx.kept
-        parts = gradients[0][..., :width].to(precision).unbind(0)
-        if biased:
-            parts += gradients[0][..., width].to(precision).unbind(0)
-        return None, None, *parts
+        """Of each expert the sum over its rows: a product too, and nothing behind the last end
+        has a part in it."""
+        rows, stack, ends = ctx.saved_tensors
+        gradient = gradients[0].contiguous()
+        to_rows = None
+        if ctx.needs_input_grad[0]:
+            to_rows = functional.grouped_mm(gradient, stack, offs=ends)
+        if not any(ctx.needs_input_grad[2:]):
+            return to_rows, None, *(None for _ in ctx.needs_input_grad[2:])
+        to_weights = functional.grouped_mm(gradient.t(), rows, offs=ends)
+        ones = gradient.new_ones((len(gradient), ALIGNED))
+        to_biases = functional.grouped_mm(ones.t(), gradient, offs=ends)[:, 0]
+        parts = (part.to(ctx.precision).unbind(0) for part in (to_weights, to_biases))
+        return to_rows, None, *(one for part in parts for one in part)
 
 
-def stacked(
-    precision: torch.dtype, weights: Sequence[Tensor], biases: Sequence[Tensor] = ()
-) -> Tensor:
-    """One tensor of all, gradients to each."""
-    stack = Stacked.apply(precision, len(weights), *weights, *biases)
-    assert isinstance(stack, Tensor)
-    return stack
-
-
-def stacks(ups: Sequence[nn.Linear], downs: Sequence[nn.Linear], precision: torch.dtype) -> Stacks:
-    """Of the experts' own tensors, which stay what they are."""
-    return Stacks(
-        up=stacked(precision, [up.weight for up in ups], [up.bias for up in ups]),
-        down=stacked(precision, [down.weight for down in downs]),
-        down_bias=stacked(precision, [down.bias for down in downs]),
-    )
-
-
-def product(
-    rows: Float[Tensor, "rows inputs"],
-    weights: Float[Tensor, "experts outputs inputs"],
-    ends: Int[Tensor, " experts"],
-) -> Float[Tensor, "rows outputs"]:
-    """Of each expert's rows with its weights; behind the last end whatever lay there."""
-    return functional.grouped_mm(rows, weights.transpose(1, 2), offs=ends)
-
-
-def with_bias(
-    answers: Float[Tensor, "rows d_model"],
-    owner: Int[Tensor, " rows"],
-    bias: Float[Tensor, "experts d_model"],
+def taken(
+    frames: Float[Tensor, "rows d_model"], order: Order, padding: Bool[Tensor, "rows 1"]
 ) -> Float[Tensor, "rows d_model"]:
-    """Answers as frames lie, each with the bias of its expert; padding with none. As a product,
-    since its gradient is one too."""
-    experts = torch.arange(len(bias), dtype=owner.dtype, device=owner.device)
-    return torch.addmm(answers, (owner.unsqueeze(1) == experts).to(bias.dtype), bias)
+    """Frames in their order."""
+    found = Taken.apply(frames, order, padding)
+    assert isinstance(found, Tensor)
+    return found
+
+
+def through(
+    rows: Float[Tensor, "rows inputs"], order: Order, linears: Sequence[nn.Linear]
+) -> Float[Tensor, "rows outputs"]:
+    """What each expert's layer makes of its rows."""
+    weights, biases = [linear.weight for linear in linears], [linear.bias for linear in linears]
+    found = Linears.apply(rows, order, *weights, *biases)
+    assert isinstance(found, Tensor)
+    return found
