@@ -39,15 +39,19 @@ Made = tuple[Layer, nn.Module]
 """A layer, and the module whose gradients are dropped between its runs."""
 
 
-def batch(number: int, utterances: int, valid: int) -> Frames:
-    """Utterances of unlike lengths with so many valid frames in all, on two tasks in turn."""
-    generator = torch.Generator().manual_seed(number)
+def valid_in(generator: torch.Generator, utterances: int, valid: int) -> Tensor:
+    """The mask of utterances of unlike lengths with so many valid frames in all."""
     shares = torch.rand(utterances, generator=generator) + 1
     lengths = (shares / shares.sum() * valid).long()
     lengths[0] += valid - lengths.sum()
-    shape = (utterances, int(lengths.max()), WIDTH)
-    hidden, upstream = (torch.randn(shape, generator=generator) for _ in range(2))
-    mask = torch.arange(shape[1]) < lengths.unsqueeze(1)
+    return torch.arange(int(lengths.max())) < lengths.unsqueeze(1)
+
+
+def batch(number: int, utterances: int, valid: int) -> Frames:
+    """Such utterances, on two tasks in turn."""
+    generator = torch.Generator().manual_seed(number)
+    mask = valid_in(generator, utterances, valid)
+    hidden, upstream = (torch.randn(*mask.shape, WIDTH, generator=generator) for _ in range(2))
     return Frames(hidden, mask, torch.arange(utterances) % 2, upstream)
 
 

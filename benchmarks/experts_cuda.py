@@ -3,9 +3,10 @@
     scripts/bench experts_cuda [--seconds 60] [--results FILE] [--device cpu --quick]
 
 One feed-forward (silu, top-1, router and dispatch included) in a padded batch of 16 utterances:
-width 256, inner width 1024 and 1,920 valid frames; width 1024, inner width 4096 and 16,384. Weights
-and frames in float32, products under autocast in bfloat16, for every system. Then steps of training
-of whole encoders of 12 layers, width 256, dense and with 8 experts, these by either way.
+width 256, inner width 1024 and 1,920 valid frames; width 1024, inner width 4096 and 16,384 or
+65,536. Weights and frames in float32, products under autocast in bfloat16, for every system. Before
+them steps of training of whole encoders of 12 layers, width 256, dense and with 8 experts, these by
+either way.
 
 "dense" leaves padding out, which waits for the device to say where it is; "dense, padding computed"
 does not. "turnout" is the way that a bank takes by itself. Before anything is timed each system's
@@ -37,13 +38,16 @@ from ratios import compared, rotated
 from turnout.experts.bank import ExpertBank
 
 SEED = 0
-CALLS, WARM = 5, 3
+CALLS, WARM = 5, 2
 LEAST_ROUNDS, MOST_ROUNDS = 5, 200
-MODEL_SHARE = 0.2
-"""Of the time, for whole encoders."""
-SIZES = (Size(width=256, inner=1024, valid=1920), Size(width=1024, inner=4096, valid=16384))
-EXPERTS = (2, 4, 8, 16, 32)
-QUICK_SIZES, QUICK_EXPERTS = (Size(width=32, inner=64, valid=64),), (2, 8)
+MODEL_SHARE = 0.3
+"""Of the time, for whole encoders and what they import."""
+SIZES = (
+    Size(width=256, inner=1024, valid=1920, experts=(2, 4, 8, 32)),
+    Size(width=1024, inner=4096, valid=16384, experts=(2, 8, 32)),
+    Size(width=1024, inner=4096, valid=65536, experts=(2, 8, 32)),
+)
+QUICK_SIZES = (Size(width=32, inner=64, valid=64, experts=(2, 8)),)
 
 
 def wait(device: torch.device) -> None:
@@ -80,11 +84,11 @@ def rows(
     asked: argparse.Namespace, device: torch.device, ends: float, say: Callable[[str], None]
 ) -> Iterator[dict[str, Any]]:
     """Every comparison of layers."""
-    sizes, counts = (QUICK_SIZES, QUICK_EXPERTS) if asked.quick else (SIZES, EXPERTS)
-    left = 2 * len(sizes) * len(counts)
+    sizes = QUICK_SIZES if asked.quick else SIZES
+    left = 2 * sum(len(size.experts) for size in sizes)
     for size in sizes:
         given = batches(size, device)
-        for experts in counts:
+        for experts in size.experts:
             made, missing = systems(size, experts, device)
             alike = held_against_truth(made, given[0])
             for train in (False, True):
@@ -103,7 +107,7 @@ def rows(
                     "alike": alike,
                     "missing": missing,
                 }
-            say(f"width {size.width}, {experts} experts: {alike}")
+            say(f"width {size.width}, {size.valid} frames, {experts} experts: {alike['turnout']}")
             del made
             gc.collect()
 
@@ -146,7 +150,7 @@ def table(found: dict[str, Any]) -> str:
     names: list[str] = []
     for row in found["layers"]:
         names += [name for name in row["systems"] if name not in (*names, "dense", "again")]
-    head = ["width", "experts", "pass", "dense, ms", *names, "control", "rounds"]
+    head = ["width", "frames", "experts", "pass", "dense, ms", *names, "control", "rounds"]
     lines = [head, ["---"] * len(head)]
     for row in found["layers"]:
         told = row["systems"]
@@ -154,6 +158,7 @@ def table(found: dict[str, Any]) -> str:
         lines.append(
             [
                 f"{row['width']}",
+                f"{row['valid']:,}",
                 f"{row['experts']}",
                 row["pass"],
                 f"{1e3 * told['dense']['seconds']:.3f}",
@@ -185,6 +190,7 @@ def words() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--results", type=Path, help="where what is found is written")
+    parser.add_argument("--commit", help="of these files, where git is not at hand")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--quick", action="store_true", help="that it runs, not how fast")
     parser.add_argument("--table", action="store_true", help="print the table of --results")
@@ -202,6 +208,7 @@ def run(asked: argparse.Namespace) -> dict[str, Any]:
     torch.manual_seed(SEED)
     found: dict[str, Any] = {
         **origin(SEED, "torch", "numpy"),
+        **({"commit": asked.commit} if asked.commit else {}),
         "device": torch.cuda.get_device_name() if cuda else "cpu",
         "capability": torch.cuda.get_device_capability() if cuda else None,
         "cuda": torch.version.cuda,
@@ -216,16 +223,18 @@ def run(asked: argparse.Namespace) -> dict[str, Any]:
     def say(line: str) -> None:
         print(f"{time.perf_counter() - began:5.1f} s  {line}", flush=True)
 
-    for row in rows(asked, device, began + asked.seconds * (1 - MODEL_SHARE), say):
-        found["layers"].append(row)
-        keep()
     try:
-        found["models"].append(whole_models(asked, device, began + asked.seconds))
+        share = began + asked.seconds * MODEL_SHARE
+        found["models"].append(whole_models(asked, device, share))
     except Exception as error:  # the rows of layers are whole without it
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         found["models"].append({"what": "training step", "failed": reason})
         say(f"no whole encoders: {reason}")
     keep()
+    say("whole encoders")
+    for row in rows(asked, device, began + asked.seconds, say):
+        found["layers"].append(row)
+        keep()
     return found
 
 

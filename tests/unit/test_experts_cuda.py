@@ -9,7 +9,7 @@ import pytest
 import torch
 
 CPU = torch.device("cpu")
-SIZE = cuda_layers.Size(width=16, inner=32, valid=48)
+SIZE = cuda_layers.Size(width=16, inner=32, valid=48, experts=(4,))
 
 
 def alike(monkeypatch: pytest.MonkeyPatch, factor: float) -> dict:
