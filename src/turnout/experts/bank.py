@@ -141,8 +141,9 @@ class ExpertBank(nn.Module):
         """
         experts: list[Any] = list(self.experts)
         precision = grouped.precision_of(hidden, experts[0].up.weight)
-        order = grouped.ordered(expert_index, frame_mask, len(experts), precision)
-        padding = ~frame_mask.reshape(-1, 1)
+        padding = ~frame_mask.reshape(-1)
+        order = grouped.ordered(expert_index.reshape(-1), padding, len(experts), precision)
+        padding = padding.unsqueeze(1)
         frames = grouped.taken(hidden.reshape(-1, hidden.shape[-1]), order, padding)
         inner = experts[0].activation(grouped.through(frames, order, [e.up for e in experts]))
         answers = grouped.through(experts[0].dropout(inner), order, [e.down for e in experts])

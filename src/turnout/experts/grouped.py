@@ -51,14 +51,13 @@ def has_kernel(device: torch.device, precision: torch.dtype, widths: Sequence[in
 
 
 def ordered(
-    expert_index: Int[Tensor, "batch frames"],
-    frame_mask: Bool[Tensor, "batch frames"],
+    expert_index: Int[Tensor, " rows"],
+    padding: Bool[Tensor, " rows"],
     count: int,
     precision: torch.dtype,
 ) -> Order:
     """By expert, and as they came within one; padding last."""
-    chosen = torch.where(frame_mask, expert_index, count).reshape(-1)
-    owner, source = chosen.sort(stable=True)
+    owner, source = expert_index.masked_fill(padding, count).sort(stable=True)
     experts = torch.arange(count, device=owner.device)
     ends = torch.searchsorted(owner, experts, right=True, out_int32=True)
     return Order(source, ends, (owner.unsqueeze(1) == experts).to(precision))
