@@ -146,27 +146,13 @@ def whole_models(asked: argparse.Namespace, device: torch.device, ends: float) -
 
 
 def table(found: dict[str, Any]) -> str:
-    """The rows as Markdown: time of the dense twin, and of it the others'."""
+    """Where it comes from, and the rows as Markdown: time of the dense twin, and of it the
+    others'."""
     names: list[str] = []
     for row in found["layers"]:
         names += [name for name in row["systems"] if name not in (*names, "dense", "again")]
     head = ["width", "frames", "experts", "pass", "dense, ms", *names, "control", "rounds"]
-    lines = [head, ["---"] * len(head)]
-    for row in found["layers"]:
-        told = row["systems"]
-        ratios = [with_interval(told[name]) if name in told else "-" for name in names]
-        lines.append(
-            [
-                f"{row['width']}",
-                f"{row['valid']:,}",
-                f"{row['experts']}",
-                row["pass"],
-                f"{1e3 * told['dense']['seconds']:.3f}",
-                *ratios,
-                with_interval(told["again"]),
-                f"{row['rounds']}",
-            ]
-        )
+    lines = [head, ["---"] * len(head), *(line_of(row, names) for row in found["layers"])]
     whole = [
         f"12 layers, {row['what']}, {name}: {1e3 * told['seconds']:.2f} ms, "
         f"{with_interval(told)} of dense ({row['rounds']} rounds)"
@@ -176,7 +162,27 @@ def table(found: dict[str, Any]) -> str:
     missing = {name: why for row in found["layers"] for name, why in row["missing"].items()}
     lacking = [f"Not measured: {name} ({why})." for name, why in missing.items()]
     marked = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    return "\n\n".join([found["device"], marked, *whole, *lacking])
+    where = (
+        f"`{found['command']}`, seed {found['seed']}, commit {found['commit'][:10]}, "
+        f"{found['machine']}, {found['device']}, CUDA {found['cuda']}."
+    )
+    return "\n\n".join([where, marked, *whole, *lacking])
+
+
+def line_of(row: dict[str, Any], names: list[str]) -> list[str]:
+    """One row; intervals of turnout's own and of the control."""
+    told = row["systems"]
+    ratios = [
+        "-"
+        if name not in told
+        else with_interval(told[name])
+        if name.startswith("turnout")
+        else f"{told[name]['ratio']:.2f}"
+        for name in names
+    ]
+    dense = f"{1e3 * told['dense']['seconds']:.2f}"
+    place = [f"{row['width']}", f"{row['valid']:,}", f"{row['experts']}", row["pass"], dense]
+    return [*place, *ratios, with_interval(told["again"]), f"{row['rounds']}"]
 
 
 def with_interval(told: dict[str, Any]) -> str:
