@@ -32,14 +32,6 @@ class Size:
     experts: tuple[int, ...]
 
 
-class Grouping(ExpertBank):
-    """On a CPU no bank groups by itself; that it runs is to be seen there too."""
-
-    def groups(self, hidden: Tensor) -> bool:  # noqa: ARG002 - the bank's signature
-        """Whatever it is given."""
-        return True
-
-
 class TheirGroups(nn.Module):
     """The grouped products of transformers' own models, asked as their expert layers ask."""
 
@@ -89,9 +81,9 @@ def systems(
     """What is compared, and why a peer is missing; "truth" is the static loop."""
     torch.manual_seed(experts)
     with torch.device(device):
-        kind = ExpertBank if device.type == "cuda" else Grouping
         dense, bank = (
-            layers.without_biases(kind(n, size.width, size.inner, "silu")) for n in (1, experts)
+            layers.without_biases(ExpertBank(n, size.width, size.inner, "silu"))
+            for n in (1, experts)
         )
         router = Router(size.width, experts)
         nn.init.zeros_(router.linear.bias)
@@ -101,7 +93,7 @@ def systems(
             "dense": twin,
             "again": twin,
             "dense, padding computed": computed,
-            "turnout": through(bank, router, bank),
+            "turnout": through(bank, router, bank.grouped),
             "turnout, sorted loop": through(bank, router, bank.sorted),
         }
         missing: dict[str, str] = {}
@@ -185,7 +177,7 @@ def padded_with_nan(held: Any, given: layers.Frames) -> dict[str, Any]:
     broken = given.hidden.masked_fill(~given.mask.unsqueeze(-1), float("nan")).requires_grad_()
     index = router.linear(given.hidden).argmax(dim=-1).clamp(max=len(bank.experts) - 2)
     with torch.autocast(broken.device.type, torch.bfloat16):
-        output = bank(broken, index, given.mask)
+        output = bank.grouped(broken, index, given.mask)
     output.backward(given.upstream)
     tensors = [output, broken.grad, *(parameter.grad for parameter in bank.parameters())]
     idle = [parameter.grad for parameter in bank.experts[-1].parameters()]

@@ -9,9 +9,9 @@ them steps of training of whole encoders of 12 layers, width 256, dense and with
 either way.
 
 "dense" leaves padding out, which waits for the device to say where it is; "dense, padding computed"
-does not. "turnout" is the way that a bank takes by itself. Before anything is timed each system's
-output is held against the static loop in float32, and so are turnout's gradients; what is apart is
-said, and ends the script with an error where it is turnout's.
+does not. "turnout" is the grouped way of a bank, whether its rule takes it or not. Before anything
+is timed each system's output is held against the static loop in float32, and so are turnout's
+gradients; what is apart is said, and ends the script with an error where it is turnout's.
 
 Of a row every system runs once a round, in an order that rotates, on one of some batches made
 before; a run is five calls, and then waits for the device. Rounds go on for the row's share of

@@ -122,7 +122,8 @@ class ExpertBank(nn.Module):
         experts: list[Any] = list(self.experts)
         linears = [linear for expert in experts for linear in (expert.up, expert.down)]
         # What adds to the product of its weights, as low rank does, is to be called itself.
-        if not hidden.numel() or any(type(linear) is not nn.Linear for linear in linears):
+        plain = all(type(linear) is nn.Linear for linear in linears)
+        if len(experts) < grouped.FEWEST or not hidden.numel() or not plain:
             return False
         precision = grouped.precision_of(hidden, linears[0].weight)
         return grouped.has_kernel(hidden.device, precision, linears[0].weight.shape)
