@@ -123,7 +123,8 @@ class ExpertBank(nn.Module):
         linears = [linear for expert in experts for linear in (expert.up, expert.down)]
         # What adds to the product of its weights, as low rank does, is to be called itself.
         plain = all(type(linear) is nn.Linear for linear in linears)
-        if len(experts) < grouped.FEWEST or not hidden.numel() or not plain:
+        rows = hidden.numel() // hidden.shape[-1]
+        if not plain or not 0 < rows <= grouped.MOST_ROWS * len(experts):
             return False
         precision = grouped.precision_of(hidden, linears[0].weight)
         return grouped.has_kernel(hidden.device, precision, linears[0].weight.shape)

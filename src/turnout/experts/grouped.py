@@ -19,8 +19,9 @@ KERNELS = (9, 10)
 """Major compute capabilities for which PyTorch has a grouped product; on others it loops, and waits
 for the counts as `ExpertBank.sorted` does."""
 
-FEWEST = 4
-"""Experts; with fewer the sorted loop was no slower, its wait included (docs/speed.md)."""
+MOST_ROWS = 4096
+"""Frames for each expert, padding counted, since how many are valid only the device knows. With more
+the sorted loop is faster, its wait included (docs/speed.md)."""
 
 
 class Order(NamedTuple):
