@@ -20,8 +20,8 @@ KERNELS = (9, 10)
 for the counts as `ExpertBank.sorted` does."""
 
 MOST_ROWS = 4096
-"""Frames for each expert, padding counted, since how many are valid only the device knows. With more
-the sorted loop is faster, its wait included (docs/speed.md)."""
+"""Frames for each expert, padding counted: how many are valid only the device knows. With more the
+sorted loop is faster, its wait included (docs/speed.md)."""
 
 
 class Order(NamedTuple):
