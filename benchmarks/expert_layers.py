@@ -18,6 +18,8 @@ from turnout.experts.routing import Learned, Route, Router, Supervised
 
 WIDTH, INNER = 256, 1024
 UTTERANCES, VALID = 16, 1920
+CAPACITY = 2**20
+"""More frames than any batch has: nothing is dropped here."""
 BACKWARD = 2
 """Matrix products of the backward pass for each of the forward pass."""
 
@@ -37,15 +39,19 @@ Made = tuple[Layer, nn.Module]
 """A layer, and the module whose gradients are dropped between its runs."""
 
 
-def batch(number: int, utterances: int, valid: int) -> Frames:
-    """Utterances of unlike lengths with so many valid frames in all, on two tasks in turn."""
-    generator = torch.Generator().manual_seed(number)
+def valid_in(generator: torch.Generator, utterances: int, valid: int) -> Tensor:
+    """The mask of utterances of unlike lengths with so many valid frames in all."""
     shares = torch.rand(utterances, generator=generator) + 1
     lengths = (shares / shares.sum() * valid).long()
     lengths[0] += valid - lengths.sum()
-    shape = (utterances, int(lengths.max()), WIDTH)
-    hidden, upstream = (torch.randn(shape, generator=generator) for _ in range(2))
-    mask = torch.arange(shape[1]) < lengths.unsqueeze(1)
+    return torch.arange(int(lengths.max())) < lengths.unsqueeze(1)
+
+
+def batch(number: int, utterances: int, valid: int) -> Frames:
+    """Such utterances, on two tasks in turn."""
+    generator = torch.Generator().manual_seed(number)
+    mask = valid_in(generator, utterances, valid)
+    hidden, upstream = (torch.randn(*mask.shape, WIDTH, generator=generator) for _ in range(2))
     return Frames(hidden, mask, torch.arange(utterances) % 2, upstream)
 
 
@@ -71,7 +77,7 @@ def prepared(
     def act() -> object:
         with (
             torch.set_grad_enabled(train),
-            torch.autocast("cpu", torch.bfloat16, enabled=bfloat16),
+            torch.autocast(leaf.device.type, torch.bfloat16, enabled=bfloat16),
         ):
             found = layer(given._replace(hidden=leaf))
         return found.backward(given.upstream) if train else found
@@ -121,11 +127,18 @@ def packed(layer: Callable[[Tensor], Tensor]) -> Layer:
     return padded
 
 
+def first_choice(router: Router, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """The highest probability of each row and whose it is, in float32 whatever the products are."""
+    with torch.autocast(rows.device.type, enabled=False):
+        p, chosen = router.linear(rows).float().softmax(dim=-1).max(dim=-1)
+    return p, chosen
+
+
 def sort_and_loop(bank: ExpertBank, router: Router) -> Made:
     """The public way in its plainest form: sort by expert, split, loop, put back, times p."""
 
     def layer(rows: Tensor) -> Tensor:
-        p, chosen = router.linear(rows).float().softmax(dim=-1).max(dim=-1)
+        p, chosen = first_choice(router, rows)
         order = chosen.argsort()
         parts = rows[order].split(torch.bincount(chosen, minlength=len(bank.experts)).tolist())
         found = torch.cat([expert(part) for expert, part in zip(bank.experts, parts, strict=True)])
@@ -148,10 +161,10 @@ class Stacked(nn.Module):
 
     def forward(self, rows: Tensor) -> Tensor:
         """One frame a row. Autocast does not reach grouped products: they are cast by hand."""
-        p, chosen = self.router.linear(rows).float().softmax(dim=-1).max(dim=-1)
+        p, chosen = first_choice(self.router, rows)
         order = chosen.argsort()
         ends = torch.bincount(chosen, minlength=len(self.up)).cumsum(0).to(torch.int32)
-        precision = torch.bfloat16 if torch.is_autocast_enabled("cpu") else rows.dtype
+        precision = torch.bfloat16 if torch.is_autocast_enabled(rows.device.type) else rows.dtype
         up, down = self.up.to(precision), self.down.to(precision)
         inner = functional.silu(functional.grouped_mm(rows[order].to(precision), up, offs=ends))
         found = functional.grouped_mm(inner, down, offs=ends)
@@ -175,11 +188,12 @@ def switch_block(bank: ExpertBank, router: Router) -> Made:
         modeling_switch_transformers as theirs,
     )
 
+    experts: list[Any] = list(bank.experts)
     config = SwitchTransformersConfig(
-        d_model=WIDTH,
-        d_ff=INNER,
-        num_experts=len(bank.experts),
-        expert_capacity=VALID,  # dropless, as all here
+        d_model=experts[0].up.in_features,
+        d_ff=experts[0].up.out_features,
+        num_experts=len(experts),
+        expert_capacity=CAPACITY,
         router_bias=False,
         router_jitter_noise=0.0,
         dropout_rate=0.0,
@@ -188,7 +202,6 @@ def switch_block(bank: ExpertBank, router: Router) -> Made:
     block: Any = theirs.SwitchTransformersSparseMLP(config)
     with torch.no_grad():
         block.router.classifier.weight.copy_(router.linear.weight)
-        experts: list[Any] = list(bank.experts)
         for expert, other in zip(experts, block.experts.values(), strict=True):
             other.wi.weight.copy_(expert.up.weight)
             other.wo.weight.copy_(expert.down.weight)
@@ -207,11 +220,13 @@ PEERS: dict[str, Callable[[ExpertBank, Router], Made]] = {
 }
 
 
-def learned(experts: int) -> tuple[dict[str, Made], dict[str, str]]:
+def learned(
+    experts: int, width: int = WIDTH, inner: int = INNER
+) -> tuple[dict[str, Made], dict[str, str]]:
     """The dense twin twice, turnout, its static loop and the peers; why a peer is missing."""
     torch.manual_seed(experts)
-    dense, bank = (without_biases(ExpertBank(n, WIDTH, INNER, "silu")) for n in (1, experts))
-    router = Router(WIDTH, experts)
+    dense, bank = (without_biases(ExpertBank(n, width, inner, "silu")) for n in (1, experts))
+    router = Router(width, experts)
     nn.init.zeros_(router.linear.bias)
     made = {
         "dense": own(dense, None, None),

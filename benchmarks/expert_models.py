@@ -56,7 +56,9 @@ SYSTEMS: dict[str, tuple[bool, Precision]] = {
 }
 
 
-def config_of(sizes: Sizes, threads: int, *, routed: bool, precision: Precision) -> TrainConfig:
+def config_of(
+    sizes: Sizes, threads: int, *, routed: bool, precision: Precision, device: str = "cpu"
+) -> TrainConfig:
     """A run of such an encoder with a CTC head; the experts behind one router of each layer."""
     routing = RoutingConfig(kind="switch", num_experts=EXPERTS) if routed else RoutingConfig()
     encoder = EncoderConfig(
@@ -73,7 +75,7 @@ def config_of(sizes: Sizes, threads: int, *, routed: bool, precision: Precision)
         vocabulary=VocabularyConfig(size=512),
         bandwidth_token=False,
     )
-    return TrainConfig(model=model, precision=precision, device="cpu", threads=threads)
+    return TrainConfig(model=model, precision=precision, device=device, threads=threads)
 
 
 def sizes_of(sizes: Sizes, frames: int) -> MicroBatch:
@@ -100,7 +102,8 @@ class Trained:
 
     def __init__(self, config: TrainConfig) -> None:
         self.ranks = Ranks(open_fabric(config))
-        self.stepper = Stepper(config, first_model(config, config.model), self.ranks)
+        model = first_model(config, config.model).to(self.ranks.device)
+        self.stepper = Stepper(config, model, self.ranks)
         self.state = RunState()
 
     def step(self, given: Batch) -> None:
@@ -118,12 +121,12 @@ class Trained:
 
 @contextmanager
 def prepared(
-    sizes: Sizes, threads: int, *, train: bool
+    sizes: Sizes, threads: int, *, train: bool, device: str = "cpu"
 ) -> Iterator[tuple[list[str], Callable[[str, int], Callable[[], object]], float]]:
     """The systems, what gives the act of one of them in a round, and the operations of one act:
     those of the valid frames' matrix products, as `turnout plan` counts them."""
     configs = {
-        name: config_of(sizes, threads, routed=routed, precision=precision)
+        name: config_of(sizes, threads, routed=routed, precision=precision, device=device)
         for name, (routed, precision) in SYSTEMS.items()
     }
     first = configs["dense"]

@@ -37,13 +37,11 @@ import expert_layers as layers
 import expert_models as models
 import expert_parts as parts
 import expert_table
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from origin import ROOT, origin
+from ratios import compared, ratio, rotated
 
 SEED = 0
-RESAMPLES = 2000
 CLOCKS = {"wall": time.perf_counter, "process": time.process_time}
 QUICK = {"valid": 32, "utterances": 2, "rounds": 2, "model_rounds": 1}
 CONTROL = "again"
@@ -90,11 +88,6 @@ def rows() -> Iterator[Row]:
         )
 
 
-def rotated(names: Sequence[str], number: int) -> list[str]:
-    """The order of a round: whoever comes first in one comes last in the next."""
-    return [*names[number % len(names) :], *names[: number % len(names)]]
-
-
 def timed(
     names: Sequence[str],
     prepare: Callable[[str, int], Callable[[], object]],
@@ -113,27 +106,6 @@ def timed(
             if number:
                 seconds[name].append(taken)
     return seconds
-
-
-def ratio(ours: Sequence[float], theirs: Sequence[float]) -> dict[str, Any]:
-    """Of the medians, and where it lies in 95 of 100 draws of as many rounds, each round whole."""
-    pair = np.array([ours, theirs], dtype=np.float64)
-    drawn = np.random.default_rng(SEED).integers(pair.shape[1], size=(RESAMPLES, pair.shape[1]))
-
-    def of(values: NDArray[np.float64]) -> NDArray[np.float64]:
-        middle = np.median(values, axis=-1)
-        return middle[0] / middle[1]
-
-    ends = np.percentile(of(pair[:, drawn]), (2.5, 97.5))
-    return {"ratio": round(float(of(pair)), 4), "interval": [round(float(e), 4) for e in ends]}
-
-
-def compared(seconds: dict[str, list[float]], base: str = "dense") -> dict[str, Any]:
-    """Median seconds of each system and its ratio to the base."""
-    return {
-        name: {"seconds": float(np.median(taken)), **ratio(taken, seconds[base])}
-        for name, taken in seconds.items()
-    }
 
 
 def measured(row: Row, rounds: int, valid: int, asked: argparse.Namespace) -> dict[str, Any]:

@@ -4,9 +4,13 @@ Experts take decisions already made; nothing here knows how a decision came abou
 keeps its own weight tensors, so that export and quantisation find plain matrix products.
 """
 
+from typing import Any
+
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+
+from turnout.experts import grouped
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU}
 LEVELS = 256
@@ -80,6 +84,8 @@ class ExpertBank(nn.Module):
             return self.plain(hidden, frame_mask, gate=gate)
         if torch.compiler.is_compiling():
             return self.dispatched(hidden, expert_index, frame_mask, gate)
+        if self.groups(hidden):
+            return self.grouped(hidden, expert_index, frame_mask, gate)
         return self.sorted(hidden, expert_index, frame_mask, gate)
 
     def sorted(
@@ -110,6 +116,43 @@ class ExpertBank(nn.Module):
         everyone = torch.is_grad_enabled() or not len(frames)
         pairs = zip(self.experts, frames.split(taken), strict=True)
         return torch.cat([expert(own) for expert, own in pairs if everyone or len(own)])
+
+    def groups(self, hidden: Float[Tensor, "batch frames d_model"]) -> bool:
+        """Whether `grouped` is the way for these frames."""
+        experts: list[Any] = list(self.experts)
+        linears = [linear for expert in experts for linear in (expert.up, expert.down)]
+        # What adds to the product of its weights, as low rank does, is to be called itself.
+        plain = all(type(linear) is nn.Linear for linear in linears)
+        rows = hidden.numel() // hidden.shape[-1]
+        if not plain or not 0 < rows <= grouped.MOST_ROWS * len(experts):
+            return False
+        precision = grouped.precision_of(hidden, linears[0].weight)
+        return grouped.has_kernel(hidden.device, precision, linears[0].weight.shape)
+
+    def grouped(
+        self,
+        hidden: Float[Tensor, "batch frames d_model"],
+        expert_index: Int[Tensor, "batch frames"],
+        frame_mask: Bool[Tensor, "batch frames"],
+        gate: Float[Tensor, "batch frames"] | None = None,
+    ) -> Float[Tensor, "batch frames d_model"]:
+        """The same by one product for all experts, which does not wait for the device.
+
+        In the precision of the products from the first to the last. Padding is sorted and carried
+        along, and computed in nothing but the activation.
+        """
+        experts: list[Any] = list(self.experts)
+        precision = grouped.precision_of(hidden, experts[0].up.weight)
+        padding = ~frame_mask.reshape(-1)
+        order = grouped.ordered(expert_index.reshape(-1), padding, len(experts), precision)
+        padding = padding.unsqueeze(1)
+        frames = grouped.taken(hidden.reshape(-1, hidden.shape[-1]), order, padding)
+        inner = experts[0].activation(grouped.through(frames, order, [e.up for e in experts]))
+        answers = grouped.through(experts[0].dropout(inner), order, [e.down for e in experts])
+        output = grouped.put_back(answers, order.source).masked_fill(padding, 0)
+        if gate is not None:
+            output = output * gate.reshape(-1, 1).masked_fill(padding, 0)
+        return output.to(hidden.dtype).reshape(hidden.shape)
 
     def dispatched(
         self,

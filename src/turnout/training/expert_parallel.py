@@ -90,6 +90,10 @@ class SpreadBank(ExpertBank):
         chosen = torch.full(frame_mask.shape, expert, device=hidden.device)
         return self.sorted(hidden, chosen, frame_mask, gate)
 
+    def groups(self, hidden: Float[Tensor, "batch frames d_model"]) -> bool:  # noqa: ARG002
+        """Never: who sends frames has to know how many."""
+        return False
+
     def answers(
         self, frames: Float[Tensor, "rows d_model"], taken: list[int]
     ) -> Float[Tensor, "rows d_model"]:
