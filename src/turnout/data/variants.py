@@ -126,10 +126,13 @@ def generator_of(name: str) -> np.random.Generator:
 
 
 def _variant(samples: Floats, first: int, last: int, config: VariantConfig) -> Variant:
-    floor = background_power(mel_power(samples, config.features))
+    power = mel_power(samples, config.features)
+    floor = background_power(power)
     kept = samples[first:last]
-    kept = np.pad(kept, (0, _silence(len(kept), config)))
-    return Variant(_log16(mel_power(kept, config.features)), _log16(floor))
+    silence = _silence(len(kept), config)
+    if silence or len(kept) < len(samples):
+        power = mel_power(np.pad(kept, (0, silence)), config.features)
+    return Variant(_log16(power), _log16(floor))
 
 
 def frames_of(samples: int, config: VariantConfig) -> int:

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 from tests.unit.data.words import PLAIN, data_of, planned, small_model, small_tokenizer, write_words
-from turnout.audio.features import model_features, num_frames
+from turnout.audio.features import WINDOW_SAMPLES, mel_power, model_features, num_frames
 from turnout.config import CorpusConfig, FeatureConfig, ModelConfig
 from turnout.corpora.clips import Clip, read_clips
+from turnout.data import variants
 from turnout.data.augment import Augmenter
+from turnout.data.joining import background_power
 from turnout.data.loader import Loader
 from turnout.data.variants import VariantConfig, variants_of
 from turnout.guidance import Bandwidth
@@ -43,6 +45,35 @@ def trained_on(samples: np.ndarray, model: ModelConfig) -> tuple[np.ndarray, int
     count = len(stored.log_power)
     alone = planned(counts=(count,), gaps=(0, 0))
     return Augmenter(PLAIN, model).speech([stored], alone, np.random.default_rng(0)), count
+
+
+@pytest.mark.parametrize(("seconds", "times"), [(None, 1), (WINDOW_SECONDS, 2)])
+def test_frames_are_computed_twice_only_where_they_differ(
+    seconds: float | None, times: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The floor is of the clip alone, and its frames, where they are padded, of more than it."""
+    computed: list[int] = []
+
+    def counted(samples: np.ndarray, features: FeatureConfig) -> np.ndarray:
+        computed.append(len(samples))
+        return mel_power(samples, features)
+
+    monkeypatch.setattr(variants, "mel_power", counted)
+    samples = (0.1 * np.random.default_rng(0).standard_normal(16_000)).astype(np.float32)
+    settings = VariantConfig(
+        features=KALDI,
+        telephone_variants=0,
+        narrowband=False,
+        trim=False,
+        window_seconds=seconds,
+    )
+    (found,) = variants_of(clip(1.0), samples, settings)
+    assert computed == [16_000, 16_000 + WINDOW_SAMPLES][:times]
+    floor = np.log(background_power(mel_power(samples, KALDI))).astype(np.float16)
+    np.testing.assert_array_equal(found.floor, floor)
+    heard = mel_power(np.pad(samples, (0, computed[-1] - 16_000)), KALDI)
+    logs = np.log(np.maximum(heard, np.float32(np.exp(variants.LOWEST_LOG))))
+    np.testing.assert_array_equal(found.log_power, logs.astype(np.float16))
 
 
 @pytest.mark.parametrize("features", [KALDI, WHISPER], ids=["kaldi", "whisper"])
