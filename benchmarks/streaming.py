@@ -7,6 +7,9 @@ LibriSpeech's utterances, prepared and sharded; their shards are listed over and
 same files) until they are as long as wanted. With the shape 'tiny' and the default augmentation.
 
 - Making: speech that is made of a second of processor time, streamed and from a feature store.
+- Shares: where that time goes when streamed: reading and decoding, versions (telephone, features),
+  augmentation, collating, the rest. And what the training process spends on a batch that a worker
+  hands over, in seconds.
 - A part: what planning one takes, and what going on takes (planning, and one batch behind the
   first), at the first part of a run and at the last of its thousandth epoch. Processor time.
 - Memory: what the process has (VmRSS) after a tenth of the parts of an epoch and after all; every
@@ -23,11 +26,14 @@ import json
 import tarfile
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from origin import origin
@@ -36,7 +42,10 @@ from turnout.config import CorpusConfig, DataConfig, ModelConfig, TrainConfig, p
 from turnout.config.sharding import ShardConfig
 from turnout.corpora.clips import read_corpora
 from turnout.corpora.prepare import prepare
+from turnout.data import hearing
+from turnout.data.batch import Collator
 from turnout.data.epoch import Part
+from turnout.data.examples import ExampleMaker
 from turnout.data.loader import Loader
 from turnout.data.stream import texts_of
 from turnout.model.build import build_model
@@ -52,6 +61,12 @@ SHARD_MB = 8.0
 PLANNED_EVERY, BEGUN_EVERY = 5, 25
 LATE_EPOCH = 1000
 BATCHES = 8
+STAGES: tuple[tuple[Any, str], ...] = (
+    (hearing, "read_listed"),
+    (hearing, "variant_of"),
+    (ExampleMaker, "example"),
+    (Collator, "batch"),
+)
 
 
 def cuts_of(data: Path, folder: Path, count: int) -> Path:
@@ -110,6 +125,47 @@ def making(loader: Loader) -> dict[str, float]:
     next(loader.batches(1))  # what is made once, such as noise
     seconds, batches = spent(lambda: list(islice(loader.batches(1), BATCHES)))
     return {"speech_a_second": round(sum(batch.seconds for batch in batches) / seconds, 1)}
+
+
+def shares(loader: Loader) -> dict[str, float]:
+    """Where the processor time of making goes, by what is asked for in turn."""
+    next(loader.batches(1))
+    spans: dict[str, float] = defaultdict(float)
+    with ExitStack() as patched:
+        for place, name in STAGES:
+            timed = counted(spans, getattr(place, name), name)
+            patched.enter_context(patch.object(place, name, timed))
+        seconds, _ = spent(lambda: list(islice(loader.batches(1), BATCHES)))
+    reading, version, example, collating = (spans[name] for _, name in STAGES)
+    found = {
+        "reading": reading,
+        "versions": version,
+        "augmenting": example - version,
+        "collating": collating,
+        "rest": seconds - reading - example - collating,
+    }
+    return {name: round(value / seconds, 3) for name, value in found.items()}
+
+
+def counted(spans: dict[str, float], work: Callable[..., Any], name: str) -> Callable[..., Any]:
+    """The same work, its processor time added up, in whichever thread it is done."""
+
+    def done(*args: Any) -> Any:
+        before = time.thread_time()
+        try:
+            return work(*args)
+        finally:
+            spans[name] += time.thread_time() - before
+
+    return done
+
+
+def handing_over(loader: Loader) -> float:
+    """Processor time of this process for a batch that a worker made."""
+    batches = loader.batches(1)
+    next(batches)
+    seconds, _ = spent(lambda: [float(next(batches).log_mel.sum()) for _ in range(BATCHES)])
+    return round(seconds / BATCHES, 4)
 
 
 def going_on(make: Callable[[], Loader]) -> dict[str, Any]:
@@ -190,14 +246,16 @@ def main() -> None:
         found: dict[str, Any] = {
             "hours": options.hours,
             "streamed": making(loader_of(long, model, tokenizer, cache)),
+            "shares": shares(loader_of(long, model, tokenizer, cache)),
             "stored": making(loader_of(stored, model, tokenizer, cache)),
             "part": going_on(lambda: loader_of(long, model, tokenizer, cache)),
             "memory": memory(loader_of(long, model, tokenizer, cache)),
         }
+        working = loader_of(long, model, tokenizer, cache, workers=1)
+        found["handing_over_seconds"] = handing_over(working)
         if options.steps:
-            working = loader_of(long, model, tokenizer, cache, workers=1)
             found["waiting"] = waiting(working, model, options.steps)
-            working.close()
+        working.close()
     report = {**origin(0, "numpy", "torch"), **found}
     text = json.dumps(report, indent=2) + "\n"
     (Path(__file__).parent / "results" / "streaming.json").write_text(text)

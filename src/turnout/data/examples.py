@@ -15,6 +15,7 @@ from turnout.data.batch import Batch, Collator, Example, Recorded, text_guidance
 from turnout.data.epoch import Streamed
 from turnout.data.hearing import HeardClip, Hearer
 from turnout.data.joining import joined_text, joined_translations
+from turnout.data.parcel import Parcel, packed
 from turnout.data.plan import PlannedUtterance, Stream, generator
 from turnout.data.variants import Variant
 from turnout.errors import ShardError, TrainingError
@@ -74,6 +75,10 @@ class BatchMaker:
                 examples.append(self._examples.example(found.planned, one.hearing, found))
         batch = self._collator.batch(examples or [self._examples.nothing()])
         return replace(batch, lost=tuple(lost)) if lost else batch
+
+    def parcel(self, asked: Asked) -> Parcel:
+        """The same batch, for another process."""
+        return packed(self(asked))
 
     def _heard(self, wanted: Sequence[Streamed]) -> list[HeardClip | ShardError]:
         """In the order in which they are wanted."""

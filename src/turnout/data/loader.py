@@ -31,6 +31,7 @@ from turnout.data.epoch import (
 from turnout.data.examples import Asked, BatchMaker, EmptyWatch, ExampleMaker
 from turnout.data.fitting import Fitting, tell_of_lone, tell_of_strangers, tell_of_unused
 from turnout.data.hearing import Hearer
+from turnout.data.parcel import unpacked
 from turnout.data.plan import (
     FRAMES_PER_SECOND,
     CorpusPlanner,
@@ -115,7 +116,7 @@ class Loader:
         self._parts_missed = 0
         self._make = self._maker()
         self._workers = Workers(
-            self._make, self.config.workers, self._context, self.config.worker_timeout
+            self._make.parcel, self.config.workers, self._context, self.config.worker_timeout
         )
 
     @property
@@ -172,7 +173,11 @@ class Loader:
     ) -> Iterator[Batch]:
         """The batches of this plan from number `start` on, without making those before it."""
         asked: list[Asked] = [(epoch, batch) for batch in self.plan(epoch, progress, part)[start:]]
-        made = map(self._make, asked) if self.config.workers == 0 else self._workers.made(asked)
+        made = (
+            map(unpacked, self._workers.made(asked))
+            if self.config.workers
+            else map(self._make, asked)
+        )
         return self._empty.watched(made) if self._streams.streams else made
 
     def close(self) -> None:

@@ -174,7 +174,7 @@ class Trainer:
         if self.log is not None:
             self.log.say(
                 f"warning: step {self.state.step}: {count} utterances could not be used "
-                f"({self.state.lost} so far): {'; '.join(reasons)}"
+                f"({self.state.lost} so far): {'; '.join(dict.fromkeys(reasons))}"
             )
 
     def _batches(self) -> Iterator[Batch]:
