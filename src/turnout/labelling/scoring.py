@@ -142,7 +142,11 @@ class BulkScorer:
     @contextmanager
     def _opened(self) -> Iterator["_Work"]:
         scorer = self.scorer
-        scorer.transcriber.transcribe_files([], scorer.options)  # raises what no input could
+        options = options_of_data(scorer.options, scorer.transcriber.backend.config)
+        # Raises what no input could. Of the task that every model has: which others there are
+        # something to score of, the data say.
+        heard = replace(options, task="transcribe", target_language=None)
+        scorer.transcriber.transcribe_files([], heard)
         digests = [model_digest(scorer.transcriber)]
         with reserved(self.folder), ExitStack() as until:
             yield _Work(self, lambda: until.enter_context(self.cluster.opened(digests)))

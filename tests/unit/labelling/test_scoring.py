@@ -4,11 +4,13 @@ import gzip
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
+from tests.doubles import model_config
 from tests.unit.labelling import scored as program
 from tests.unit.labelling.hearer import Hearer
 from tests.unit.labelling.scored import OPTIONS, scored, scorer, sets_of
@@ -19,9 +21,13 @@ from turnout.cli import main
 from turnout.errors import StorageError
 from turnout.evaluation import evaluate as evaluation
 from turnout.evaluation.evaluate import Evaluation, Outcome, evaluate, units_of
+from turnout.evaluation.report import Report
 from turnout.evaluation.sets import evaluate_sets
-from turnout.labelling.cluster import lost
-from turnout.labelling.scoring import SetPass, outcome_of
+from turnout.labelling.cluster import Cluster, lost
+from turnout.labelling.scoring import BulkScorer, Scorer, SetPass, outcome_of
+from turnout.transcription.transcriber import Transcriber
+
+VOCABULARY = model_config().vocabulary
 
 
 @pytest.fixture
@@ -94,6 +100,21 @@ def test_relative_paths_are_heard_from_elsewhere(
     monkeypatch.setattr(program.Scorer, "heard", elsewhere)
     found = scored([name], tmp_path / "out", here(Hearer()))
     assert found.to_json() == alone.to_json() and not found.failed
+
+
+def test_a_model_of_one_task_is_asked_for_all_that_it_has(cuts: str, tmp_path: Path) -> None:
+    """As `turnout evaluate` asks, unless it is told a task."""
+    model = Hearer()
+    model.backend.config = model_config(vocabulary=replace(VOCABULARY, translations=()))
+    options = replace(OPTIONS, task="both")
+    alone = evaluate(model, [cuts], options)  # type: ignore[arg-type]
+    bulk = BulkScorer(
+        scorer=Scorer.of(cast(Transcriber, model), options, ()),
+        cluster=cast(Cluster, here(model)),
+        folder=tmp_path / "out",
+    )
+    found = bulk.scored([cuts], lambda _, outcomes, __: outcomes)
+    assert cast(Report, found).texts == alone.texts and alone.texts
 
 
 def test_a_recording_is_in_one_unit(cuts: str) -> None:
