@@ -29,6 +29,7 @@ MOST_DEATHS = 2
 STORE_BYTES = 100_000_000
 """Of a local cluster's shared memory: parts and their rows are small."""
 ANSWER_SECONDS = 10.0
+TOKEN = " (one that `ray start` began may want its token: set RAY_AUTH_MODE=token here as well)"
 
 
 class Hears(Protocol):
@@ -98,7 +99,10 @@ class Cluster:
         except (ConnectionError, RuntimeError, ValueError, OSError, TimeoutError) as error:
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             place = f"at {shown_address(self.address)}" if self.address else "on this machine"
-            raise UsageError(f"no cluster of Ray {place}: {one_line(reason)}") from error
+            # Of a token that is missing, Ray says no more than that.
+            refused = self.address and isinstance(error, ConnectionError)
+            hint = TOKEN if refused and "RAY_AUTH_MODE" not in os.environ else ""
+            raise UsageError(f"no cluster of Ray {place}: {one_line(reason)}{hint}") from error
 
     def _count(self, ray: Any) -> int:
         there = ray.cluster_resources()
@@ -279,7 +283,7 @@ def lost(item: Any) -> Row:
 def check_answers(address: str | None) -> None:
     """Raise UsageError where nobody answers at a host and port: Ray would end the process, without
     a word, after a minute."""
-    host, _, port = (address or "").rpartition("//")[2].rpartition(":")
+    host, _, port = (address or "").rpartition("//")[2].rpartition("@")[2].rpartition(":")
     if not host:  # 'auto' and the like
         return
     try:

@@ -17,7 +17,17 @@ from tests.unit.labelling.hearer import Hearer, labelled, models
 from tests.unit.labelling.test_label import ROOT, lines, written
 from tests.unit.shards.corpus import recording
 from turnout.errors import GuidanceError, TurnoutError, UsageError
-from turnout.labelling.cluster import Actors, Hearing, Make, Unit, check_answers, given_up, parted
+from turnout.labelling import cluster as joined
+from turnout.labelling.cluster import (
+    Actors,
+    Cluster,
+    Hearing,
+    Make,
+    Unit,
+    check_answers,
+    given_up,
+    parted,
+)
 from turnout.labelling.cluster import _Piece as Piece
 
 ray = pytest.mark.skipif("not __import__('importlib.util').util.find_spec('ray')")
@@ -242,5 +252,25 @@ def test_an_address_where_nobody_answers_is_one_line(address: str) -> None:
         check_answers(address)
     assert address.replace("me:secret@", "") in str(caught.value)
     assert "secret" not in str(caught.value)
+    assert ("refused" in str(caught.value)) == address.endswith("127.0.0.1:1")
     check_answers("auto")
     check_answers(None)
+
+
+@pytest.mark.parametrize(("mode", "told"), [(None, True), ("token", False)])
+def test_a_cluster_that_lets_nobody_in_may_want_a_token(
+    mode: str | None, told: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray's clusters want one of whoever joins, and Ray does not say that it is missing."""
+
+    def refused(**_: object) -> None:
+        raise ConnectionError("Failed to connect to Ray cluster at 192.0.2.1:6379")
+
+    monkeypatch.setattr(joined, "ray_module", lambda: SimpleNamespace(init=refused))
+    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
+    if mode is not None:
+        monkeypatch.setenv("RAY_AUTH_MODE", mode)
+    asked = Cluster(make=lambda: models(Hearer()), address="auto", actors=1, cpus=1)
+    with pytest.raises(UsageError, match="no cluster of Ray at auto: Failed to connect") as caught:
+        asked.opened(()).__enter__()
+    assert ("set RAY_AUTH_MODE=token here" in str(caught.value)) == told
