@@ -6,6 +6,7 @@ import shutil
 import signal
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -115,6 +116,17 @@ def test_a_run_on_shards_ends_in_a_model_folder(
     assert (state["epoch"], state["part"], state["lost"]) == (0, 2, 0)
     assert state["seconds"] > 32 * 0.85
     assert state["step"] in range(3, 9)
+
+
+def test_one_reason_of_many_utterances_is_told_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All that lay in a shard that is gone, for one."""
+    trainer = toy_trainer(toy_config(tmp_path))
+    said: list[str] = []
+    monkeypatch.setattr(trainer, "log", SimpleNamespace(say=said.append))
+    trainer._tell_of_lost(4, ["gone", "gone", "damaged", "gone"])
+    assert said == ["warning: step 0: 4 utterances could not be used (4 so far): gone; damaged"]
 
 
 def test_another_number_of_ranks_goes_on_at_about_the_same_place(tmp_path: Path) -> None:
