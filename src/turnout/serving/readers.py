@@ -20,7 +20,8 @@ from turnout.errors import EngineError
 from turnout.serving.reading import PROCESS, STEP_SECONDS, Reading
 from turnout.serving.reading_child import LENGTH
 
-START_SECONDS = 30.0
+START_SECONDS = 60.0
+"""On a machine that does much else."""
 WATCH_SECONDS = 2.0
 SLOW_SECONDS = 2.0
 """Without an answer, after which it is told: one that is well answers at once, since it only
