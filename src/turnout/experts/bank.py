@@ -120,14 +120,15 @@ class ExpertBank(nn.Module):
     def groups(self, hidden: Float[Tensor, "batch frames d_model"]) -> bool:
         """Whether `grouped` is the way for these frames."""
         experts: list[Any] = list(self.experts)
-        linears = [linear for expert in experts for linear in (expert.up, expert.down)]
-        # What adds to the product of its weights, as low rank does, is to be called itself.
-        plain = all(type(linear) is nn.Linear for linear in linears)
+        weight = experts[0].up.weight
         rows = hidden.numel() // hidden.shape[-1]
-        if not plain or not 0 < rows <= grouped.MOST_ROWS * len(experts):
+        if not 0 < rows <= grouped.MOST_ROWS * len(experts):
             return False
-        precision = grouped.precision_of(hidden, linears[0].weight)
-        return grouped.has_kernel(hidden.device, precision, linears[0].weight.shape)
+        precision = grouped.precision_of(hidden, weight)
+        if not grouped.has_kernel(hidden.device, precision, weight.shape):
+            return False
+        # What adds to the product of its weights, as low rank does, is to be called itself.
+        return all(type(linear) is nn.Linear for one in experts for linear in (one.up, one.down))
 
     def grouped(
         self,
