@@ -9,7 +9,8 @@ Rows: whisper-base; an expert for each taught language (feed-forwards of encoder
 trained on its language alone), made adapters and loaded beside the base, all at once; hard sharing
 (the one dense feed-forward, trained on all taught languages); fine-tuning (all weights, on the
 same). The last two take as many steps as the experts together, and hear each taught language as
-long as the others. Fine-tuning has a learning rate of its own, --finetuning-rate: choose it on dev
+long as the others; of a single language hard sharing is its expert's weights for everybody.
+Fine-tuning has a learning rate of its own, --finetuning-rate: choose it on dev
 (1e-5, 2.5e-5, 1e-4), or the comparison is not a fair one. "window" learns to hear windows that end
 with the speech, of all four languages, LibriSpeech and German, and stands beside the base with such
 windows ("base-speech") as well as with padded ones; so does what is made with

@@ -62,10 +62,12 @@ def trainings(row: str, wish: Wish) -> list[Training]:
     """Those of a row of the table: one for each language with experts, of so many steps each; one
     on all languages for hard sharing (the dense feed-forwards) and for fine-tuning (all that there
     is, with a learning rate of its own), of as many steps as the experts have together; one on all
-    four languages, English and German for windows that end with the speech, of so many for each."""
+    four languages, English and German for windows that end with the speech, of so many for each.
+    Of a single language the expert's training is hard sharing's as well: nothing stands beside it.
+    """
     ending = f"-{wish.label}" if wish.label else ""
     changes = dict(wish.changes)
-    if row == "experts":
+    if row == "experts" or (row == "sharing" and len(wish.taught) == 1):
         return [
             Training(f"experts-{code}-{wish.steps}{ending}", (code,), wish.steps, changes)
             for code in wish.taught

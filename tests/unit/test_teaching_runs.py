@@ -52,6 +52,12 @@ def test_corpora_are_heard_equally_long(tmp_path: Path) -> None:
     assert training.steps == 80
 
 
+def test_of_one_language_hard_sharing_is_its_experts_training() -> None:
+    one = Wish(taught=("ar",), steps=40)
+    assert trainings("sharing", one) == trainings("experts", one)
+    assert trainings("sharing", WISH) != trainings("experts", WISH)
+
+
 def test_the_row_window_learns_and_hears_windows_that_end_with_the_speech(tmp_path: Path) -> None:
     (training,) = trainings("window", WISH)
     assert training.corpora == ("es", "fr", "it", "ru", "en", "de")
