@@ -32,6 +32,10 @@ whose loudest value lies below is silence, and rounding errors are not raised to
 
 BLOCK_FRAMES = 256
 """Frames transformed at once: large enough for NumPy's loops, small enough for the cache."""
+PRODUCT_FRAMES = 8
+"""Frames of one product with the filters: so few that no BLAS wakes its threads for it, which wait
+for more at full speed, on the cores that the model wants. Always so many, a part of a block, so
+that how many frames there are moves none of them."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -78,11 +82,13 @@ def mel_power(samples: Floats, config: FeatureConfig) -> Floats:
         raise ValueError(f"samples have shape {samples.shape}: mel_power takes one dimension")
     bank = filterbank(config.kind, config.num_mels)
     frames = num_frames(len(samples), config)
-    power = np.empty((frames, config.num_mels), np.float32)
+    products = -(-frames // PRODUCT_FRAMES)
+    power = np.empty((products, PRODUCT_FRAMES, config.num_mels), np.float32)
     if frames == 0:
-        return power
+        return power.reshape(0, config.num_mels)
     windows = _windows(samples.astype(np.float32, copy=False), frames, bank)
-    buffer = np.zeros((min(BLOCK_FRAMES, frames), bank.fft_size), np.float32)
+    length = min(BLOCK_FRAMES, products * PRODUCT_FRAMES)
+    buffer = np.zeros((length, bank.fft_size), np.float32)
     for first in range(0, frames, BLOCK_FRAMES):
         block = windows[first : first + BLOCK_FRAMES]
         rows = buffer[: len(block)]
@@ -90,12 +96,15 @@ def mel_power(samples: Floats, config: FeatureConfig) -> Floats:
             _prepare_kaldi(block, bank, rows[:, :WINDOW_SAMPLES])
         else:
             np.multiply(block[:, 1:], bank.window, out=rows[:, :WINDOW_SAMPLES])
-        spectrum = np.fft.rfft(rows, axis=1)
+        # Behind the last frame are an earlier block's, or none: they are cut off below.
+        spectrum = np.fft.rfft(buffer[: -(-len(block) // PRODUCT_FRAMES) * PRODUCT_FRAMES], axis=1)
         squares = spectrum.real**2
         squares += spectrum.imag**2
         squares = squares.astype(np.float32, copy=False)  # NumPy 1 transforms in float64
-        np.matmul(squares, bank.weights, out=power[first : first + len(block)])
-    return power
+        parts = squares.reshape(-1, PRODUCT_FRAMES, squares.shape[1])
+        place = first // PRODUCT_FRAMES
+        np.matmul(parts, bank.weights, out=power[place : place + len(parts)])
+    return power.reshape(-1, config.num_mels)[:frames]
 
 
 def log_mel_of(power: Floats, config: FeatureConfig) -> Floats:

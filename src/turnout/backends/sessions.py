@@ -65,6 +65,8 @@ def options_for(graph: bytes, threads: int | None) -> onnxruntime.SessionOptions
     """How a graph is opened."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or 0
+    # Threads that wait for the next product at full speed take the cores from what reads ahead.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 4  # its errors are raised: printed, they would be said twice
     # One block for all that a run needs, of a size remembered for every shape that was ever seen:
     # batches and steps have new ones all the time, and the blocks of old sizes stay in memory.

@@ -123,3 +123,29 @@ def test_padded_features_are_those_of_the_audio_and_silence_up_to_the_window() -
     # Longer than the window they never are, and without padding they are as long as the audio.
     assert len(model_features(noise(64_000), model)) == 400
     assert len(model_features(samples, replace(model, features=WHISPER))) == 100
+
+
+@pytest.mark.parametrize("config", [KALDI, replace(WHISPER, num_mels=128)])
+def test_no_product_is_so_large_that_a_blas_begins_threads(
+    config: FeatureConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """OpenBLAS does from 2**18 multiplications on, and its threads then wait at full speed."""
+    sizes, product = [], np.matmul
+
+    def measured(left: np.ndarray, right: np.ndarray, **options: np.ndarray) -> np.ndarray:
+        sizes.append(left.shape[-2] * right.size)
+        return product(left, right, **options)
+
+    monkeypatch.setattr(np, "matmul", measured)
+    mel_power(noise(SAMPLE_RATE * 8), config)
+    assert sizes
+    assert max(sizes) <= 2**18
+
+
+@pytest.mark.parametrize("frames", [1, 7, 8, 9, 255, 256, 257, 300])
+def test_how_many_frames_there_are_moves_none_of_them(frames: int) -> None:
+    """But for those at the end, whose windows reach behind it."""
+    samples = noise(160 * 600)
+    whole, part = (mel_power(one, KALDI) for one in (samples, samples[: 160 * (frames + 3)]))
+    assert len(part) == frames + 3
+    np.testing.assert_array_equal(part[:frames], whole[:frames])
