@@ -19,11 +19,12 @@ windows ("base-speech") as well as with padded ones; so does what is made with
 Columns: Asterisk's 8 kHz prompts in four languages, taught or not, and of all taught ones together
 ("taught"), all prompts and those of four words or more (in dev 14 to 20 of a language, too few to
 choose by: look at "taught"); LibriSpeech wideband; German; Arabic command words, five to an
-utterance. Whichever of them --train names is taught. Greedy, temperature 0, the language
-given. Accents do not count in Spanish, whose texts lack them. Of base and experts, taught languages
-are translated into English too (BLEU, chrF; taught to transcribe alone). What no expert is for is
-heard with all adapters loaded, and "equal" says of how many utterances the texts, and of ten the
-encoder's numbers, are the base's.
+utterance; with --train telephone, LibriSpeech over telephone lines with noise, for which there is
+an expert for narrowband English. Whichever of them --train names is taught. Greedy, temperature 0,
+the language given. Accents do not count in Spanish, whose texts lack them. Of base and experts,
+taught languages are translated into English too (BLEU, chrF; taught to transcribe alone). What no
+expert is for is heard with all adapters loaded, and "equal" says of how many utterances the texts,
+and of ten the encoder's numbers, are the base's.
 
 Everything is kept under --runs: corpora, trainings (each goes on where it was stopped), and every
 text that was heard (heard.jsonl). Choose on dev; --split test once. Differences to the base are
@@ -43,10 +44,12 @@ from typing import Any
 import torch
 from heard import Heard
 from origin import ROOT, origin
+from pretrained_speech import Places
 from teach_heard import CPU, Listener, equal
 from teach_judged import Counts, columns_of, errors_of, is_taught, judged, translated
 from teach_runs import WINDOW, Training, Wish, adapter_of, minutes_of, trained, trainings
 from teach_speech import LANGUAGES, SEED, SETS, cuts_of, english_of, of_sets, prompts_of
+from teach_telephone import TELEPHONE, cuts_by_telephone, heard_by_telephone
 from whisper_speech import Spoken
 
 from turnout.adapters.folder import TENSORS
@@ -94,7 +97,9 @@ def listener_of(name: str, made: list[Training], bench: Bench) -> Listener:
     models = []
     for one in made:
         cuts = [
-            cuts_of(arguments.prompts, arguments.data, corpus, runs / "corpora")
+            cuts_by_telephone(places_of(arguments))
+            if corpus == TELEPHONE
+            else cuts_of(arguments.prompts, arguments.data, corpus, runs / "corpora")
             for corpus in one.corpora
         ]
         models.append(trained(one, base, cuts, runs, threads))
@@ -130,9 +135,9 @@ def read_arguments() -> argparse.Namespace:
     arguments = parser.parse_args()
     if bool(arguments.set) != bool(arguments.label):
         parser.error("--set and --label go together: what is changed needs folders of its own")
-    unknown = set(arguments.train.split(",")) - {*LANGUAGES, *SETS}
+    unknown = set(arguments.train.split(",")) - {*LANGUAGES, *SETS, TELEPHONE}
     if unknown:
-        choices = ", ".join((*LANGUAGES, *SETS))
+        choices = ", ".join((*LANGUAGES, *SETS, TELEPHONE))
         parser.error(f"--train has no {', '.join(sorted(unknown))}: choose from {choices}")
     wrong = set(arguments.rows.split(",")) - {*ROWS, *BASES.values()}
     if wrong:
@@ -141,14 +146,22 @@ def read_arguments() -> argparse.Namespace:
     return arguments
 
 
+def places_of(arguments: argparse.Namespace) -> Places:
+    """Where everything lies."""
+    return Places(arguments.prompts, arguments.data, arguments.runs)
+
+
 def utterances(arguments: argparse.Namespace) -> list[Spoken]:
     """All columns' of the split."""
+    split, each = arguments.split, arguments.each
     found = [
         one
         for code in LANGUAGES
-        for one in prompts_of(arguments.prompts, code, arguments.split)[: arguments.most]
+        for one in prompts_of(arguments.prompts, code, split)[: arguments.most]
     ]
-    return [*found, *of_sets(arguments.data, arguments.split, arguments.each)]
+    if TELEPHONE in arguments.train.split(","):
+        found += heard_by_telephone(places_of(arguments), split, each)
+    return [*found, *of_sets(arguments.data, split, each)]
 
 
 def wish_of(arguments: argparse.Namespace) -> Wish:

@@ -74,8 +74,8 @@ def columns_of(spoken: Sequence[Spoken], taught: Sequence[str]) -> dict[str, lis
 
 
 def is_taught(spoken: Spoken, taught: Sequence[str]) -> bool:
-    """Whether it is in a taught language."""
-    return spoken.language in taught
+    """Whether it is in a taught language, or of a taught source."""
+    return spoken.language in taught or spoken.source in taught
 
 
 def translated(references: Sequence[str], texts: Sequence[str]) -> dict[str, Any]:

@@ -11,10 +11,11 @@ from typing import Any
 from kept_trainings import digest_of_cuts, kept_training, logged_minutes, with_changes
 from origin import ROOT
 from teach_speech import ENGLISH, GERMAN, LANGUAGES, seconds_in
+from teach_telephone import when_of
 
 from turnout.adapters.making import Making
 from turnout.config.yaml_text import parse_yaml
-from turnout.guidance import Guide, Window
+from turnout.guidance import Window
 from turnout.hub.adapted import digest_of
 from turnout.hub.making import Sources, make_adapter
 from turnout.model_folder import ModelFolder
@@ -120,11 +121,12 @@ def trained(training: Training, base: Path, cuts: list[Path], runs: Path, thread
 
 
 def adapter_of(training: Training, model: Path, base: Path, rank: int | None) -> Path:
-    """The adapter that makes the base what was trained, for the one language of the training."""
-    (language,) = training.corpora
+    """The adapter that makes the base what was trained, for what the one corpus of the training is
+    of."""
+    (corpus,) = training.corpora
     folder = model.parent / ("adapter" if rank is None else f"adapter-rank{rank}")
     if not (folder / "SHA256SUMS").exists():
-        making = Making(name=f"teach-{language}", when={Guide.LANGUAGE: language}, rank=rank)
+        making = Making(name=f"teach-{corpus}", when=when_of(corpus), rank=rank)
         make_adapter(Sources(base=base, trained=model), folder, making)
     return folder
 

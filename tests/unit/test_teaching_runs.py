@@ -13,15 +13,16 @@ import teach_runs
 from heard import Heard
 from teach import file_name, rows_asked
 from teach_heard import Listener, attended, equal, same_arrays
-from teach_judged import columns_of, group_of, judged
+from teach_judged import columns_of, group_of, is_taught, judged
 from teach_runs import Wish, corpora_of, recipe_of, trained, trainings
+from teach_telephone import when_of
 from whisper_speech import Spoken
 
 from turnout.backends.paths import Part
 from turnout.config import TrainConfig
 from turnout.config.plain import from_plain
 from turnout.decoding.backend import Encoded
-from turnout.guidance import Window
+from turnout.guidance import Guide, Window
 
 WISH = Wish(taught=("es", "fr"), steps=40)
 
@@ -50,6 +51,15 @@ def test_corpora_are_heard_equally_long(tmp_path: Path) -> None:
     assert [one["weight"] for one in found] == [1.0, 3.0]
     assert [one["pack"] for one in found] == [True, True]
     assert training.steps == 80
+
+
+def test_narrowband_english_is_taught_apart_from_english() -> None:
+    by_telephone, wide = (
+        spoken(source, "1", "well", "en") for source in ("telephone", "librispeech")
+    )
+    assert [is_taught(one, ("telephone",)) for one in (by_telephone, wide)] == [True, False]
+    assert when_of("telephone") == {Guide.LANGUAGE: "en", Guide.BANDWIDTH: "narrowband"}
+    assert when_of("es") == {Guide.LANGUAGE: "es"}
 
 
 def test_of_one_language_hard_sharing_is_its_experts_training() -> None:
