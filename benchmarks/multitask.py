@@ -3,7 +3,7 @@ sharing, on public recordings, from random weights.
 
     python benchmarks/multitask.py --runs FOLDER [--rows hard,smoe,...] [--folds 0 1 2 3 4]
         [--split dev] [--steps 2500] [--corpora arabic,english] [--set KEY=JSON ...] [--label NAME]
-        [--averaged arabic] [--threads 2] [--side-by-side 1] [--quick]
+        [--start STEPS] [--averaged arabic] [--threads 2] [--side-by-side 1] [--quick]
 
 Trained are models of recipes/multitask.yaml: narrowband and wideband, transcribing and translating
 connected Arabic commands and English digits. The arms (multitask_rows.py, in order of worth) have
@@ -11,6 +11,9 @@ the same steps, order of data and seed, and the same active parameters within 2 
 "hard-large", which is as large in total as S-MoE. "single" are four models for one bandwidth and
 one task each, which hear what the mixed run hears of it; "single-long" as many steps as the mixed
 run. Five folds hold out other speakers each. Language and bandwidth are given, greedy.
+
+With --start the arms of a fold begin from one dense model of so many steps, whose feed-forward is
+every expert, instead of from random weights; "hard" is that model trained on as long as the others.
 
 Everything is kept under --runs: corpora, features, trainings (each goes on where it was stopped)
 and every text that was heard. What is not there is trained, in the order of --rows, fold by fold.
@@ -46,8 +49,10 @@ from turnout.audio.waveform import Waveform
 from turnout.config import TrainConfig
 from turnout.config.plain import from_plain
 from turnout.config.yaml_text import parse_yaml
+from turnout.hub.adapted import digest_of
 from turnout.model.build import build_model
 from turnout.model.parameters import parameters_of
+from turnout.model_folder import ModelFolder
 
 RECIPE = ROOT / "recipes" / "multitask.yaml"
 BASE, ROUTED = "hard", "smoe"
@@ -67,6 +72,7 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument("--averaged", help="corpora whose cells make the average; all by default")
     parser.add_argument("--split", choices=("dev", "test"), default="dev")
     parser.add_argument("--steps", type=int, default=2500)
+    parser.add_argument("--start", type=int, help="steps of the dense model that all begin from")
     parser.add_argument("--utterances", type=int, default=120, help="of each cell and fold")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=JSON")
     parser.add_argument("--label", default="", help="of trainings with --set")
@@ -124,14 +130,40 @@ def recipe_of(arm: Arm, name: str, fold: int, arguments: argparse.Namespace) -> 
 def model_of(arm: Arm, fold: int, arguments: argparse.Namespace) -> Path | None:
     """The model folder of an arm in a fold, trained where it is not there; None where it may not
     be."""
+    changes = {}
+    if arguments.start:
+        start = start_of(fold, arguments)
+        if start is None:
+            return None
+        changes["init_from"] = str(start)
+    ending = setting_of(arguments).removeprefix("multitask-")
+    return kept(arm, f"{arm.name}-{ending}-fold{fold}", fold, arguments, changes)
+
+
+def start_of(fold: int, arguments: argparse.Namespace) -> Path | None:
+    """The dense model that all arms of a fold begin from, trained where it is not there."""
     ending = f"-{arguments.label}" if arguments.label else ""
-    name = f"{arm.name}-{arguments.steps}{ending}-fold{fold}"
+    name = f"start-{arguments.start}{ending}-fold{fold}"
+    return kept(ARMS[BASE][0], name, fold, arguments, {"max_steps": arguments.start})
+
+
+def kept(
+    arm: Arm, name: str, fold: int, arguments: argparse.Namespace, changes: Mapping[str, Any]
+) -> Path | None:
+    """The model folder of a training with these changes, trained where it is not there; None where
+    it may not be."""
     if arguments.only_trained and not (arguments.runs / name / "model" / "SHA256SUMS").exists():
         return None
-    recipe = recipe_of(arm, name, fold, arguments)
-    cuts = [digest_of_cuts(Path(one["cuts"])) for one in recipe["data"]["train"]]
-    settings = {"recipe": recipe, "cuts": cuts}
+    recipe = with_changes(recipe_of(arm, name, fold, arguments), changes)
+    settings = {"recipe": recipe, "cuts": cuts_digests(recipe)}
+    if "init_from" in changes:
+        settings["start"] = digest_of(ModelFolder.open(Path(changes["init_from"])))
     return kept_training(name, settings, arguments.runs, arguments.threads)
+
+
+def cuts_digests(recipe: Mapping[str, Any]) -> list[str]:
+    """Of what a recipe trains on."""
+    return [digest_of_cuts(Path(one["cuts"])) for one in recipe["data"]["train"]]
 
 
 def hear(
@@ -186,6 +218,8 @@ def main() -> None:
     trained: dict[str, list[Path]] = {}
     arms = [(row, arm) for row in rows for arm in ARMS[row]]
     for fold in arguments.folds:  # a whole fold first: rows can be compared from then on
+        if arguments.start:
+            start_of(fold, arguments)  # before the arms, which may be trained side by side
         train = partial(model_of, fold=fold, arguments=arguments)
         with ThreadPoolExecutor(arguments.side_by_side) as pool:
             folders = list(pool.map(train, (arm for _, arm in arms)))
@@ -233,6 +267,7 @@ def report(
         **made_by,
         "split": arguments.split,
         "steps": arguments.steps,
+        "start": arguments.start,
         "corpora": arguments.corpora,
         "averaged": arguments.averaged,
         "folds": whole,
@@ -269,8 +304,10 @@ def print_rows(rows: Mapping[str, Mapping[str, Any]], folds: Iterable[int]) -> N
 
 
 def setting_of(arguments: argparse.Namespace) -> str:
-    """What the trainings of a table have in common, in a word: "multitask-2500"."""
-    return "-".join(filter(None, ("multitask", str(arguments.steps), arguments.label)))
+    """What the trainings of a table have in common, in a word: "multitask-2500"; with a start,
+    "multitask-1000-from2500"."""
+    start = f"from{arguments.start}" if arguments.start else ""
+    return "-".join(filter(None, ("multitask", str(arguments.steps), start, arguments.label)))
 
 
 def file_name(arguments: argparse.Namespace) -> str:

@@ -4,7 +4,10 @@ import gzip
 import json
 from argparse import Namespace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import multitask
 import numpy as np
 import pytest
 from kept_trainings import with_changes
@@ -200,6 +203,39 @@ def test_an_arm_of_one_task_hears_its_cell_alone() -> None:
 
 
 def test_every_table_has_a_file_of_its_own() -> None:
-    plain = {"split": "dev", "steps": 2500, "label": ""}
+    plain = {"split": "dev", "steps": 2500, "start": None, "label": ""}
     assert file_name(Namespace(**plain)) == "multitask-dev-2500.json"
     assert file_name(Namespace(**{**plain, "label": "x"})) == "multitask-dev-2500-x.json"
+    begun = Namespace(**{**plain, "start": 900, "label": "x"})
+    assert file_name(begun) == "multitask-dev-2500-from900-x.json"
+
+
+def test_arms_begin_from_the_dense_model_of_their_fold(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which is trained first, and only once."""
+    trained: dict[str, dict[str, Any]] = {}
+
+    def kept_training(name: str, settings: dict[str, Any], runs: Path, threads: int) -> Path:
+        assert threads == 1
+        trained.setdefault(name, settings)
+        return runs / name / "model"
+
+    monkeypatch.setattr(multitask, "kept_training", kept_training)
+    monkeypatch.setattr(multitask, "recipe_of", lambda arm, *_: {"arm": arm.name})
+    monkeypatch.setattr(multitask, "cuts_digests", lambda _: [])
+    monkeypatch.setattr(multitask, "ModelFolder", SimpleNamespace(open=lambda path: path))
+    monkeypatch.setattr(multitask, "digest_of", lambda path: f"digest of {path.parent.name}")
+    asked = Namespace(
+        start=900, steps=400, label="x", runs=tmp_path, threads=1, only_trained=False
+    )  # fmt: skip
+    for row in ("hard", "smoe"):
+        multitask.model_of(ARMS[row][0], 2, asked)
+    start = trained.pop("start-900-x-fold2")
+    assert start["recipe"] == {"arm": "hard", "max_steps": 900}
+    assert list(trained) == ["hard-400-from900-x-fold2", "smoe-400-from900-x-fold2"]
+    for settings in trained.values():
+        assert settings["recipe"]["init_from"] == str(tmp_path / "start-900-x-fold2" / "model")
+        assert settings["start"] == "digest of start-900-x-fold2"
+    asked.only_trained = True
+    assert multitask.model_of(ARMS["hard"][0], 2, asked) is None
