@@ -26,6 +26,7 @@ from teach_speech import (
     SETS,
     english_of,
     name_of,
+    ordinary,
     prepared,
     prompts_of,
     read_of,
@@ -166,7 +167,7 @@ def cuts_of(places: Places, code: str, bandwidth: Bandwidth, most: int | None = 
     rows = [
         (
             str(sound_of(one, bandwidth, places)),
-            *(one.text, code, one.speaker),
+            *(ordinary(one.text), code, one.speaker),
             *((english[one.id], ENGLISH) if one.id in english else ("", "")),
             bandwidth.value,
         )

@@ -76,6 +76,17 @@ def of_split(spoken: Sequence[Spoken], split: str) -> list[Spoken]:
     return sorted(apart, key=lambda one: one.id)
 
 
+def ordinary(text: str) -> str:
+    """A text in capitals, as LibriSpeech has them, as Whisper would rather write it: it has other
+    pieces for capitals, and unlearns its words where it is taught them."""
+    if text != text.upper():
+        return text
+    words = text.lower().split()
+    spelled = [f"I{word[1:]}" if word == "i" or word.startswith("i'") else word for word in words]
+    whole = " ".join(spelled)
+    return whole[:1].upper() + whole[1:]
+
+
 def text_of(spoken: Spoken) -> str:
     """What is said, normalised."""
     return normalised(spoken.text, spoken.language)
@@ -141,7 +152,7 @@ def unpacked(data: Path, language: str, place: Path) -> list[tuple[str, str, str
             if not path.exists():
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(content(tar, f"{name}/{row['audio_filepath']}"))
-            rows.append((str(path), row["text"], row["lang"], row["speaker"]))
+            rows.append((str(path), ordinary(row["text"]), row["lang"], row["speaker"]))
     return sorted(rows)
 
 

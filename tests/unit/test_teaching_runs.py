@@ -15,6 +15,7 @@ from teach import file_name, rows_asked
 from teach_heard import Listener, attended, equal, same_arrays
 from teach_judged import columns_of, group_of, is_taught, judged
 from teach_runs import Wish, corpora_of, recipe_of, trained, trainings
+from teach_speech import ordinary
 from teach_telephone import when_of
 from whisper_speech import Spoken
 
@@ -51,6 +52,11 @@ def test_corpora_are_heard_equally_long(tmp_path: Path) -> None:
     assert [one["weight"] for one in found] == [1.0, 3.0]
     assert [one["pack"] for one in found] == [True, True]
     assert training.steps == 80
+
+
+def test_capitals_are_spelled_as_whisper_writes() -> None:
+    assert ordinary("I SAID I'M THE INN'S") == "I said I'm the inn's"
+    assert ordinary("Zero one. OK") == "Zero one. OK"
 
 
 def test_narrowband_english_is_taught_apart_from_english() -> None:

@@ -3,7 +3,7 @@
 import dataclasses
 import logging
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -11,10 +11,9 @@ from pathlib import Path
 import torch
 
 from turnout.backends.torch import stored_tensors
-from turnout.config import CorpusConfig, ModelConfig, TrainConfig, VocabularyConfig
-from turnout.corpora.clips import Clip, read_corpora, training_clips
+from turnout.config import ModelConfig, TrainConfig, VocabularyConfig
+from turnout.corpora.clips import read_corpora
 from turnout.data.loader import Loader
-from turnout.data.stream import texts_of
 from turnout.data.workers import death_noticed
 from turnout.errors import ConfigError
 from turnout.evaluation.dev_set import shared_dev_utterances
@@ -55,10 +54,8 @@ from turnout.training.sharding import check_sharding
 from turnout.training.state import seed_step
 from turnout.training.step import Stepper
 from turnout.training.teacher import Teacher
+from turnout.training.texts import Clips, foreign_capitals, training_texts
 from turnout.training.trainable import check_tied, freeze, freeze_unreached
-
-Clips = Mapping[str, Sequence[Clip]]
-"""Of each file of cuts, by its path: read once, for the tokenizer, the loader and the dev set."""
 
 
 def train(config: TrainConfig) -> Path:
@@ -97,6 +94,10 @@ def run(config: TrainConfig, ranks: Ranks, say: Callable[[str], None]) -> Path:
     folder = Path(config.output)
     clips = read_corpora((*config.data.train, *config.data.dev))
     tokenizer = run_tokenizer(config, clips, folder, ranks)
+    if config.init_from is not None and config.objective.text_weight:
+        foreign = foreign_capitals(training_texts(config.data.train, clips), tokenizer)
+        if foreign is not None:
+            say(f"warning: {foreign}")
     trainer = build_trainer(config, clips, tokenizer, ranks, say)
     lengths = begin_or_resume(trainer, say, tokenizer)
     with trainer.stop, open_log(trainer, lengths) as run_log:
@@ -321,17 +322,6 @@ def kept_tokenizer(config: TrainConfig) -> Tokenizer | None:
             "change model.vocabulary"
         )
     return None if missing else tokenizer
-
-
-def training_texts(corpora: Sequence[CorpusConfig], clips: Clips) -> Iterator[str]:
-    """Every transcript and translation that is trained on; of shards the first."""
-    for corpus in corpora:
-        if corpus.shards:
-            yield from texts_of(corpus.shards)
-            continue
-        for clip in training_clips(clips[corpus.cuts]):
-            yield clip.text
-            yield from clip.translations.values()
 
 
 @contextmanager
