@@ -17,6 +17,7 @@ from threading import Event, Lock, Thread
 from turnout.config import TranscriptionOptions
 from turnout.config.serving import ServingConfig
 from turnout.errors import EngineError
+from turnout.serving.processor_time import Question
 from turnout.serving.reading import PROCESS, STEP_SECONDS, Reading
 from turnout.serving.reading_child import LENGTH
 
@@ -27,7 +28,7 @@ SLOW_SECONDS = 2.0
 """Without an answer, after which it is told: one that is well answers at once, since it only
 forks."""
 PING_SECONDS = 6.0
-"""Without an answer, after which it is ended."""
+"""Without an answer, after which it is ended, unless it only waits for a processor."""
 LOST_SECONDS = 0.1
 """For the system to tell that a process has ended whose children have."""
 SINGLE_THREADED = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
@@ -53,8 +54,8 @@ class Readers:
         """Number of the first child that is not lost."""
         self._process: subprocess.Popen[bytes] | None = None
         self._orders: socket.socket | None = None
-        self._asked: float | None = None
-        """Since when it has not answered."""
+        self._asked: Question | None = None
+        """What it has not answered."""
         self._trouble = ""
         self._closed = Event()
 
@@ -97,10 +98,10 @@ class Readers:
 
     def trouble(self) -> str:
         """Why no upload can be expected to be decoded; empty where all is well."""
-        process, asked = self._process, self._asked
+        process = self._process
         if process is not None and process.poll() is not None:
             return f"{PROCESS} has ended: another is begun"
-        if asked is not None and time.monotonic() - asked > SLOW_SECONDS:
+        if self.are_behind():
             return f"{PROCESS} does not answer"
         return self._trouble
 
@@ -112,6 +113,11 @@ class Readers:
                 return False
             self._end()
         return True
+
+    def are_behind(self) -> bool:
+        """Whether the process has not answered yet; what it was told, it does once it does."""
+        asked = self._asked
+        return asked is not None and time.monotonic() - asked.at > SLOW_SECONDS
 
     def have_lost(self, number: int) -> bool:
         """Whether this child is gone because the process that forked it is."""
@@ -147,30 +153,42 @@ class Readers:
             log.error("%s: %r", self._trouble, error)
 
     def _answers(self) -> bool:
-        """Whether the process, which is there, does what it is told."""
-        self._asked = time.monotonic()
+        """Whether the process, which is there, does what it is told, or will: where it waits for a
+        processor the question stands, and others may give orders meanwhile."""
+        assert self._process is not None
         try:
-            answered = self._pinged(self._asked + PING_SECONDS)
+            if self._asked is None:
+                self._ask()
+            answered = self._has_answered()
         except (EngineError, OSError):  # it has ended
             answered = False
-        finally:
-            self._asked = None
+        if not answered and self._asked is not None and self._asked.may_wait():
+            return True
+        self._asked = None
         if not answered:
             log.error("%s does not answer", PROCESS)
         return answered
 
-    def _pinged(self, until: float) -> bool:
+    def _ask(self) -> None:
+        assert self._orders is not None
+        assert self._process is not None
+        self._asked = Question.to(self._process.pid)
+        self._tell(self._orders, {"number": 0, "kill": False, "ping": True}, [])
+
+    def _has_answered(self) -> bool:
         """Whether an answer comes in time; where all is closed meanwhile, nobody waits for it."""
         assert self._orders is not None
-        self._tell(self._orders, {"number": 0, "kill": False, "ping": True}, [])
+        assert self._asked is not None
         self._orders.settimeout(STEP_SECONDS)
         try:
-            while not self._closed.is_set() and time.monotonic() < until:
+            while not self._closed.is_set():
                 with suppress(TimeoutError):
                     return self._orders.recv(1) == b"p"
+                if time.monotonic() > self._asked.at + PING_SECONDS:
+                    return False
         finally:
             self._orders.settimeout(START_SECONDS)
-        return self._closed.is_set()
+        return True
 
     def _tell(self, orders: socket.socket, order: dict[str, object], files: list[int]) -> None:
         data = json.dumps(order).encode()
@@ -222,7 +240,7 @@ class Readers:
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
-        self._orders = self._process = None
+        self._orders = self._process = self._asked = None
         self._first = self._next
 
 

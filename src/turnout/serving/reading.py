@@ -30,6 +30,7 @@ from turnout.errors import (
     UsageError,
     one_line,
 )
+from turnout.serving.processor_time import Question
 from turnout.serving.reading_child import FRAME
 
 PROCESS = "the process that decodes uploads"
@@ -53,6 +54,10 @@ class Forks(Protocol):
 
     def are_stuck(self) -> bool:
         """Whether no child would be begun; mended then."""
+        ...
+
+    def are_behind(self) -> bool:
+        """Whether a child is begun once there is processor time for it."""
         ...
 
     def have_lost(self, number: int) -> bool:
@@ -93,11 +98,15 @@ class Reading:
         self._wanted = True
         self._ended = False
         self._heard = False  # anything at all
+        self._child: int | None = None
 
     def recording(self, max_duration: float) -> Recording:
         """The recording, once its header was read; raises what `open_recording` does, Cancelled and
         EngineError."""
         kind, data = self._frame()
+        if kind == b"p":
+            self._child = self._said(data).get("process")
+            kind, data = self._frame()
         rate = self._said(data).get("native_rate") if kind == b"h" else None
         if not isinstance(rate, int) or not LOWEST_RATE <= rate <= HIGHEST_RATE:
             raise self._broken("its header is none")
@@ -169,22 +178,32 @@ class Reading:
 
     def _wait(self) -> None:
         """Until something can be read."""
-        until = time.monotonic() + self._config.reading_stall_seconds
+        until, asked = time.monotonic() + self._config.reading_stall_seconds, None
         poll = select.poll()  # unlike select, it takes files of any number
         if self._pipe is not None:
             poll.register(self._pipe, select.POLLIN)
         while self._wanted and self._pipe is not None:
             if poll.poll(1000 * STEP_SECONDS):
                 return
-            if time.monotonic() > until:
-                if not self._heard and self._readers.are_stuck():
-                    raise EngineError(f"{PROCESS} was stuck: send it again")
-                raise AudioError(
-                    self._name,
-                    f"decoding it gave no sound for {self._config.reading_stall_seconds:g} s: give "
-                    "it in another format, such as WAV or FLAC",
-                )
+            if asked is None and isinstance(self._child, int):
+                asked = Question.to(self._child)
+            if time.monotonic() > until and not (asked is not None and asked.may_wait()):
+                until = self._more_time()
         raise Cancelled("reading was cancelled")
+
+    def _more_time(self) -> float:
+        """Until when a child is waited for that is not begun yet; raises why it is not."""
+        stall = self._config.reading_stall_seconds
+        if not self._heard:
+            if self._readers.are_stuck():
+                raise EngineError(f"{PROCESS} was stuck: send it again")
+            if self._readers.are_behind():
+                return time.monotonic() + stall
+        raise AudioError(
+            self._name,
+            f"decoding it gave no sound for {stall:g} s: give it in another format, such as WAV or "
+            "FLAC",
+        )
 
     def _broken(self, why: str) -> AudioError:
         """The error of a child that did not end well, which is the file's doing; the log says

@@ -29,8 +29,8 @@ from turnout.errors import AudioError, MissingExtra, TurnoutError
 
 LENGTH = struct.Struct("<I")
 FRAME = struct.Struct("<cI")
-"""Kind and length of what follows: 'h' of a header, 'b' of a block, 'e' of an error, 'x' of a
-mistake, 'z' of the end."""
+"""Kind and length of what follows: 'p' of who reads, 'h' of a header, 'b' of a block, 'e' of an
+error, 'x' of a mistake, 'z' of the end."""
 FILE, PIPE, FREE = 3, 4, 5
 """Numbers of a child's files: what it reads, where it writes, and the one that it may open once."""
 ASIDE = 60
@@ -138,6 +138,7 @@ def be_child(order: dict[str, Any], files: list[int], orders: socket.socket) -> 
     try:
         orders.detach()
         arrange(files)
+        send(b"p", json.dumps({"process": os.getpid()}).encode())
         bound(order)
         decode(order)
     except BrokenPipeError:

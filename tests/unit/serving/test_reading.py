@@ -358,7 +358,7 @@ def test_the_end_waits_for_no_process_that_does_not_answer(
     assert process is not None
     os.kill(process.pid, signal.SIGSTOP)
     until = time.monotonic() + 60
-    while readers._asked is None or time.monotonic() < readers._asked + 1:
+    while readers._asked is None or time.monotonic() < readers._asked.at + 1:
         assert time.monotonic() < until
         time.sleep(0.05)
     closing = threading.Thread(target=readers.close, daemon=True)
