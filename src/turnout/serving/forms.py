@@ -27,7 +27,7 @@ Include = Literal["logprobs"]
 Granularity = Literal["word", "segment"]
 
 SINGLE = ("model", "language", "to_language", "bandwidth", "task", "prompt", "response_format",
-          "temperature", "stream", "chunking_strategy")  # fmt: skip
+          "temperature", "stream", "chunking_strategy", "domain")  # fmt: skip
 SEVERAL = ("timestamp_granularities", "include")
 TAKEN: Mapping[str, None] = dict.fromkeys((*SINGLE, *SEVERAL))
 KNOWN: Mapping[str, None] = {"file": None, **TAKEN}
@@ -39,6 +39,10 @@ NOT_TAKEN: Mapping[str, str] = {
     "languages": "give the one language that is spoken as language, or leave it out: it is found",
 }
 """Fields of OpenAI's API that are answered, and not honoured."""
+NOTHING_TRANSLATED = (
+    "to_language is of a translation, and the task is transcribe: give task=translate or "
+    "task=both, or leave it out"
+)
 LANGUAGE = re.compile(r"[A-Za-z]{1,8}([-_][A-Za-z0-9]{1,8})*")
 LONGEST_MODEL = 200
 T = TypeVar("T", bound=str)
@@ -156,6 +160,7 @@ def asked_of(pairs: Sequence[tuple[str, str]], endpoint: Task, config: ServingCo
             task=task,
             language=fields.language("language") or AUTO,
             target_language=fields.language("to_language"),
+            domain=fields.text("domain"),
             bandwidth=fields.choice("bandwidth", (AUTO, *Bandwidth), AUTO),  # type: ignore[arg-type]
             word_timestamps=words,
             initial_prompt=fields.text("prompt"),
@@ -202,13 +207,15 @@ def format_of(fields: Fields) -> Format:
 
 def check(asked: Asked, *, has_granularities: bool) -> None:
     """Raise Refused where what is asked for does not go together."""
-    kind = asked.format
+    kind, options = asked.format, asked.options
+    if options.target_language is not None and options.task == Task.TRANSCRIBE:
+        raise Refused(400, NOTHING_TRANSLATED, param="to_language")
     wrong: Sequence[tuple[bool, str, str, str]] = (
         (has_granularities and kind != "verbose_json", "timestamp_granularities",
          "timestamp_granularities", "verbose_json"),
         (asked.logprobs and kind != "json", "include", "include[]=logprobs", "json"),
         (asked.stream and kind not in STREAMED, "stream", "stream", ", ".join(STREAMED)),
-        (asked.options.task == "both" and kind not in BOTH_IN, "task",
+        (options.task == "both" and kind not in BOTH_IN, "task",
          "task=both, of which two texts come,", " or ".join(BOTH_IN)),
     )  # fmt: skip
     for is_wrong, param, what, formats in wrong:

@@ -9,12 +9,14 @@ from contextlib import contextmanager
 
 import numpy as np
 from fastapi import FastAPI
+from starlette.responses import Response
 from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from turnout.audio.features import SAMPLE_RATE
 from turnout.audio.waveform import Waveform
 from turnout.config.serving import ServingConfig
+from turnout.serving.errors import Refused
 from turnout.serving.keys import Keys
 from turnout.serving.live_audio import MOST_FRAME_BYTES, SampleFormat
 from turnout.serving.live_channel import Channel
@@ -49,6 +51,17 @@ def register(
     """Add the route; `app.state.stopping` is an asyncio.Event."""
     streams = LiveStreams(app, service, config, keys, metrics)
     app.router.routes.append(WebSocketRoute(PATH, streams.serve, name="live"))
+    app.add_api_route(PATH, no_socket, methods=["GET"], response_model=None)
+
+
+async def no_socket() -> Response:
+    """A request that opens no WebSocket."""
+    raise Refused(
+        426,
+        "this path is a WebSocket: open it as one (ws:// or wss://)",
+        code="websocket_needed",
+        headers={"Upgrade": "websocket", "Connection": "Upgrade"},
+    )
 
 
 class LiveStreams:

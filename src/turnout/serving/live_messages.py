@@ -93,6 +93,12 @@ class Start:
                 f"{LONGEST_SILENCE_MS}"
             )
 
+        if self.to_language is not None and self.task == "transcribe":
+            raise ConfigError(
+                "to_language is of a translation, and the task is transcribe: give the task "
+                "translate or both, or leave it out"
+            )
+
     @property
     def options(self) -> TranscriptionOptions:
         """Of every turn; raises ConfigError."""

@@ -20,7 +20,7 @@ from turnout.errors import (
     UnknownModel,
     shown,
 )
-from turnout.hub.adapted import is_adapter_name, open_adapter
+from turnout.hub.adapted import adapter_folders, is_adapter_name
 from turnout.hub.resolve import in_cache, is_here, refuse_adapter, resolve
 from turnout.hub.sources import SCHEME
 from turnout.model_folder import DEFAULT_MODEL, ModelFolder
@@ -150,8 +150,9 @@ class Models:
     def look(self) -> None:
         """Read what the models that are on this machine can do, without loading them."""
         for entry in self._entries.values():
-            with suppress(TurnoutError, OSError):  # told to whoever asks for it
-                look_at(entry)
+            if entry.engine is None:
+                with suppress(TurnoutError, OSError):  # told to whoever asks for it
+                    look_at(entry)
 
     @contextmanager
     def held(self, name: str) -> Iterator[Engine]:
@@ -293,9 +294,10 @@ def served_name(model: str | None) -> str:
 def look_at(entry: Entry, fetch: bool = False) -> None:
     """Note what a model can do, and the memory that it takes: nothing where it is not on this
     machine and not to be fetched. Raises what `resolve` does."""
-    model, adapters = entry.place.model, len(entry.place.adapters)
-    if model is not None and is_adapter_name(model):
-        model, adapters = open_adapter(model).facts.base, adapters + 1
+    model = entry.place.model
+    adapters = [one.facts for one in adapter_folders(model, entry.place.adapters)]
+    if is_adapter_name(model):
+        model = adapters[0].base
         if model is None:  # loading it says what to do
             return
     if not fetch and not is_here(model) and not (model is not None and in_cache(model)):
@@ -304,4 +306,8 @@ def look_at(entry: Entry, fetch: bool = False) -> None:
     refuse_adapter(path)
     folder = ModelFolder(path, read_digests(path))  # each file is verified as it is read
     entry.created = int(path.stat().st_mtime)
-    entry.facts = facts_of(folder.config, folder.tokenizer, memory_of(folder, 1 + adapters))
+    memory, names = (
+        memory_of(folder, 1 + len(adapters)),
+        dict.fromkeys(one.name for one in adapters),
+    )
+    entry.facts = facts_of(folder.config, folder.tokenizer, memory, tuple(names))

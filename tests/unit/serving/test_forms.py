@@ -43,6 +43,7 @@ def test_every_field_reaches_what_it_is_for():
         ("language", "ar"),
         ("to_language", "en"),
         ("bandwidth", "narrowband"),
+        ("domain", "calls"),
         ("task", "both"),
         ("prompt", "Names: Ada."),
         ("response_format", "verbose_json"),
@@ -54,7 +55,7 @@ def test_every_field_reaches_what_it_is_for():
     )
     assert found.model == "whisper-base"
     assert (found.options.language, found.options.target_language) == ("ar", "en")
-    assert found.options.bandwidth == "narrowband"
+    assert (found.options.bandwidth, found.options.domain) == ("narrowband", "calls")
     assert found.options.task == "both"
     assert found.options.initial_prompt == "Names: Ada."
     assert found.options.temperature == 0.25
@@ -77,6 +78,7 @@ def test_every_field_that_is_taken_is_in_the_test_above():
         "temperature",
         "stream",
         "chunking_strategy",
+        "domain",
         "timestamp_granularities",
         "include",
     }
@@ -125,7 +127,7 @@ def test_what_openai_takes_and_no_model_here_can_is_refused_by_name(name, bracke
         (("best_of", "5"), None,
          "unknown field 'best_of': the keys here are file, model, language, to_language, "
          "bandwidth, task, prompt, response_format, temperature, stream, chunking_strategy, "
-         "timestamp_granularities, include"),
+         "domain, timestamp_granularities, include"),
     ],
 )  # fmt: skip
 def test_bad_values_are_refused_in_one_line(pair, param, message):
@@ -161,6 +163,9 @@ def test_a_field_given_twice_is_refused(name):
         ([("task", "both"), ("response_format", "text")], "task",
          "response_format is text, and task=both, of which two texts come, needs json or "
          "verbose_json"),
+        ([("to_language", "en")], "to_language",
+         "to_language is of a translation, and the task is transcribe: give task=translate or "
+         "task=both, or leave it out"),
     ],
 )  # fmt: skip
 def test_what_does_not_go_together_is_refused(pairs, param, message):

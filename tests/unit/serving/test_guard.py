@@ -333,6 +333,14 @@ def test_an_error_leaves_a_connection_of_small_requests_open(server):
     assert first.headers["x-request-id"] != second.headers["x-request-id"]
 
 
+def test_the_live_path_says_to_whoever_opens_no_socket_what_it_is(server):
+    with server.client() as client:
+        found = client.get("/v1/audio/live")
+    assert found.status_code == 426
+    assert found.headers["upgrade"] == "websocket"
+    assert error_of(found)["code"] == "websocket_needed"
+
+
 def test_a_wrong_method_is_an_error_in_openais_form(server):
     with server.client() as client:
         found = client.get(TRANSCRIPTIONS)

@@ -76,6 +76,7 @@ def test_what_is_wished_for_reaches_the_options() -> None:
         (start(format="opus"), "one of pcm16, mulaw, alaw is needed", REFUSED),
         (start(task="summarise"), "one of transcribe, translate, both is needed", REFUSED),
         (start(words="yes"), "'words' is 'yes': true or false is needed", REFUSED),
+        (start(to_language="en"), "to_language is of a translation, and the task is", REFUSED),
         (start(silence_ms=100), "silence_ms is 100: it must be 200 to 2000", REFUSED),
         (start(beam_size=17), "beam_size is 17: it must be 1 to 16", REFUSED),
         (start(beam_size=0), "beam_size is 0: it must be 1 to 16", REFUSED),

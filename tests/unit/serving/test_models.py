@@ -298,7 +298,12 @@ def test_adapters_are_served_with_their_base_from_files_that_are_read_once(
     config = ServingConfig(model=(str(base),), adapter=(str(own),), threads=1)
     models = Models(config, Metrics())
     closing.callback(models.close)
+    models.look()
+    facts = models.served()[0].facts
+    assert facts is not None
+    assert facts.adapters == ("own",)
     with models.held("base") as engine:
+        models.look()  # what is told of a model that is loaded is no less than before
         facts = models.served()[0].facts
         assert facts is not None and facts.decoder is not None
         assert facts.adapters == ("own",)
