@@ -244,8 +244,6 @@ def check_request(request: Request, config: ModelConfig) -> None:
             f"the language '{request.language}' is unknown to this model: choose one of "
             f"{', '.join(vocabulary.languages)}, or leave it out"
         )
-    if request.domain is not None and not config.domains:
-        raise GuidanceError("this model tells no domains apart: leave the domain out")
     if request.domain is not None and request.domain not in config.domains:
         raise GuidanceError(
             f"the domain '{request.domain}' is unknown to this model: choose one of "

@@ -306,8 +306,6 @@ def look_at(entry: Entry, fetch: bool = False) -> None:
     refuse_adapter(path)
     folder = ModelFolder(path, read_digests(path))  # each file is verified as it is read
     entry.created = int(path.stat().st_mtime)
-    memory, names = (
-        memory_of(folder, 1 + len(adapters)),
-        dict.fromkeys(one.name for one in adapters),
-    )
+    memory = memory_of(folder, 1 + len(adapters))
+    names = dict.fromkeys(one.name for one in adapters)
     entry.facts = facts_of(folder.config, folder.tokenizer, memory, tuple(names))

@@ -187,7 +187,7 @@ def test_silence_costs_no_decoding(server: Served) -> None:
         ({"model": "nobody"}, "model_not_found", 1008, "nobody"),
         ({"language": "xx"}, "refused", 1008, "'xx'"),
         ({"task": "both", "to_language": "xx"}, "refused", 1008, "'xx'"),
-        ({"domain": "x"}, "refused", 1008, "this model tells no domains apart"),
+        ({"domain": "x"}, "refused", 1008, "the domain 'x' is unknown"),
         ({"prompt": "a name"}, "refused", 1008, "initial_prompt"),
         ({"surprise": 1}, "refused", 1008, "unknown key 'surprise'"),
     ],
