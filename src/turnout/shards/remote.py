@@ -178,8 +178,8 @@ def _said(error: Exception) -> str:
     cause = getattr(error, "os_error", None)
     if not isinstance(cause, OSError):
         return str(error)
-    known = cause.errno in errorcode
-    return f"no connection: {strerror(cause.errno) if known else cause.strerror or cause}"
+    known = strerror(cause.errno) if cause.errno and cause.errno in errorcode else None
+    return f"no connection: {known or cause.strerror or cause}"
 
 
 def _lies_behind(error: OSError) -> bool:
