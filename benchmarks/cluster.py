@@ -5,7 +5,8 @@
 
 Needs the extra `cluster`.
 
-- Two: two actors, and two plain processes, each with the model and one thread, hear the recordings
+- Two: two actors, and two plain processes, each with the model and one thread (of ONNX Runtime, and
+  by OMP_NUM_THREADS of all else; both import NumPy under it), hear the recordings
   of examples/ over and over (`--items` in all, in parts of ten), in turns, `--rounds` times; from
   the moment that all are ready. The ratio is of the medians of their times. For a machine with two
   idle cores: `cores` says how many this process might use, `load` what else the machine did.
@@ -45,6 +46,8 @@ from turnout.labelling.transcribing import Writer
 from turnout.transcription.transcriber import Transcriber
 
 PART = 10
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}
+"""What Ray sets for an actor of one CPU, and NumPy's BLAS obeys."""
 NODE = 8
 """Actors of a simulated node."""
 OPTIONS = TranscriptionOptions()
@@ -122,7 +125,7 @@ def plain_processes(options: argparse.Namespace) -> Iterator[Callable[[], float]
     started = [
         subprocess.Popen(
             [*words, "--plain", str(place)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            text=True,
+            text=True, env={**os.environ, **ONE_THREAD},
         )
         for place in range(2)
     ]  # fmt: skip

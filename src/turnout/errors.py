@@ -54,6 +54,11 @@ def repeated(lines: Mapping[str, int], what: str) -> list[str]:
     return [line if count == 1 else f"{line} ({count:,} {what})" for line, count in lines.items()]
 
 
+def amount(count: int, what: str) -> str:
+    """'1 utterance', '2,000 utterances'."""
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
 def one_line(text: str) -> str:
     """The text with what a terminal would obey, or not show, escaped: a file's name may hold line
     ends, colours, and marks that turn the order of letters round."""

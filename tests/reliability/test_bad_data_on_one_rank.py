@@ -19,6 +19,7 @@ from tests.reliability.runs import Before, error_lines, outcome, start, steps_of
 from tests.reliability.tally import Tally
 from turnout.config import TrainConfig
 from turnout.data import loader
+from turnout.errors import amount
 
 RANKS, CLIPS, STEPS = 2, 100, 6
 MOST_SECONDS = 30.0
@@ -113,7 +114,7 @@ def check(config: TrainConfig, folders: dict[int, Path], bad: list[str]) -> None
         unnamed = [name for name in bad if not any(name in line for line in listed)]
         assert not unnamed, f"not listed: {unnamed}"
         assert len(listed) == len(bad), f"{len(listed)} lines for {len(bad)} recordings"
-        total = f"warning: {len(bad)} recordings are left out"
+        total = f"warning: left out in all: {amount(len(bad), 'recording')}"
         assert (total in said) == bool(bad), "they are not counted"
         assert not running.stderr(1), f"rank 1 talks: {running.stderr(1)[-300:]}"
     assert steps_of(base) == STEPS, f"{steps_of(base)} steps were taken"

@@ -47,9 +47,7 @@ def trainer_of(config: TrainConfig) -> Trainer:
     ranks = Ranks(open_fabric(config))
     vocabulary = config.model.vocabulary
     clips = read_corpora(config.data.train)
-    data = SentencePieceTokenizer.train(
-        training_texts(config.data.train, clips), vocabulary
-    ).to_bytes()
+    data = SentencePieceTokenizer.train(training_texts(config.data, clips), vocabulary).to_bytes()
     return build_trainer(
         config, clips, SentencePieceTokenizer.from_bytes(data, vocabulary), ranks, silent
     )

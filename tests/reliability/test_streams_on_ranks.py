@@ -1,5 +1,5 @@
-"""Two ranks that learn from shards, one of which is broken for one of them: equal steps, and a run
-that was killed ends as one that never was."""
+"""Two ranks that learn from shards, one of which is broken, or does not answer, for one of them:
+equal steps, and a run that was killed ends as one that never was."""
 
 import shutil
 from dataclasses import replace
@@ -12,15 +12,19 @@ from tests.reliability.kills import Point
 from tests.reliability.runs import outcome, start, steps_of
 from tests.reliability.tally import Tally
 from tests.unit.shards.corpus import sharded
+from tests.unit.shards.range_server import serving
 from turnout.config import CorpusConfig, TrainConfig
 from turnout.config.sharding import ShardConfig
 from turnout.data import epoch
+from turnout.data.hearing import AT_ONCE
 from turnout.shards.reading import open_shards
 
-RANKS, CLIPS, STEPS = 2, 96, 8
+RANKS, CLIPS, STEPS, FEW = 2, 96, 8, 4
 """Of so many clips an epoch has more parts than steps: the broken shard is met once, whatever the
 order that the names of the recordings give."""
 SHARDS = "shards"
+PATIENCE = 3.0
+"""Seconds that a store may take for a part, of a run whose `worker_timeout` is ten times that."""
 
 
 def small_parts() -> None:
@@ -94,3 +98,35 @@ def test_a_killed_run_on_shards_ends_as_one_that_never_was(
                 running.finish()
             found = outcome(folders[0])
             assert found == expected, [k for k in found if found[k] != expected[k]]
+
+
+@pytest.mark.counts("T6", "a shard that does not answer one rank")
+def test_a_shard_that_does_not_answer_is_waited_for_once_and_left_out(
+    tally: Tally, corpus: Path, config: TrainConfig, tmp_path: Path
+) -> None:
+    shards = open_shards(str(corpus / SHARDS))
+    number = len(shards.manifest.shards)
+    turns = epoch.Dealing(0, {0: (number, number)}, RANKS).turns(0, 0, 1)
+    sound, index = (shards.manifest.shards[turn.shard] for turn in turns[:2])
+    small = dict.fromkeys(range(RANKS), small_parts)
+    with serving(corpus / SHARDS) as served:
+        served.wrong = {sound.name: "silent", index.index: "silent"}
+        train = (CorpusConfig(shards=served.address),)
+        data = replace(config.data, train=train, worker_timeout=PATIENCE * 10)
+        few = replace(config, data=data, max_steps=FEW)
+        with start(few, tmp_path, ranks=RANKS, before=small) as running:
+            running.finish()
+            said = running.stderr(0)
+        asked = [name for name, _ in served.seen]
+    with tally.trial("all steps, and what was lost counted"):
+        assert steps_of(tmp_path) == FEW
+        # A batch that is dealt again, for as many steps on each rank, is lost again.
+        lost = sum(entry.utterances for entry in (sound, index))
+        assert outcome(tmp_path)["state"]["lost"] >= lost
+        told = [line for line in said.splitlines() if "so far): http" in line]
+        assert len(told) in (2, 3)  # who waited, and who did not wait again, in a step or two
+        assert all(sound.name in line or index.index in line for line in told), told
+    for name in (sound.name, index.index):
+        with tally.trial(f"{name} is told of and not waited for again"):
+            assert f"{name}: the store did not answer within {PATIENCE:g} s" in said
+            assert asked.count(f"/{name}") <= 1 + AT_ONCE  # the first for the tokenizer

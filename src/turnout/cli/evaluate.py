@@ -15,7 +15,7 @@ from turnout.cli.terminal import complain, hushed_libraries, note, show
 from turnout.config.plain import from_plain
 from turnout.config.sets import SetChannel, SetsConfig
 from turnout.config.transcription import TaskName, TranscriptionOptions
-from turnout.errors import ConfigError, UsageError
+from turnout.errors import ConfigError, UsageError, amount
 from turnout.files import write_whole
 from turnout.progress import progress
 
@@ -122,11 +122,11 @@ def told(report: "Report | SetsReport") -> int:
 def told_uncounted(report: "Report") -> None:
     """Say which texts are in no score, or are empty in it."""
     if report.left_out:
-        complain(f"{report.left_out} utterances have no text that this model could write")
+        complain(f"no text that this model could write: {amount(report.left_out, 'utterance')}")
     if report.unserved:
         complain(
-            f"{report.unserved} texts count as empty: the model cannot do what was asked with the "
-            "language that it found"
+            f"counted as empty: {amount(report.unserved, 'text')}: the model cannot do what was "
+            "asked with the language that it found"
         )
 
 

@@ -7,6 +7,7 @@ from cyclopts import Parameter
 
 from turnout.cli.terminal import complain, hushed_libraries, say
 from turnout.config.sharding import ShardConfig
+from turnout.errors import amount
 
 SHARDING = ShardConfig()
 HOUR = 3600
@@ -36,8 +37,8 @@ def shard(
     store = open_store(output)
     with hushed_libraries():
         manifest = make_shards(cuts, store, options, lambda line: complain(f"left out: {line}"))
-    said = f"{manifest.utterances:,} utterances, {manifest.seconds / HOUR:.2f} h"
-    size = f"{manifest.bytes / 1e6:,.1f} MB in {len(manifest.shards):,} shards"
+    said = f"{amount(manifest.utterances, 'utterance')}, {manifest.seconds / HOUR:.2f} h"
+    size = f"{manifest.bytes / 1e6:,.1f} MB in {amount(len(manifest.shards), 'shard')}"
     say(f"{store.shown}: {said}, {size}")
     if manifest.left_out:
         complain(f"left out in all: {len(manifest.left_out):,}")

@@ -96,7 +96,7 @@ class Hearer:
             return list(threads.map(lambda one: self._attempted(one, deadline), wanted))
 
     def _attempted(self, one: Streamed, deadline: float) -> HeardClip | ShardError:
-        place = self._place(one)
+        place = self._shard(one)
         # Whoever waited for a shard in vain does not wait for each of its utterances.
         if (one.hearing, one.shard) in self._silent:
             return ShardError(f"{place}: the store did not answer before: left out", 1)
@@ -123,8 +123,10 @@ class Hearer:
         return HeardClip(planned, (read.clip,), read.samples, self._settings)
 
     def _place(self, one: Streamed) -> str:
-        address = self._config.train[self._number].shards
-        return f"{one_line(address)}: {one.shard}: utterance {one.listed.number}"
+        return f"{self._shard(one)}: utterance {one.listed.number}"
+
+    def _shard(self, one: Streamed) -> str:
+        return f"{one_line(self._config.train[self._number].shards)}: {one.shard}"
 
     def _opened(self) -> Store:
         if self._store is None:

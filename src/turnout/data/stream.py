@@ -7,6 +7,7 @@ import logging
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from time import monotonic
 
 from turnout.config import DataConfig, ModelConfig
 from turnout.corpora.clips import Clip, held_out
@@ -150,12 +151,31 @@ class Streams:
         return found, more
 
 
-def texts_of(address: str) -> Iterator[str]:
+def texts_of(address: str, config: DataConfig) -> Iterator[str]:
     """Transcripts and translations of the first utterances of shards, MOST_TEXTS at most; shards
-    that cannot be read are left out, and told of where they are trained on."""
-    shards = open_shards(address)
-    clips = (clip for n in range(len(shards.manifest.shards)) for clip in read_texts(shards, n))
-    trained = (clip for clip in clips if isinstance(clip, Clip) and not held_out(clip.split or ""))
+    that cannot be read are left out, and told of where they are trained on.
+
+    Raises ShardError where those that do not answer take longer than `data.worker_timeout`.
+    """
+    trained = (clip for clip in _clips_of(address, config) if not held_out(clip.split or ""))
     for clip in islice(trained, MOST_TEXTS):
         yield clip.text
         yield from clip.translations.values()
+
+
+def _clips_of(address: str, config: DataConfig) -> Iterator[Clip]:
+    shards = open_shards(address, patience(config))
+    waited = 0.0
+    for number in range(len(shards.manifest.shards)):
+        asked = monotonic()
+        for found in read_texts(shards, number):
+            if isinstance(found, Clip):
+                yield found
+            elif found.silent:
+                waited += monotonic() - asked
+                if waited > config.worker_timeout:
+                    raise ShardError(
+                        f"{found}: shards were waited for longer than data.worker_timeout "
+                        f"({config.worker_timeout:g} s) in all: see to their store"
+                    )
+            asked = monotonic()

@@ -36,7 +36,7 @@ from turnout.data.joining import (
 )
 from turnout.data.plan import Stream, generator
 from turnout.decoding.requests import Request, Utterance
-from turnout.errors import AudioError
+from turnout.errors import AudioError, amount
 from turnout.evaluation.references import Reference, passes_of, references_of
 from turnout.guidance import Bandwidth, Task, Window
 
@@ -91,7 +91,7 @@ def shared_dev_utterances(
     shared = set.intersection(*read)
     missing = len(set.union(*read) - shared)
     if missing:
-        logger.warning("%d dev utterances are left out: not every rank has them", missing)
+        logger.warning("left out: %s, which not every rank has", amount(missing, "dev utterance"))
     return [item for item in found if item.clip.id in shared]
 
 
@@ -142,8 +142,8 @@ def _spoken(
                 break
     if failed:
         logger.warning(
-            "%d dev utterances of %s could not be read and are left out: %s",
-            len(failed), corpus.cuts, "; ".join(failed[:5]),
+            "%s of %s could not be read: left out: %s",
+            amount(len(failed), "dev utterance"), corpus.cuts, "; ".join(failed[:5]),
         )  # fmt: skip
 
 

@@ -17,7 +17,14 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from typing import Any, Protocol
 
-from turnout.errors import ManifestError, MissingExtra, TurnoutError, UsageError, one_line
+from turnout.errors import (
+    ManifestError,
+    MissingExtra,
+    TurnoutError,
+    UsageError,
+    amount,
+    one_line,
+)
 from turnout.labelling.hearing import Told
 from turnout.labelling.inputs import Input
 from turnout.labelling.models import Again, Models, Row, model_digest
@@ -96,7 +103,7 @@ class Cluster:
                 logging_level="ERROR",
                 **({} if self.address else own),
             )
-        except (ConnectionError, RuntimeError, ValueError, OSError, TimeoutError) as error:
+        except Exception as error:  # a bare one where it does not come up in time
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             place = f"at {shown_address(self.address)}" if self.address else "on this machine"
             # Of a token that is missing, Ray says no more than that.
@@ -111,8 +118,8 @@ class Cluster:
             room = min(room, int(there.get("GPU", 0) // self.gpus))
         if room < (self.actors or 1):
             raise UsageError(
-                f"the cluster has room for {room} actors of {self.cpus} CPUs and {self.gpus} GPUs: "
-                "ask for fewer by --actors or --threads"
+                f"the cluster has room for {amount(room, 'actor')} of {amount(self.cpus, 'CPU')} "
+                f"and {amount(self.gpus, 'GPU')}: ask for fewer by --actors or --threads"
             )
         return self.actors or room
 
@@ -218,7 +225,7 @@ class Actors:
             answer = self._ray.get(call)
         except errors.RayTaskError as error:
             raise reason_of(error) from error
-        except errors.RayActorError as error:
+        except errors.RayError as error:  # or what it answered went with its node
             self._died(number, piece, error)
             return piece, None
         if piece is None:

@@ -14,7 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from turnout.corpora.clips import Clip
-from turnout.errors import AudioError, ManifestError, MissingManifest, ShardError, one_line
+from turnout.errors import (
+    AudioError,
+    ManifestError,
+    MissingManifest,
+    ShardError,
+    amount,
+    one_line,
+)
 from turnout.files import sha256_of
 from turnout.shards.address import joined, split_name
 from turnout.shards.manifest import (
@@ -145,7 +152,7 @@ def store_of(address: str, patience: float = PATIENCE) -> Store:
 
 def lost(error: ShardError, utterances: int) -> ShardError:
     """The same error, with what it costs told in its line."""
-    return ShardError(f"{error}: {utterances:,} utterances of it are left out", utterances)
+    return ShardError(f"{error}: left out of it: {amount(utterances, 'utterance')}", utterances)
 
 
 class OpenShard:

@@ -5,8 +5,9 @@ fsspec's libraries raise what they like; here it becomes one line, without an ad
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from errno import EINVAL
+from errno import EINVAL, errorcode
 from importlib.util import find_spec
+from os import strerror
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import sleep
@@ -139,7 +140,7 @@ class RemoteStore:
         raise AssertionError("the last attempt returns or raises")
 
     def _why(self, error: Exception) -> str:
-        words = scrubbed(str(error) or type(error).__name__, self._address)
+        words = scrubbed(_said(error) or type(error).__name__, self._address)
         if isinstance(error, PermissionError) or any(one in words.lower() for one in REFUSED):
             return f"the store refused to let us in: {words}"
         return words
@@ -169,6 +170,16 @@ def _filesystem(address: str) -> tuple[Any, str]:
     if isinstance(files, AbstractArchiveFileSystem):
         raise UsageError(f"{shown_address(address)}: archives are not opened: name a store")
     return files, path
+
+
+def _said(error: Exception) -> str:
+    """Its words; where no connection came about, the system's and not those of aiohttp, which tells
+    of TLS ("ssl:default") where there is none."""
+    cause = getattr(error, "os_error", None)
+    if not isinstance(cause, OSError):
+        return str(error)
+    known = strerror(cause.errno) if cause.errno and cause.errno in errorcode else None
+    return f"no connection: {known or cause.strerror or cause}"
 
 
 def _lies_behind(error: OSError) -> bool:

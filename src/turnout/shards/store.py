@@ -165,7 +165,8 @@ def complete(data: bytes, start: int, stop: int, place: str) -> bytes:
         raise ShardError(
             f"{place}: more came than was asked for: a store is needed that gives parts"
         )
-    end = f"at byte {start + len(data):,}" if data or not start else f"before byte {start:,}"
+    # One line for all that lies behind the end, which nobody knows who asks behind it.
+    end = f"at byte {start + len(data):,}" if data or not start else "before what was asked for"
     raise ShardError(f"{place}: is cut short: it ends {end}")
 
 

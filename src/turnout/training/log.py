@@ -9,6 +9,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from turnout.errors import one_line
+from turnout.errors import amount, one_line
 from turnout.evaluation.validation import average_key, rate_name, rate_of
 from turnout.training.curves import Board, unwritable
 from turnout.training.state import RunState
@@ -37,6 +38,8 @@ class RunLog:
         self.board = Board(folder / "tensorboard", state.step + 1)
         self.console = Console(stderr=True)
         self.idle: tuple[str, ...] = ()
+        self._reasons: set[str] = set()
+        self._untold = 0
         self._started = self._window_started = time.monotonic()
         self._share_at_start: float | None = None
         self._bar = Progress(
@@ -69,6 +72,28 @@ class RunLog:
     def say(self, text: str) -> None:
         """One line for the user, on stderr."""
         self.console.print(one_line(text), markup=False, highlight=False, soft_wrap=True)
+
+    def lost(self, state: RunState, count: int, reasons: Sequence[str]) -> None:
+        """So many more utterances could not be used: of a part of an epoch each reason is told
+        once, with all that were not told of before."""
+        self._untold += count
+        new = [reason for reason in dict.fromkeys(reasons) if reason not in self._reasons]
+        self._reasons.update(new)
+        if new:
+            self._tell_of_lost(state, "; ".join(new))
+
+    def lost_for_known_reasons(self, state: RunState) -> None:
+        """At the end of a part: how many more there were; what is still so then is told anew."""
+        if self._untold:
+            self._tell_of_lost(state, "for reasons such as were told before")
+        self._reasons.clear()
+
+    def _tell_of_lost(self, state: RunState, why: str) -> None:
+        lost = amount(self._untold, "utterance")
+        self.say(
+            f"warning: step {state.step}: {lost} could not be used ({state.lost:,} so far): {why}"
+        )
+        self._untold = 0
 
     def write(self, name: str, line: dict[str, Any]) -> None:
         """One line of JSON; raises StorageError."""

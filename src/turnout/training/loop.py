@@ -128,6 +128,7 @@ class Trainer:
             self._validate_if_due()
             self._save_if_due()
             if self.share() >= 1.0:
+                self._told_of_lost()
                 return
             # The batches have no end: a step's may begin in one epoch and end in the next.
             self._step(list(itertools.islice(batches, self.config.optimizer.accumulate)))
@@ -172,10 +173,12 @@ class Trainer:
     def _tell_of_lost(self, count: int, reasons: Sequence[str]) -> None:
         self.state.lost += count
         if self.log is not None:
-            self.log.say(
-                f"warning: step {self.state.step}: {count} utterances could not be used "
-                f"({self.state.lost} so far): {'; '.join(dict.fromkeys(reasons))}"
-            )
+            self.log.lost(self.state, count, reasons)
+
+    def _told_of_lost(self) -> None:
+        """A part of an epoch, or the run, has ended."""
+        if self.log is not None:
+            self.log.lost_for_known_reasons(self.state)
 
     def _batches(self) -> Iterator[Batch]:
         """Batches without end, epoch after epoch; what was handed out is counted in `state`."""
@@ -186,6 +189,7 @@ class Trainer:
             for batch in self.loader.batches(*place):
                 state.position += 1
                 yield batch
+            self._told_of_lost()
             share = self.share()
             state.position = 0
             state.unread = []

@@ -57,7 +57,7 @@ class StepReport:
     lost: int
     """Utterances of all ranks that could not be read."""
     reasons: tuple[str, ...]
-    """A line for the first of these of each rank."""
+    """Why, of each rank the first ones that differ."""
     frames: tuple[Tensor, ...]
     """Frames of each expert of each routed feed-forward."""
 
@@ -92,6 +92,7 @@ class Stepper:
         config = self.config
         ids = "\n".join(name for batch in batches for name in batch.utterance_ids)
         lost = [line for batch in batches for line in batch.lost]
+        reasons = list(dict.fromkeys(lost))[:MOST_REASONS]
         counts, seconds = count_step(
             batches, self.ranks, self.model.config.encoder.subsampling_factor
         )
@@ -120,7 +121,7 @@ class Stepper:
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
             self.optimizer.step()
-        told = self.ranks.gather_text(json.dumps([digest(ids), len(lost), lost[:MOST_REASONS]]))
+        told = self.ranks.gather_text(json.dumps([digest(ids), len(lost), reasons]))
         everybody = [json.loads(text) for text in told]
         return StepReport(
             loss=loss,

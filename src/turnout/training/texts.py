@@ -5,7 +5,7 @@ model that it begins from spells.
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 
-from turnout.config import CorpusConfig
+from turnout.config import DataConfig
 from turnout.corpora.clips import Clip, training_clips
 from turnout.data.stream import texts_of
 from turnout.text.tokenizer import Tokenizer
@@ -21,11 +21,11 @@ MORE_PIECES = 1.25
 for them, one that was trained on capitals fewer."""
 
 
-def training_texts(corpora: Sequence[CorpusConfig], clips: Clips) -> Iterator[str]:
+def training_texts(data: DataConfig, clips: Clips) -> Iterator[str]:
     """Every transcript and translation that is trained on; of shards the first."""
-    for corpus in corpora:
+    for corpus in data.train:
         if corpus.shards:
-            yield from texts_of(corpus.shards)
+            yield from texts_of(corpus.shards, data)
             continue
         for clip in training_clips(clips[corpus.cuts]):
             yield clip.text

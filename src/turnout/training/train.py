@@ -15,7 +15,7 @@ from turnout.config import ModelConfig, TrainConfig, VocabularyConfig
 from turnout.corpora.clips import read_corpora
 from turnout.data.loader import Loader
 from turnout.data.workers import death_noticed
-from turnout.errors import ConfigError
+from turnout.errors import ConfigError, amount
 from turnout.evaluation.dev_set import shared_dev_utterances
 from turnout.evaluation.validation import validate
 from turnout.export.save import save_model
@@ -95,7 +95,7 @@ def run(config: TrainConfig, ranks: Ranks, say: Callable[[str], None]) -> Path:
     clips = read_corpora((*config.data.train, *config.data.dev))
     tokenizer = run_tokenizer(config, clips, folder, ranks)
     if config.init_from is not None and config.objective.text_weight:
-        foreign = foreign_capitals(training_texts(config.data.train, clips), tokenizer)
+        foreign = foreign_capitals(training_texts(config.data, clips), tokenizer)
         if foreign is not None:
             say(f"warning: {foreign}")
     trainer = build_trainer(config, clips, tokenizer, ranks, say)
@@ -143,7 +143,7 @@ def build_trainer(
     for line in loader.left_out:
         say(f"warning: left out: {line}")
     if loader.left_out:
-        say(f"warning: {len(loader.left_out)} recordings are left out")
+        say(f"warning: left out in all: {amount(len(loader.left_out), 'recording')}")
     dev = shared_dev_utterances(config.data, shape, clips, ranks.gather_text)
     scores = partial(validate, dev[ranks.rank :: ranks.size], tokenizer, ranks.gather_text)
     model = first_model(config, shape).to(ranks.device)
@@ -295,7 +295,7 @@ def keep_tokenizer(config: TrainConfig, clips: Clips, folder: Path) -> None:
         return
     tokenizer = kept_tokenizer(config)
     if tokenizer is None:
-        texts = training_texts(config.data.train, clips)
+        texts = training_texts(config.data, clips)
         tokenizer = SentencePieceTokenizer.train(texts, config.model.vocabulary)
     data = path.read_bytes() if path.exists() else tokenizer.to_bytes()
     if "tokenizer" not in run:

@@ -30,7 +30,9 @@ def test_what_is_left_out_is_named(tmp_path: Path, capsys: pytest.CaptureFixture
     cuts = cuts_file(tmp_path / "c.jsonl", good, cut(tmp_path / "none.wav", "bad"))
     out = tmp_path / "out"
     assert main(["shard", str(cuts), "-o", str(out), "--audio", "opus", "--no-shuffle"]) == 1
-    lines = capsys.readouterr().err.splitlines()
+    said = capsys.readouterr()
+    assert "out: 1 utterance, 0.00 h, " in said.out and said.out.endswith(" MB in 1 shard\n")
+    lines = said.err.splitlines()
     assert [line.split(":")[1] for line in lines] == [" left out", " left out in all"]
     assert "bad: " in lines[0]
     assert len(json.loads((out / "manifest.json").read_text())["left_out"]) == 1

@@ -27,7 +27,7 @@ from turnout.data.loader import Loader
 from turnout.data.store import open_store
 from turnout.data.stream import texts_of
 from turnout.data.variants import VariantConfig
-from turnout.errors import ConfigError, ShardError, TrainingError
+from turnout.errors import ConfigError, ShardError, TrainingError, amount
 from turnout.shards.manifest import Index
 from turnout.shards.reading import Shards, open_shards
 
@@ -265,7 +265,7 @@ def test_a_broken_shard_is_told_counted_and_left_out(shards: Path) -> None:
     assert any(f"{names[1]}: cannot be read (No such file" in line for line in lost)
     (one,) = unread
     assert one.utterances == whole[names[2]]
-    assert f"{one.utterances:,} utterances of it are left out" in one.line
+    assert f"left out of it: {amount(one.utterances, 'utterance')}" in one.line
     assert unlisted.name.replace(".tar", ".index.json") in one.line
     heard = [name for name in ids(batches) if name != NOTHING]
     assert len(heard) == CLIPS - len(lost) - one.utterances
@@ -371,6 +371,25 @@ def test_a_silent_store_is_not_waited_for_again(
     assert "the store is too slow" in slow.lost[0]
 
 
+def test_texts_for_a_tokenizer_are_not_waited_for_without_end(
+    shards: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hearing, "SHARE_OF_A_READ", 0.5)
+    whole = list(texts_of(str(shards), stream_data()))
+    silent = len(index_of(shards, "shard-000001.tar").numbers)
+    with serving(shards) as served:
+        served.wrong["shard-000001.tar"] = "silent"
+        texts = list(texts_of(served.address, stream_data(worker_timeout=8.0)))
+        assert len(texts) == len(whole) - 2 * silent
+        served.wrong |= dict.fromkeys((path.name for path in shards.glob("*.json")), "silent")
+        del served.wrong["manifest.json"]
+        reason = (
+            r"within 1 s: shards were waited for longer than data.worker_timeout \(2 s\) in all"
+        )
+        with pytest.raises(ShardError, match=reason):
+            list(texts_of(served.address, stream_data(worker_timeout=2.0)))
+
+
 def test_what_cannot_be_learned_from_is_told(cuts: str, tmp_path: Path) -> None:
     lines = [json.loads(line) for line in _lines(cuts)[:6]]
     lines[0]["supervisions"][0]["custom"]["split"] = "test"
@@ -383,8 +402,9 @@ def test_what_cannot_be_learned_from_is_told(cuts: str, tmp_path: Path) -> None:
     assert said.count("\n") == 2
     for reason in ("is of a test split", "is spoken in fr", "199 characters in 1.00 s"):
         assert reason in said
-    assert "test" not in set(texts_of(str(tmp_path / "made")))
-    assert len(list(texts_of(str(tmp_path / "made")))) == 2 * 5
+    texts = list(texts_of(str(tmp_path / "made"), stream_data()))
+    assert "test" not in texts
+    assert len(texts) == 2 * 5
 
 
 def _lines(cuts: str) -> list[str]:

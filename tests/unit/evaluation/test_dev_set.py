@@ -67,7 +67,7 @@ def test_a_dev_clip_that_cannot_be_read_is_left_out(
     (tmp_path / "dos-1-0.wav").write_bytes(b"")
     read = read_corpora(config.dev)
     assert len(shared_dev_utterances(config, small_model(), read, alone)) == 2 * 7
-    assert "1 dev utterances" in caplog.text and "dos-1-0.wav" in caplog.text
+    assert "1 dev utterance of" in caplog.text and "dos-1-0.wav" in caplog.text
 
 
 def test_a_dev_clip_longer_than_the_window_is_never_read(

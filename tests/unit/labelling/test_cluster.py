@@ -88,7 +88,11 @@ def test_a_piece_is_tried_twice_then_its_items_alone() -> None:
     assert list(given_up(last)) == [1]
 
 
-class TaskError(Exception):
+class RayError(Exception):
+    """As Ray's: of a process that ended, or a node that its answer lay on."""
+
+
+class TaskError(RayError):
     """As Ray's, of a call that raised something."""
 
     def __init__(self, cause: Exception) -> None:
@@ -96,15 +100,11 @@ class TaskError(Exception):
         self.cause = cause
 
 
-class ActorError(Exception):
-    """As Ray's, of a call whose process ended."""
-
-
 class StandIn:
     """Ray, and its actors, in one process: calls are done when they are asked for. `fails` says
     what becomes of an item, or of a beginning."""
 
-    exceptions = SimpleNamespace(RayTaskError=TaskError, RayActorError=ActorError)
+    exceptions = SimpleNamespace(RayTaskError=TaskError, RayError=RayError)
 
     def __init__(self, **fails: Exception) -> None:
         self.fails = fails
@@ -209,7 +209,7 @@ def test_units_are_asked_for_as_there_is_room() -> None:
 
 def test_what_ends_its_process_is_lost_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("turnout.labelling.cluster.lost", lambda item: {"row": f"lost {item}"})
-    cluster = StandIn(p=ActorError("it died"))
+    cluster = StandIn(p=RayError("it died"))
     found = cluster.rows("ab", "cpd", "ef", "p")
     assert found == {0: ["a", "b"], 1: ["c", "lost p", "d"], 2: ["e", "f"], 3: ["lost p"]}
     assert cluster.heard["p"] == 4 + 2
@@ -220,7 +220,7 @@ def test_what_ends_its_process_is_lost_and_nothing_else(monkeypatch: pytest.Monk
 @pytest.mark.parametrize(
     ("fails", "kind", "reason"),
     [
-        ({"begin": ActorError("no memory")}, TurnoutError, "no actor of the cluster is left: no m"),
+        ({"begin": RayError("no memory")}, TurnoutError, "no actor of the cluster is left: no m"),
         ({"begin": TaskError(UsageError("no model 'x'"))}, UsageError, "no model 'x'"),
         ({"b": TaskError(GuidanceError("not that"))}, GuidanceError, "not that"),
         ({"b": TaskError(ValueError("odd\nline"))}, TurnoutError, r"go on: ValueError: odd\\nline"),
@@ -274,3 +274,15 @@ def test_a_cluster_that_lets_nobody_in_may_want_a_token(
     with pytest.raises(UsageError, match="no cluster of Ray at auto: Failed to connect") as caught:
         asked.opened(()).__enter__()
     assert ("set RAY_AUTH_MODE=token here" in str(caught.value)) == told
+
+
+def test_a_cluster_of_this_machine_that_does_not_come_up_is_one_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def late(**_: object) -> None:
+        raise Exception("The current node timed out during startup.\nSee its logs.")  # as Ray does
+
+    monkeypatch.setattr(joined, "ray_module", lambda: SimpleNamespace(init=late))
+    asked = Cluster(make=lambda: models(Hearer()), address=None, actors=1, cpus=1)
+    with pytest.raises(UsageError, match="^no cluster of Ray on this machine: The .* startup.$"):
+        asked.opened(()).__enter__()

@@ -161,7 +161,7 @@ def test_a_store_that_stands_still_costs_a_shard_and_a_moment(made: Path) -> Non
     assert monotonic() - begin < 10
     (error,) = (one for one in found if isinstance(one, ShardError))
     assert error.lost == 2
-    assert "did not answer within 0.5 s: 2 utterances of it are left out" in str(error)
+    assert "did not answer within 0.5 s: left out of it: 2 utterances" in str(error)
     assert sum(isinstance(one, ShardedClip) for one in found) == 6
 
 

@@ -101,7 +101,7 @@ def test_what_begins_behind_the_end_is_cut_short(store: S3, there: str) -> None:
     start, _ = shards.index(1).span(1)
     name = "there/shard-000001.tar"
     store.put(name, store.get(name)[: start - 512])
-    with pytest.raises(ShardError, match=f"is cut short: it ends before byte {start:,}"):
+    with pytest.raises(ShardError, match="is cut short: it ends before what was asked for"):
         shards.opened(1).heard(1)
 
 

@@ -5,8 +5,8 @@ import json
 import shutil
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,10 +18,12 @@ from tests.unit.training.toy import ToySource, toy_config, toy_model, toy_traine
 from turnout.config import AugmentConfig, CorpusConfig, DataConfig, OptimizerConfig, TrainConfig
 from turnout.config.sharding import ShardConfig
 from turnout.data import epoch as epochs
-from turnout.data.epoch import Dealing
+from turnout.data.batch import Batch
+from turnout.data.epoch import Dealing, Part
 from turnout.errors import RunStopped
 from turnout.model_folder import ModelFolder
 from turnout.training.checkpoints import read_manifest
+from turnout.training.log import RunLog
 from turnout.training.loop import Trainer
 from turnout.training.state import RunState
 from turnout.training.train import train
@@ -118,15 +120,50 @@ def test_a_run_on_shards_ends_in_a_model_folder(
     assert state["step"] in range(3, 9)
 
 
-def test_one_reason_of_many_utterances_is_told_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """All that lay in a shard that is gone, for one."""
-    trainer = toy_trainer(toy_config(tmp_path))
+def test_a_reason_of_many_utterances_is_told_once_in_a_part(tmp_path: Path) -> None:
+    """All that lay in a shard that is gone, for one: met by step after step."""
+
+    class Gone(ToySource):
+        parts = 2
+
+        def batches(self, epoch: int, start: int, progress: float, part: Part) -> Iterator[Batch]:
+            lost = {0: ("gone", "gone"), 2: ("gone",), 3: ("damaged", "gone")}
+            for number, batch in enumerate(super().batches(epoch, start, progress, part)):
+                yield dataclasses.replace(batch, lost=lost.get(number, ()))
+
+    config = toy_config(tmp_path, max_steps=10, optimizer=OptimizerConfig(warmup_steps=3))
+    trainer = toy_trainer(config)
+    trainer.loader = Gone()
+    trainer.folder.mkdir(exist_ok=True)
+    trainer.begin()
     said: list[str] = []
-    monkeypatch.setattr(trainer, "log", SimpleNamespace(say=said.append))
-    trainer._tell_of_lost(4, ["gone", "gone", "damaged", "gone"])
-    assert said == ["warning: step 0: 4 utterances could not be used (4 so far): gone; damaged"]
+    with RunLog(trainer.folder, trainer.state, {}) as log:
+        log.say = said.append
+        trainer.run(log)
+    told = [line.removeprefix("warning: ") for line in said if "could not be used" in line]
+    assert told == [
+        "step 1: 2 utterances could not be used (2 so far): gone",
+        "step 4: 3 utterances could not be used (5 so far): damaged",
+        "step 6: 2 utterances could not be used (7 so far): gone",
+        "step 9: 3 utterances could not be used (10 so far): damaged",
+    ]
+
+
+def test_what_is_lost_for_known_reasons_is_counted_at_the_end_of_a_part(tmp_path: Path) -> None:
+    said: list[str] = []
+    with RunLog(tmp_path, RunState(), {}) as log:
+        log.say = said.append
+        log.lost(RunState(step=3, lost=1), 1, ["gone"])
+        log.lost(RunState(step=4, lost=3), 2, ["gone"])
+        log.lost_for_known_reasons(RunState(step=7, lost=3))
+        log.lost_for_known_reasons(RunState(step=8, lost=3))
+        log.lost(RunState(step=9, lost=4), 1, ["gone"])
+    assert said == [
+        "warning: step 3: 1 utterance could not be used (1 so far): gone",
+        "warning: step 7: 2 utterances could not be used (3 so far): for reasons such as were told "
+        "before",
+        "warning: step 9: 1 utterance could not be used (4 so far): gone",
+    ]
 
 
 def test_another_number_of_ranks_goes_on_at_about_the_same_place(tmp_path: Path) -> None:
