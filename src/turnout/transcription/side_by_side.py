@@ -2,8 +2,9 @@
 and timing words, leaves the cores to the other's products. A large model's products take them by
 themselves, and a second batch of it would take as much memory again.
 
-Which segments make a batch depends on neither's pace: answers are given, and batches taken, in a
-fixed order. Slow twin: `Transcriber._results`, one batch after the other.
+Segments are taken a batch ahead, so that those of a batch can be of like length: what pads them is
+computed like sound. Which make a batch depends on nobody's pace: answers are given, and segments
+taken, in a fixed order. Slow twin: `Transcriber._results`, one batch after the other as they come.
 """
 
 from collections import deque
@@ -23,7 +24,6 @@ AT_ONCE = 2
 LARGEST_WIDTH = 256
 """Of a small model's encoder."""
 
-Going = deque[tuple[list[Taken], Future[list[Decoded]]]]
 Decode = Callable[[Sequence[Utterance]], list[Decoded]]
 
 
@@ -36,11 +36,12 @@ def results(
     recordings: OpenRecordings, decode: Decode, heard: Heard
 ) -> Iterator[Transcript | TurnoutError]:
     """What became of each recording, in order; a batch that is being decoded is waited for,
-    whatever ends it."""
-    going: Going = deque()
+    whatever ends it. `heard` is told how far everything is through."""
+    held: list[Taken] = []
+    going: deque[tuple[list[Taken], Future[list[Decoded]]]] = deque()
     with closing(recordings), ThreadPoolExecutor(AT_ONCE, "decodes") as pool:
         while True:
-            while len(going) < AT_ONCE and (batch := recordings.take()):
+            while len(going) < AT_ONCE and (batch := next_batch(recordings, held, bool(going))):
                 utterances = [taken.utterance for taken in batch]
                 going.append((batch, pool.submit(decode, utterances)))
             # Behind the batches that were begun: they run while their caller writes.
@@ -53,6 +54,21 @@ def results(
             if going:
                 batch, answers = going.popleft()
                 recordings.give(batch, answers.result())
-                heard(batch[-1].segment.end)
+                heard(batch[0].segment.end)
             elif not recordings.waiting:
                 return
+
+
+def next_batch(recordings: OpenRecordings, held: list[Taken], ahead: bool) -> list[Taken]:
+    """The segment that was taken first of those that are held, and those of the most similar
+    lengths, which are held no more; none where there are none. `ahead` is whether there is time to
+    take another batch first."""
+    most = recordings.batch_size
+    while len(held) < (2 * most if ahead else 1) and (taken := recordings.take()):
+        held += taken
+    lengths = [one.utterance.frames for one in held]
+    # Of equals the first, so that nothing waits for ever.
+    alike = sorted(range(len(held)), key=lambda i: abs(lengths[i] - lengths[0]))[:most]
+    batch = [held[i] for i in sorted(alike)]
+    held[:] = [one for i, one in enumerate(held) if i not in alike]
+    return batch
