@@ -257,13 +257,11 @@ def loudness_and_change(log_mel: NDArray[np.float32]) -> tuple[Floats, Floats]:
     quiet, loud = np.percentile(loudness, [QUIET_PERCENTILE, LOUD_PERCENTILE])
     way = max(loud - quiet, 1e-6)
     padded = np.pad(log_mel, ((COMPARED, COMPARED - 1), (0, 0)), mode="edge")
-    # Whole arrays, added up one by one and in place: what waits for word times is the model.
-    means = padded[: 1 - COMPARED].astype(np.float64)
+    sums = padded[: 1 - COMPARED].astype(np.float64)
     for place in range(1, COMPARED):
-        means += padded[place : len(means) + place]
-    means /= COMPARED
-    changes = means[COMPARED:] - means[:-COMPARED]
-    change = np.abs(changes, out=changes).mean(axis=1)
+        sums += padded[place : len(sums) + place]
+    changes = sums[COMPARED:] - sums[:-COMPARED]
+    change = np.abs(changes, out=changes).mean(axis=1) / COMPARED
     return (loudness - quiet) / way, np.minimum(change / way, MOST_CHANGE)
 
 
@@ -278,11 +276,10 @@ def cuts_between(loudness: Floats, change: Floats, first: Index, last: Index) ->
     choices = [np.zeros(1, np.int64), *choices_between(frames, first, last), np.array([frames])]
     cost, moves = np.zeros(1), []
     for word, (before, after) in enumerate(pairwise(choices)):
-        # Of each place behind the word, the places before it lie side by side in memory.
         total = costs[word].take(lengths[after][:, None] - lengths[before], mode="clip")
         total += cost
         np.copyto(total, NO_WORD, where=before >= after[:, None])
-        moves.append(total.argmin(axis=1))
+        moves.append(total.argmin(axis=1))  # of what lies side by side in memory
         cost = total[np.arange(len(after)), moves[-1]]
         if word < words - 1:
             cost = cost + sound[after] + strayed(after - ends[word])

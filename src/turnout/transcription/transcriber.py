@@ -110,7 +110,8 @@ class Transcriber:
     ) -> Iterator[Transcript | TurnoutError]:
         """What became of each recording, in order: an error of one does not stop the others.
         `heard` is told, batch by batch, how many seconds of a recording are through. While the
-        model runs, a thread reads ahead: of a list also recordings behind those that are open.
+        model runs, a thread reads ahead: of a list also recordings behind those that are open; and
+        of a list a small model decodes two batches at once.
 
         Raises, before anything is read, GuidanceError or UsageError for options that no recording
         could be served with; where `cancelled`, which is asked at every step, by one thread at a
