@@ -5,13 +5,15 @@
 Utterances of LibriSpeech as FLAC, every second one as WAV at 8 kHz, are written into a folder and
 transcribed to files by what the command line calls, with the model loaded beforehand; 200 of them,
 60 for a model that hears each padded to its window (whisper-base: about six minutes). Each round
-does so twice: with nothing read ahead, where the calls of the backend (encoder, decoder) are timed,
-and nothing runs beside them: the bare model; and as it comes. What is not the backend's is reading,
-resampling, speech detection, features, choosing tokens and writing. `share` is the bare model's
-seconds in terms of the whole as it comes: 1 where all else costs nothing. `processor` says the same
-of processor time, threads that wait for work at full speed among it: what can be hidden behind the
-model where it leaves a core idle, and what cannot. Memory is read after each quarter of the files;
-its growth behind the first one is what is left behind by files. Writes results/pipeline-MODEL.json.
+does so twice: with nothing read ahead and one batch after the other, of segments as they come,
+where the calls of the backend (encoder, decoder) are timed, and nothing runs beside them: the bare
+model; and as it is, where batches of a small model are of like length and two of them are decoded
+at once. What is not the backend's is reading, resampling, speech detection, features, choosing
+tokens and writing. `share` is the bare model's seconds in terms of the whole as it is: 1 where all
+else costs nothing, more where the bare model leaves a core idle. `processor` says the same of
+processor time: what can be hidden behind the model, and what cannot. Memory is read after each
+quarter of the files; its growth behind the first one is what is left behind by files. Writes
+results/pipeline-MODEL.json.
 """
 
 import argparse
@@ -82,18 +84,18 @@ class Spent:
 
 
 @contextmanager
-def nothing_ahead() -> Iterator[None]:
-    """No recording is read before it is asked for."""
-    plan = Reader.plan
+def nothing_ahead(transcriber: turnout.Transcriber) -> Iterator[None]:
+    """No recording is read before it is asked for, and no batch decoded beside another."""
+    plan, two_at_once = Reader.plan, transcriber.two_at_once
 
     def nothing(self: Reader, wanted: Sequence[tuple[SegmentsAhead, int]]) -> None:
         del self, wanted
 
-    Reader.plan = nothing
+    Reader.plan, transcriber.two_at_once = nothing, False
     try:
         yield
     finally:
-        Reader.plan = plan
+        Reader.plan, transcriber.two_at_once = plan, two_at_once
 
 
 @contextmanager
@@ -146,7 +148,7 @@ def transcribed(
 
 def one_round(transcriber: turnout.Transcriber, paths: list[Path], target: Path) -> dict[str, Any]:
     """All files, read one after the other with the model, and as they are."""
-    with nothing_ahead(), timed(transcriber.backend) as bare:
+    with nothing_ahead(transcriber), timed(transcriber.backend) as bare:
         before, _ = transcribed(transcriber, paths, target)
     texts = [(target / f"{path.stem}.txt").read_text() for path in paths]
     whole, memory = transcribed(transcriber, paths, target)

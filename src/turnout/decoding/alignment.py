@@ -79,17 +79,22 @@ def viterbi(emissions: NDArray[np.float64], may_skip: NDArray[np.bool_]) -> NDAr
     """How many labels each best path moved into each label, per frame [frames, labels]; the last
     row's final two entries say where the best path ends (see `backtrack`)."""
     frames, count = emissions.shape
+    # Two labels more in front, which no path has been in: each label has two before it.
+    scores = np.full((frames, count + 2), -inf)
+    scores[0, 2:4] = emissions[0, :2]
+    skipping = np.where(may_skip, 0.0, -inf)
+    best = np.empty(count)
+    for score, score_after, emission in zip(scores, scores[1:], emissions[1:], strict=False):
+        np.add(score[:-2], skipping, out=best)
+        np.maximum(best, score[1:-1], out=best)
+        np.maximum(best, score[2:], out=best)
+        np.add(best, emission, out=score_after[2:])
+    stayed, one, two = scores[:-1, 2:], scores[:-1, 1:-1], scores[:-1, :-2] + skipping
     moves = np.zeros((frames + 1, count), dtype=np.int8)
-    score = np.full(count, -inf)
-    score[:2] = emissions[0, :2]
-    options = np.full((3, count), -inf)
-    for frame in range(1, frames):
-        options[0] = score
-        options[1, 1:] = score[:-1]
-        options[2, 2:] = np.where(may_skip[2:], score[:-2], -inf)
-        moves[frame] = options.argmax(axis=0)
-        score = options.max(axis=0) + emissions[frame]
-    moves[frames, -1] = 0 if count == 1 or score[-1] >= score[-2] else 1
+    moves[1:-1] = one > stayed
+    moves[1:-1][two > np.maximum(stayed, one)] = 2
+    last, before = scores[-1, :1:-1][:2] if count > 1 else (0.0, -inf)
+    moves[frames, -1] = last < before
     return moves
 
 

@@ -13,7 +13,6 @@ from math import exp
 from unicodedata import category
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from turnout.audio.features import FRAME_SECONDS
@@ -258,8 +257,11 @@ def loudness_and_change(log_mel: NDArray[np.float32]) -> tuple[Floats, Floats]:
     quiet, loud = np.percentile(loudness, [QUIET_PERCENTILE, LOUD_PERCENTILE])
     way = max(loud - quiet, 1e-6)
     padded = np.pad(log_mel, ((COMPARED, COMPARED - 1), (0, 0)), mode="edge")
-    means = sliding_window_view(padded, COMPARED, axis=0).mean(axis=-1, dtype=np.float64)
-    change = np.abs(means[COMPARED:] - means[:-COMPARED]).mean(axis=1)
+    sums = padded[: 1 - COMPARED].astype(np.float64)
+    for place in range(1, COMPARED):
+        sums += padded[place : len(sums) + place]
+    changes = sums[COMPARED:] - sums[:-COMPARED]
+    change = np.abs(changes, out=changes).mean(axis=1) / COMPARED
     return (loudness - quiet) / way, np.minimum(change / way, MOST_CHANGE)
 
 
@@ -274,10 +276,11 @@ def cuts_between(loudness: Floats, change: Floats, first: Index, last: Index) ->
     choices = [np.zeros(1, np.int64), *choices_between(frames, first, last), np.array([frames])]
     cost, moves = np.zeros(1), []
     for word, (before, after) in enumerate(pairwise(choices)):
-        total = cost[:, None] + costs[word][lengths[after] - lengths[before][:, None]]
-        total[before[:, None] >= after] = NO_WORD
-        moves.append(total.argmin(axis=0))
-        cost = total.min(axis=0)
+        total = costs[word].take(lengths[after][:, None] - lengths[before], mode="clip")
+        total += cost
+        np.copyto(total, NO_WORD, where=before >= after[:, None])
+        moves.append(total.argmin(axis=1))  # of what lies side by side in memory
+        cost = total[np.arange(len(after)), moves[-1]]
         if word < words - 1:
             cost = cost + sound[after] + strayed(after - ends[word])
     place, cuts = 0, np.zeros(words - 1, dtype=np.int64)

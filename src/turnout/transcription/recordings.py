@@ -266,7 +266,7 @@ class OpenRecordings:
     ) -> None:
         asked = None if is_cancelled is None else one_at_a_time(is_cancelled)
         self._opened = (OpenRecording(source, options, config, asked) for source in sources)
-        self._batch_size = options.batch_size
+        self.batch_size = options.batch_size
         self._most_coming = options.batch_size if isinstance(sources, Sequence) else 0
         self._coming: deque[OpenRecording] = deque()
         """Those of which nothing was taken yet."""
@@ -279,10 +279,10 @@ class OpenRecordings:
         now on those behind them are read."""
         batch: list[Taken] = []
         for recording in self._recordings():
-            while len(batch) < self._batch_size and (taken := recording.take()):
+            while len(batch) < self.batch_size and (taken := recording.take()):
                 batch.append(Taken(recording, *taken))
             # Whoever cancelled wants no other recording opened.
-            if len(batch) == self._batch_size or isinstance(recording.result, Cancelled):
+            if len(batch) == self.batch_size or isinstance(recording.result, Cancelled):
                 break
         self._read_ahead()
         return batch
@@ -336,7 +336,7 @@ class OpenRecordings:
         self._coming.extend(islice(self._opened, missing))
         self._reader.plan(
             [
-                (recording.segments, 1 if recording.one_by_one else self._batch_size)
+                (recording.segments, 1 if recording.one_by_one else self.batch_size)
                 for recording in (*self.waiting, *self._coming)
             ]
         )

@@ -34,6 +34,7 @@ from turnout.model_folder import WEIGHTS, ModelFolder, write_folder
 from turnout.progress import Heard, Say
 from turnout.text.tokenizer import Tokenizer
 from turnout.text.transcript import Segment, Transcript
+from turnout.transcription import side_by_side
 from turnout.transcription.recordings import OpenRecording, OpenRecordings, opened
 from turnout.transcription.segments import AudioSegments
 
@@ -55,12 +56,16 @@ class Transcriber:
         tokenizer: Tokenizer,
         folder: ModelFolder | None = None,
         adapted: Adapted | None = None,
+        *,
+        two_at_once: bool = False,
     ) -> None:
-        """`adapted` is what the folder's model is together with adapters."""
+        """`adapted` is what the folder's model is together with adapters; `two_at_once` is
+        whether two batches are decoded at once where there are as many."""
         self.backend = backend
         self.tokenizer = tokenizer
         self.folder = folder
         self.adapted = adapted
+        self.two_at_once = two_at_once
 
     def __repr__(self) -> str:
         """Where the model came from, and what runs it."""
@@ -105,7 +110,8 @@ class Transcriber:
     ) -> Iterator[Transcript | TurnoutError]:
         """What became of each recording, in order: an error of one does not stop the others.
         `heard` is told, batch by batch, how many seconds of a recording are through. While the
-        model runs, a thread reads ahead: of a list also recordings behind those that are open.
+        model runs, a thread reads ahead: of a list also recordings behind those that are open; and
+        of a list a small model decodes two batches at once.
 
         Raises, before anything is read, GuidanceError or UsageError for options that no recording
         could be served with; where `cancelled`, which is asked at every step, by one thread at a
@@ -115,6 +121,9 @@ class Transcriber:
         check_sources(sources)
         asked = self._asked(options, changes)
         recordings = OpenRecordings(sources, asked, self.backend.config, cancelled)
+        # What comes from an iterator is not taken before it is wanted.
+        if self.two_at_once and isinstance(sources, Sequence):
+            return side_by_side.results(recordings, self.decode, heard)
         return self._results(recordings, heard)
 
     def segments(
@@ -282,7 +291,8 @@ def load(
     else:
         runs = open_onnx(folder, threads, adapted)
     folder.release()  # graphs of version 1 want no weights
-    return Transcriber(runs, folder.tokenizer, folder, adapted)
+    both = chosen == "onnx" and side_by_side.pays(folder.config, threads)
+    return Transcriber(runs, folder.tokenizer, folder, adapted, two_at_once=both)
 
 
 def choose_backend(folder: ModelFolder, backend: str, device: str) -> str:

@@ -6,7 +6,24 @@ from numpy.typing import NDArray
 
 from tests.doubles import tokenizer
 from turnout.decoding.alignment import Spikes
-from turnout.decoding.words import spans, word_groups, words_of
+from turnout.decoding.words import (
+    CHANGE,
+    COMPARED,
+    HUSH,
+    MOST_CHANGE,
+    NO_WORD,
+    behind_spikes,
+    beside_sounds,
+    choices_between,
+    costs_of_lengths,
+    cuts_between,
+    lengths_until,
+    loudness_and_change,
+    spans,
+    strayed,
+    word_groups,
+    words_of,
+)
 
 FACTOR = 4
 
@@ -197,3 +214,61 @@ def test_characters_have_times_of_their_own() -> None:
     for before, after, time in zip(found[:-1], found[1:], (0.8, 1.2), strict=True):
         assert before.end == pytest.approx(time, abs=0.1)
         assert before.end <= after.start == pytest.approx(time, abs=0.1)
+
+
+@pytest.mark.parametrize("frames", [20, 60, 300])
+def test_change_is_that_between_the_means_of_neighbouring_frames(frames: int) -> None:
+    log_mel = loud((0.01, frames / 200), seconds=frames / 100)
+    loudness, change = loudness_and_change(log_mel)
+    edged = [log_mel[min(max(i, 0), frames - 1)] for i in range(-COMPARED, frames + COMPARED - 1)]
+    means = [
+        np.mean(edged[i : i + COMPARED], axis=0, dtype=float) for i in range(frames + COMPARED)
+    ]
+    wanted = np.array([np.abs(means[i + COMPARED] - means[i]).mean() for i in range(frames)])
+    assert len(loudness) == len(change) == frames
+    below = change < MOST_CHANGE
+    assert below.any()
+    # In terms of the way from silence to full loudness, which is one for all frames.
+    ways = wanted[below] / change[below]
+    smooth = [log_mel[i - 1 : i + 2].mean(dtype=float) for i in (5, frames - 6)]
+    way = (smooth[0] - smooth[1]) / (loudness[5] - loudness[frames - 6])
+    assert ways == pytest.approx(way)
+
+
+def parted_plainly(loudness: NDArray, change: NDArray, first: NDArray, last: NDArray) -> list[int]:
+    """As `cuts_between`, one place after the other."""
+    frames, words = len(loudness), len(last)
+    sound, lengths = np.maximum(loudness, HUSH) - CHANGE * change, lengths_until(loudness)
+    ends = last + behind_spikes(loudness, last)
+    costs = costs_of_lengths(lengths, ends)
+    choices = [np.zeros(1, np.int64), *choices_between(frames, first, last), np.array([frames])]
+    ways: dict[int, tuple[float, list[int]]] = {0: (0.0, [])}
+    for word, after in enumerate(choices[1:]):
+        known, ways = ways, {}
+        beyond = sound[after] + strayed(after - ends[word]) if word < words - 1 else np.zeros(1)
+        for place, more in zip(after.tolist(), beyond, strict=True):
+            found = [
+                (
+                    NO_WORD
+                    if before >= place
+                    else cost + costs[word][lengths[place] - lengths[before]]
+                )
+                for before, (cost, _) in known.items()
+            ]
+            best = found.index(min(found))
+            before, (_, cuts) = list(known.items())[best]
+            ways[place] = found[best] + more, [*cuts, before]
+    ((_, cuts),) = ways.values()
+    return beside_sounds(loudness, np.array(cuts[1:], dtype=np.int64)).tolist()
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_words_are_parted_as_the_plain_way_parts_them(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    frames = int(rng.integers(40, 200))
+    log_mel = loud((0.1, 0.2), (0.25, 0.35), seconds=frames / 100) + rng.random((frames, 1))
+    loudness, change = loudness_and_change(log_mel.astype(np.float32))
+    first = np.sort(rng.integers(0, frames - 1, int(rng.integers(1, 6))))
+    last = np.minimum(first + rng.integers(1, 8, len(first)), frames)
+    found = cuts_between(loudness, change, first, last)
+    assert found.tolist() == parted_plainly(loudness, change, first, last)
