@@ -49,13 +49,16 @@ def fresh(*arguments: object) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("threads", [1, 2])
+THREADS = [pytest.param(1, marks=pytest.mark.full), 2]
+
+
+@pytest.mark.parametrize("threads", THREADS)
 @pytest.mark.parametrize("backend", ["onnx", "torch"])
 @pytest.mark.counts("T15", "threads")
 def test_the_same_file_again_and_again(
     backend: str, threads: int, recording: Path, tally: Tally
 ) -> None:
-    sizes = [10] * 10 if tally.full else [2, 1]
+    sizes = [10] * 10 if tally.full else [2, 1]  # at once, and in another process
     here = turnout.load("commands", backend=backend, threads=1)  # type: ignore[arg-type]
     tokens = transcribed(here, str(recording))["tokens"]
     assert any(map(any, tokens)), "a model that writes nothing proves nothing"
@@ -79,7 +82,7 @@ def noise_is_noticed(transcriber: Transcriber, recording: Path) -> bool:
     return one["json"] != other["json"]
 
 
-@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("threads", THREADS)
 @pytest.mark.counts("T15", "command line, threads")
 def test_the_command_line_writes_the_same_file_again(
     threads: int, recording: Path, tmp_path: Path, tally: Tally

@@ -47,9 +47,7 @@ def case(number: signal.Signals, whom: str) -> object:
 
 
 @pytest.fixture(scope="module")
-def config(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> TrainConfig:
+def config(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> TrainConfig:
     """Two processes for each rank prepare its batches; a save at the end and on request alone."""
     cuts = write_corpus(tmp_path_factory.mktemp("corpus") / "corpus", 36)
     steps = 40 if request.config.getoption("--full") else 24
