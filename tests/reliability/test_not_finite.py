@@ -134,10 +134,11 @@ def names_the_right_ones(kind: str, rank: int, steps: tuple[Step, ...], line: st
         assert not guilty or named & set(step.utterances), f"rank {number} is not named: {line}"
 
 
+@pytest.mark.full  # at the small size: tests/unit/training/test_loop.py
 @pytest.mark.counts("T5", "ten in a row")
 def test_ten_steps_in_a_row_end_the_run(tally: Tally, config: TrainConfig, tmp_path: Path) -> None:
     longer = replace(config, max_steps=30)
-    for kind in (*FEATURES, GRADIENT) if tally.full else (next(iter(FEATURES)),):
+    for kind in (*FEATURES, GRADIENT):
         folder = tmp_path / kind
         before = poisoned(kind, 1, 30, folder)
         with (
