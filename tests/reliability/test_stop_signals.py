@@ -48,11 +48,12 @@ def case(number: signal.Signals, whom: str) -> object:
 
 @pytest.fixture(scope="module")
 def config(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> TrainConfig:
-    """Two processes for each rank prepare its batches; a save at the end and on request alone."""
+    """At the full size two processes for each rank prepare its batches; a save at the end and on
+    request alone."""
     cuts = write_corpus(tmp_path_factory.mktemp("corpus") / "corpus", 36)
-    steps = 40 if request.config.getoption("--full") else 24
+    steps, workers = (40, 2) if request.config.getoption("--full") else (24, 0)
     config = config_of(cuts, max_steps=steps, checkpoint_every=1000, validate_every=steps // 2)
-    data = replace(config.data, workers=2, cache=str(cuts.parent / "features"))
+    data = replace(config.data, workers=workers, cache=str(cuts.parent / "features"))
     return replace(config, data=data)
 
 
@@ -62,11 +63,6 @@ def undisturbed(config: TrainConfig, tmp_path_factory: pytest.TempPathFactory) -
     with start(config, folder, ranks=RANKS) as running:
         running.finish()
     return outcome(folder)
-
-
-def without_workers(config: TrainConfig) -> TrainConfig:
-    """The same run whose ranks prepare their batches themselves; its card says so."""
-    return replace(config, data=replace(config.data, workers=0))
 
 
 def check_stopped(folder: Path, number: signal.Signals, stderr: str) -> None:
@@ -121,9 +117,6 @@ def test_a_signal_saves_the_step_and_the_same_command_goes_on(
     tmp_path: Path,
 ) -> None:
     longest = 0.0
-    if not tally.full:  # torchrun's have workers
-        config = without_workers(config)
-        undisturbed = {name: undisturbed[name] for name in undisturbed if name != "card"}
     for trial in range(tally.size(1, 10)):
         folder = tmp_path / str(trial)
         with (
