@@ -1,9 +1,10 @@
 """Shape annotations of experts and model are checked while tests run, but for exports: what is
 traced must be what users trace."""
 
+import gc
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_report_header(config: pytest.Config) -> str:
     """What is needed to draw the same again."""
     return f"reliability tests: seed {config.getoption('--seed')}"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Looking for garbage in what is imported for the tests, which stays, is a seventh of it."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

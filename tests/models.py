@@ -103,6 +103,11 @@ SHAPES: dict[str, ModelConfig] = {
 }
 
 
+EXPORTED = [shape for shape in SHAPES if shape != "switch"]
+"""Whose graphs are compared in every run: its router is that of `ctc_only` as well, experts in a
+decoder are those of `omni` and `hybrid`, and tracing takes long."""
+
+
 @cache
 def root() -> Path:
     """Where the folders lie: the test processes of one run share it, and pytest removes it."""

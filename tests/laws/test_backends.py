@@ -8,7 +8,7 @@ import pytest
 import soundfile
 
 from tests.doubles import hears_every_sound, tokenizer, tone
-from tests.models import SHAPES, exported, saved
+from tests.models import EXPORTED, SHAPES, exported, saved
 from turnout.backends.onnx import OnnxBackend
 from turnout.backends.torch import TorchBackend, load_model
 from turnout.config import ModelConfig
@@ -44,7 +44,7 @@ def features(frames: int, seed: int) -> np.ndarray:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("shape", EXPORTED)
 def test_onnx_gives_what_pytorch_gives(shape: str) -> None:
     worst = check_parity(torch_backend(shape), onnx_backend(shape))
     assert 0 < worst <= TOLERANCE

@@ -19,6 +19,15 @@ def counted(item: pytest.Item) -> tuple[str, str] | None:
     return mark.args[0], " ".join([str(mark.args[1]), *([parameter.id] if parameter else [])])
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """The small size is one case of each kind; what is marked `full` is of the full size alone."""
+    if config.getoption("--full"):
+        return
+    left_out = [item for item in items if item.get_closest_marker("full")]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if not item.get_closest_marker("full")]
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]

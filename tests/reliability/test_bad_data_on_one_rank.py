@@ -22,6 +22,8 @@ from turnout.data import loader
 from turnout.errors import amount
 
 RANKS, CLIPS, STEPS = 2, 100, 6
+ALL_KINDS = 10
+"""Percent of the recordings: as many as there are ways to break one, and more."""
 MOST_SECONDS = 30.0
 
 
@@ -121,7 +123,9 @@ def check(config: TrainConfig, folders: dict[int, Path], bad: list[str]) -> None
 
 
 @pytest.mark.counts("T6", "bad recordings on one rank")
-@pytest.mark.parametrize("percent", [0, 1, 10])
+@pytest.mark.parametrize(
+    "percent", [pytest.param(few, marks=pytest.mark.full) for few in (0, 1)] + [ALL_KINDS]
+)
 def test_what_one_rank_cannot_read_all_leave_out(
     tally: Tally, percent: int, corpus: Path, config: TrainConfig, tmp_path: Path
 ) -> None:
@@ -139,7 +143,7 @@ def test_what_no_rank_can_read_is_listed_once(
 ) -> None:
     for trial in range(tally.size(1, 5)):
         folders = folders_of(tmp_path / str(trial), corpus)
-        bad = break_some(folders[0], CLIPS // 10, tally.random(trial))
+        bad = break_some(folders[0], CLIPS * ALL_KINDS // 100, tally.random(trial))
         shutil.rmtree(folders[1] / "corpus")
         shutil.copytree(folders[0] / "corpus", folders[1] / "corpus")
         with tally.trial(str(trial)):
@@ -200,9 +204,10 @@ def test_a_rank_with_fewer_cuts_keeps_nobody_waiting(
             for folders in (uneven, even):
                 all_steps(config, folders)
             assert utterances_of(uneven[0]) == utterances_of(even[0])
-    folders = folders_of(tmp_path / "control", corpus)
-    drop_cuts(folders[1], set(range(CLIPS // 2)))
-    tally.controlled(noticed_without_agreement(config, folders))
+    if tally.full:
+        folders = folders_of(tmp_path / "control", corpus)
+        drop_cuts(folders[1], set(range(CLIPS // 2)))
+        tally.controlled(noticed_without_agreement(config, folders))
 
 
 def all_steps(

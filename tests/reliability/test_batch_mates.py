@@ -18,7 +18,7 @@ import pytest
 
 import turnout
 from tests.doubles import tokenizer
-from tests.models import SHAPES, exported, saved
+from tests.models import EXPORTED, SHAPES, exported, saved
 from tests.reliability.mates import (
     KINDS,
     MOST_MATES,
@@ -44,6 +44,7 @@ from turnout.config import ModelConfig, TranscriptionOptions
 from turnout.decoding.backend import Backend
 from turnout.decoding.requests import DecodingOptions, Request, Utterance
 from turnout.errors import ModelFolderError
+from turnout.export.parity import check_parity
 from turnout.guidance import Bandwidth, Guide, Task
 from turnout.model_folder import CONFIG, ModelFolder, write_folder
 from turnout.text.tokenizer import Tokenizer
@@ -52,10 +53,12 @@ from turnout.transcription.transcriber import Transcriber
 TOLERANCE = 1e-4
 CAPACITY = 1.25
 GROUPS = 4
-"""Parts of the test of the shipped model, each with every fourth needle."""
+"""Parts of the test of the shipped model, each with every fourth needle; the small size has one."""
 RANDOM_SHAPES = ("switch", "omni", "hybrid")
 TORCH_SHAPES = ("dense", "ctc_only")
 """At the full size, on PyTorch."""
+SMALL = (("onnx", "hybrid"), ("torch", "switch"), ("torch", "omni"))
+"""At the small size graphs are exported of one shape alone: it takes long."""
 RANDOM_KINDS = ("noise", "noise", "silence", "longest", "same expert")
 LONGEST_FRAMES = 300
 SHORT = DecodingOptions(max_tokens_per_second=4)
@@ -153,7 +156,9 @@ def control(stack: Haystack, tally: Tally, batches: int) -> None:
     tally.controlled(changed > 0)
 
 
-@pytest.mark.parametrize("group", range(GROUPS))
+@pytest.mark.parametrize(
+    "group", [0, *(pytest.param(other, marks=pytest.mark.full) for other in range(1, GROUPS))]
+)
 @pytest.mark.parametrize("backend", ["onnx", "torch"])
 @pytest.mark.counts("T13", "shipped model")
 def test_mates_change_nothing(backend: str, group: int, tally: Tally) -> None:
@@ -218,27 +223,24 @@ def random_mate(kind: str, needle: Utterance, config: ModelConfig, rng: Random) 
     return found
 
 
-@pytest.fixture
-def backend_of_shape(backend: str, shape: str, request: pytest.FixtureRequest) -> str:
-    """The backend; at the small size, graphs are exported of one shape alone: it takes long."""
-    full = request.config.getoption("--full")
-    if shape in TORCH_SHAPES and (backend == "onnx" or not full):
-        pytest.skip("run on torch at the full size")
-    if backend == "onnx" and shape != "hybrid" and not full:
-        pytest.skip("exported at the full size")
-    return backend
+def case(backend: str, shape: str) -> object:
+    """A model, and what runs it."""
+    marks = () if (backend, shape) in SMALL else pytest.mark.full
+    return pytest.param(backend, shape, id=f"{backend}-{shape}", marks=marks)
 
 
-@pytest.mark.parametrize("shape", RANDOM_SHAPES + TORCH_SHAPES)
-@pytest.mark.parametrize("backend", ["onnx", "torch"])
+@pytest.mark.parametrize(
+    ("backend", "shape"),
+    [
+        *(case("onnx", shape) for shape in RANDOM_SHAPES),
+        *(case("torch", shape) for shape in RANDOM_SHAPES + TORCH_SHAPES),
+    ],
+)
 @pytest.mark.counts("T13", "random weights")
-def test_mates_change_nothing_with_learned_routers(
-    backend_of_shape: str, shape: str, tally: Tally
-) -> None:
+def test_mates_change_nothing_with_learned_routers(backend: str, shape: str, tally: Tally) -> None:
     twin = TorchBackend(load_model(ModelFolder.open(saved(shape))))
-    onnx = backend_of_shape == "onnx"
+    onnx = backend == "onnx"
     config = SHAPES[shape]
-
     wanted = tally.size(3, 16)
     candidates = [random_utterance(config, tally.random("needle", n)) for n in range(2 * wanted)]
     kinds: Counter[str] = Counter()
@@ -248,8 +250,11 @@ def test_mates_change_nothing_with_learned_routers(
         kinds.update(drawn)
         return [random_mate(kind, candidates[number], config, rng) for kind in drawn]
 
+    found = OnnxBackend.open(ModelFolder.open(exported(shape)), threads=1) if onnx else twin
+    if onnx and shape not in EXPORTED:
+        check_parity(twin, found)
     stack = Haystack(
-        backend=OnnxBackend.open(ModelFolder.open(exported(shape)), threads=1) if onnx else twin,
+        backend=found,
         twin=twin,
         tokenizer=tokenizer(),
         needles=candidates,

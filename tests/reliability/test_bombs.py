@@ -92,8 +92,9 @@ def test_hours_without_sound_take_the_command_no_memory(tally: Tally, tmp_path: 
                 assert heard == (text if len(parts) > seconds else ""), f"heard: {heard}"
                 assert growth <= MOST_SILENT_MB, f"{growth} MB more than the speech alone"
     tally.measure(mb_more_than_speech_alone=growths)
-    held, _ = transcribed(tmp_path / "long.flac", held_mb=64)
-    tally.controlled(held - idle > MOST_SILENT_MB)
+    if tally.full:
+        held, _ = transcribed(tmp_path / "long.flac", held_mb=64)
+        tally.controlled(held - idle > MOST_SILENT_MB)
 
 
 def written(folder: Path, parts: list[np.ndarray]) -> Path:

@@ -128,7 +128,7 @@ def test_what_one_rank_cannot_read_no_rank_takes(
     tally: Tally, config: TrainConfig, killed: Path, tmp_path: Path
 ) -> None:
     """Ranks that went on from different steps would train on, each on something else."""
-    for rank in range(RANKS):
+    for rank in range(RANKS) if tally.full else (1,):
         folder = tmp_path / str(rank)
         shutil.copytree(killed, folder)
         with (

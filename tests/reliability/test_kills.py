@@ -37,7 +37,8 @@ from turnout.training.checkpoints import verify
 
 RANDOM = "a random moment"
 LAST = ("validated weights", "last batch", "model")
-SMALL = ("rename", RANDOM, "last batch")
+FEW = ("rename", RANDOM, "last batch")
+"""At the small size."""
 CLIPS = 36
 EPOCH_STEPS = 10
 """About: a run has several epochs, and some epoch several kills."""
@@ -58,22 +59,20 @@ class Setting:
         return f"{self.ranks}-ranks-{self.workers}-workers-accumulate-{self.accumulate}{spread}"
 
 
-SETTINGS = [
-    # At the small size: test_sharded_ranks.py.
+FULL = [
     Setting(2, 2, 4, "sharded"),
     Setting(2, 2, 4, "experts"),
     *(Setting(r, w, a) for r in (1, 2) for w in (0, 2) for a in (1, 4)),
 ]
+SMALL = [Setting(2, 0, 2)]
+"""At the small size test_sharded_ranks.py and test_streams_on_ranks.py kill the others."""
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """All settings at the full size; at the small one two ranks that prepare their own batches.
-
-    Each start of workers imports PyTorch anew; test_streams_on_ranks.py kills two ranks with them.
-    """
+    """The settings of this size."""
     if "setting" in metafunc.fixturenames:
         full = metafunc.config.getoption("--full")
-        metafunc.parametrize("setting", SETTINGS if full else [Setting(2, 0, 4)], ids=str)
+        metafunc.parametrize("setting", FULL if full else SMALL, ids=str)
 
 
 @dataclass(frozen=True)
@@ -102,9 +101,9 @@ def kills_of(setting: Setting, steps: int, full: bool, rng: Random) -> list[Kill
     names = [name for name in POINTS if name not in (*LAST, BOUNDARY)] + [RANDOM] * 4
     rng.shuffle(names)
     names.insert(rng.randrange(3), BOUNDARY)  # early enough that there is one
-    names = [*names, *LAST] if full else list(SMALL)
+    names = [*names, *LAST] if full else list(FEW)
     # A random moment comes some steps later than wanted: there must be steps left for the others.
-    after = sorted(rng.choices(range(1, steps // 2 if full else steps - 4), k=len(names)))
+    after = sorted(rng.choices(range(1, steps // 2), k=len(names)))
     anywhere = (*ANY_RANK, RANDOM)
     return [
         Kill(
@@ -203,7 +202,7 @@ def test_a_killed_run_ends_with_the_same_bits(
     tally: Tally, setting: Setting, cuts: Path, tmp_path: Path
 ) -> None:
     rng = tally.random("kills")
-    steps = tally.size(16, 64)
+    steps = tally.size(12, 64)
     config = config_for(setting, cuts, steps)
     whole = outcome(finished(config, tmp_path / "whole", setting.ranks))
     folder = tmp_path / "killed"
@@ -232,6 +231,7 @@ def without_seeds() -> None:
     step.seed_step = lambda *_: None
 
 
+@pytest.mark.full
 @pytest.mark.counts("T1", "without the random state")
 def test_without_the_random_state_the_bits_differ(tally: Tally, cuts: Path, tmp_path: Path) -> None:
     """The negative control: these tests notice a state that is not restored."""
@@ -274,6 +274,7 @@ def children_of(process: int) -> list[int]:
     return found
 
 
+@pytest.mark.full  # at the small size: tests/unit/data/test_workers.py
 @pytest.mark.counts("T1", "a worker killed")
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks into /proc")
 def test_where_a_process_that_prepares_batches_is_killed_the_run_says_so(
@@ -284,7 +285,7 @@ def test_where_a_process_that_prepares_batches_is_killed_the_run_says_so(
     # One epoch, whose workers live as long as the run.
     config = replace(config, data=replace(config.data, epoch_hours=0.05))
     whole = outcome(finished(config, tmp_path / "whole", 1))
-    for number in range(tally.size(1, 10)):
+    for number in range(10):
         folder, rng = tmp_path / str(number), tally.random(number)
         after = rng.randrange(1, 12)
         with tally.trial(f"after step {after}, {number}"):

@@ -167,7 +167,7 @@ def test_a_run_is_shared_out_and_back(tally: Tally, way: str, tmp_path: Path) ->
 
 
 @pytest.mark.counts("T1", "a model shared out")
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", [pytest.param("sharded", marks=pytest.mark.full), "experts"])
 def test_a_killed_run_ends_as_one_that_never_was(tally: Tally, way: str, tmp_path: Path) -> None:
     cuts = corpus.write_corpus(tmp_path / "corpus", 24)
     config = corpus.config_of(cuts, max_steps=1)

@@ -28,35 +28,32 @@ from turnout.config import TrainConfig
 from turnout.training.loop import Trainer
 
 MOST_SECONDS = 30.0
-STEPS, EARLIEST, LATEST = 40, 2, 20
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 RANKS = 2
+EARLIEST = 2
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 WHOM = ("one rank", "all groups", "all twice")
+SMALL = ((signal.SIGINT, "one rank"), (signal.SIGUSR1, "all twice"))
+"""At the small size torchrun itself sends one to all groups."""
 TORCHRUN = [
     sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(RANKS),
     "--rdzv-backend", "c10d", "--rdzv-endpoint", "127.0.0.1:0",
 ]  # fmt: skip
 
 
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Every signal to everybody at the full size, at the small one each to someone else."""
-    if "whom" in metafunc.fixturenames:
-        full = metafunc.config.getoption("--full")
-        cases = (
-            [(n, w) for n in SIGNALS for w in WHOM]
-            if full
-            else list(zip(SIGNALS, WHOM, strict=True))
-        )
-        ids = [f"{number.name} to {whom}" for number, whom in cases]
-        metafunc.parametrize(("number", "whom"), cases, ids=ids)
+def case(number: signal.Signals, whom: str) -> object:
+    """A signal, and who is sent it."""
+    marks = () if (number, whom) in SMALL else pytest.mark.full
+    return pytest.param(number, whom, id=f"{number.name} to {whom}", marks=marks)
 
 
 @pytest.fixture(scope="module")
-def config(tmp_path_factory: pytest.TempPathFactory) -> TrainConfig:
-    """Two processes for each rank prepare its batches; a save at the end and on request alone."""
+def config(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> TrainConfig:
+    """At the full size two processes for each rank prepare its batches; a save at the end and on
+    request alone."""
     cuts = write_corpus(tmp_path_factory.mktemp("corpus") / "corpus", 36)
-    config = config_of(cuts, max_steps=STEPS, checkpoint_every=1000, validate_every=STEPS // 2)
-    data = replace(config.data, workers=2, cache=str(cuts.parent / "features"))
+    steps, workers = (40, 2) if request.config.getoption("--full") else (24, 0)
+    config = config_of(cuts, max_steps=steps, checkpoint_every=1000, validate_every=steps // 2)
+    data = replace(config.data, workers=workers, cache=str(cuts.parent / "features"))
     return replace(config, data=data)
 
 
@@ -66,11 +63,6 @@ def undisturbed(config: TrainConfig, tmp_path_factory: pytest.TempPathFactory) -
     with start(config, folder, ranks=RANKS) as running:
         running.finish()
     return outcome(folder)
-
-
-def without_workers(config: TrainConfig) -> TrainConfig:
-    """The same run whose ranks prepare their batches themselves; its card says so."""
-    return replace(config, data=replace(config.data, workers=0))
 
 
 def check_stopped(folder: Path, number: signal.Signals, stderr: str) -> None:
@@ -89,9 +81,15 @@ def check_resumed(config: TrainConfig, folder: Path, undisturbed: dict[str, obje
     same(undisturbed, outcome(folder))
 
 
-def stop(running: Running, number: signal.Signals, folder: Path, whom: str, rng: Random) -> float:
-    """Send the signal after some steps; how long the last rank was there."""
-    after = rng.randrange(EARLIEST, LATEST)
+def some_steps(config: TrainConfig, rng: Random) -> int:
+    """After which a signal is sent: enough are left for it to be heard."""
+    assert config.max_steps is not None
+    return rng.randrange(EARLIEST, config.max_steps // 2)
+
+
+def stop(running: Running, number: signal.Signals, whom: str, after: int, rng: Random) -> float:
+    """Send the signal after so many steps; how long the last rank was there."""
+    folder = running.starts[0].folder
     assert running.until(lambda: steps_of(folder) >= after), running.stderr(0)[-600:]
     time.sleep(rng.uniform(0, 0.02))
     sent = time.monotonic()
@@ -108,6 +106,7 @@ def stop(running: Running, number: signal.Signals, folder: Path, whom: str, rng:
     return took
 
 
+@pytest.mark.parametrize(("number", "whom"), [case(n, w) for n in SIGNALS for w in WHOM])
 @pytest.mark.counts("T2", "signals")
 def test_a_signal_saves_the_step_and_the_same_command_goes_on(
     tally: Tally,
@@ -118,16 +117,14 @@ def test_a_signal_saves_the_step_and_the_same_command_goes_on(
     tmp_path: Path,
 ) -> None:
     longest = 0.0
-    if not tally.full and whom != "all groups":  # each other process imports PyTorch anew
-        config = without_workers(config)
-        undisturbed = {name: undisturbed[name] for name in undisturbed if name != "card"}
     for trial in range(tally.size(1, 10)):
         folder = tmp_path / str(trial)
         with (
             tally.trial(str(trial)),
             start(config, folder, ranks=RANKS) as running,
         ):
-            longest = max(longest, stop(running, number, folder, whom, tally.random(trial)))
+            rng = tally.random(trial)
+            longest = max(longest, stop(running, number, whom, some_steps(config, rng), rng))
             assert longest <= MOST_SECONDS, f"it took {longest:.0f} s"
             check_stopped(folder, number, running.stderr(0))
             assert not running.stderr(1), f"rank 1 talks: {running.stderr(1)[-300:]}"
@@ -148,7 +145,8 @@ def noticed_without_a_save(
     """Whether the same check fails where nothing is saved."""
     before = dict.fromkeys(range(RANKS), saves_nothing)
     with start(config, folder, ranks=RANKS, before=before) as running:
-        stop(running, number, folder, WHOM[0], tally.random("control"))
+        rng = tally.random("control")
+        stop(running, number, WHOM[0], some_steps(config, rng), rng)
         try:
             check_stopped(folder, number, running.stderr(0))
         except AssertionError:
@@ -193,7 +191,7 @@ def stop_torchrun(
     """Run, send the signal to the launcher, and see all its processes end, the step saved."""
     launcher = launch(config, folder)
     try:
-        after = rng.randrange(EARLIEST, LATEST)
+        after = some_steps(config, rng)
         deadline = time.monotonic() + 4 * MOST_SECONDS
         while steps_of(folder) < after and launcher.poll() is None:
             assert time.monotonic() < deadline, "the run hangs"

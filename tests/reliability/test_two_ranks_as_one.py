@@ -22,10 +22,14 @@ from turnout.training.checkpoints import read_manifest
 
 MOST = 1e-5
 """Relative difference of a loss or a norm."""
+SMALL = ("supervised", "hybrid")
+"""At the small size; test_sharded_ranks.py has them all."""
 
 
 @pytest.mark.counts("T6", "losses of two ranks")
-@pytest.mark.parametrize("kind", ROUTINGS)
+@pytest.mark.parametrize(
+    "kind", [k if k in SMALL else pytest.param(k, marks=pytest.mark.full) for k in ROUTINGS]
+)
 def test_two_ranks_equal_one_process_on_the_batches_joined(
     tally: Tally, kind: str, tmp_path: Path
 ) -> None:
@@ -36,7 +40,7 @@ def test_two_ranks_equal_one_process_on_the_batches_joined(
         largest = max(largest, difference(ranks, one))
         with tally.trial(f"accumulation {accumulate}"):
             equal(ranks, one)
-    if tally.full or kind == "supervised":
+    if tally.full:
         case = Case(kind=kind, accumulate=1, output=tmp_path / "alone", counts_alone=True)
         ranks, one = each_rank(case), one_process(case)
         tally.measure(difference_where_each_counts_alone=difference(ranks, one))

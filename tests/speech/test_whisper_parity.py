@@ -23,7 +23,7 @@ from turnout.hub.convert import convert
 
 WEIGHTS = Path(os.environ.get("TURNOUT_TEST_WHISPER", "nowhere")) / "tiny.en"
 CORPUS = Path(__file__).resolve().parents[3] / "shared" / "data" / "librispeech.tar"
-COUNT, STEP_BY_STEP = 10, 2
+COUNT, STEP_BY_STEP = 5, 1
 GUIDANCE = Guidance(task=Task.TRANSCRIBE, language="en", target_language="en")
 TOLERANCE = 2e-4
 """Of log-probabilities, which go down to -40; 4e-5 was found."""

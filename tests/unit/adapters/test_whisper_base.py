@@ -37,6 +37,8 @@ def test_what_no_expert_is_for_is_the_bases_own(
     found = adapter(base, model, tmp_path / "adapter", language="es", half=True)
     routed = turnout.load(base, adapters=[found], threads=1)
     wanted = plain.transcribe(HEARD, word_timestamps=True)
+    assert [letter for letter in wanted.text if letter.isdigit()] == ["7", "2", "9", "4"]
+    assert wanted.language == "en"
     assert routed.transcribe(HEARD, word_timestamps=True) == wanted
     assert routed.transcribe(HEARD, language="es").text != wanted.text
 

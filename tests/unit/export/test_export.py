@@ -9,7 +9,7 @@ import onnx
 import pytest
 from safetensors.numpy import load as load_tensors
 
-from tests.models import SHAPES, exported, saved
+from tests.models import EXPORTED, exported, saved
 from tests.tiny_whisper import whisper_config
 from turnout.backends.onnx import OnnxBackend
 from turnout.backends.sessions import weight_names
@@ -46,7 +46,7 @@ def tone_wav() -> list[bytes]:
     return [file.getvalue()]
 
 
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("shape", EXPORTED)
 def test_the_graphs_hold_no_weights_and_say_nothing_of_this_machine(shape: str) -> None:
     folder = ModelFolder.open(exported(shape))
     stored = load_tensors(folder.read(WEIGHTS))

@@ -280,9 +280,9 @@ def test_a_model_goes_on_to_another_language(cuts: Path, tmp_path: Path, capsys)
         tmp_path / "en",
         model=dataclasses.replace(model, vocabulary=vocabulary),
         optimizer=OptimizerConfig(warmup_steps=5, learning_rate=1e-2),
-        max_steps=60,
-        validate_every=60,
-        checkpoint_every=60,
+        max_steps=30,
+        validate_every=30,
+        checkpoint_every=30,
     )
     train(first)
     capsys.readouterr()
@@ -293,9 +293,9 @@ def test_a_model_goes_on_to_another_language(cuts: Path, tmp_path: Path, capsys)
         in_another_language(cuts, tmp_path / "fr"),
         tmp_path / "scratch",
         model=dataclasses.replace(model, vocabulary=both),
-        max_steps=12,
-        log_every=4,
-        validate_every=12,
+        max_steps=6,
+        log_every=2,
+        validate_every=6,
     )
     train(french)
     tuned = dataclasses.replace(
