@@ -260,8 +260,7 @@ def loudness_and_change(log_mel: NDArray[np.float32]) -> tuple[Floats, Floats]:
     sums = padded[: 1 - COMPARED].astype(np.float64)
     for place in range(1, COMPARED):
         sums += padded[place : len(sums) + place]
-    changes = sums[COMPARED:] - sums[:-COMPARED]
-    change = np.abs(changes, out=changes).mean(axis=1) / COMPARED
+    change = np.abs(sums[COMPARED:] - sums[:-COMPARED]).mean(axis=1) / COMPARED
     return (loudness - quiet) / way, np.minimum(change / way, MOST_CHANGE)
 
 

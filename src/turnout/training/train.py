@@ -94,10 +94,6 @@ def run(config: TrainConfig, ranks: Ranks, say: Callable[[str], None]) -> Path:
     folder = Path(config.output)
     clips = read_corpora((*config.data.train, *config.data.dev))
     tokenizer = run_tokenizer(config, clips, folder, ranks)
-    if config.init_from is not None and config.objective.text_weight:
-        foreign = foreign_capitals(training_texts(config.data, clips), tokenizer)
-        if foreign is not None:
-            say(f"warning: {foreign}")
     trainer = build_trainer(config, clips, tokenizer, ranks, say)
     lengths = begin_or_resume(trainer, say, tokenizer)
     with trainer.stop, open_log(trainer, lengths) as run_log:
@@ -294,6 +290,10 @@ def keep_tokenizer(config: TrainConfig, clips: Clips, folder: Path) -> None:
     if "tokenizer" in run and path.exists():
         return
     tokenizer = kept_tokenizer(config)
+    if tokenizer is not None and config.objective.text_weight:
+        foreign = foreign_capitals(training_texts(config.data, clips), tokenizer)
+        if foreign is not None:
+            log.say(f"warning: {foreign}")
     if tokenizer is None:
         texts = training_texts(config.data, clips)
         tokenizer = SentencePieceTokenizer.train(texts, config.model.vocabulary)
