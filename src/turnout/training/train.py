@@ -54,7 +54,7 @@ from turnout.training.sharding import check_sharding
 from turnout.training.state import seed_step
 from turnout.training.step import Stepper
 from turnout.training.teacher import Teacher
-from turnout.training.texts import Clips, foreign_capitals, training_texts
+from turnout.training.texts import Clips, spelled_otherwise, training_texts
 from turnout.training.trainable import check_tied, freeze, freeze_unreached
 
 
@@ -291,9 +291,8 @@ def keep_tokenizer(config: TrainConfig, clips: Clips, folder: Path) -> None:
         return
     tokenizer = kept_tokenizer(config)
     if tokenizer is not None and config.objective.text_weight:
-        foreign = foreign_capitals(training_texts(config.data, clips), tokenizer)
-        if foreign is not None:
-            log.say(f"warning: {foreign}")
+        for line in spelled_otherwise(config.data, clips, tokenizer):
+            log.say(f"warning: {line}")
     if tokenizer is None:
         texts = training_texts(config.data, clips)
         tokenizer = SentencePieceTokenizer.train(texts, config.model.vocabulary)

@@ -3,7 +3,12 @@
 from types import SimpleNamespace
 from typing import Any
 
-from turnout.training.texts import foreign_capitals
+import pytest
+
+from turnout.config import CorpusConfig, DataConfig
+from turnout.errors import ShardError
+from turnout.training import texts
+from turnout.training.texts import LOOKED_AT, foreign_capitals, spelled_otherwise
 
 WORDS = ["THE LINE IS BUSY", "PLEASE HOLD ON"]
 
@@ -38,3 +43,24 @@ def test_nothing_is_said_of_ordinary_spelling_of_single_words_and_of_writing_wit
     assert foreign_capitals(["\u0646\u0639\u0645 \u0644\u0627"], lower) is None
     assert foreign_capitals([*ordinary * 3, *WORDS], lower) is None  # few
     assert foreign_capitals([], lower) is None
+
+
+def test_each_corpus_is_looked_at_and_silent_shards_end_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """However many texts of another stand before it."""
+
+    def silent(*_: object) -> Any:
+        raise ShardError("shards: the store did not answer")
+
+    monkeypatch.setattr(texts, "texts_of", silent)
+    data = DataConfig(
+        train=(CorpusConfig(shards="s"), CorpusConfig(cuts="a"), CorpusConfig(cuts="b"))
+    )
+    lines = {"a": ["please hold on"] * 2 * LOOKED_AT, "b": WORDS}
+    clips: Any = {
+        name: [SimpleNamespace(text=text, translations={}, split="train") for text in own]
+        for name, own in lines.items()
+    }
+    (said,) = spelled_otherwise(data, clips, at_home_in("lower"))
+    assert said.startswith("b: 2 of the first 2 texts are in capitals")
