@@ -30,7 +30,7 @@ from turnout.errors import (
     UsageError,
     one_line,
 )
-from turnout.serving.processor_time import Question
+from turnout.serving.processor_time import STARVED_SECONDS, Question
 from turnout.serving.reading_child import FRAME
 
 PROCESS = "the process that decodes uploads"
@@ -54,10 +54,6 @@ class Forks(Protocol):
 
     def are_stuck(self) -> bool:
         """Whether no child would be begun; mended then."""
-        ...
-
-    def are_behind(self) -> bool:
-        """Whether a child is begun once there is processor time for it."""
         ...
 
     def have_lost(self, number: int) -> bool:
@@ -97,6 +93,7 @@ class Reading:
         self._config = config
         self._wanted = True
         self._ended = False
+        self._begun = time.monotonic()
         self._heard = False  # anything at all
         self._child: int | None = None
 
@@ -192,13 +189,15 @@ class Reading:
         raise Cancelled("reading was cancelled")
 
     def _more_time(self) -> float:
-        """Until when a child is waited for that is not begun yet; raises why it is not."""
+        """Until when a child is waited for that is not begun yet, which has read nothing of the
+        file; raises why it is not."""
         stall = self._config.reading_stall_seconds
         if not self._heard:
             if self._readers.are_stuck():
                 raise EngineError(f"{PROCESS} was stuck: send it again")
-            if self._readers.are_behind():
+            if time.monotonic() - self._begun < STARVED_SECONDS:
                 return time.monotonic() + stall
+            raise EngineError(f"{PROCESS} began nothing for {STARVED_SECONDS:g} s: send it again")
         raise AudioError(
             self._name,
             f"decoding it gave no sound for {stall:g} s: give it in another format, such as WAV or "

@@ -19,10 +19,11 @@ from tests.doubles import tone
 from turnout.audio.waveform import read_audio
 from turnout.config import TranscriptionOptions
 from turnout.config.serving import ServingConfig
-from turnout.errors import AudioError
+from turnout.errors import AudioError, EngineError
 from turnout.serving import processor_time
 from turnout.serving import readers as readers_module
-from turnout.serving.processor_time import seen
+from turnout.serving import reading as reading_module
+from turnout.serving.processor_time import Seen, seen
 from turnout.serving.readers import Readers
 from turnout.serving.reading import Reading, opened_file
 from turnout.serving.reading_child import framed
@@ -41,14 +42,22 @@ def until(holds: Callable[[], object]) -> None:
 
 @pytest.fixture
 def told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Processes:
-    """Says of a process what the system would."""
-    monkeypatch.setattr(processor_time, "PROCESSES", tmp_path / "proc")
+    """Says of a process what the system would; one it was not told of gets no processor, since on a
+    busy machine none may."""
+    proc = tmp_path / "proc"
+    monkeypatch.setattr(processor_time, "PROCESSES", proc)
 
-    def tell(process: int, state: str, ticks: int = 0) -> None:
-        folder = tmp_path / "proc" / str(process)
+    def seen_or_starved(process: int) -> Seen | None:
+        return seen(process) if (proc / str(process)).exists() else Seen("R", 0.0)
+
+    monkeypatch.setattr(processor_time, "seen", seen_or_starved)
+
+    def tell(process: int, state: str | None, ticks: int = 0) -> None:
+        folder = proc / str(process)
         folder.mkdir(parents=True, exist_ok=True)
+        line = f"{process} (py) R (x) {state} 1 1 1 0 -1 0 9 9 9 9 {ticks} 0 9 9 20 0\n"
         part = folder / "part"
-        part.write_text(f"{process} (py) R (x) {state} 1 1 1 0 -1 0 9 9 9 9 {ticks} 0 9 9 20 0\n")
+        part.write_text("" if state is None else line)
         part.rename(folder / "stat")
 
     return tell
@@ -122,8 +131,7 @@ def test_one_that_waits_for_something_else_is_ended_and_one_of_which_nobody_tell
     told: Processes, readers: Readers, state: str | None
 ) -> None:
     assert readers._process is not None
-    if state is not None:
-        told(readers._process.pid, state)
+    told(readers._process.pid, state)
     with silent(readers) as process:
         until(lambda: process.poll() is not None)
     until(lambda: readers._process not in (None, process) and not readers.trouble())
@@ -161,9 +169,6 @@ class Forked:
     def are_stuck(self) -> bool:
         return False
 
-    def are_behind(self) -> bool:
-        return False
-
     def have_lost(self, number: int) -> bool:  # noqa: ARG002
         return False
 
@@ -172,10 +177,10 @@ CHILD = 4_000_000
 
 
 @contextmanager
-def begun() -> Iterator[tuple[Reading, int]]:
+def begun(said: bytes = framed(b"p", b'{"process": %d}' % CHILD)) -> Iterator[tuple[Reading, int]]:
     """The reading of a child that has said who it is, and the pipe that it writes into."""
     ours, theirs = os.pipe()
-    os.write(theirs, framed(b"p", b'{"process": %d}' % CHILD))
+    os.write(theirs, said)
     reading = Reading(Forked(), 1, ours, NAME, ServingConfig(reading_stall_seconds=0.5))
     try:
         yield reading, theirs
@@ -196,12 +201,22 @@ def test_a_child_that_gets_no_processor_is_waited_for(told: Processes) -> None:
         assert reading.recording(10.0).native_rate == 8000
 
 
+def test_so_is_one_that_is_not_begun_and_has_read_nothing_of_the_file(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with begun(b"") as (reading, theirs):
+        Timer(1.5, os.write, (theirs, framed(b"h", b'{"native_rate": 8000}'))).start()
+        assert reading.recording(10.0).native_rate == 8000
+    monkeypatch.setattr(reading_module, "STARVED_SECONDS", 1.0)
+    with begun(b"") as (reading, _), pytest.raises(EngineError, match="began nothing for 1 s"):
+        reading.recording(10.0)
+
+
 @pytest.mark.parametrize("state", ["S", "T", None])
 def test_a_child_that_waits_for_something_else_is_the_file_s_doing(
     told: Processes, state: str | None
 ) -> None:
-    if state is not None:
-        told(CHILD, state)
+    told(CHILD, state)
     with begun() as (reading, _), pytest.raises(AudioError, match="gave no sound for 0.5 s"):
         reading.recording(10.0)
 
