@@ -21,6 +21,7 @@ from teach_speech import (
     COLUMNS,
     ENGLISH,
     GERMAN,
+    IN_ENGLISH_TOO,
     LANGUAGES,
     SEED,
     SETS,
@@ -163,7 +164,7 @@ def cuts_of(places: Places, code: str, bandwidth: Bandwidth, most: int | None = 
     place = places.runs.resolve() / "corpora" / f"{code}-{bandwidth}{ending}"
     spoken = train_of(places, code)[:most]
     english = english_of(places.prompts, spoken)
-    columns = (*COLUMNS, "translation", "target_language", "bandwidth")
+    columns = (*COLUMNS, *IN_ENGLISH_TOO, "bandwidth")
     rows = [
         (
             str(sound_of(one, bandwidth, places)),

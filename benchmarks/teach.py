@@ -2,8 +2,8 @@
 
     python benchmarks/teach.py --weights FOLDER --prompts FOLDER --runs FOLDER
         [--train es,fr] [--rows base,experts,sharing,finetuning,window] [--split dev] [--steps 400]
-        [--rank R] [--finetuning-rate 2.5e-5] [--set KEY=JSON ...] [--label NAME] [--threads 2]
-        [--device cuda]
+        [--both-tasks] [--rank R] [--finetuning-rate 2.5e-5] [--set KEY=JSON ...] [--label NAME]
+        [--threads 2] [--device cuda]
 
 Rows: whisper-base; an expert for each taught language (feed-forwards of encoder and decoder, each
 trained on its language alone), made adapters and loaded beside the base, all at once; hard sharing
@@ -22,7 +22,8 @@ choose by: look at "taught"); LibriSpeech wideband; German; Arabic command words
 utterance; with --train telephone, LibriSpeech over telephone lines with noise, for which there is
 an expert for narrowband English. Whichever of them --train names is taught. Greedy, temperature 0,
 the language given. Accents do not count in Spanish, whose texts lack them. Of base and experts,
-taught languages are translated into English too (BLEU, chrF; taught to transcribe alone). What no
+taught languages are translated into English too (BLEU, chrF; taught to transcribe alone, unless
+with --both-tasks, where prompts have an English text). What no
 expert is for is heard with all adapters loaded, and "equal" says of how many utterances the texts,
 and of ten the encoder's numbers, are the base's.
 
@@ -32,7 +33,7 @@ paired, their intervals resample prompt ids (speakers in LibriSpeech). One voice
 training and test prompts alike. `--set` changes the recipe (optimizer.learning_rate=0.0002; not
 fine-tuning's rate), and --label names what it makes. Where PyTorch sees a GPU trainings take it,
 and --device cuda lets it hear, in batches; "equal" then compares texts alone. Writes
-results/teach-SPLIT-LANGUAGES-STEPS[-rankR][-rateR][-LABEL].json, or into --results.
+results/teach-SPLIT-LANGUAGES-STEPS[-both][-rankR][-rateR][-LABEL].json, or into --results.
 """
 
 import argparse
@@ -96,12 +97,7 @@ def listener_of(name: str, made: list[Training], bench: Bench) -> Listener:
         return Listener("base", base, threads, window=window, device=arguments.device)
     models = []
     for one in made:
-        cuts = [
-            cuts_by_telephone(places_of(arguments))
-            if corpus == TELEPHONE
-            else cuts_of(arguments.prompts, arguments.data, corpus, runs / "corpora")
-            for corpus in one.corpora
-        ]
+        cuts = [taught_of(corpus, arguments) for corpus in one.corpora]
         models.append(trained(one, base, cuts, runs, threads))
     if name == "experts":
         adapters = tuple(
@@ -113,6 +109,14 @@ def listener_of(name: str, made: list[Training], bench: Bench) -> Listener:
     return Listener(made[0].name, models[0], threads, window=window, device=arguments.device)
 
 
+def taught_of(corpus: str, arguments: argparse.Namespace) -> Path:
+    """The cuts to learn from of a corpus."""
+    if corpus == TELEPHONE:
+        return cuts_by_telephone(places_of(arguments))
+    prompts, data, corpora = arguments.prompts, arguments.data, arguments.runs / "corpora"
+    return cuts_of(prompts, data, corpus, corpora, both=arguments.both_tasks)
+
+
 def read_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--weights", type=Path, required=True, help="whisper-base: a checkpoint")
@@ -122,6 +126,9 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument("--rows", default=",".join(ROWS[:4]))
     parser.add_argument("--split", choices=("dev", "test"), default="dev")
     parser.add_argument("--steps", type=int, default=400, help="of each expert")
+    parser.add_argument(
+        "--both-tasks", action="store_true", help="teach translating to English too"
+    )
     parser.add_argument("--rank", type=int, help="of adapters; by default tensors are kept whole")
     parser.add_argument("--finetuning-rate", type=float, default=Wish.finetuning_rate)
     parser.add_argument("--each", type=int, default=79, help="of LibriSpeech, German, Arabic")
@@ -172,6 +179,7 @@ def wish_of(arguments: argparse.Namespace) -> Wish:
         steps=arguments.steps,
         changes={key: json.loads(value) for key, _, value in changes},
         label=arguments.label,
+        both=arguments.both_tasks,
         finetuning_rate=arguments.finetuning_rate,
     )
 
@@ -276,6 +284,7 @@ def file_name(arguments: argparse.Namespace) -> str:
         arguments.split,
         arguments.train.replace(",", "+"),
         str(arguments.steps),
+        "both" if arguments.both_tasks else "",
         f"rank{arguments.rank}" if arguments.rank else "",
         "" if default else f"rate{arguments.finetuning_rate:g}",
         arguments.label,

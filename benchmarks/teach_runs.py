@@ -56,6 +56,8 @@ class Wish:
     changes: Mapping[str, Any] = field(default_factory=dict)
     label: str = ""
     """Of what these changes make."""
+    both: bool = False
+    """Whether translating is taught too, where there are translations."""
     finetuning_rate: float = 2.5e-5
 
 
@@ -66,7 +68,7 @@ def trainings(row: str, wish: Wish) -> list[Training]:
     four languages, English and German for windows that end with the speech, of so many for each.
     Of a single language the expert's training is hard sharing's as well: nothing stands beside it.
     """
-    ending = f"-{wish.label}" if wish.label else ""
+    ending = ("-both" if wish.both else "") + (f"-{wish.label}" if wish.label else "")
     changes = dict(wish.changes)
     if row == "experts" or (row == "sharing" and len(wish.taught) == 1):
         return [

@@ -36,6 +36,7 @@ ENGLISH, GERMAN, ARABIC = "en", "de", "ar"
 SETS = {ENGLISH: "librispeech", GERMAN: "kerstin_de", ARABIC: "arabic_commands"}
 """Of the other languages."""
 COLUMNS = ("path", "text", "language", "speaker")
+IN_ENGLISH_TOO = ("translation", "target_language")
 """Of the tables that are prepared."""
 WORDS, GAP_SECONDS = 5, 0.3
 """Of an Arabic utterance, and between them."""
@@ -107,19 +108,22 @@ def english_of(folder: Path, spoken: Sequence[Spoken]) -> dict[str, str]:
     return {one: text for one, text in found.items() if len(text.split()) >= FEWEST_ENGLISH_WORDS}
 
 
-def cuts_of(folder: Path, data: Path, name: str, corpora: Path) -> Path:
-    """The cuts to learn from of a language; prepared where they are not yet. `turnout prepare`
-    takes a table as anybody has one."""
-    place = corpora / name
-    if name in LANGUAGES:
-        audio = folder.resolve() / "usr/share/asterisk/sounds" / VOICES[name]
-        rows = [
-            (str(audio / f"{name_of(one)}.wav"), one.text, name, VOICES[name])
-            for one in prompts_of(folder, name, "train")
-        ]
-    else:
-        rows = unpacked(data, name, place.resolve())
-    return prepared(place, rows)
+def cuts_of(folder: Path, data: Path, name: str, corpora: Path, *, both: bool = False) -> Path:
+    """The cuts to learn from of a language; prepared where they are not yet; of prompts that have
+    one with the English text beside the own, where `both` tasks are taught. `turnout prepare` takes
+    a table as anybody has one."""
+    place = corpora / (f"{name}-both" if both else name)
+    if name not in LANGUAGES:
+        return prepared(place, unpacked(data, name, place.resolve()))
+    audio = folder.resolve() / "usr/share/asterisk/sounds" / VOICES[name]
+    spoken = prompts_of(folder, name, "train")
+    rows = [(str(audio / f"{name_of(one)}.wav"), one.text, name, VOICES[name]) for one in spoken]
+    if not both:
+        return prepared(place, rows)
+    english = english_of(folder, spoken)
+    translations = [(english[one.id], ENGLISH) if one.id in english else ("", "") for one in spoken]
+    more = [(*row, *own) for row, own in zip(rows, translations, strict=True)]
+    return prepared(place, more, (*COLUMNS, *IN_ENGLISH_TOO))
 
 
 def prepared(

@@ -74,6 +74,12 @@ def test_of_one_language_hard_sharing_is_its_experts_training() -> None:
     assert trainings("sharing", WISH) != trainings("experts", WISH)
 
 
+def test_both_tasks_are_taught_in_folders_of_their_own() -> None:
+    for row, name in (("experts", "experts-es-9-both-x"), ("finetuning", "finetuning-es-9-both-x")):
+        (made,) = trainings(row, Wish(taught=("es",), steps=9, label="x", both=True))
+        assert made.name.replace("-rate2.5e-05", "") == name
+
+
 def test_the_row_window_learns_and_hears_windows_that_end_with_the_speech(tmp_path: Path) -> None:
     (training,) = trainings("window", WISH)
     assert training.corpora == ("es", "fr", "it", "ru", "en", "de")
@@ -186,13 +192,13 @@ def test_what_was_heard_is_kept_by_the_files_of_the_model(tmp_path: Path) -> Non
 def test_every_table_has_a_file_of_its_own() -> None:
     plain = {
         "split": "dev", "train": "es,fr", "steps": 400, "rank": None, "label": "", "most": None,
-        "finetuning_rate": Wish.finetuning_rate,
+        "both_tasks": False, "finetuning_rate": Wish.finetuning_rate,
     }  # fmt: skip
     assert file_name(Namespace(**plain)) == "teach-dev-es+fr-400.json"
     changes = ({"train": "es"}, {"steps": 2}, {"rank": 8}, {"label": "x"}, {"most": 2})
-    others = ({"split": "test"}, {"finetuning_rate": 1e-5})
+    others = ({"split": "test"}, {"finetuning_rate": 1e-5}, {"both_tasks": True})
     names = {file_name(Namespace(**{**plain, **change})) for change in ({}, *changes, *others)}
-    assert len(names) == 8
+    assert len(names) == 9
 
 
 def test_taught_languages_have_a_column_together() -> None:

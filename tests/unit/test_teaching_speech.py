@@ -4,8 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 from teach_speech import (
     GERMAN_HELD,
+    cuts_of,
     english_of,
     german_places,
     german_train,
@@ -16,7 +18,9 @@ from teach_speech import (
     prepared,
     split_of,
 )
-from whisper_speech import Spoken
+from whisper_speech import VOICES, Spoken
+
+from turnout.corpora.clips import read_clips
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 
@@ -102,3 +106,25 @@ def test_prompts_have_the_english_text_of_their_id(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("teach_speech.texts_of", lambda *_: texts)
     spoken = [prompt(name, "uno") for name in "abc"]
     assert english_of(Path(), spoken) == {"prompts/es/a": "One two three"}
+
+
+def test_where_both_tasks_are_taught_cuts_have_the_english_text_beside_the_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = named("train", 2)
+    voice = tmp_path / "usr/share/asterisk/sounds" / VOICES["es"]
+    for name in (one, two):
+        (voice / name).parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(voice / f"{name}.wav", np.full(8000, 0.1), 8000)
+    spoken = [prompt(one, "uno dos tres"), prompt(two, "uno")]
+    monkeypatch.setattr("teach_speech.prompts_of", lambda *_: spoken)
+    monkeypatch.setattr("teach_speech.texts_of", lambda *_: {one: "One two three", two: "One"})
+    found = {
+        both: read_clips(cuts_of(tmp_path, tmp_path, "es", tmp_path / "corpora", both=both))
+        for both in (False, True)
+    }
+    assert [clip.text for clip in found[False]] == [clip.text for clip in found[True]]
+    assert all(not clip.translations for clip in found[False])
+    assert {clip.text: dict(clip.translations) for clip in found[True]} == {
+        "uno dos tres": {"en": "One two three"}, "uno": {},
+    }  # fmt: skip
