@@ -43,6 +43,8 @@ class Answers:
     events: list[dict[str, Any]] = field(default_factory=list)
     pause_seconds: float = 0.0
     """Before each event."""
+    most: int | None = None
+    """So many events are sent, and the others once it is None."""
     refusals: list[tuple[int, dict[str, str], str]] = field(default_factory=list)
     """Status, headers and message of the next requests' refusals, first one first."""
     key: str = ""
@@ -85,9 +87,11 @@ def application(answers: Answers) -> Starlette:
 
     async def stream() -> AsyncIterator[str]:
         try:
-            for event in answers.events:
+            for number, event in enumerate(answers.events):
                 yield ": waiting\n\n"
                 await asyncio.sleep(answers.pause_seconds)
+                while answers.most is not None and number >= answers.most:
+                    await asyncio.sleep(0.02)
                 yield f"data: {json.dumps(event)}\n\n"
         except asyncio.CancelledError:
             answers.left += 1

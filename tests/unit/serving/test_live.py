@@ -5,6 +5,7 @@ import json
 import logging
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 
@@ -96,9 +97,14 @@ def test_turns_come_in_order_and_speak_while_somebody_speaks(server: Served) -> 
     """In real time, with what is found out left to the server."""
     names = ("english-3.wav", "english-telephone-3.flac")
     data = encoded(sound(*names), SampleFormat())
-    # Twice as fast as it is spoken: the texts in between are as many as the clock lets be.
-    events, code = stream(server, data, pace=0.05)
-    assert code == 1000
+    # Twice as fast as it is spoken, or, where the machine does much else, more slowly: the texts in
+    # between are as many as the clock lets be.
+    for pace in (0.05, 0.2, 0.8):
+        events, code = stream(server, data, pace=pace)
+        assert code == 1000
+        partly = Counter(partial["turn"] for partial in of_type(events, "partial"))
+        if min(partly[turn] for turn in range(2)) >= 2:
+            break
     finals = of_type(events, "final")
     assert [final["text"] for final in finals] == [REFERENCES[name]["text"] for name in names]
     assert [final["turn"] for final in finals] == [0, 1]
@@ -228,12 +234,17 @@ def test_sound_before_the_first_message_and_endless_messages_are_refused(server:
     with opened(server) as connection:
         connection.send(bytes(320))
         assert rest(connection)[1] == 1003
-    with opened(server) as connection:
-        with pytest.raises(ConnectionClosed) as closed:
-            connection.send(bytes(3_000_000))  # it may be refused before all of it is sent
-            connection.recv(10)
-        assert closed.value.rcvd is not None
-        assert closed.value.rcvd.code == 1009
+    # It is refused before all of it is sent; where the client still sends, TCP may lose the reason.
+    codes = set()
+    for _ in range(50):
+        with opened(server) as connection, pytest.raises(ConnectionClosed) as closed:
+            connection.send(bytes(3_000_000))
+            connection.recv(30)
+        codes.add(closed.value.rcvd and closed.value.rcvd.code)
+        assert codes <= {None, 1009}
+        if 1009 in codes:
+            break
+    assert 1009 in codes
 
 
 @pytest.mark.parametrize(

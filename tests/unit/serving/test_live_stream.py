@@ -1,6 +1,7 @@
 """One stream's turns and texts, with a stand-in that decodes: when it is asked to, and when not."""
 
 import asyncio
+import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -173,20 +174,22 @@ def test_of_a_turn_that_goes_on_one_text_at_a_time_is_asked_for() -> None:
     service = Service(seconds=0.3)
     sound = [piece for frame in frames(3.0, 1.0) for piece in (frame, 0.02)]
     channel = Channel([*sound, END])
+    began = time.monotonic()
     run(channel, service, task="both")
+    took = time.monotonic() - began
     partials = channel.of("partial")
     (final,) = channel.of("final")
     assert final is channel.events[-1]
-    # 0.6 s of sending: one text, and a rest as long as it took; the final one tells both.
+    # 0.6 s of sending, or more: a text, and a rest as long as it took; the final one tells both.
     assert [job.task for job in service.jobs] == ["transcribe"] * (len(service.jobs) - 1) + ["both"]
-    assert 1 <= len(partials) <= len(service.jobs) - 1 <= 2
+    assert 1 <= len(partials) <= len(service.jobs) - 1 <= 1 + took / 0.6
     assert partials[0]["text"] == f"heard {service.jobs[0].samples}"
     assert partials[0]["end"] < final["end"]
 
 
 def test_a_text_that_comes_too_late_is_not_told() -> None:
     """The turn is over, and nobody wants it any more: its place is given back."""
-    service = Service(seconds=0.2)
+    service = Service(seconds=1.0)
     channel = Channel([*frames(1.0, 1.0), END])
     run(channel, service)
     assert [event["type"] for event in channel.events] == [
