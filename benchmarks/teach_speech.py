@@ -36,8 +36,9 @@ ENGLISH, GERMAN, ARABIC = "en", "de", "ar"
 SETS = {ENGLISH: "librispeech", GERMAN: "kerstin_de", ARABIC: "arabic_commands"}
 """Of the other languages."""
 COLUMNS = ("path", "text", "language", "speaker")
-IN_ENGLISH_TOO = ("translation", "target_language")
 """Of the tables that are prepared."""
+IN_ENGLISH_TOO = ("translation", "target_language")
+"""More of them, where both tasks are taught."""
 WORDS, GAP_SECONDS = 5, 0.3
 """Of an Arabic utterance, and between them."""
 EVERY = 1_000_000
@@ -112,7 +113,7 @@ def cuts_of(folder: Path, data: Path, name: str, corpora: Path, *, both: bool = 
     """The cuts to learn from of a language; prepared where they are not yet; of prompts that have
     one with the English text beside the own, where `both` tasks are taught. `turnout prepare` takes
     a table as anybody has one."""
-    place = corpora / (f"{name}-both" if both else name)
+    place = corpora / (f"{name}-both" if both and name in LANGUAGES else name)
     if name not in LANGUAGES:
         return prepared(place, unpacked(data, name, place.resolve()))
     audio = folder.resolve() / "usr/share/asterisk/sounds" / VOICES[name]

@@ -101,7 +101,7 @@ class Readers:
         process = self._process
         if process is not None and process.poll() is not None:
             return f"{PROCESS} has ended: another is begun"
-        if self.are_behind():
+        if self._is_behind():
             return f"{PROCESS} does not answer"
         return self._trouble
 
@@ -114,8 +114,8 @@ class Readers:
             self._end()
         return True
 
-    def are_behind(self) -> bool:
-        """Whether the process has not answered yet; what it was told, it does once it does."""
+    def _is_behind(self) -> bool:
+        """Whether the process has not answered yet."""
         asked = self._asked
         return asked is not None and time.monotonic() - asked.at > SLOW_SECONDS
 
