@@ -3,7 +3,8 @@ sharing, on public recordings, from random weights.
 
     python benchmarks/multitask.py --runs FOLDER [--rows hard,smoe,...] [--folds 0 1 2 3 4]
         [--split dev] [--steps 2500] [--corpora arabic,english] [--set KEY=JSON ...] [--label NAME]
-        [--start STEPS] [--averaged arabic] [--threads 2] [--side-by-side 1] [--quick]
+        [--start STEPS [--behind KEY=JSON ...]] [--averaged arabic] [--threads 2]
+        [--side-by-side 1] [--quick]
 
 Trained are models of recipes/multitask.yaml: narrowband and wideband, transcribing and translating
 connected Arabic commands and English digits. The arms (multitask_rows.py, in order of worth) have
@@ -14,6 +15,7 @@ run. Five folds hold out other speakers each. Language and bandwidth are given, 
 
 With --start the arms of a fold begin from one dense model of so many steps, whose feed-forward is
 every expert, instead of from random weights; "hard" is that model trained on as long as the others.
+--behind changes the recipe of the arms alone, which train on from it: a lower learning rate.
 
 Everything is kept under --runs: corpora, features, trainings (each goes on where it was stopped)
 and every text that was heard. What is not there is trained, in the order of --rows, fold by fold.
@@ -75,7 +77,8 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument("--start", type=int, help="steps of the dense model that all begin from")
     parser.add_argument("--utterances", type=int, default=120, help="of each cell and fold")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=JSON")
-    parser.add_argument("--label", default="", help="of trainings with --set")
+    parser.add_argument("--behind", action="append", default=[], metavar="KEY=JSON")
+    parser.add_argument("--label", default="", help="of trainings with --set or --behind")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--side-by-side", type=int, default=1, help="trainings of a fold")
     parser.add_argument("--quick", action="store_true")
@@ -84,11 +87,14 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument("--results", type=Path)
     arguments = parser.parse_args()
     arguments.corpora = arguments.corpora.split(",")
-    changed = bool(arguments.set) or set(arguments.corpora) != set(MIXED)
+    changed = bool(arguments.set or arguments.behind) or set(arguments.corpora) != set(MIXED)
     if changed != bool(arguments.label):
         parser.error(
-            "--label goes with --set and --corpora: what is changed needs folders of its own"
+            "--label goes with --set, --behind and --corpora: what is changed needs folders of its"
+            " own"
         )
+    if arguments.behind and not arguments.start:
+        parser.error("--behind goes with --start: it is for what trains on from there")
     arguments.averaged = (arguments.averaged or ",".join(arguments.corpora)).split(",")
     for name, given, known in (
         ("rows", arguments.rows.split(","), ARMS),
@@ -122,15 +128,19 @@ def recipe_of(arm: Arm, name: str, fold: int, arguments: argparse.Namespace) -> 
         "data.dev": [{"cuts": str(cuts[one]["dev"]), "join": True} for one in weights],
         "validate_every": min(recipe["validate_every"], changes["max_steps"]),
     }
-    asked = {key: json.loads(value) for key, _, value in (t.partition("=") for t in arguments.set)}
     quick = QUICK_RECIPE if arguments.quick else {}
-    return with_changes(recipe, {**fixed, **quick, **asked, **changes})
+    return with_changes(recipe, {**fixed, **quick, **asked_for(arguments.set), **changes})
+
+
+def asked_for(settings: Iterable[str]) -> dict[str, Any]:
+    """Of KEY=JSON, each."""
+    return {key: json.loads(value) for key, _, value in (one.partition("=") for one in settings)}
 
 
 def model_of(arm: Arm, fold: int, arguments: argparse.Namespace) -> Path | None:
     """The model folder of an arm in a fold, trained where it is not there; None where it may not
     be."""
-    changes = {}
+    changes = asked_for(arguments.behind)
     if arguments.start:
         start = start_of(fold, arguments)
         if start is None:
