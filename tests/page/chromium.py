@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from selenium import webdriver
-from selenium.common.exceptions import WebDriverException
+from selenium.common.exceptions import ElementClickInterceptedException, WebDriverException
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.remote.webelement import WebElement
 
@@ -119,6 +119,19 @@ class Browser:
     def one(self, selector: str) -> WebElement:
         """The element that fits."""
         return self.driver.find_element("css selector", selector)
+
+    def press(self, selector: str, place: int = 0) -> None:
+        """Click on an element that fits, once it stands still: a row that comes into sight gets its
+        height only then, and moves what is near."""
+
+        def pressed() -> bool:
+            try:
+                self.all(selector)[place].click()
+            except ElementClickInterceptedException:
+                return False
+            return True
+
+        self.wait(pressed)
 
     def text(self, selector: str) -> str:
         """What an element says, whether it is in sight or not."""

@@ -58,19 +58,19 @@ def test_axe_finds_nothing(axe, page, server):
     page.give(CALL)
     page.wait(lambda: page.state() == "working")
     assert found_by(axe, page) == []
-    page.one("#stop").click()
+    page.press("#stop")
     answers.pause_seconds = 0
-    page.one("#again").click()
+    page.press("#again")
     page.wait(lambda: page.state() == "done")
-    page.one("#rows .word").click()
-    page.one("#correcting").click()
-    page.all("#rows .word")[1].click()  # a field is open
+    page.press("#rows .word")
+    page.press("#correcting")
+    page.press("#rows .word", 1)  # a field is open
     assert found_by(axe, page) == []
     answers.refusals = [(400, {}, "this is no recording")]
     page.give(CALL)
     page.wait(lambda: page.state() == "failed")
     assert found_by(axe, page) == []
     answers.key = "a-key"
-    page.one("#again").click()
+    page.press("#again")
     page.wait(lambda: page.shown("#key-dialog"))
     assert found_by(axe, page) == []

@@ -109,16 +109,16 @@ def test_a_word_is_heard_from_where_it_begins_and_marked_while_it_is(page, answe
     with_both(page, answers)
     page.wait(lambda: page.one("#play").is_enabled())
     page.follow()
-    page.all("#rows [data-task=transcribe] .word")[3].click()
+    page.press("#rows [data-task=transcribe] .word", 3)
     page.wait(lambda: page.run("return document.getElementById('audio').ended"))
     seen = page.run("return seen")
     assert min(time for time, _ in seen) >= 2.9
     assert seen[0][1] == "أربعة"
     assert {word for _, word in seen} <= {"أربعة", "اثنان", None}
     page.follow()
-    page.all("#rows [data-task=translate] .word")[0].click()  # has no times: its passage's
+    page.press("#rows [data-task=translate] .word", 0)  # has no times: its passage's
     page.wait(lambda: page.run("return seen"))
-    page.one("#play").click()
+    page.press("#play")
     assert page.run("return document.getElementById('audio').paused")
     assert page.run("return seen[0][0]") == pytest.approx(0.2, abs=0.2)
 
@@ -157,11 +157,11 @@ def test_the_slider_of_the_sound_is_moved_by_keyboard(page, answers):
 
 def test_what_is_downloaded_is_what_was_corrected(page, answers):
     with_both(page, answers)
-    page.one("#correcting").click()
-    page.all("#rows [data-task=transcribe] .word")[1].click()
+    page.press("#correcting")
+    page.press("#rows [data-task=transcribe] .word", 1)
     page.driver.switch_to.active_element.send_keys("طيب", Keys.ENTER)
-    for button in page.all(".downloads button"):
-        button.click()
+    for place in range(len(page.all(".downloads button"))):
+        page.press(".downloads button", place)
     found = {path.name: path for path in downloaded(page, 7)}
     stem = CALL.stem
     assert set(found) == {
@@ -197,10 +197,10 @@ def test_several_files_are_taken_one_after_another(page, answers):
     names = [name.text for name in page.all("#recordings .name")]
     assert names == [path.name for path in paths]
     assert [form["file"] for form in answers.forms] == [path.stat().st_size for path in paths]
-    page.all("#recordings button")[2].click()
+    page.press("#recordings button", 2)
     assert page.driver.switch_to.active_element.get_attribute("aria-current") == "true"
     assert page.text("#name") == paths[2].name
-    page.one("#remove").click()
+    page.press("#remove")
     assert len(page.all("#recordings li")) == 2
 
 
@@ -227,7 +227,7 @@ def test_a_refusal_is_one_line_and_can_be_tried_again(page, answers):
     page.finish()
     assert page.state() == "failed"
     assert page.one("#problem").text == "notes.txt is no recording: give WAV, FLAC, Ogg or MP3"
-    page.one("#again").click()
+    page.press("#again")
     page.wait(lambda: page.state() == "done")
     assert not page.shown("#problem")
     assert page.texts() == ["seven two nine"]
@@ -273,23 +273,23 @@ def test_a_key_is_asked_for_and_kept_in_memory_alone(page, answers, server):
     assert kept == [{}, {}, ""]
     page.open(server[1])  # anew: it is forgotten
     assert page.run(is_open)
-    page.one("#key-dialog button[value=cancel]").click()
+    page.press("#key-dialog button[value=cancel]")
 
 
 def test_stopping_leaves_the_server(page, answers):
     answers.pause_seconds = 30
     page.give(CALL)
     page.wait(lambda: answers.forms)
-    page.one("#stop").click()
+    page.press("#stop")
     page.wait(lambda: page.state() == "stopped")
     page.wait(lambda: answers.left == 1)
 
 
 def test_a_microphone_that_is_given_after_the_stop_is_let_go(page):
     page.run(HELD_UP)
-    page.one("#record").click()
+    page.press("#record")
     page.wait(lambda: page.state() == "listening")
-    page.one("#record").click()
+    page.press("#record")
     page.wait(lambda: page.state() == "stopped")
     assert page.text("#record-label") == "Record"
     page.run("give()")
@@ -299,11 +299,11 @@ def test_a_microphone_that_is_given_after_the_stop_is_let_go(page):
 
 def test_who_stops_while_the_model_is_loaded_is_done_and_not_lost(page):
     page.run(HELD_UP)
-    page.one("#record").click()
+    page.press("#record")
     page.wait(lambda: page.run("return Boolean(window.give)"))
     page.run("give()")
     page.wait(lambda: page.run("return Boolean(window.socket?.sent.length)"))
-    page.one("#record").click()
+    page.press("#record")
     page.wait(lambda: page.state() == "working")
     page.run("socket.tell({ type: 'ready', most_frame_bytes: 65536 })")
     page.wait(lambda: page.run("return socket.sent.at(-1)") == '{"type": "end"}')
@@ -357,7 +357,7 @@ def test_less_movement_where_it_is_asked_for(page, answers):
     assert page.run(moving) == "breathe"
     page.media(prefers_reduced_motion="reduce")
     assert page.run(moving) == "none"
-    page.one("#stop").click()
+    page.press("#stop")
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -42,7 +42,7 @@ def test_examples_are_written_heard_and_drawn_without_leaving_the_machine(page, 
     page.give(*paths)
     page.wait(lambda: len(page.all("#recordings .badge.done")) == len(paths))
     for place, path in enumerate(paths):
-        page.all("#recordings button")[place].click()
+        page.press("#recordings button", place)
         expected = MODEL.transcribe(path, task="both")
         assert expected.translation is not None
         assert page.texts() == [segment.text for segment in expected.segments]
@@ -61,7 +61,7 @@ def test_what_is_marked_is_what_is_heard(page):
     page.finish()
     page.wait(lambda: page.one("#play").is_enabled())
     page.follow()
-    page.one("#play").click()
+    page.press("#play")
     page.wait(lambda: page.run("return document.getElementById('audio').ended"))
     words = [w for s in MODEL.transcribe(path, word_timestamps=True).segments for w in s.words]
     seen = page.run("return seen")
@@ -80,7 +80,7 @@ def test_the_json_is_the_command_lines(page):
     path = EXAMPLES / "arabic-1.flac"
     page.give(path)
     page.finish()
-    page.one("#first-head [aria-label$='as json']").click()
+    page.press("#first-head [aria-label$='as json']")
     (found,) = page.wait(lambda: list(page.downloads.glob("arabic-1*.json")))
     content = json.loads(found.read_text("utf-8"))
     expected = json.loads(render(MODEL.transcribe(path, task="both", word_timestamps=True), "json"))
@@ -123,17 +123,17 @@ def test_what_is_no_recording_is_told_in_one_line(page, tmp_path):
 
 
 def test_the_microphone_writes_while_somebody_speaks(page, microphone):
-    page.one("#record").click()
+    page.press("#record")
     page.wait(lambda: page.text("#partial").startswith("six"))
     page.wait(page.texts)
     assert page.texts()[0] == "six one eight"
     assert page.texts("translate")[0] == "sechs eins acht"
-    page.one("#record").click()
+    page.press("#record")
     page.finish()
     assert page.state() == "done"
     assert "wideband" in page.text("#facts")
     page.wait(lambda: page.one("#play").is_enabled())
-    page.one("#again").click()  # the same sound, as a file
+    page.press("#again")  # the same sound, as a file
     page.finish()
     assert page.state() == "done"
     assert page.texts()[0].startswith("six one eight")
@@ -157,5 +157,5 @@ def test_an_hour(page, tmp_path):
     page.wait(lambda: page.state() == "done", seconds=300)
     assert page.texts() == ["three nine six zero two"] * 60
     assert page.text("#whole") == "1:00:00"
-    page.all(".row")[59].find_element("css selector", ".word").click()
+    page.press(".row:nth-child(60) .word")
     page.wait(lambda: page.text("#now").startswith("59:1"))

@@ -19,9 +19,9 @@ from turnout.data import epoch
 from turnout.data.hearing import AT_ONCE
 from turnout.shards.reading import open_shards
 
-RANKS, CLIPS, STEPS, FEW = 2, 96, 8, 4
-"""Of so many clips an epoch has more parts than steps: the broken shard is met once, whatever the
-order that the names of the recordings give."""
+RANKS, CLIPS, STEPS, FEW, PART = 2, 96, 8, 4, 2
+"""Of so many clips an epoch has more parts, of so many shards, than steps: the broken shard is met
+once."""
 SHARDS = "shards"
 PATIENCE = 3.0
 """Seconds that a store may take for a part, of a run whose `worker_timeout` is ten times that."""
@@ -29,7 +29,7 @@ PATIENCE = 3.0
 
 def small_parts() -> None:
     """Parts of an epoch that few steps go through."""
-    epoch.SHARDS_AT_ONCE = 2
+    epoch.SHARDS_AT_ONCE = PART
 
 
 class KilledInSmallParts(Point):
@@ -44,7 +44,8 @@ class KilledInSmallParts(Point):
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("corpus") / "corpus"
     cuts = write_corpus(folder, CLIPS)
-    sharded(cuts, folder / SHARDS, ShardConfig(shard_size=0.03))
+    # Shuffled, which recordings share a shard would depend on what the folder is called.
+    sharded(cuts, folder / SHARDS, ShardConfig(shard_size=0.03, shuffle=False))
     return folder
 
 
@@ -65,10 +66,11 @@ def folders_of(base: Path, corpus: Path) -> tuple[dict[int, Path], str, int]:
     (folders[1] / "run").symlink_to(folders[0] / "run")
     shards = open_shards(str(folders[1] / SHARDS))
     number = len(shards.manifest.shards)
-    turn = epoch.Dealing(0, {0: (number, number)}, RANKS).turns(0, 0, 1)[0]
-    entry = shards.manifest.shards[turn.shard]
+    first = epoch.Dealing(0, {0: (number, number)}, RANKS).turns(0, 0, 1)[:PART]
+    place = max((turn.shard for turn in first), key=lambda n: shards.manifest.shards[n].utterances)
+    entry = shards.manifest.shards[place]
     path = folders[1] / SHARDS / entry.name
-    path.write_bytes(path.read_bytes()[: shards.index(turn.shard).span(0)[1]])
+    path.write_bytes(path.read_bytes()[: shards.index(place).span(0)[1]])
     return folders, entry.name, entry.utterances - 1
 
 
@@ -84,9 +86,8 @@ def test_a_killed_run_on_shards_ends_as_one_that_never_was(
     assert steps_of(whole[0]) == STEPS
     assert f"{name}: is cut short" in said
     expected = outcome(whole[0])
-    met, rest = divmod(expected["state"]["lost"], lost)
-    assert met >= 1  # how often depends on how many utterances fitted into a shard
-    assert not rest
+    # Some of them again, where a batch of them is dealt again for as many steps on each rank.
+    assert expected["state"]["lost"] >= lost > 1
     assert expected["state"]["epoch"] > 0 or expected["state"]["part"] > 0
     for trial, step in enumerate((2, 4, 6) if tally.full else (4,)):
         folders, *_ = folders_of(tmp_path / str(trial), corpus)
