@@ -31,7 +31,9 @@ Everything is kept under --runs: corpora, trainings (each goes on where it was s
 text that was heard (heard.jsonl). Choose on dev; --split test once. Differences to the base are
 paired, their intervals resample prompt ids (speakers in LibriSpeech). One voice a language speaks
 training and test prompts alike. `--set` changes the recipe (optimizer.learning_rate=0.0002; not
-fine-tuning's rate), and --label names what it makes. Where PyTorch sees a GPU trainings take it,
+fine-tuning's rate), and --label names what it makes; with data.augment.narrowband in it "telephone"
+is taught from the recordings themselves, sent over a line as they are drawn, so that a teacher can
+hear what the line took (objective.distil_encoder). Where PyTorch sees a GPU trainings take it,
 and --device cuda lets it hear, in batches; "equal" then compares texts alone. Writes
 results/teach-SPLIT-LANGUAGES-STEPS[-both][-rankR][-rateR][-LABEL].json, or into --results.
 """
@@ -49,7 +51,7 @@ from pretrained_speech import Places
 from teach_heard import CPU, Listener, equal
 from teach_judged import Counts, columns_of, errors_of, is_taught, judged, translated
 from teach_runs import WINDOW, Training, Wish, adapter_of, minutes_of, trained, trainings
-from teach_speech import LANGUAGES, SEED, SETS, cuts_of, english_of, of_sets, prompts_of
+from teach_speech import ENGLISH, LANGUAGES, SEED, SETS, cuts_of, english_of, of_sets, prompts_of
 from teach_telephone import TELEPHONE, cuts_by_telephone, heard_by_telephone
 from whisper_speech import Spoken
 
@@ -58,6 +60,7 @@ from turnout.guidance import Task, Window
 from turnout.hub.convert import convert
 
 ROWS = ("base", "experts", "sharing", "finetuning", "window")
+CALLED = "data.augment.narrowband"
 BASES = {Window.PADDED: "base", Window.SPEECH: "base-speech"}
 
 
@@ -111,10 +114,11 @@ def listener_of(name: str, made: list[Training], bench: Bench) -> Listener:
 
 def taught_of(corpus: str, arguments: argparse.Namespace) -> Path:
     """The cuts to learn from of a corpus."""
-    if corpus == TELEPHONE:
+    if corpus == TELEPHONE and not wish_of(arguments).changes.get(CALLED):
         return cuts_by_telephone(places_of(arguments))
+    language = ENGLISH if corpus == TELEPHONE else corpus
     prompts, data, corpora = arguments.prompts, arguments.data, arguments.runs / "corpora"
-    return cuts_of(prompts, data, corpus, corpora, both=arguments.both_tasks)
+    return cuts_of(prompts, data, language, corpora, both=arguments.both_tasks)
 
 
 def read_arguments() -> argparse.Namespace:

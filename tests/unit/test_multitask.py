@@ -227,7 +227,8 @@ def test_arms_begin_from_the_dense_model_of_their_fold(
     monkeypatch.setattr(multitask, "ModelFolder", SimpleNamespace(open=lambda path: path))
     monkeypatch.setattr(multitask, "digest_of", lambda path: f"digest of {path.parent.name}")
     asked = Namespace(
-        start=900, steps=400, label="x", runs=tmp_path, threads=1, only_trained=False
+        start=900, steps=400, label="x", runs=tmp_path, threads=1, only_trained=False,
+        behind=["optimizer.learning_rate=0.1"],
     )  # fmt: skip
     for row in ("hard", "smoe"):
         multitask.model_of(ARMS[row][0], 2, asked)
@@ -237,5 +238,6 @@ def test_arms_begin_from_the_dense_model_of_their_fold(
     for settings in trained.values():
         assert settings["recipe"]["init_from"] == str(tmp_path / "start-900-x-fold2" / "model")
         assert settings["start"] == "digest of start-900-x-fold2"
+        assert settings["recipe"]["optimizer"] == {"learning_rate": 0.1}  # the start has its own
     asked.only_trained = True
     assert multitask.model_of(ARMS["hard"][0], 2, asked) is None

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import sys
 from argparse import Namespace
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,6 +10,7 @@ from types import SimpleNamespace
 import kept_trainings
 import numpy as np
 import pytest
+import teach
 import teach_runs
 from heard import Heard
 from teach import file_name, rows_asked
@@ -66,6 +68,19 @@ def test_narrowband_english_is_taught_apart_from_english() -> None:
     assert [is_taught(one, ("telephone",)) for one in (by_telephone, wide)] == [True, False]
     assert when_of("telephone") == {Guide.LANGUAGE: "en", Guide.BANDWIDTH: "narrowband"}
     assert when_of("es") == {Guide.LANGUAGE: "es"}
+
+
+def test_a_line_is_taught_from_calls_or_from_what_training_sends_over_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(teach, "cuts_by_telephone", lambda places: places.runs / "calls")
+    monkeypatch.setattr(teach, "cuts_of", lambda *given, **_: given[3] / given[2])
+    words = "teach.py --weights w --prompts p --runs /runs --train telephone"
+    found = []
+    for more in ("", " --set data.augment.narrowband=1 --label sent"):
+        monkeypatch.setattr(sys, "argv", (words + more).split())
+        found.append(teach.taught_of("telephone", teach.read_arguments()))
+    assert found == [Path("/runs/calls"), Path("/runs/corpora/en")]
 
 
 def test_of_one_language_hard_sharing_is_its_experts_training() -> None:
