@@ -126,8 +126,28 @@ class Convolution(nn.Module):
         """The convolved frames; padding counts as zeros, as beyond the ends."""
         gated = nn.functional.glu(self.expand(self.norm(hidden)), dim=-1)
         gated = gated * frame_mask.unsqueeze(-1)
-        mixed = self.depthwise(gated.transpose(1, 2)).transpose(1, 2)
+        mixed = convolved(self.depthwise, gated)
         return self.dropout(self.project(nn.functional.silu(self.inner_norm(mixed))))
+
+
+def convolved(
+    depthwise: nn.Conv1d, hidden: Float[Tensor, "batch frames channels"]
+) -> Float[Tensor, "batch frames channels"]:
+    """What a depthwise convolution over time makes of frames, whose channels lie innermost."""
+    outermost = hidden.transpose(1, 2)
+    if torch.compiler.is_compiling() or hidden.device.type != "cpu":
+        return depthwise(outermost).transpose(1, 2)
+    # oneDNN has a kernel for channels that lie innermost, for images alone (here of one row). It is
+    # far quicker than the other, and gives the same bits.
+    image = outermost.unsqueeze(2).contiguous(memory_format=torch.channels_last)
+    mixed = nn.functional.conv2d(
+        image,
+        depthwise.weight.unsqueeze(2),
+        depthwise.bias,
+        padding=(0, depthwise.kernel_size[0] // 2),
+        groups=depthwise.groups,
+    )
+    return mixed.squeeze(2).transpose(1, 2)
 
 
 class StackedFrames(nn.Module):
