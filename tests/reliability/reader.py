@@ -13,7 +13,7 @@ from typing import Literal
 from tests.containers import encode
 from tests.reliability.examples import ROOT, speech
 
-WATCHDOG_SECONDS = 60.0
+WATCHDOG_SECONDS = 300.0
 SourceKind = Literal["path", "bytes", "stream"]
 SOURCES: tuple[SourceKind, ...] = ("path", "bytes", "stream")
 

@@ -30,7 +30,7 @@ from turnout.config.plain import to_plain
 from turnout.training import curves
 from turnout.training.checkpoints import read_manifest
 
-WATCHDOG = 120.0
+WATCHDOG = 300.0
 """Seconds after which a run is taken to hang."""
 MOST_SECONDS_AFTER = 20.0
 """How long what a rank started may be there after it."""

@@ -40,7 +40,7 @@ HELD_SECONDS = 60.0
 """After which one that is still held is held for good."""
 KEEP_ALIVE_SECONDS = 5.0
 """uvicorn's, for a connection that asks for nothing."""
-ANSWERING_SECONDS = 17.0
+ANSWERING_SECONDS = 120.0
 """As long as it may take, so that all are let go within the 30 s that T18 allows."""
 HUGE = 300_000_000
 MOST_BEFORE_401 = 65_536
