@@ -32,7 +32,7 @@ from turnout.training.checkpoints import read_manifest
 
 WATCHDOG = 300.0
 """Seconds after which a run is taken to hang."""
-MOST_SECONDS_AFTER = 20.0
+MOST_SECONDS_AFTER = 60.0
 """How long what a rank started may be there after it."""
 PRELOADED = ["turnout.cli.train", "turnout.cli.command", "turnout.training.train", __name__]
 
