@@ -41,8 +41,8 @@ HELD_SECONDS = 60.0
 KEEP_ALIVE_SECONDS = 5.0
 """uvicorn's, for a connection that asks for nothing."""
 ANSWERING_SECONDS = 17.0
-"""As long as it may take, so that all are let go within the 30 s that T18 allows; at the small size,
-beside other tests, they may take as long as they need not to be held for good."""
+"""As long as it may take, so that all are let go within the 30 s that T18 allows; at the small
+size, beside other tests, it may take until they are held for good."""
 HUGE = 300_000_000
 MOST_BEFORE_401 = 65_536
 
