@@ -10,7 +10,7 @@ from cyclopts import Parameter
 
 from turnout.cli.cluster import ClusterOptions, cluster_of
 from turnout.cli.configuration import read_config
-from turnout.cli.options import MODEL, ModelOptions, transcriber_of
+from turnout.cli.options import MODEL, ModelOptions, existing, transcriber_of
 from turnout.cli.terminal import complain, hushed_libraries, note, show
 from turnout.config.plain import from_plain
 from turnout.config.sets import SetChannel, SetsConfig
@@ -71,6 +71,7 @@ def evaluate(
     """
     if bool(data) == (sets is not None):
         raise UsageError("name data to score (cuts or a corpus), or a file of sets with --sets")
+    check_report(output)
     asked = data if sets is None else read_sets(sets)
     with hushed_libraries():
         if where.engine is None:
@@ -80,6 +81,14 @@ def evaluate(
             report = replace(bulk, limit=limit).scored(asked, watched)
     keep(report, output)
     return told(report)
+
+
+def check_report(output: Path | None) -> None:
+    """Raise UsageError where a report could not be written, before anything is heard for it."""
+    if output is None:
+        return
+    if not output.name or output.is_dir() or not existing(output.parent).is_dir():
+        raise UsageError(f"--output is {output}: a file of a folder is needed for the report")
 
 
 def scored_here(
@@ -167,7 +176,12 @@ def bulk_scorer(
     cluster = cluster_of(where, there)
     assert cluster is not None
     scorer = scorer_of(where.here(model), options, channels)
-    return BulkScorer(scorer=scorer, cluster=cluster, folder=output.with_suffix(HEARD))
+    return BulkScorer(scorer=scorer, cluster=cluster, folder=heard_beside(output))
+
+
+def heard_beside(output: Path) -> Path:
+    """Where a report's cluster puts away what it heard."""
+    return output.with_name(output.name.removesuffix(".json") + HEARD)
 
 
 def scorer_of(

@@ -18,6 +18,7 @@ from tests.unit.labelling.test_cluster import Here, ray
 from tests.unit.labelling.test_label import ROOT
 from tests.unit.shards.corpus import corpus, sharded
 from turnout.cli import main
+from turnout.cli.evaluate import heard_beside
 from turnout.errors import StorageError
 from turnout.evaluation import evaluate as evaluation
 from turnout.evaluation.evaluate import Evaluation, Outcome, evaluate, units_of
@@ -135,6 +136,26 @@ def test_a_cluster_needs_a_place(cuts: str, capsys: pytest.CaptureFixture[str]) 
     assert main(["evaluate", cuts, "--engine", "ray"]) == 2
     said = capsys.readouterr().err
     assert "beside the report: name one with --output" in said and said.count("\n") == 1
+
+
+@pytest.mark.parametrize("place", [".", "folder", "file/report.json"])
+@pytest.mark.parametrize("more", [[], ["--engine", "ray"]])
+def test_a_report_that_has_no_place_is_refused_before_anything_is_heard(
+    cuts: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str], place: str
+) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_text("")
+    output = "." if place == "." else str(tmp_path / place)
+    # No model is looked for either: nothing has this name.
+    assert main(["evaluate", cuts, "-o", output, *more, "--model", "no-model"]) == 2
+    said = capsys.readouterr().err
+    assert "a file of a folder is needed for the report" in said and said.count("\n") == 1
+
+
+def test_reports_of_other_names_share_nothing(tmp_path: Path) -> None:
+    names = ("scores.json", "scores.1", "scores.2", "scores")
+    found = [heard_beside(tmp_path / name).name for name in names]
+    assert found == ["scores.heard", "scores.1.heard", "scores.2.heard", "scores.heard"]
 
 
 @ray
