@@ -67,6 +67,8 @@ class Labeller:
         if not total:
             raise ManifestError(str(source), None, None, "holds no cut")
         with reserved(output):
+            if shards is not None:
+                shards.check()
             work = _Work(self, *self._parts(output, inputs))
             name = CUTS if shards is None else KEPT
             with watched(total) as told, packed_lines(output, name, DROPPED) as (kept, dropped):

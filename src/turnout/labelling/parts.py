@@ -41,8 +41,8 @@ class Parts:
             write_whole(place, written)
         elif found != written:
             raise StorageError(
-                f"{self.folder.parent}: holds what was heard of another input, by another model or "
-                "with another option of hearing or --part-minutes: name another folder, or delete "
+                f"{self.folder.parent}: holds what was heard of another input, by another model, "
+                "with another option of hearing or in other parts: name another output, or delete "
                 "it"
             )
 

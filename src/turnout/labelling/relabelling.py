@@ -18,7 +18,7 @@ from turnout.audio.features import SAMPLE_RATE
 from turnout.errors import AudioError, ManifestError, ShardError, StorageError, UsageError, one_line
 from turnout.files import write_whole
 from turnout.labelling.labels import Label
-from turnout.shards.manifest import MANIFEST, Job, Manifest, json_of
+from turnout.shards.manifest import LARGEST_JSON, MANIFEST, Job, Manifest, json_of
 from turnout.shards.origins import Origins, ShardReader
 from turnout.shards.reading import store_of
 from turnout.shards.store import Folder, Store, open_store
@@ -52,6 +52,14 @@ class Relabelling:
             )
         return cls(origins=origins, store=store, own=output if address is None else None)
 
+    def check(self) -> None:
+        """Raise, before anything is heard, what `write` would where nothing can be written, or
+        others' shards lie in the labels' folder."""
+        if self.own is not None:
+            _check_own(self.own)
+        with self.store.reserved():
+            self.store.whole(MANIFEST, LARGEST_JSON)  # where there is no bucket, it says so
+
     @property
     def shown(self) -> str:
         """Where the shards are, as it is told."""
@@ -79,19 +87,31 @@ def _place(store: Store) -> str:
 def _replace_others(output: Path, job: Job) -> None:
     """Delete the shards of another choice, which a mark tells from those that were not made here;
     raises StorageError where such lie there."""
-    folder, mark = output / SHARDS, output / MARK
-    found = mark.read_bytes() if mark.exists() else None
-    there = [folder / MANIFEST, *sorted(folder.glob("shard-*"))]
+    found = _check_own(output)
     if found == json_of(job):
         return
-    if found is None and any(path.exists() for path in there):
-        raise StorageError(
-            f"{folder}: holds shards that are not of these labels: name another -o or --shards"
-        )
     # The manifest first: without it nobody takes the rest for a corpus.
-    for path in there:
+    for path in _shards_in(output):
         path.unlink(missing_ok=True)
-    write_whole(mark, json_of(job))
+    write_whole(output / MARK, json_of(job))
+
+
+def _check_own(output: Path) -> bytes | None:
+    """The mark of the shards in the labels' folder; raises StorageError for shards without one."""
+    mark = output / MARK
+    if mark.exists():
+        return mark.read_bytes()
+    if any(path.exists() for path in _shards_in(output)):
+        raise StorageError(
+            f"{output / SHARDS}: holds shards that are not of these labels: name another -o or "
+            "--shards"
+        )
+    return None
+
+
+def _shards_in(output: Path) -> list[Path]:
+    folder = output / SHARDS
+    return [folder / MANIFEST, *sorted(folder.glob("shard-*"))]
 
 
 class _Relabelled:

@@ -25,7 +25,7 @@ from tests.unit.shards.corpus import (
     shards_of,
 )
 from turnout.config.sharding import ShardConfig
-from turnout.errors import ShardError, StorageError, UsageError
+from turnout.errors import ShardError, StorageError, TurnoutError, UsageError
 from turnout.labelling.inputs import open_inputs, parts_of
 from turnout.shards.reading import ShardedClip
 from turnout.shards.store import Folder
@@ -200,6 +200,23 @@ def test_another_choice_replaces_its_own_shards_and_nobody_elses(tmp_path: Path)
     with pytest.raises(StorageError, match="holds shards that are not of these labels"):
         labelled(other / "shards", tmp_path / "out2", Hearer())
     assert contents(tmp_path / "out2" / "shards") == mine
+
+
+def test_shards_that_cannot_be_written_are_refused_before_anything_is_heard(
+    tmp_path: Path,
+) -> None:
+    source, hearer = corpus(tmp_path), Hearer()
+    (tmp_path / "file").write_text("")
+    for place, reason in (
+        ("http://127.0.0.1:9/labelled", "can be read and not written"),
+        (str(tmp_path / "file" / "labelled"), "cannot be written"),
+    ):
+        with pytest.raises(TurnoutError, match=reason):
+            labelled(source, tmp_path / "out", hearer, shards=place)
+    corpus(tmp_path / "own")
+    with pytest.raises(StorageError, match="holds shards that are not of these labels"):
+        labelled(source, tmp_path / "own", hearer)
+    assert hearer.given == []
 
 
 def test_a_second_model_and_a_cluster_hear_the_same_of_shards(tmp_path: Path) -> None:
