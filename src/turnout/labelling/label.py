@@ -26,7 +26,7 @@ from turnout.labelling.cluster import Actors, Cluster, Unit
 from turnout.labelling.hearing import Told
 from turnout.labelling.inputs import Inputs, Sharded, cut_inputs, open_inputs
 from turnout.labelling.labels import Label
-from turnout.labelling.lines import Lines, Watched, missing, packed_lines, units_of
+from turnout.labelling.lines import Lines, Watched, check_apart, missing, packed_lines, units_of
 from turnout.labelling.models import Again, Models, Row, labels_in, model_digest, model_name
 from turnout.labelling.page import page
 from turnout.labelling.parts import Parts, reserved
@@ -35,6 +35,7 @@ from turnout.labelling.report import Report
 from turnout.shards.address import shown_address
 
 CUTS, KEPT, DROPPED = "cuts.jsonl.gz", "kept.jsonl.gz", "dropped.jsonl.gz"
+REPORT = "report.json"
 FORMAT = 1
 
 
@@ -62,7 +63,7 @@ class Labeller:
         inputs = open_inputs(source)
         shards = self._shards(inputs, output)
         if shards is None:
-            check_apart(Path(source), output)
+            check_apart(Path(source), output, (CUTS, DROPPED, REPORT))
         total = sum(1 for _ in inputs.read())
         if not total:
             raise ManifestError(str(source), None, None, "holds no cut")
@@ -83,7 +84,7 @@ class Labeller:
             if shards is not None:
                 report.failures.update(shards.write(output / name, report.kept.labels).left_out)
                 report.place = shards.shown
-            write_whole(output / "report.json", report.to_json().encode())
+            write_whole(output / REPORT, report.to_json().encode())
             write_whole(output / "report.html", page(report).encode())
         return report
 
@@ -243,13 +244,3 @@ def _line(one: Chosen) -> Row:
 
 def ignored(_seconds: float) -> None:
     """Tell nobody."""
-
-
-def check_apart(source: Path, output: Path) -> None:
-    """Raise UsageError where what is read would be written over."""
-    for name in (CUTS, DROPPED):
-        place = output / name
-        if place.exists() and place.samefile(source):
-            raise UsageError(
-                f"{source}: is what is read, and would be written over: name another -o"
-            )

@@ -2,12 +2,13 @@
 
 import gzip
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from turnout.errors import UsageError
 from turnout.files import whole_file
 from turnout.labelling.cluster import Unit
 from turnout.labelling.hearing import Told
@@ -16,6 +17,15 @@ from turnout.labelling.parts import Parts, unwritable
 
 Watched = Callable[[int], AbstractContextManager[Told]]
 """Given the number of inputs, what hears the seconds of each."""
+
+
+def check_apart(source: Path, output: Path, names: Iterable[str]) -> None:
+    """Raise UsageError where what is read is one of the files that are written into a folder."""
+    for place in (output / name for name in names):
+        if place.exists() and place.samefile(source):
+            raise UsageError(
+                f"{source}: is what is read, and would be written over: name another -o"
+            )
 
 
 def units_of(inputs: Inputs, part_minutes: float) -> Iterator[Unit]:

@@ -24,7 +24,7 @@ from turnout.files import sha256_of, write_whole
 from turnout.labelling.cluster import Cluster
 from turnout.labelling.hearing import HeardInput, Told, hear
 from turnout.labelling.inputs import Inputs, Line, open_inputs
-from turnout.labelling.lines import Lines, Watched, missing, packed_lines, units_of
+from turnout.labelling.lines import Lines, Watched, check_apart, missing, packed_lines, units_of
 from turnout.labelling.models import Row, model_digest, model_name
 from turnout.labelling.parts import Parts, reserved
 from turnout.shards.address import shown_address
@@ -32,10 +32,11 @@ from turnout.text.transcript import Transcript
 from turnout.text.writers import Format, document, files_of
 from turnout.transcription.transcriber import Transcriber
 
-TRANSCRIPTS = "transcripts.jsonl.gz"
+TRANSCRIPTS, REPORT = "transcripts.jsonl.gz", "report.json"
 FORMAT = 1
 LONGEST_NAME = 150
-"""Characters of a file's name, which may take four bytes each; longer ones end in a digest."""
+"""Bytes of a file's name without its endings, which have room in the 255 that file systems take;
+longer ones end in a digest."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +93,8 @@ class BulkTranscriber:
         """
         self.writer.transcriber.transcribe_files([], self.writer.options)
         inputs = open_inputs(source)
+        if inputs.shards is None:
+            check_apart(Path(source), output, (TRANSCRIPTS, REPORT))
         total = sum(1 for _ in inputs.read())
         if not total:
             raise ManifestError(shown_address(str(source)), None, None, "holds no cut")
@@ -100,7 +103,7 @@ class BulkTranscriber:
             parts.begin()
             with watched(total) as told:
                 self._fill(parts, inputs, told)
-            outcome = self._written(parts, inputs, output)
+            outcome = self._written(parts, inputs, output, names_beside(Path(source), output))
             report = {
                 "source": shown_address(str(source)),
                 "model": model_name(self.writer.transcriber),
@@ -110,7 +113,7 @@ class BulkTranscriber:
                 "warnings": outcome.warnings,
             }
             text = json.dumps(report, ensure_ascii=False, indent=1) + "\n"
-            write_whole(output / "report.json", text.encode())
+            write_whole(output / REPORT, text.encode())
         return outcome
 
     def _job(self, inputs: Inputs) -> Row:
@@ -137,10 +140,9 @@ class BulkTranscriber:
                 for row in rows:
                     told(row["transcript"]["duration_seconds"] if "transcript" in row else 0.0)
 
-    def _written(self, parts: Parts, inputs: Inputs, output: Path) -> Outcome:
-        """What there is of all inputs, as lines and files."""
+    def _written(self, parts: Parts, inputs: Inputs, output: Path, names: set[str]) -> Outcome:
+        """What there is of all inputs, as lines and files that have none of these names."""
         outcome = Outcome()
-        names: set[str] = set()
         with packed_lines(output, TRANSCRIPTS) as (lines,):
             for unit in units_of(inputs, self.part_minutes):
                 for row in parts.rows(unit.number, unit.first, len(unit.items)) or ():
@@ -166,12 +168,19 @@ class BulkTranscriber:
         lines.add(line)
 
 
+def names_beside(source: Path, output: Path) -> set[str]:
+    """The source's own name, without its endings, where it lies in the folder that is written
+    into."""
+    beside = source.parent.is_dir() and source.parent.samefile(output)
+    return {source.name.partition(".")[0]} if beside else set()
+
+
 def new_name(identity: str, taken: set[str]) -> str:
     """A file's name without its ending, from an input's id, that nobody has yet; it is taken."""
     name = re.sub(r"[^\w-]+", "-", identity).strip("-") or "utterance"
-    if len(name) > LONGEST_NAME:
+    if len(name.encode()) > LONGEST_NAME:
         digest = sha256_of(identity.encode("utf-8", "surrogatepass"))
-        name = f"{name[: LONGEST_NAME // 2]}-{digest[:12]}"
+        name = f"{name.encode()[: LONGEST_NAME // 2].decode(errors='ignore')}-{digest[:12]}"
     found, number = name, 2
     while found in taken or found == "report":
         found, number = f"{name}-{number}", number + 1

@@ -279,3 +279,5 @@ def test_what_cannot_be_labelled_is_one_line(folder: Path, tmp_path: Path) -> No
     labelled(folder, out, Hearer())
     with pytest.raises(UsageError, match="would be written over"):
         labelled(out / "cuts.jsonl.gz", out, Hearer())
+    with pytest.raises(UsageError, match="would be written over"):
+        labelled(out / "report.json", out, Hearer())

@@ -15,7 +15,8 @@ from tests.unit.labelling.test_shards import corpus
 from tests.unit.labelling.transcribed import transcribed, writer
 from tests.unit.shards.corpus import cut, cuts_file, recording
 from turnout.cli import main
-from turnout.errors import GuidanceError, StorageError
+from turnout.errors import GuidanceError, StorageError, UsageError
+from turnout.files import write_whole
 from turnout.guidance import Task
 from turnout.labelling.parts import Parts
 from turnout.labelling.transcribing import new_name
@@ -107,11 +108,29 @@ def test_another_job_is_refused_and_so_is_what_the_model_cannot(tmp_path: Path) 
     assert not (tmp_path / "new").exists()
 
 
-def test_names_of_files_are_short_and_different() -> None:
+def test_the_source_is_not_written_over(tmp_path: Path) -> None:
+    recording(tmp_path / "list.wav", 1.0)
+    line = json.dumps({"audio_filepath": str(tmp_path / "list.wav"), "id": "list"})
+    for name in ("list.json", "report.json"):
+        (tmp_path / name).write_text(line)
+    actor = Hearer()
+    with pytest.raises(UsageError, match="is what is read, and would be written over"):
+        transcribed(tmp_path / "report.json", tmp_path, Hearer(), here(actor))
+    assert actor.given == []
+    transcribed(tmp_path / "list.json", tmp_path, Hearer(), here(actor), formats=("json",))
+    assert (tmp_path / "list.json").read_text() == line
+    assert json.loads((tmp_path / "list-2.json").read_text())["text"] == "1 seconds"
+
+
+def test_names_of_files_are_short_and_different(tmp_path: Path) -> None:
     taken: set[str] = set()
     found = [new_name(one, taken) for one in ("a/b.c", "a-b-c", "..", "report", "é" * 200)]
     assert found[:4] == ["a-b-c", "a-b-c-2", "utterance", "report-2"]
-    assert len(found[4]) == 75 + 1 + 12 and len(taken) == 5
+    assert found[4].startswith("é" * 37 + "-") and len(found[4]) == 37 + 1 + 12
+    assert len(taken) == 5
+    # Of three and four bytes a letter, as long as they are not cut, and longer.
+    for identity in (letter * count for letter in "語𠀀" for count in (37, 50, 51, 85, 150, 151)):
+        write_whole(tmp_path / f"{new_name(identity, taken)}.translation.json", b"")
 
 
 @pytest.mark.parametrize(
