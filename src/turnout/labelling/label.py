@@ -157,7 +157,7 @@ class _Work:
         """The labels of all parts, which were heard."""
         begin = 0
         for unit in self.parts(inputs):
-            labels = labels_in(self.first.rows(unit.number, unit.first, len(unit.items)) or ())
+            labels = labels_in(self.first.again(unit.number, unit.first, len(unit.items)))
             yield Unit(unit.number, begin, [again(label, inputs) for label in labels])
             begin += len(labels)
 

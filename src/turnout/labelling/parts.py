@@ -57,6 +57,16 @@ class Parts:
         except (OSError, ValueError, RecursionError):
             return None
 
+    def again(self, number: int, first: int, count: int) -> list[Row]:
+        """The same of a part that was made; raises StorageError where it was damaged since."""
+        rows = self.rows(number, first, count)
+        if rows is None:
+            raise StorageError(
+                f"{self._path(number)}: was written, and cannot be read: see to the disk; the same "
+                "command hears that part again"
+            )
+        return rows
+
     def write(self, number: int, first: int, rows: Sequence[Row]) -> None:
         """Put a part into its place; raises StorageError."""
         body = "".join(json.dumps(row) + "\n" for row in rows).encode()

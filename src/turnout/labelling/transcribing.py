@@ -145,7 +145,7 @@ class BulkTranscriber:
         outcome = Outcome()
         with packed_lines(output, TRANSCRIPTS) as (lines,):
             for unit in units_of(inputs, self.part_minutes):
-                for row in parts.rows(unit.number, unit.first, len(unit.items)) or ():
+                for row in parts.again(unit.number, unit.first, len(unit.items)):
                     outcome.inputs += 1
                     if "failed" in row:
                         outcome.failures[row["failed"]] += 1

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -120,6 +121,28 @@ def test_the_source_is_not_written_over(tmp_path: Path) -> None:
     transcribed(tmp_path / "list.json", tmp_path, Hearer(), here(actor), formats=("json",))
     assert (tmp_path / "list.json").read_text() == line
     assert json.loads((tmp_path / "list-2.json").read_text())["text"] == "1 seconds"
+
+
+def test_a_part_that_is_damaged_meanwhile_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = Parts.write
+
+    def damaged(parts: Parts, number: int, *more: Any) -> None:
+        write(parts, number, *more)
+        if number == 0:
+            (parts.folder / "000000.jsonl").write_text("{}")
+
+    for name in "abcd":
+        recording(tmp_path / "in" / f"{name}.wav", 2.0)
+    with monkeypatch.context() as patched:
+        patched.setattr(Parts, "write", damaged)
+        with pytest.raises(StorageError, match="was written, and cannot be read"):
+            transcribed(tmp_path / "in", tmp_path / "out", Hearer(), here(Hearer()))
+    assert not (tmp_path / "out" / "transcripts.jsonl.gz").exists()
+    again = Hearer()
+    outcome, _ = transcribed(tmp_path / "in", tmp_path / "out", Hearer(), here(again))
+    assert (outcome.inputs, len(again.given)) == (4, 2)
 
 
 def test_names_of_files_are_short_and_different(tmp_path: Path) -> None:
