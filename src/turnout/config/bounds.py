@@ -17,7 +17,7 @@ def at_least(least: float, config: object, section: str, *names: str) -> None:
         value = getattr(config, name)
         require(
             value is None or least <= value < inf,
-            f"{section}{name} is {value}: it must be at least {least:g}",
+            f"{section}{name} is {value}: it must be at least {least:g}{_finite(value)}",
         )
 
 
@@ -25,7 +25,15 @@ def above_zero(config: object, section: str, *names: str) -> None:
     """Raise ConfigError where one of these fields is not above 0; None passes."""
     for name in names:
         value = getattr(config, name)
-        require(value is None or 0 < value < inf, f"{section}{name} is {value}: it must be above 0")
+        require(
+            value is None or 0 < value < inf,
+            f"{section}{name} is {value}: it must be above 0{_finite(value)}",
+        )
+
+
+def _finite(value: float) -> str:
+    """What infinity, which is large enough, is to be told."""
+    return ", and finite" if value == inf else ""
 
 
 def share(config: object, section: str, *names: str) -> None:

@@ -90,6 +90,8 @@ def test_a_speed_is_measured_on_this_machine(kind: str, capsys: pytest.CaptureFi
     [
         (["--devices", "0"], "devices is 0: it must be at least 1"),
         (["--hours", "-3"], "hours is -3.0: it must be above 0"),
+        (["--hours", "inf"], "hours is inf: it must be above 0, and finite"),
+        (["--hours", "1", "--data.batch-seconds", "1e309"], "must be above 0, and finite"),
         (["--tflops", "100", "--speed", "9"], "tflops and speed each say how fast a device is"),
         (["--utterance-seconds", "60"], "utterance_seconds is 60, and the model's window has 30 s"),
         (["--trainable", "encoder.expert", "--init-from", "commands"], "did you mean"),
