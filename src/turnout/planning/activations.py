@@ -69,12 +69,12 @@ def saved_bytes(config: TrainConfig, batch: MicroBatch) -> int:
     found += encoder.num_layers * encoder_attention(encoder, batch, kept)
     found += feed_forwards(model, encoder, frames, kept)
     found += norm(frames, width)
-    readers = int(model.ctc) + 2 * model.decoder.num_layers
+    readers = int(model.ctc) + 2 * model.decoder.num_layers * bool(batch.tokens)
     found += kept.inputs(frames * width, readers) if readers else 0
     if model.ctc:
         # The softmax, and CTC's table of each frame and each state: labels and blanks between.
         found += frames * SINGLE * (rows + 2 * batch.targets + 1)
-    if model.decoder.num_layers:
+    if batch.tokens:
         found += decoder_bytes(model, batch, kept)
     return found
 
@@ -85,7 +85,7 @@ def held_bytes(config: TrainConfig, batch: MicroBatch) -> int:
     model, product = config.model, Kept.of(config).product
     rows, width = model.vocabulary.size, model.encoder.d_model
     held = batch.all_frames * rows * product * model.ctc
-    held += batch.all_tokens * rows * product if model.decoder.num_layers else 0
+    held += batch.all_tokens * rows * product
     return held + 2 * model.decoder.num_layers * batch.all_tokens * width * product
 
 

@@ -8,6 +8,7 @@ from turnout.planning.weights import Weights, count
 
 SINGLE, HALF, INDEX = 4, 2, 8
 MOMENTS = 2
+GIGABYTE = 10**9
 WIDEBAND_CLIP_VARIANTS = 1
 """As it was recorded."""
 
@@ -52,7 +53,10 @@ def checkpoint_bytes(weights: Weights) -> int:
 
 def run_bytes(config: TrainConfig, weights: Weights) -> int:
     """All that a run keeps at one time: its checkpoints and one being written, the weights of its
-    last validations, the best and one being written, and in the end the model folder."""
+    last validations, the best and one being written, what a teacher's encoder heard, and in the end
+    the model folder."""
     checkpoints = (config.keep_checkpoints + 1) * checkpoint_bytes(weights)
     validated = (config.average_last + 2) * weights_bytes(weights)
-    return checkpoints + validated + SINGLE * weights.total
+    objective = config.objective
+    taught = int(objective.teacher_cache_gb * GIGABYTE) if objective.distils else 0
+    return checkpoints + validated + taught + SINGLE * weights.total

@@ -12,7 +12,7 @@ from typing import Literal
 from turnout.config import ModelConfig, TrainConfig
 from turnout.config.routing import expert_places
 from turnout.planning.activations import held_bytes, loss_bytes, saved_bytes
-from turnout.planning.micro_batch import MicroBatch
+from turnout.planning.micro_batch import MicroBatch, taught_batch_of
 from turnout.planning.weights import TABLES, Weight, Weights, count
 
 Sharing = Literal["ddp", "fsdp", "experts"]
@@ -38,8 +38,10 @@ class Memory:
     activations: float
     """What the backward pass needs, the outputs that are held, and where it begins, at the loss."""
     features: float
-    """Of the micro-batch, in float32. The store of all features stays on the disk, mapped into the
+    """Of the micro-batch, in float32, and what a teacher hears of it. The store of all features stays on the disk, mapped into the
     memory of the machine, which takes it back when it is short of it."""
+    teacher: float
+    """Weights in float32 of the model that a distillation keeps to, whole on each device."""
     update: float
     """Once the activations are gone: gradients on their way to the other devices, AdamW's working
     copy, or what a device does not hold of the whole model, which validates. Not added: the larger
@@ -48,7 +50,7 @@ class Memory:
     @property
     def total(self) -> float:
         """The most at one time."""
-        states = self.weights + self.gradients + self.optimizer
+        states = self.weights + self.gradients + self.optimizer + self.teacher
         return states + max(self.copies + self.activations + self.features, self.update)
 
 
@@ -61,7 +63,9 @@ def memory_of(
     whole = gathered(weights.all) if sharing == "fsdp" and devices > 1 else 0
     unsent = gathered(weights.moved) if sharing == "fsdp" and devices > 1 else 0
     activations = saved_bytes(config, batch) + held_bytes(config, batch)
-    frames = batch.utterances * batch.feature_frames
+    distils = config.objective.distils
+    heard = (batch, taught_batch_of(config, batch)) if distils else (batch,)
+    frames = sum(one.utterances * one.feature_frames for one in heard)
     return Memory(
         weights=SINGLE * (held + whole),
         gradients=SINGLE * (trained + unsent),
@@ -69,6 +73,7 @@ def memory_of(
         copies=HALF * multiplied(config, weights, sharing, devices) if product == HALF else 0,
         activations=activations + loss_bytes(model, batch),
         features=SINGLE * frames * model.features.num_mels,
+        teacher=SINGLE * count(weights.all) if distils else 0,
         update=max(SINGLE * trained, between_steps(model, weights, sharing, devices)),
     )
 

@@ -1,11 +1,12 @@
 """What one device hears at once: the sizes that operations and activations follow from."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from turnout.config import DecoderConfig, EncoderConfig, ModelConfig, TrainConfig
 from turnout.config.model import FRAMES_PER_SECOND
 from turnout.config.planning import PlanConfig
 from turnout.errors import ConfigError
+from turnout.guidance import Window
 
 PROMPT_TOKENS = 4
 """Start, language, task and target language stand before a text."""
@@ -25,7 +26,7 @@ class MicroBatch:
     frames: int
     """Hidden frames of one utterance, the bandwidth token included."""
     tokens: int
-    """Of one decoder row, prompt included; 0 without a decoder. One row an utterance."""
+    """Of one decoder row, prompt included; 0 where no decoder writes. One row an utterance."""
     targets: int
     """Tokens that CTC aligns to one utterance."""
 
@@ -52,10 +53,21 @@ def micro_batch_of(config: TrainConfig, plan: PlanConfig) -> MicroBatch:
             f"utterance_seconds is {seconds:g}, and the model's window has "
             f"{model.window_seconds:g} s: utterances are at most as long as that"
         )
-    heard = model.window_seconds if model.features.padding == "window" else seconds
+    padded = model.features.padding == "window" and config.data.window is Window.PADDED
+    heard = model.window_seconds if padded else seconds
     utterances = max(1, int(config.data.batch_seconds / heard))
     targets = round(plan.tokens_per_second * seconds)
-    return of_length(model, utterances, heard, targets, audio_seconds=utterances * seconds)
+    batch = of_length(model, utterances, heard, targets, audio_seconds=utterances * seconds)
+    return batch if config.objective.decodes else replace(batch, tokens=0)
+
+
+def taught_batch_of(config: TrainConfig, batch: MicroBatch) -> MicroBatch:
+    """What a teacher hears of it: windows are padded; and writes, where that is compared."""
+    model, count = config.model, batch.utterances
+    padded = model.features.padding == "window"
+    heard = model.window_seconds if padded else batch.feature_frames / FRAMES_PER_SECOND
+    clean = of_length(model, count, heard, batch.targets, audio_seconds=batch.audio_seconds)
+    return replace(clean, tokens=batch.tokens if config.objective.distil_decoder else 0)
 
 
 def of_length(
@@ -82,6 +94,6 @@ def stacks_of(
 ) -> tuple[tuple[EncoderConfig | DecoderConfig, int], ...]:
     """Encoder and decoder, each with the frames or tokens of a batch that go through it."""
     stacks: list[tuple[EncoderConfig | DecoderConfig, int]] = [(model.encoder, batch.all_frames)]
-    if model.decoder.num_layers:
+    if batch.tokens:
         stacks.append((model.decoder, batch.all_tokens))
     return tuple(stacks)

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from turnout.config import DecoderConfig, EncoderConfig, ModelConfig
-from turnout.planning.micro_batch import MicroBatch
+from turnout.config import DecoderConfig, EncoderConfig, ModelConfig, TrainConfig
+from turnout.planning.micro_batch import MicroBatch, taught_batch_of
 from turnout.planning.weights import EXPERTS, Weights
 
 LAST = 4
@@ -64,6 +64,14 @@ def operations_of(model: ModelConfig, weights: Weights, batch: MicroBatch) -> Op
     return Operations(sum(product.forward for product in found), backward)
 
 
+def taught_operations(config: TrainConfig, batch: MicroBatch) -> float:
+    """Of what a teacher makes of a micro-batch, where there is one: forward alone, and all of it,
+    though its encoder's outputs may have been kept."""
+    if not config.objective.distils:
+        return 0.0
+    return sum(p.forward for p in products(config.model, taught_batch_of(config, batch)))
+
+
 def is_moved(beginning: str, weights: Weights) -> bool:
     """Whether a matrix that begins so is trained; of one that moves by a product of low rank, what
     that takes is too little to count."""
@@ -110,7 +118,7 @@ def products(model: ModelConfig, batch: MicroBatch) -> Iterator[Product]:
     if model.ctc:
         heard = frames - batch.utterances * model.bandwidth_token
         yield Product("ctc_head.", 2.0 * heard * width * rows, encoder.num_layers + 1)
-    if model.decoder.num_layers:
+    if batch.tokens:
         yield from decoder_products(model, batch)
 
 

@@ -10,7 +10,7 @@ from turnout.config.planning import PlanConfig
 from turnout.planning.disk import checkpoint_bytes, run_bytes, store_bytes
 from turnout.planning.memory import RESERVE, Memory, Sharing, memory_of, places_of
 from turnout.planning.micro_batch import MicroBatch, micro_batch_of, of_length
-from turnout.planning.operations import operations_of
+from turnout.planning.operations import operations_of, taught_operations
 from turnout.planning.traffic import Traffic, traffic_of
 from turnout.planning.weights import Weights, weights_of
 
@@ -46,7 +46,8 @@ class Steps:
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """Operations (multiplications and additions) of the forward and the backward pass."""
+    """Operations (multiplications and additions) of the forward and the backward pass, and of a
+    teacher's forward pass."""
 
     per_audio_second: float
     per_step: float
@@ -119,7 +120,7 @@ def plan_run(config: TrainConfig, plan: PlanConfig) -> Plan:
     """
     weights, batch = weights_of(config), micro_batch_of(config, plan)
     steps = steps_of(config, plan, batch)
-    each = operations_of(config.model, weights, batch).all
+    each = operations_of(config.model, weights, batch).all + taught_operations(config, batch)
     work = Work(
         per_audio_second=each / batch.audio_seconds,
         per_step=each * config.optimizer.accumulate,
@@ -230,9 +231,10 @@ def speed_of(
         return seconds * micro_batches, f"given: {plan.speed:g} s of speech a second and device"
     if measured is None:
         return None, ""
-    if plan.measure == "whole":
-        return measured.seconds * micro_batches, f"measured on this machine ({measured.device})"
+    # Of the whole batch that is 1, but for what a teacher does, which is not measured.
     seconds = measured.seconds * operations / measured.operations
+    if plan.measure == "whole":
+        return seconds * micro_batches, f"measured on this machine ({measured.device})"
     return (
         seconds * micro_batches,
         f"scaled by operations from one layer and one utterance measured on this machine "

@@ -10,7 +10,9 @@ NAMES: dict[Sharing, str] = {
     "fsdp": "FSDP2",
     "experts": "experts sharded",
 }
-PARTS = ("weights", "gradients", "optimizer", "copies", "activations", "features", "update")
+PARTS = (
+    "weights", "gradients", "optimizer", "teacher", "copies", "activations", "features", "update",
+)  # fmt: skip
 COLUMN = 17
 
 
@@ -66,6 +68,8 @@ def memory_lines(plan: Plan) -> Iterator[str]:
     memories = [shared.memory for shared in plan.sharing.values()]
     yield row(f"memory of each device of {plan.devices}:", names)
     for part in PARTS:
+        if part == "teacher" and not any(memory.teacher for memory in memories):
+            continue
         yield row(f"  {part}{' (not added)' if part == 'update' else ''}", parts(memories, part))
     yield row("  at most", [gb(memory.total) for memory in memories])
     fits = ["yes" if shared.fits else "no" for shared in plan.sharing.values()]

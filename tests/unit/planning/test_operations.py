@@ -1,5 +1,8 @@
 """Operations by formula are those that PyTorch counts in a real step."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -8,9 +11,13 @@ from torch.utils.flop_counter import FlopCounterMode
 from tests.unit.planning.shapes import routed, run_of
 from tests.unit.planning.steps import loss_of
 from turnout.config import TrainConfig, preset
+from turnout.data.batch import Clean
+from turnout.planning.measure import batch_of
+from turnout.planning.memory import memory_of
 from turnout.planning.micro_batch import MicroBatch, of_length
-from turnout.planning.operations import operations_of, products
+from turnout.planning.operations import operations_of, products, taught_operations
 from turnout.planning.weights import weights_of
+from turnout.training.teacher import Teacher
 from turnout.training.train import first_model
 
 
@@ -54,6 +61,24 @@ def test_operations_are_those_that_pytorch_counts(config: TrainConfig) -> None:
     # may count for more than it takes.
     more = 0.15 if config.trainable else 0.005
     assert 0.995 * backward <= found.backward <= (1 + more) * backward
+
+
+@pytest.mark.parametrize("decoder", [0.0, 1.0])
+def test_a_teachers_are_those_that_pytorch_counts(decoder: float, tmp_path: Path) -> None:
+    objective = {"distil_encoder": 1.0, "distil_decoder": decoder}
+    config = run_of(routed("supervised", **WHISPER, **SMALL), objective=objective)
+    sizes = of_length(config.model, 3, 3.0, 9, audio_seconds=9.0)
+    batch = batch_of(config.model, sizes)
+    heard = batch.log_mel, batch.frame_mask, batch.encoder_guide, batch.bandwidth
+    clean = Clean(*heard, batch.decoder_guide, torch.zeros(3, dtype=torch.bool))
+    model = first_model(config, config.model)
+    teacher = Teacher(model, config.objective, tmp_path)
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        teacher(replace(batch, clean=clean))
+    found = taught_operations(config, sizes)
+    assert found == pytest.approx(counter.get_total_flops(), rel=0.001)
+    held = sum(p.numel() * p.element_size() for p in teacher.model.parameters())
+    assert memory_of(config, weights_of(config), sizes, "ddp", 1).teacher == held
 
 
 def test_a_trained_frame_takes_six_operations_a_parameter_that_it_meets() -> None:

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,24 @@ import pytest
 
 from tests.unit.planning.shapes import routed, run_of
 from turnout.cli import main
-from turnout.config import DataConfig, FeatureConfig, ModelConfig, OptimizerConfig, TrainConfig
+from turnout.config import (
+    DataConfig,
+    FeatureConfig,
+    ModelConfig,
+    ObjectiveConfig,
+    OptimizerConfig,
+    TrainConfig,
+    preset,
+)
 from turnout.config.planning import PlanConfig
 from turnout.errors import ConfigError
-from turnout.planning.micro_batch import micro_batch_of
+from turnout.guidance import Window
+from turnout.planning.disk import run_bytes
+from turnout.planning.micro_batch import micro_batch_of, taught_batch_of
+from turnout.planning.operations import operations_of, taught_operations
 from turnout.planning.plan import plan_run
+from turnout.planning.weights import weights_of
+from turnout.planning.words import lines_of
 
 ROOT = Path(__file__).resolve().parents[3]
 OMNI = ["plan", "--config", str(ROOT / "recipes" / "omni_613m.yaml"), "--hours", "50000"]
@@ -70,6 +84,31 @@ def test_padded_windows_hold_less_speech_than_they_cost() -> None:
     run = TrainConfig(model=ModelConfig(features=features), data=DataConfig(batch_seconds=90))
     batch = micro_batch_of(run, plan)
     assert (batch.utterances, batch.audio_seconds, batch.feature_frames) == (3, 30.0, 3000)
+    # Where the window ends with the speech, a teacher still hears all of it.
+    spoken = replace(run, data=replace(run.data, window=Window.SPEECH))
+    batch = micro_batch_of(spoken, plan)
+    assert (batch.utterances, batch.audio_seconds, batch.feature_frames) == (9, 90.0, 1000)
+    assert taught_batch_of(spoken, batch).feature_frames == 3000
+
+
+def test_a_teacher_takes_memory_time_and_disk() -> None:
+    objective = ObjectiveConfig(text_weight=0.0, distil_encoder=1.0, teacher_cache_gb=3.0)
+    alone = TrainConfig(model=preset("small"), max_epochs=1)
+    taught = replace(alone, init_from="a-model", objective=objective)
+    plan = PlanConfig(hours=10.0, devices=2, tflops=1.0)
+    before, now = plan_run(alone, plan), plan_run(taught, plan)
+    assert now.micro_batch.tokens == 0 < before.micro_batch.tokens  # nothing is written
+    for name in ("ddp", "fsdp"):
+        assert now.sharing[name].memory.teacher == 4 * now.parameters.total
+        assert before.sharing[name].memory.teacher == 0
+    without = replace(objective, distil_encoder=0.0, text_weight=1.0)
+    assert plan_run(replace(taught, objective=without), plan).work == before.work
+    forward = taught_operations(taught, now.micro_batch)
+    student = operations_of(alone.model, weights_of(taught), now.micro_batch).all
+    assert now.work.per_step == forward + student and 0.3 < forward / student < 0.5
+    assert now.duration and now.duration.step_seconds == now.work.per_step / 1e12
+    assert "teacher" in "".join(lines_of(now)) and "teacher" not in "".join(lines_of(before))
+    assert run_bytes(taught, weights_of(alone)) - run_bytes(alone, weights_of(alone)) == 3e9
 
 
 @pytest.mark.parametrize("kind", ["whole", "scaled"])
