@@ -33,6 +33,11 @@ class CorpusConfig:
     def __post_init__(self) -> None:
         at_least(0, self, "", "weight")
         require(
+            bool(self.cuts or self.shards),
+            "a corpus in data names neither cuts nor shards: give the cuts that `turnout prepare` "
+            "wrote, or the folder or address of shards",
+        )
+        require(
             not (self.join and self.pack),
             f"{self.cuts}: join is for isolated words, pack for whole utterances: choose one",
         )

@@ -19,7 +19,7 @@ CLIPS = 32
 
 def stream_data(*train: CorpusConfig, **changes: object) -> DataConfig:
     settings = {"dev": (), "batch_seconds": 4.0, **changes}
-    return data_of("", train=train, **settings)
+    return data_of("no cuts", train=train, **settings)
 
 
 def loader(shards: Path, *, rank: int = 0, world: int = 1, gather=None, **changes) -> Loader:
