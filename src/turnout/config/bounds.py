@@ -31,7 +31,7 @@ def above_zero(config: object, section: str, *names: str) -> None:
         )
 
 
-def _finite(value: float) -> str:
+def _finite(value: float | None) -> str:
     """What infinity, which is large enough, is to be told."""
     return ", and finite" if value == inf else ""
 

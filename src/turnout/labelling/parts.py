@@ -86,7 +86,7 @@ def reserved(folder: Path) -> Iterator[None]:
             folder.mkdir(parents=True, exist_ok=True)
             held.enter_context(locked(folder / LOCK, wait=False, threads=True))
         except BlockingIOError as error:
-            reason = "another process writes labels there: wait for it, or name another folder"
+            reason = "another process writes there: wait for it, or name another output"
             raise StorageError(f"{folder}: {reason}") from error
         except OSError as error:
             raise unwritable(folder, error) from error

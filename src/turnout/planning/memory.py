@@ -16,7 +16,6 @@ from turnout.planning.micro_batch import MicroBatch, taught_batch_of
 from turnout.planning.weights import TABLES, Weight, Weights, count
 
 Sharing = Literal["ddp", "fsdp", "experts"]
-SHARINGS: tuple[Sharing, ...] = ("ddp", "fsdp", "experts")
 SINGLE, HALF = 4, 2
 MOMENTS = 2
 BUCKET = 8 * 1024 * 1024
@@ -38,8 +37,9 @@ class Memory:
     activations: float
     """What the backward pass needs, the outputs that are held, and where it begins, at the loss."""
     features: float
-    """Of the micro-batch, in float32, and what a teacher hears of it. The store of all features stays on the disk, mapped into the
-    memory of the machine, which takes it back when it is short of it."""
+    """Of the micro-batch, in float32, and what a teacher hears of it. The store of all features
+    stays on the disk, mapped into the memory of the machine, which takes it back when it is short
+    of it."""
     teacher: float
     """Weights in float32 of the model that a distillation keeps to, whole on each device."""
     update: float

@@ -248,14 +248,14 @@ def test_another_job_is_refused_and_so_is_a_second_process(folder: Path, tmp_pat
     labelled(folder, out, Hearer())
     before = written(out)
     # No option is named: of the verbs that put away what was heard, not all have the same.
-    with pytest.raises(StorageError, match="of another input, by another model, [^-]*another output"):
+    with pytest.raises(StorageError, match="by another model, [^-]*another output"):
         labelled(folder, out, Hearer("other"))
     recording(folder / "r5.wav", 1.0)
     with pytest.raises(StorageError, match="holds what was heard of another input"):
         labelled(folder, out, Hearer())
     with (
         locked(out / ".lock", wait=False, threads=True),
-        pytest.raises(StorageError, match="another process writes labels there"),
+        pytest.raises(StorageError, match="another process writes there"),
     ):
         labelled(folder, out, Hearer())
     assert written(out) == before
