@@ -5,6 +5,7 @@ each actor is on its way. A part whose actor dies is given to another; when that
 inputs are heard one by one, and one that ends two processes is listed as failed.
 """
 
+import logging
 import os
 import socket
 from collections import defaultdict, deque
@@ -31,11 +32,15 @@ from turnout.labelling.models import Again, Models, Row, model_digest
 from turnout.shards.address import shown_address
 from turnout.transcription.transcriber import Transcriber
 
+logger = logging.getLogger(__name__)
+
 MOST_DEATHS = 2
 """Of processes that hear the same, before it is taken for the reason."""
 STORE_BYTES = 100_000_000
 """Of a local cluster's shared memory: parts and their rows are small."""
 ANSWER_SECONDS = 10.0
+BEGIN_SECONDS = 60.0
+"""After which it is told that no actor has begun."""
 TOKEN = " (one that `ray start` began may want its token: set RAY_AUTH_MODE=token here as well)"
 
 
@@ -173,6 +178,7 @@ class Actors:
         self._deaths = [0] * count
         """While they began, in a row."""
         self._last_words = ""
+        self._told = False
         for number in range(count):
             self._begin(number)
 
@@ -218,7 +224,7 @@ class Actors:
         died."""
         if not self._calls:
             raise TurnoutError(f"no actor of the cluster is left: {self._last_words}")
-        (call,), _ = self._ray.wait(list(self._calls), num_returns=1)
+        call = self._through()
         number, piece = self._calls.pop(call)
         errors = self._ray.exceptions
         try:
@@ -233,6 +239,24 @@ class Actors:
             self._deaths[number] = 0
         self._idle.append(number)
         return piece, answer
+
+    def _through(self) -> Any:
+        """The next call that is through; where no actor begins meanwhile, it is told once."""
+        while True:
+            through, _ = self._ray.wait(list(self._calls), num_returns=1, timeout=BEGIN_SECONDS)
+            if through:
+                return through[0]
+            if not self._told and not self._idle and not any(p for _, p in self._calls.values()):
+                self._told = True
+                logger.warning(
+                    "no actor has begun within %g s, and all of them are waited for: the cluster "
+                    "may have no room just now (%s)", BEGIN_SECONDS, self._room(),
+                )  # fmt: skip
+
+    def _room(self) -> str:
+        """What of the cluster is free."""
+        free = self._ray.available_resources()
+        return f"free: {free.get('CPU', 0):g} CPUs, {free.get('GPU', 0):g} GPUs"
 
     def _died(self, number: int, piece: _Piece | None, error: Exception) -> None:
         """Have another begin in its place, unless they do nothing but die of that."""

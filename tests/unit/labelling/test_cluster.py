@@ -111,6 +111,8 @@ class StandIn:
         self.facts = ("1", "digest")
         self.heard: Counter[str] = Counter()
         self.killed = self.made = 0
+        self.full = 0
+        """How often nothing is through yet."""
 
     def actor(self) -> SimpleNamespace:
         """A new one."""
@@ -119,9 +121,17 @@ class StandIn:
         hear = SimpleNamespace(remote=lambda items: lambda: self._done(items))
         return SimpleNamespace(begin=begin, hear=hear)
 
-    def wait(self, calls: list[Any], num_returns: int) -> tuple[list[Any], list[Any]]:
-        assert num_returns == 1
+    def wait(
+        self, calls: list[Any], num_returns: int, timeout: float
+    ) -> tuple[list[Any], list[Any]]:
+        assert num_returns == 1 and timeout == 60.0
+        if self.full:
+            self.full -= 1
+            return [], calls
         return calls[:1], calls[1:]
+
+    def available_resources(self) -> dict[str, float]:
+        return {"CPU": 0.5}
 
     def get(self, call: Any) -> Any:
         return call()
@@ -205,6 +215,16 @@ def test_units_are_asked_for_as_there_is_room() -> None:
     }  # fmt: skip
     assert asked == list(range(21))
     assert StandIn().rows() == {}
+
+
+def test_a_cluster_without_room_is_waited_for_and_told_of_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    cluster = StandIn()
+    cluster.full = 3
+    assert cluster.rows("ab") == {0: ["a", "b"]}
+    (said,) = caplog.messages
+    assert "no actor has begun within 60 s" in said and "free: 0.5 CPUs, 0 GPUs" in said
 
 
 def test_what_ends_its_process_is_lost_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
