@@ -135,7 +135,7 @@ def test_licences_of_the_adapters_on_a_path_go_along(place: Path, tmp_path: Path
 
 def test_the_graphs_are_checked_with_adapters(place: Path) -> None:
     adapters = [open_adapter(place / name) for name in ("zh", "calls")]
-    check_paths(adapters, place / "base")
+    check_paths(adapters, ModelFolder.open(place / "base"))
 
 
 def test_a_report_names_the_adapters(
