@@ -86,6 +86,7 @@ def test_a_path_is_cut_out_dense(place: Path, tmp_path: Path) -> None:
     for name in filter(experts_of("encoder"), wanted):
         assert np.array_equal(whole[name], wanted[name])
     assert cut.has("LICENSE-whisper-zh")
+    assert "\nlanguage: [zh, en]\n" in (output / "README.md").read_text().partition("\n# ")[0]
     batch = [utterance(index, language="zh") for index in range(3)]
     calls = [utterance(index, language="zh", domain="calls") for index in range(3)]
     routed = turnout.load(place / "base", adapters=names, threads=1)
