@@ -21,6 +21,8 @@ FORMAT_VERSION = 1
 MOST_JSON = 1 << 20
 MOST_EXPERTS = 256
 NAME = re.compile(r"[A-Za-z0-9](?:[\w.-]{0,62}\w)?", re.ASCII)
+BASE = re.compile(rf"{NAME.pattern}|hf://[\w.@/-]{{1,300}}", re.ASCII)
+"""What a base may be called: a stranger's adapter opens no path of this machine."""
 DIGEST = re.compile(r"[0-9a-f]{64}")
 KEYS = ("model_type", "format_version", "name", "base", "experts")
 
@@ -69,8 +71,12 @@ def facts_of(data: bytes, place: str) -> AdapterFacts:
     check_keys(base, ("name", "digest"), f"{place}: base")
     if not (isinstance(base["digest"], str) and DIGEST.fullmatch(base["digest"])):
         raise ModelFolderError(f"{place}: base.digest is no SHA-256: {shown(base['digest'])}")
-    if not isinstance(base["name"], str | None):
-        raise ModelFolderError(f"{place}: base.name must be a name or null")
+    name = base["name"]
+    if name is not None and not (isinstance(name, str) and BASE.fullmatch(name)):
+        raise ModelFolderError(
+            f"{place}: base.name is {shown(name)}: no path is taken, but a name, "
+            "hf://owner/name[@revision] or null"
+        )
     if not isinstance(experts, list) or not experts:
         raise ModelFolderError(f"{place}: experts must be a list of at least one")
     if len(experts) > MOST_EXPERTS:

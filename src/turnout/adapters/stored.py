@@ -58,6 +58,15 @@ def places_of(file: BinaryIO, size: int, place: str, kinds: Kinds = KINDS) -> di
 
 def parsed(data: bytes, place: str) -> dict[str, Any]:
     """The object of a JSON text, none of whose keys comes twice; raises ModelFolderError."""
+    content = json_of(data, place)
+    if not isinstance(content, dict):
+        raise ModelFolderError(f"{place} is not a JSON object: fetch it again")
+    return content
+
+
+def json_of(data: bytes, place: str) -> Any:
+    """What a JSON text holds, no object of it with a key that comes twice; raises
+    ModelFolderError."""
 
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)
@@ -66,12 +75,9 @@ def parsed(data: bytes, place: str) -> dict[str, Any]:
         return found
 
     try:
-        content = json.loads(data, object_pairs_hook=once)
+        return json.loads(data, object_pairs_hook=once)
     except (ValueError, RecursionError) as error:
         raise ModelFolderError(f"{place} is not JSON ({error}): fetch it again") from error
-    if not isinstance(content, dict):
-        raise ModelFolderError(f"{place} is not a JSON object: fetch it again")
-    return content
 
 
 def place_of(name: str, entry: Any, place: str, kinds: Kinds) -> Place:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from turnout.cli.terminal import note, say
+from turnout.cli.terminal import complain, note, say
 from turnout.errors import MissingExtra, UsageError
 from turnout.progress import progress
 
@@ -78,7 +78,8 @@ def back(model: str, output: Path, precision: "Precision") -> int:
             "--half and --precision are for what is converted to a model folder: there they may be "
             "given"
         )
-    to_transformers(open_model(model, note), output)
+    for line in to_transformers(open_model(model, note), output):
+        complain(f"warning: {line}")
     say(str(output))
     return 0
 

@@ -42,13 +42,11 @@ def export(
             "--precision int8 and --output belong together: int8 is written beside the model, from "
             "which it cannot be told again"
         )
-    from turnout.export.save import export_folder
+    from turnout.export.save import export_folder, export_int8
 
-    path = export_folder(model, half=half or precision == "float16", adapters=adapter, say=note)
-    if output is not None:
-        from turnout.hub.copy import copy_model
-        from turnout.model_folder import ModelFolder
-
-        path = copy_model(ModelFolder.open(path), output, precision="int8")
+    if output is None:
+        path = export_folder(model, half=half or precision == "float16", adapters=adapter, say=note)
+    else:
+        path = export_int8(model, output, adapters=adapter, say=note)
     say(str(path))
     return 0

@@ -10,14 +10,16 @@ import torch
 from torch import Tensor
 
 from turnout.adapters.folder import AdapterFolder
-from turnout.backends.onnx import OnnxBackend
 from turnout.backends.onnx_paths import open_onnx
 from turnout.backends.torch import TorchBackend, load_model
 from turnout.backends.torch_paths import open_torch
+from turnout.decoding.backend import Backend
 from turnout.errors import ExportError
 from turnout.export.card import render_card
 from turnout.export.parity import check_parity
+from turnout.export.remaking import graphs_of
 from turnout.hub.adapted import open_adapter, with_adapters
+from turnout.hub.copy import check_copy, copy_model
 from turnout.hub.resolve import open_model, to_log
 from turnout.model.speech_model import SpeechModel
 from turnout.model_folder import (
@@ -91,7 +93,8 @@ def export_folder(
     say: Say = to_log,
 ) -> Path:
     """Write `encoder.onnx` and, where there is a decoder, `decoder.onnx` into the folder, which is
-    of the newest format version then.
+    of the newest format version then: traced by PyTorch, or built as `turnout convert` builds them
+    where the shape is Whisper's.
 
     The graphs take the weights that the folder has; `half` first rounds them to float16. With
     `adapters` they are checked on the paths of those, too. Raises ExportError, and leaves the
@@ -107,20 +110,37 @@ def export_folder(
     if half:
         model = model.half().float()
         files[WEIGHTS] = weights_bytes(model, half=True)
-    from turnout.export.tracing import graphs_of  # noqa: PLC0415 - slow to import
-
-    graphs = graphs_of(model)
-    # What is compared with the model is what will be written.
-    found = OnnxBackend(folder.config, graphs, lambda: files[WEIGHTS], threads=1)
-    check_parity(TorchBackend(model), found)
+    graphs = graphs_of(folder.config)
     config = {CONFIG: config_bytes(folder.config, folder.tokenizer)}
-    check = partial(check_paths, experts) if experts else None
+    # What is compared with the model is what was written.
+    check = partial(check_written, TorchBackend(model), experts)
     write_folder(folder.path, {**files, **graphs, **config}, check)
     return folder.path
 
 
-def check_paths(adapters: Sequence[AdapterFolder], path: Path) -> None:
-    """Raise ExportError where a folder's graphs do not give what PyTorch gives with these."""
+def export_int8(
+    path: str | Path,
+    output: Path,
+    *,
+    adapters: Sequence[str | Path] = (),
+    say: Say = to_log,
+) -> Path:
+    """Export the folder, and write the model to `output` in int8; raises as `export_folder` and
+    `copy_model` do, before any work where nothing can be written there."""
+    check_copy(open_model(path, say), output)
+    exported = export_folder(path, adapters=adapters, say=say)
+    return copy_model(ModelFolder.open(exported), output, precision="int8")
+
+
+def check_written(model: Backend, adapters: Sequence[AdapterFolder], path: Path) -> None:
+    """Raise ExportError where a folder's graphs do not give what PyTorch gives, with these too."""
     folder = ModelFolder.open(path)
+    check_parity(model, open_onnx(folder, 1))
+    if adapters:
+        check_paths(adapters, folder)
+
+
+def check_paths(adapters: Sequence[AdapterFolder], folder: ModelFolder) -> None:
+    """Raise ExportError where a folder's graphs do not give what PyTorch gives with these."""
     adapted = with_adapters(folder, adapters)
     check_parity(open_torch(folder, "cpu", 1, adapted), open_onnx(folder, 1, adapted))

@@ -4,8 +4,9 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from turnout.adapters.folder import MOST_PAPER
 from turnout.config import VocabularyConfig
-from turnout.hub.stored import read_part, size_of
+from turnout.hub.stored import read_part, read_small, size_of
 from turnout.model_folder import CARD
 
 SOURCE = "source.json"
@@ -17,6 +18,9 @@ LICENSE_NAME = re.compile(r"[A-Za-z0-9][\w.+-]{0,60}", re.ASCII)
 LICENSE = re.compile(
     rf"^license:[ \t]*['\"]?({LICENSE_NAME.pattern})['\"]?[ \t]*$", re.MULTILINE | re.ASCII
 )
+LINES = r"^{}:.*\n(?:[ \t-].*\n)*"
+"""Of a key in a card's head."""
+PAPER = re.compile(r"(?:LICEN[CS]E|NOTICE|COPYING)(?:[.-][ -~]*)?", re.IGNORECASE)
 NOTICE = """\
 MIT License
 
@@ -56,6 +60,13 @@ def license_of(folder: Path) -> str | None:
     return None if found is None else found[1]
 
 
+def papers_in(folder: Path) -> dict[str, bytes]:
+    """A checkpoint's licences and notices by name; raises ModelFolderError for one that is too
+    long."""
+    names = [path.name for path in folder.iterdir() if path.is_file()]
+    return {name: read_small(folder / name, MOST_PAPER) for name in names if PAPER.fullmatch(name)}
+
+
 def render_card(
     vocabulary: VocabularyConfig, origin: Mapping[str, str], license_name: str | None
 ) -> str:
@@ -92,14 +103,25 @@ def render_card(
     return "\n".join(lines)
 
 
-def remade(card: str, title: str, said: Sequence[str], *, mixed: bool = False) -> str:
+def remade(
+    card: str,
+    title: str,
+    said: Sequence[str],
+    *,
+    mixed: bool = False,
+    languages: Sequence[str] | None = None,
+) -> str:
     """A card for what was made of a model: the head of that one's, what was done, and the rest of
-    it, whose licence and notices hold on. The head names no licence where it is `mixed`."""
+    it, whose licence and notices hold on. The head names no licence where it is `mixed`, and these
+    `languages` in the place of others."""
     head, rest = "license: other\n", card
     if card.startswith("---\n") and "\n---\n" in card:
         head, _, rest = card.removeprefix("---\n").partition("---\n")
     if mixed:
-        head = "license: other\n" + re.sub(r"^license:.*\n(?:[ \t-].*\n)*", "", head, flags=re.M)
+        head = "license: other\n" + re.sub(LINES.format("license"), "", head, flags=re.M)
+    if languages is not None:
+        line = f"language: [{', '.join(languages)}]\n"
+        head = re.sub(LINES.format("language"), line, head, flags=re.M)
     lines = [f"---\n{head}---", "", f"# {title}", "", *(f"- {line}" for line in said), ""]
     if rest.strip():
         lines += ["The card of the model that it was made of, and its licence, follow.", ""]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from turnout.config import ModelConfig
 from turnout.errors import MissingModel
-from turnout.hub.card import ROUNDED, SOURCE, license_of, render_card
+from turnout.hub.card import ROUNDED, SOURCE, license_of, papers_in, render_card
 from turnout.hub.checkpoint import Checkpoint
 from turnout.hub.ctranslate2_folder import MODEL, read_ctranslate2
 from turnout.hub.rounding import Precision, in_precision
@@ -104,6 +104,7 @@ def write_checkpoint(
     tokenizer = WhisperTokenizer.from_bytes(checkpoint.tokenizer, config.vocabulary)
     license_name = told.get("license") or license_of(checkpoint.path)
     files = {
+        **papers_in(checkpoint.path),
         CONFIG: config_bytes(config, tokenizer),
         TOKENIZERS[tokenizer.kind].name: checkpoint.tokenizer,
         SOURCE: (json.dumps(told, indent=2, ensure_ascii=False) + "\n").encode(),

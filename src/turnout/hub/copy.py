@@ -24,17 +24,22 @@ def copy_model(
     Raises ModelFolderError, for a model in int8 too, UsageError where it would be written over
     itself, and StorageError, and leaves what was there.
     """
-    files_of_model(folder)  # before the work: something else than a model is not overwritten
-    model.require_floats("another precision is made of")
-    if folder.resolve() == model.path.resolve():
-        raise UsageError(f"{folder} is the model itself: choose another folder with -o")
-    model.require(WEIGHTS)
+    check_copy(model, folder)
     files = {name: model.read(name) for name in model.digests if name != WEIGHTS}
     if (model.path / CARD).is_file():
         files[CARD] = card_of(read_bytes(model.path, CARD), precision)
     tensors = read_header(model.path / WEIGHTS)
     write_folder(folder, in_precision(files, tensors, precision, place=model.path, watched=watched))
     return folder
+
+
+def check_copy(model: ModelFolder, folder: Path) -> None:
+    """Raise as `copy_model` does where the model cannot be written to `folder`: before any work."""
+    files_of_model(folder)  # something else than a model is not overwritten
+    model.require_floats("another precision is made of")
+    if folder.resolve() == model.path.resolve():
+        raise UsageError(f"{folder} is the model itself: choose another folder with -o")
+    model.require(WEIGHTS)
 
 
 def card_of(card: bytes, precision: Precision) -> bytes:

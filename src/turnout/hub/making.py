@@ -166,8 +166,9 @@ def described(expert: Expert, kept: Sequence[Kept]) -> str:
     """An expert in a line."""
     own = [one for one in kept if one.expert == expert.name]
     stacks = " and ".join(dict.fromkeys(stack_of(one.tensor) for one in own))
-    ranks = sorted({one.rank for one in own if one.rank is not None})
-    form = f"differences of rank {ranks[0]}" if ranks else "whole"
+    ranks = [one.rank for one in own if one.rank is not None]
+    form = f"{len(ranks)} as differences of rank {ranks[0]}" if ranks else "whole"
+    form += ", the others whole" if 0 < len(ranks) < len(own) else ""
     return (
         f"- expert {expert.name}, for {conditions(expert)}: {len(own)} tensors of {stacks}, {form}"
     )
@@ -178,7 +179,7 @@ def summary(made: Made, size: int) -> list[str]:
     lines: list[str] = []
     for expert in made.experts:
         own = [one for one in made.kept if one.expert == expert.name]
-        lines.append(described(expert, own).removeprefix("- "))
+        lines.append(described(expert, made.kept).removeprefix("- "))
         lines += [
             f"  {one.tensor}: rank {one.rank} keeps {100 * one.share:.1f} % of the difference"
             for one in own

@@ -219,7 +219,9 @@ def card_of(folder: ModelFolder, config: ModelConfig, writing: Writing, mixed: b
     stacks = (f"{name}: {routing_words(one)}" for name, one in stacks_of(config).items())
     card = read_bytes(folder.path, CARD) if (folder.path / CARD).is_file() else b""
     text = card.decode("utf-8", "replace")
-    return remade(text, writing.title, [*writing.said, *stacks], mixed=mixed)
+    now, before = config.vocabulary.all_languages, folder.config.vocabulary.all_languages
+    languages = None if now == before else now
+    return remade(text, writing.title, [*writing.said, *stacks], mixed=mixed, languages=languages)
 
 
 def check_output(folder: ModelFolder, output: Path) -> None:

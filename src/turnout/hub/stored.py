@@ -3,7 +3,6 @@
 Other people's files are data of any kind: sizes are held against the file before memory is used.
 """
 
-import json
 from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from turnout.adapters.stored import json_of, parsed
 from turnout.errors import ModelFolderError
 from turnout.files import open_regular
 
@@ -111,23 +111,7 @@ def read_small(path: Path, most: int = MOST_JSON) -> bytes:
 
 def parse_object(path: Path, data: bytes) -> dict[str, Any]:
     """The object of a JSON text, none of whose keys comes twice; raises ModelFolderError."""
-    content = _parsed(path, data)
-    if not isinstance(content, dict):
-        raise refused(path, "is not a JSON object: fetch it again")
-    return content
-
-
-def _parsed(path: Path, data: bytes) -> Any:
-    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) < len(pairs):
-            raise ValueError("a key comes twice")
-        return found
-
-    try:
-        return json.loads(data, object_pairs_hook=once)
-    except (ValueError, RecursionError) as error:
-        raise refused(path, f"is not JSON ({error}): fetch it again") from error
+    return parsed(data, f"checkpoint {path}:")
 
 
 def read_object(path: Path) -> dict[str, Any]:
@@ -137,7 +121,7 @@ def read_object(path: Path) -> dict[str, Any]:
 
 def read_list(path: Path) -> list[Any]:
     """The list of a small JSON file; raises ModelFolderError."""
-    content = _parsed(path, read_small(path))
+    content = json_of(read_small(path), f"checkpoint {path}:")
     if not isinstance(content, list):
         raise refused(path, "is not a JSON list: fetch it again")
     return content

@@ -13,8 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from turnout.config import ModelConfig
+from turnout.config.cutting import few
 from turnout.errors import MissingExtra, StorageError, UsageError
 from turnout.files import whole_folder, write_synced
+from turnout.guidance import BASE, Task
 from turnout.hub.checkpoint import POSITIONS_PER_SECOND, TASKS, sinusoids
 from turnout.hub.convert import GENERATION
 from turnout.hub.names import tensor_shapes
@@ -23,7 +25,13 @@ from turnout.hub.transformers_folder import ARCHITECTURE, CONFIG, WEIGHTS, read_
 from turnout.hub.weights import float_parts, weights_parts
 from turnout.hub.whisper_graphs import check_shape
 from turnout.model_folder import CARD, DECODER, ENCODER, ModelFolder
-from turnout.text.whisper import LANGUAGE, NO_TIMESTAMPS, WhisperTokenizer, read_tokenizer
+from turnout.text.whisper import (
+    LANGUAGE,
+    NO_TIMESTAMPS,
+    WhisperTokenizer,
+    languages_of,
+    read_tokenizer,
+)
 from turnout.verified_folder import read_bytes
 
 TOKENIZER_CONFIG, PREPROCESSOR = "tokenizer_config.json", "preprocessor_config.json"
@@ -69,9 +77,10 @@ def their_name(name: str) -> str:
     return reduce(lambda found, rule: re.sub(*rule, found), RULES, name)
 
 
-def to_transformers(folder: ModelFolder, output: Path) -> None:
+def to_transformers(folder: ModelFolder, output: Path) -> list[str]:
     """Write the folder's model as Transformers has it, whole or not at all, its tensors as they are
-    stored; licence and notices go along.
+    stored; licence and notices go along. A line where there is something of the model that
+    Transformers cannot be told.
 
     Raises UsageError for models that no Whisper is, ModelFolderError for a damaged one, and
     StorageError where it cannot be written or something is there.
@@ -91,6 +100,25 @@ def to_transformers(folder: ModelFolder, output: Path) -> None:
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise StorageError(f"{output}: the model cannot be written: {reason}") from error
+    return untold(folder)
+
+
+def untold(folder: ModelFolder) -> list[str]:
+    """A line where the model is for less than its tokenizer has names for, as one path of a model
+    with experts is: asked for more, it says something all the same."""
+    config, spoken = folder.config, languages_of(folder.tokenizer_bytes)
+    parts = (
+        ("languages", config.vocabulary.languages, spoken if config.task_token else ("en",)),
+        ("tasks", config.tasks, tuple(Task)),
+        ("domains", config.domains, (BASE,)),
+    )
+    lost = [f"the {what} {few(now)}" for what, now, every in parts if now != every]
+    if not lost:
+        return []
+    return [
+        f"the model is for {', '.join(lost)} alone, which Transformers cannot be told: whoever "
+        "loads it is to ask for nothing else"
+    ]
 
 
 def check_convertible(folder: ModelFolder) -> None:

@@ -55,7 +55,7 @@ from turnout.training.state import seed_step
 from turnout.training.step import Stepper
 from turnout.training.teacher import Teacher
 from turnout.training.texts import Clips, spelled_otherwise, training_texts
-from turnout.training.trainable import check_tied, freeze, freeze_unreached
+from turnout.training.trainable import check_tied, freeze, freeze_unreached, is_frozen
 
 
 def train(config: TrainConfig) -> Path:
@@ -204,7 +204,7 @@ def begin_or_resume(
     source = trainer.config.init_from
     objective = trainer.config.objective
     # Neither what is frozen nor a teacher is in a checkpoint.
-    wanted = checkpoint is None or trainer.config.trainable or objective.distils
+    wanted = checkpoint is None or is_frozen(trainer.model) or objective.distils
     if source is not None and wanted:
         start_from(source, trainer.model, say if checkpoint is None else log.silent, tokenizer)
     if objective.distils:

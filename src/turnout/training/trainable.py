@@ -29,20 +29,24 @@ def freeze(model: SpeechModel, patterns: Sequence[str]) -> None:
 
 
 def freeze_unreached(model: SpeechModel, objective: ObjectiveConfig) -> None:
-    """Freeze what the objective never reaches: without a gradient weight decay would still move it.
+    """Freeze what the objective never reaches: without a gradient, or with one of zeros, weight
+    decay would still move it.
 
     Raises ConfigError where nothing is left to be trained.
     """
-    if objective.text_weight > 0:
-        return
-    for part in (model.ctc_head, None if objective.decodes else model.decoder):
-        if part is not None:
+    alone = model.ctc_head is None or model.decoder is None  # whose weight is 1, whatever is said
+    weight, texts = objective.ctc_weight, objective.text_weight > 0
+    heard = texts and (alone or weight > 0)
+    written = (texts and (alone or weight < 1)) or objective.distil_decoder > 0
+    for part, reached in ((model.ctc_head, heard), (model.decoder, written)):
+        if part is not None and not reached:
             part.requires_grad_(False)
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise ConfigError(
-            "nothing is left to be trained: with objective.text_weight 0 the CTC head is not "
-            "reached, and without distil_decoder no decoder is: let trainable name parts of the "
-            "encoder, such as encoder.experts, or change the objective"
+            "nothing is left to be trained: with objective.text_weight or ctc_weight 0 the CTC "
+            "head is not reached, and with text_weight 0 or ctc_weight 1, without distil_decoder, "
+            "no decoder is: let trainable name parts of the encoder, such as encoder.experts, or "
+            "change the objective"
         )
 
 

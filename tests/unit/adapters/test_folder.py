@@ -80,8 +80,12 @@ def second(content: dict[str, Any]) -> None:
         (put(name="x" * 5000), "name is 'xxx"),
         (put(base="whisper-base"), "base must be an object"),
         (put(base={"name": None, "digest": "abc"}), "base.digest is no SHA-256: 'abc'"),
-        (put(base={"name": 3, "digest": "a" * 64}), "base.name must be a name or null"),
+        (put(base={"name": 3, "digest": "a" * 64}), "base.name is 3: no path is taken"),
         (put(base={"name": "x"}), "base: key 'digest' is missing"),
+        *(
+            (put(base={"name": name, "digest": "a" * 64}), "base.name is .*: no path is taken")
+            for name in ("../x", "/dev/zero", "~/x", "a\\b", "hf://a/b\nc", "", "x" * 5000)
+        ),
         (put(experts=[]), "experts must be a list of at least one"),
         (put(experts=[3]), "an expert must be an object"),
         (put(experts=[{}] * 257), "has 257 experts: 256 are the most"),
@@ -248,15 +252,16 @@ def based(good: Path, place: Path, name: str) -> Path:
 def test_an_adapter_in_the_models_place(
     base: Path, good: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder, found = open_adapted(based(good, tmp_path / "named", str(base)))
-    assert folder.path == base and found is not None
+    monkeypatch.chdir(base.parent)
+    folder, found = open_adapted(based(good, tmp_path / "named", base.name))
+    assert folder.path.resolve() == base and found is not None
     assert facts(good)["base"]["name"] is None  # a path of this machine says nothing elsewhere
     instead = re.escape(f"give it with --model, and this with --adapter {good}")
     with pytest.raises(MissingModel, match=f"does not say what its base is called: {instead}"):
         open_adapted(good)
     monkeypatch.setenv("TURNOUT_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    for name in (str(tmp_path / "gone"), "hf://owner/gone"):
+    for name in ("gone", "hf://owner/gone"):
         place = based(good, tmp_path / "gone-base", name)
         with pytest.raises(MissingModel, match="its base '.*gone' is not at hand: give it with --"):
             open_adapted(place)
@@ -283,9 +288,10 @@ def test_adapters_that_ship_have_names(
 ) -> None:
     monkeypatch.setenv("TURNOUT_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("turnout.model_folder.SHIPPED", tmp_path / "models")
-    based(good, tmp_path / "models" / "chinese", str(base))
+    monkeypatch.chdir(base.parent)
+    based(good, tmp_path / "models" / "chinese", base.name)
     assert open_adapted(base, ["chinese"])[1] is not None
-    assert open_adapted("chinese")[0].path == base
+    assert open_adapted("chinese")[0].path.resolve() == base
     assert main(["models"]) == 0
     (row,) = capsys.readouterr().out.splitlines()[1:]
     assert row.split()[0] == "chinese"

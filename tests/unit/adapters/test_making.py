@@ -92,6 +92,8 @@ def test_keys_of_the_crossing_are_the_encoders(base: Path, tmp_path: Path) -> No
 def test_a_low_rank_difference_is_the_best_of_its_rank(base: Path, tmp_path: Path) -> None:
     model = trained(base, tmp_path / "model", experts_of("decoder"))
     found = adapter(base, model, tmp_path / "adapter", language="zh", rank=3)
+    words = "8 tensors of decoder, 4 as differences of rank 3, the others whole\n"
+    assert words in (found / "README.md").read_text()
     name = "decoder.blocks.0.feed_forward.bank.experts.0.up.weight"
     before, after, wanted = weights(base)[name], applied(base, found)[name], weights(model)[name]
     strengths = np.linalg.svd(wanted - before, compute_uv=False)

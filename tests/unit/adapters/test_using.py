@@ -86,6 +86,7 @@ def test_a_path_is_cut_out_dense(place: Path, tmp_path: Path) -> None:
     for name in filter(experts_of("encoder"), wanted):
         assert np.array_equal(whole[name], wanted[name])
     assert cut.has("LICENSE-whisper-zh")
+    assert "\nlanguage: [zh, en]\n" in (output / "README.md").read_text().partition("\n# ")[0]
     batch = [utterance(index, language="zh") for index in range(3)]
     calls = [utterance(index, language="zh", domain="calls") for index in range(3)]
     routed = turnout.load(place / "base", adapters=names, threads=1)
@@ -135,7 +136,7 @@ def test_licences_of_the_adapters_on_a_path_go_along(place: Path, tmp_path: Path
 
 def test_the_graphs_are_checked_with_adapters(place: Path) -> None:
     adapters = [open_adapter(place / name) for name in ("zh", "calls")]
-    check_paths(adapters, place / "base")
+    check_paths(adapters, ModelFolder.open(place / "base"))
 
 
 def test_a_report_names_the_adapters(

@@ -9,10 +9,13 @@ import onnx
 import pytest
 from safetensors.numpy import load as load_tensors
 
+from tests.adapted import base_in, supervised
 from tests.models import EXPORTED, exported, saved
 from tests.tiny_whisper import whisper_config
 from turnout.backends.onnx import OnnxBackend
 from turnout.backends.sessions import weight_names
+from turnout.cli import main
+from turnout.config import RoutingConfig
 from turnout.errors import ExportError, ModelFolderError
 from turnout.export import save, tracing
 from turnout.export.save import export_folder
@@ -74,15 +77,46 @@ def test_a_folder_of_version_1_becomes_one_of_version_2(
     graphs = whisper_graphs.graphs_of(whisper_config())
     monkeypatch.setattr(tracing, "graphs_of", lambda _: graphs)
     compared: list[object] = []
-    monkeypatch.setattr(save, "OnnxBackend", lambda *given, **_: compared.append(given[1]))
+    monkeypatch.setattr(save, "open_onnx", lambda folder, _: compared.append(folder.files()))
     monkeypatch.setattr(save, "check_parity", lambda *given: compared.append(given))
     export_folder(path)
-    assert compared[0] == graphs and len(compared) == 2
     after = ModelFolder.open(path)
+    assert compared[0] == after.files() and len(compared) == 2
+    assert graphs == {name: after.read(name) for name in graphs}
     assert json.loads(after.read(CONFIG))["format_version"] == 2
     assert after.config == before.config
     assert after.read(WEIGHTS) == before.read(WEIGHTS)
     assert all(weight_names(after.read(name)) for name in (ENCODER, DECODER))
+
+
+@pytest.mark.parametrize("stacks", [(), ("encoder", "decoder")], ids=["dense", "supervised"])
+def test_whispers_graphs_are_those_that_are_built_for_it(
+    tmp_path: Path, stacks: tuple[str, ...]
+) -> None:
+    routings = dict.fromkeys(stacks, RoutingConfig(kind="supervised"))
+    path = supervised(base_in(tmp_path), tmp_path / "model", routings)
+    before = ModelFolder.open(path)
+    files = {name: data for name, data in before.files().items() if not name.endswith(".onnx")}
+    write_folder(path, files)
+    export_folder(path)
+    assert ModelFolder.open(path).digests == before.digests
+
+
+@pytest.mark.parametrize("place", ["letters", "base"])
+def test_where_int8_cannot_be_written_is_told_before_the_model_is_changed(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    place: str,
+) -> None:
+    base = base_in(tmp_path)
+    (tmp_path / "letters").mkdir()
+    (tmp_path / "letters" / "one.txt").write_text("dear")
+    monkeypatch.setattr(save, "load_model", lambda _: pytest.fail("a minute's work came first"))
+    words = ["export", "--model", str(base), "--precision", "int8", "-o", str(tmp_path / place)]
+    assert main(words) != 0
+    (line,) = capsys.readouterr().err.splitlines()[-1:]
+    assert "is not a model folder" in line or "is the model itself" in line
 
 
 def test_graphs_without_the_weights_they_want_are_refused(tmp_path: Path) -> None:

@@ -11,11 +11,13 @@ from transformers import WhisperForConditionalGeneration
 from tests import whispers
 from tests.models import saved
 from turnout.cli import main
-from turnout.errors import StorageError, UsageError
+from turnout.errors import ModelFolderError, StorageError, UsageError
+from turnout.guidance import Task
 from turnout.hub.convert import convert
 from turnout.hub.names import own_name, tensor_shapes
 from turnout.hub.to_transformers import their_name, to_transformers
-from turnout.model_folder import ModelFolder
+from turnout.model_folder import ModelFolder, config_bytes, write_folder
+from turnout.text.whisper import WhisperTokenizer
 
 
 def folder_of(place: Path, kind: torch.dtype) -> ModelFolder:
@@ -93,3 +95,38 @@ def test_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert content["model_type"] == "whisper" and content["torch_dtype"] == "float16"
     assert main([*words, "--half"]) == 2
     assert "--half" in capsys.readouterr().err
+
+
+def test_what_transformers_cannot_be_told_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = folder_of(tmp_path, torch.float32)
+    config, output = folder.config, str(tmp_path / "theirs")
+    vocabulary = replace(config.vocabulary, languages=("zh",), translations=())
+    config = replace(config, vocabulary=vocabulary, tasks=(Task.TRANSCRIBE,), domains=("calls",))
+    tokenizer = WhisperTokenizer.from_bytes(folder.tokenizer_bytes, vocabulary)
+    files = {**folder.files(), "config.json": config_bytes(config, tokenizer)}
+    write_folder(tmp_path / "cut", files)
+    capsys.readouterr()
+    assert main(["convert", str(tmp_path / "cut"), "--to", "transformers", "-o", output]) == 0
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "warning: " in line
+    assert "for the languages zh, the tasks transcribe, the domains calls alone" in line
+
+
+def test_licences_go_along_both_ways(tmp_path: Path) -> None:
+    source = whispers.save_transformers(tmp_path / "source", whispers.whisper())
+    papers = {"LICENSE": b"mine", "LICENSE-whisper": b"theirs", "NOTICE.txt": b"said"}
+    for name, data in papers.items():
+        (source / name).write_bytes(data)
+    (source / "LICENSES").mkdir()
+    folder = ModelFolder.open(convert(source, tmp_path / "model"))
+    assert {name: folder.read(name) for name in folder.digests if "LIC" in name} == {
+        name: data for name, data in papers.items() if "LIC" in name
+    }
+    assert folder.read("NOTICE.txt") == b"said"
+    to_transformers(folder, tmp_path / "theirs")
+    assert (tmp_path / "theirs" / "LICENSE-whisper").read_bytes() == b"theirs"
+    (source / "LICENSE").write_bytes(b"x" * (1 << 21))
+    with pytest.raises(ModelFolderError, match="has 2097152 bytes"):
+        convert(source, tmp_path / "other")

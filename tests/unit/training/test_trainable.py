@@ -281,6 +281,19 @@ def test_what_the_objective_never_reaches_stays(tmp_path: Path, decoder: float) 
     assert {name.partition(".")[0] for name in moved} == {"encoder", *["decoder"][: int(decoder)]}
 
 
+@pytest.mark.parametrize(("ctc", "unreached"), [(0.0, "ctc_head"), (1.0, "decoder")])
+def test_what_has_no_weight_in_the_loss_stays(tmp_path: Path, ctc: float, unreached: str) -> None:
+    """A gradient of zeros would let weight decay wear it down."""
+    trainer = toy_trainer(toy_config(tmp_path, objective=ObjectiveConfig(ctc_weight=ctc)))
+    before = weights(trainer.model)
+    for _ in range(2):
+        trainer.stepper([toy_batch("a")], RunState(), 0.0)
+    moved = {n for n, now in weights(trainer.model).items() if not torch.equal(before[n], now)}
+    assert {name.partition(".")[0] for name in moved} == {"encoder", "ctc_head", "decoder"} - {
+        unreached
+    }
+
+
 def test_an_objective_that_reaches_nothing_trained_is_refused(tmp_path: Path) -> None:
     objective = ObjectiveConfig(text_weight=0.0, distil_encoder=1.0)
     parts = ("decoder.experts", "ctc_head")
