@@ -9,7 +9,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -109,3 +109,8 @@ def with_changes(recipe: dict[str, Any], changes: Mapping[str, Any]) -> dict[str
             inner = inner.setdefault(name, {})
         inner[place] = value
     return recipe
+
+
+def asked_for(settings: Iterable[str]) -> dict[str, Any]:
+    """Changes as they are given on the command line, KEY=JSON each."""
+    return {key: json.loads(value) for key, _, value in (one.partition("=") for one in settings)}

@@ -39,7 +39,14 @@ from typing import Any
 
 from few_data import few_of, of_speakers
 from heard import Heard
-from kept_trainings import digest_of_cuts, kept_training, logged_minutes, trained_on, with_changes
+from kept_trainings import (
+    asked_for,
+    digest_of_cuts,
+    kept_training,
+    logged_minutes,
+    trained_on,
+    with_changes,
+)
 from multitask_judged import Table, cells_of, compared, table_of, translated
 from multitask_rows import ARMS, MIXED, TASKS, Arm, changes_of, corpora_of
 from multitask_speech import FOLDS, SETS, Asked, asked_of, cuts_of
@@ -130,11 +137,6 @@ def recipe_of(arm: Arm, name: str, fold: int, arguments: argparse.Namespace) -> 
     }
     quick = QUICK_RECIPE if arguments.quick else {}
     return with_changes(recipe, {**fixed, **quick, **asked_for(arguments.set), **changes})
-
-
-def asked_for(settings: Iterable[str]) -> dict[str, Any]:
-    """Of KEY=JSON, each."""
-    return {key: json.loads(value) for key, _, value in (one.partition("=") for one in settings)}
 
 
 def model_of(arm: Arm, fold: int, arguments: argparse.Namespace) -> Path | None:

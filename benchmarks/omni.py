@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any
 
 from few_data import few_of, of_each_split
-from kept_trainings import digest_of_cuts, kept_training, logged_minutes, with_changes
+from kept_trainings import asked_for, digest_of_cuts, kept_training, logged_minutes, with_changes
 from omni_judged import AVERAGE, Wanted, judged
 from omni_made import check_machines, curve_of, in_common, made_on, scored, told
 from omni_rows import STARTS, Start, changes_of, check_hybrid, check_row
@@ -130,7 +130,7 @@ def recipe_of(
     }
     if start.pretrained:
         fixed["init_from"] = str(runs / "base")
-    asked = {key: json.loads(value) for key, _, value in (t.partition("=") for t in arguments.set)}
+    asked = asked_for(arguments.set)
     quick = QUICK_RECIPE if arguments.quick else {}
     return with_changes(recipe, {**fixed, **quick, **asked, **changes_of(row, arguments.layers)})
 

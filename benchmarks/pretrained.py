@@ -34,7 +34,7 @@ from pathlib import Path
 from typing import Any
 
 from heard import Heard
-from kept_trainings import digest_of_cuts, kept_training, logged_minutes, with_changes
+from kept_trainings import asked_for, digest_of_cuts, kept_training, logged_minutes, with_changes
 from omni_judged import Counts
 from omni_made import check_machines, curve_of, in_common, made_on, told
 from origin import ROOT, origin
@@ -119,7 +119,7 @@ def setting_of(arguments: argparse.Namespace) -> str:
 def recipe_of(row: str, seed: int, bench: Bench) -> dict[str, Any]:
     """The whole recipe of a training, but for threads."""
     arguments = bench.arguments
-    asked = {key: json.loads(value) for key, _, value in (t.partition("=") for t in arguments.set)}
+    asked = asked_for(arguments.set)
     window = Window(asked.get(WINDOW, Window.SPEECH))
     fixed = {
         "output": str(arguments.runs / name_of(row, seed, arguments)),

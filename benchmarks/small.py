@@ -6,6 +6,7 @@ One path of it (narrowband, transcribed) is cut out by `turnout specialise`, a d
 matrices are rounded to int8 by `turnout convert`. Connected Arabic commands, 2 to 6 words, over a
 telephone, are transcribed by both on one thread, language and bandwidth given; some of the speakers
 may have been heard in training, so that no error rate is told, only how many texts differ.
+"float32" is how it is computed before it is rounded: its weights are stored in float16.
 "real_time_factor" is processor time over the length of the sound, medians of three rounds in turn.
 --runs keeps the recordings. Writes results/small.json.
 """

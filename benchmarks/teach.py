@@ -46,6 +46,7 @@ from typing import Any
 
 import torch
 from heard import Heard
+from kept_trainings import asked_for
 from origin import ROOT, origin
 from pretrained_speech import Places
 from teach_heard import CPU, Listener, equal
@@ -177,11 +178,10 @@ def utterances(arguments: argparse.Namespace) -> list[Spoken]:
 
 def wish_of(arguments: argparse.Namespace) -> Wish:
     """What is asked of the trainings."""
-    changes = (text.partition("=") for text in arguments.set)
     return Wish(
         taught=tuple(arguments.train.split(",")),
         steps=arguments.steps,
-        changes={key: json.loads(value) for key, _, value in changes},
+        changes=asked_for(arguments.set),
         label=arguments.label,
         both=arguments.both_tasks,
         finetuning_rate=arguments.finetuning_rate,
