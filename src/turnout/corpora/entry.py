@@ -6,7 +6,7 @@ This file knows no kind of manifest.
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from turnout.corpora.manifest import Place
@@ -74,3 +74,19 @@ def utterance_id(relative: str, offset: float = 0.0) -> str:
     stem = unicodedata.normalize("NFC", stem)
     name = re.sub(r"[^\w.-]+", "-", stem).strip("-.") or "utterance"
     return f"{name}-{round(offset * 1000):08d}" if offset else name
+
+
+@dataclass(frozen=True)
+class UniqueIds:
+    """Adds a number to the ids that came before."""
+
+    seen: set[str] = field(default_factory=set)
+
+    def __call__(self, entry: Entry) -> Entry:
+        """The entry, under an id that no other has."""
+        name, number = entry.id, 1
+        while name in self.seen:
+            number += 1
+            name = f"{entry.id}-{number}"
+        self.seen.add(name)
+        return replace(entry, id=name)

@@ -12,7 +12,7 @@ from typing import TypeVar
 from turnout.audio.waveform import LastRecording
 from turnout.config.preparation import PrepareConfig, shares_of
 from turnout.corpora.cuts import FRAME_WANTED, is_less_than_a_frame
-from turnout.corpora.entry import Entry, EntryStream, MeasuredEntry
+from turnout.corpora.entry import Entry, EntryStream, MeasuredEntry, UniqueIds
 from turnout.corpora.limits import remarks_on
 from turnout.corpora.manifest import each
 from turnout.corpora.measure import measure, unsure
@@ -140,7 +140,7 @@ def merged(entries: Sequence[Entry]) -> EntryStream:
     if len(found) < len(entries):
         put = len(entries) - len(found)
         yield f"{put} of {len(entries)} lines named audio of an earlier line"
-    yield from _unique(found.values())
+    yield from map(UniqueIds(), found.values())
 
 
 def _joined(first: Entry, second: Entry) -> Entry:
@@ -163,18 +163,6 @@ def _joined(first: Entry, second: Entry) -> Entry:
                 f"into {target} differs from that of {before}, which names the same audio",
             )
     return replace(first, **said, translations={**first.translations, **second.translations})
-
-
-def _unique(entries: Iterable[Entry]) -> Iterator[Entry]:
-    """The entries, with a number added to ids that came before."""
-    seen: set[str] = set()
-    for entry in entries:
-        name, number = entry.id, 1
-        while name in seen:
-            number += 1
-            name = f"{entry.id}-{number}"
-        seen.add(name)
-        yield replace(entry, id=name)
 
 
 def _timed(entry: Entry) -> Entry | ManifestError:

@@ -13,7 +13,7 @@ from pathlib import Path
 from turnout.config.preparation import PrepareConfig
 from turnout.corpora.clips import WHOLE_SECONDS
 from turnout.corpora.cuts import Cut, parse_cut
-from turnout.corpora.entry import Entry, utterance_id
+from turnout.corpora.entry import Entry, UniqueIds, utterance_id
 from turnout.corpora.manifest import Fields, Place, each, json_lines
 from turnout.corpora.readers.lhotse import entry_of
 from turnout.corpora.readers.nemo import read_nemo
@@ -97,8 +97,15 @@ def open_inputs(source: Path | str) -> Inputs:
     with source.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     if first is not None and OF_CUTS.isdisjoint(first.values):
-        return Inputs(digest=digest, read=partial(_of_manifest, source))
-    return Inputs(digest=digest, read=lambda: cut_inputs(json_lines(source), source.parent))
+        return Inputs(digest=digest, read=lambda: _apart(_of_manifest(source)))
+    return Inputs(digest=digest, read=lambda: _apart(cut_inputs(json_lines(source), source.parent)))
+
+
+def _apart(lines: Iterable[Line]) -> Iterator[Line]:
+    """The lines, their inputs with ids of their own: several may be of one recording."""
+    apart = UniqueIds()
+    for line in lines:
+        yield replace(line, entry=apart(line.entry)) if isinstance(line, Input) else line
 
 
 def cut_inputs(lines: Iterable[Fields | ManifestError], folder: Path) -> Iterator[Line]:

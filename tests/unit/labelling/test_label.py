@@ -121,6 +121,18 @@ def test_a_manifest_needs_no_texts(folder: Path, tmp_path: Path) -> None:
     assert [clip.recording_duration for clip in clips] == [3.0, 4.0]
 
 
+def test_lines_of_one_recording_and_cuts_of_one_id_have_labels_of_their_own(
+    folder: Path, tmp_path: Path
+) -> None:
+    line = json.dumps({"audio_filepath": "recordings/r3.wav"}) + "\n"
+    (tmp_path / "m.jsonl").write_text(line * 3)
+    labelled(tmp_path / "m.jsonl", tmp_path / "out", Hearer())
+    assert list(texts(tmp_path / "out")) == [f"recordings-r3{end}" for end in ("", "-2", "-3")]
+    parts = (cut(folder / "r4.wav", "one", float(second), 1.0) for second in range(2))
+    labelled(cuts_file(tmp_path / "cuts.jsonl", *parts), tmp_path / "of-cuts", Hearer())
+    assert list(texts(tmp_path / "of-cuts")) == ["one", "one-2"]
+
+
 def test_failures_are_listed_with_their_lines_and_not_tried_again(tmp_path: Path) -> None:
     good = recording(tmp_path / "good.wav", 2.0)
     (tmp_path / "bad.wav").write_bytes(b"no sound")
