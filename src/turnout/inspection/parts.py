@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Float32, Int64
 from turnout.audio.features import FRAME_SECONDS
 from turnout.config import ModelConfig
 from turnout.config.transcription import TranscriptionOptions
-from turnout.guidance import Guidance, Window
+from turnout.guidance import Guidance, Task, Window
 from turnout.inspection.labels import Decode, Span
 from turnout.inspection.record import Layout, RoutingRecord
 from turnout.text.transcript import Transcript
@@ -33,6 +33,8 @@ class Part:
     """In seconds from the recording's start, as tokens are."""
     tokens: tuple[Span, ...] = ()
     token_probabilities: Float32[np.ndarray, "feed_forwards tokens experts"] | None = None
+    language: str | None = None
+    """That is spoken."""
 
 
 @dataclass(frozen=True)
@@ -66,10 +68,13 @@ def record_of(name: str, transcript: Transcript, parts: Sequence[Part], way: Way
     config = way.config
     log_mel, expert_index = laid_out(parts, config)
     hidden = expert_index.shape[1]
+    spoken = transcript.language
+    if transcript.task is Task.TRANSLATE:  # whose text is in another
+        spoken = next((part.language for part in parts if part.language), None)
     guidance = Guidance(
         bandwidth=transcript.bandwidth,
         task=transcript.task,
-        language=transcript.language,
+        language=spoken,
         target_language=transcript.language,
         domain=way.asked.domain or config.domains[0],
         window=Window(way.asked.window),

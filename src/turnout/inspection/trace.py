@@ -75,7 +75,7 @@ def way_of(transcriber: Transcriber, options: TranscriptionOptions) -> Way:
 def _records(
     transcriber: Transcriber, heard: Iterable[Heard], way: Way, told: Progress
 ) -> Iterator[RoutingRecord | TurnoutError]:
-    parts: dict[OpenRecording, list[Part]] = defaultdict(list)
+    parts: dict[OpenRecording, dict[float, Part | None]] = defaultdict(dict)
     opened: deque[Heard] = deque()
 
     def sources() -> Iterator[Source]:
@@ -88,16 +88,18 @@ def _records(
         while (batch := recordings.take()) or recordings.waiting:
             answers = transcriber.decode([telling(taken) for taken in batch]) if batch else []
             for taken, answer in zip(batch, answers, strict=True):
-                parts[taken.recording] += part_of(taken, answer, way)
+                # What is decoded anew in two begins where its first half does, and is no text then.
+                parts[taken.recording][taken.segment.start] = part_of(taken, answer, way)
             recordings.give(batch, answers)
             if batch:
                 told(batch[-1].segment.end)
             for recording, result in zip(
                 tuple(recordings.waiting), recordings.finished(), strict=False
             ):
-                one, found = opened.popleft(), parts.pop(recording, [])
+                one, found = opened.popleft(), parts.pop(recording, {})
                 if isinstance(result, Transcript):
-                    record = record_of(one.name, result, found, way)
+                    in_time = [part for _, part in sorted(found.items()) if part]
+                    record = record_of(one.name, result, in_time, way)
                     yield replace(record, speaker=one.speaker)
                 else:
                     yield result
@@ -109,11 +111,11 @@ def telling(taken: Taken) -> Utterance:
     return replace(utterance, options=replace(utterance.options, decoder_routing=True))
 
 
-def part_of(taken: Taken, answer: Decoded, way: Way) -> list[Part]:
+def part_of(taken: Taken, answer: Decoded, way: Way) -> Part | None:
     """The part that a segment's answer tells of, if any."""
     index = answer.expert_index
     if index is None:
-        return []
+        return None
     start, log_mel = taken.segment.start, taken.utterance.log_mel[: taken.utterance.frames]
     part = Part(
         start,
@@ -121,9 +123,10 @@ def part_of(taken: Taken, answer: Decoded, way: Way) -> list[Part]:
         index,
         answer.router_probabilities,
         silent_frames(log_mel, way.factor, index.shape[1]),
+        language=answer.language,
     )
     written = [one for one in answer.hypotheses if one.task is way.asked.tasks[0]]
-    return [with_text(part, written[0], way)] if written else [part]
+    return with_text(part, written[0], way) if written else part
 
 
 def with_text(part: Part, hypothesis: Hypothesis, way: Way) -> Part:

@@ -5,18 +5,23 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import pytest
+import soundfile
 
 import turnout
 from tests import models
-from tests.doubles import model_config, tokenizer
+from tests.doubles import hears_every_sound, model_config, tokenizer, tone
 from turnout.backends.torch import TorchBackend, load_model
-from turnout.config import EncoderConfig, RoutingConfig
+from turnout.config import DecoderConfig, EncoderConfig, ModelConfig, RoutingConfig
 from turnout.config.transcription import TranscriptionOptions
+from turnout.decoding.requests import Decoded, Hypothesis, Utterance
+from turnout.guidance import Task
 from turnout.inspection.parts import Part, Way, joined_probabilities, joined_silence, laid_out
 from turnout.inspection.record import Layout, RoutingRecord
 from turnout.inspection.statistics import statistics_of
 from turnout.inspection.trace import inspect_files
 from turnout.model_folder import ModelFolder
+from turnout.text.transcript import Word
 
 CONFIG = model_config(encoder=EncoderConfig(num_layers=1, routing=RoutingConfig(kind="omni")))
 EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
@@ -134,3 +139,69 @@ def test_silence_and_probabilities_lie_where_their_parts_do() -> None:
     assert silence is not None and silence.tolist() == [True, False, True, True, True, False]
     assert joined_probabilities([part(0.0, 8)], 2, way) is None
     assert joined_silence([part(0.0, 8)], 2, way) is None
+
+
+class StandIn:
+    """A Transcriber whose texts of more than eight seconds are cut; each text is of one token that
+    says which pass wrote it, and each frame takes the expert of its pass."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        self.config = config
+        self.backend = self
+        self.tokenizer = tokenizer()
+        self.passes: list[float] = []
+
+    def decoder_probabilities(self) -> None:
+        """Only that there is one is looked at."""
+
+    def decode(self, utterances: list[Utterance]) -> list[Decoded]:
+        return [self.answer(utterance) for utterance in utterances]
+
+    def answer(self, utterance: Utterance) -> Decoded:
+        number, seconds = len(self.passes), utterance.frames / 100
+        self.passes.append(seconds)
+        task = utterance.request.tasks[0]
+        words = (Word(start=0.5, end=seconds / 2, word="abc"[number]),)
+        spoken = task is Task.TRANSCRIBE
+        told = np.eye(4, dtype=np.float32)[np.full((2, 1), number)] if spoken else None
+        heard = Hypothesis(
+            task=task, language="ar" if spoken else "en", tokens=(400,),
+            text="abc"[number], log_prob=-1.0, cut=seconds > 8, start=0.5, end=seconds / 2,
+            words=words if spoken else (), router_probabilities=told,
+        )  # fmt: skip
+        index = np.full((2, -(-utterance.frames // 4)), number, np.int64)
+        return Decoded(language="ar", hypotheses=(heard,), expert_index=index)
+
+
+def inspected_by(stand_in: Any, seconds: float, path: Path) -> RoutingRecord:
+    """The record of a tone."""
+    soundfile.write(path, tone(seconds), 16000)
+    (record,) = inspect_files(stand_in, [path], TranscriptionOptions(language="ar"))
+    assert isinstance(record, RoutingRecord)
+    return record
+
+
+def test_a_text_that_was_written_anew_in_two_parts_is_not_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("turnout.transcription.segments.finder", hears_every_sound)
+    routing = RoutingConfig(kind="switch", num_experts=4)
+    made = StandIn(replace(CONFIG, decoder=DecoderConfig(routing=routing)))
+    record = inspected_by(made, 10.0, tmp_path / "a.wav")
+    whole, first, second = made.passes
+    assert whole > 8 and first + second == pytest.approx(whole, abs=0.1)
+    assert record.transcript.text == "b c"
+    assert {span.text for span in record.letters} == {"b", "c"}
+    assert len(record.tokens) == 2
+    decoder = statistics_of([record], Layout.of(made.config, "decoder", True))
+    assert decoder.frames.tolist() == [[0, 1, 1, 0]] * 2
+    assert set(record.expert_index.ravel().tolist()) == {1, 2}
+
+
+def test_what_is_spoken_is_not_the_language_of_its_translation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("turnout.transcription.segments.finder", hears_every_sound)
+    made = StandIn(replace(CONFIG, tasks=(Task.TRANSLATE,)))
+    known = inspected_by(made, 2.0, tmp_path / "a.wav").guidance
+    assert (known.task, known.language, known.target_language) == (Task.TRANSLATE, "ar", "en")
