@@ -6,7 +6,7 @@ table of two things lies what chance alone would give: the same table with one o
 time within the recording, by amounts that follow from SEED and the recording's name.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from typing import TypeVar
@@ -22,6 +22,8 @@ from turnout.inspection.record import Layout, RoutingRecord
 Index = NDArray[np.int64]
 Floats = NDArray[np.float64]
 Key = TypeVar("Key")
+Moves = Callable[[int], Sequence[int]]
+"""By how many frames so many frames are moved, of each shuffle."""
 SEED = 0
 SHUFFLES = 8
 """How often one of two things is moved in time."""
@@ -114,20 +116,23 @@ def nothing(layout: Layout) -> Counts:
 
 def counts_of(records: Iterable[RoutingRecord], layout: Layout) -> Counts:
     """Of these recordings."""
-    each = (count(record, layout, shifts_of(record, layout)) for record in records)
+    each = (count(record, layout, moves_of(record)) for record in records)
     return reduce(Counts.__add__, each, nothing(layout))
 
 
-def shifts_of(record: RoutingRecord, layout: Layout) -> list[int]:
-    """By how many frames things are moved: at least a quarter of the recording, either way."""
-    frames = int((record.choices_of(layout)[:1] >= 0).sum())
+def moves_of(record: RoutingRecord) -> Moves:
+    """At least a quarter of the frames, either way, and none back to its own place."""
     name = crc32(record.name.encode(errors="surrogateescape"))
-    random = np.random.default_rng((SEED, name))
-    low, high = max(frames // 4, min(1, frames)), max(frames - frames // 4, 1)
-    return random.integers(low, high, SHUFFLES, endpoint=True).tolist()
+
+    def moves(frames: int) -> list[int]:
+        random = np.random.default_rng((SEED, name))
+        low = max(frames // 4, 1)
+        return random.integers(low, max(frames - low, low), SHUFFLES, endpoint=True).tolist()
+
+    return moves
 
 
-def count(record: RoutingRecord, layout: Layout, shifts: Sequence[int]) -> Counts:
+def count(record: RoutingRecord, layout: Layout, moves: Moves) -> Counts:
     """Of one recording."""
     index = record.choices_of(layout)
     taken = index[0] >= 0 if len(index) else np.zeros(index.shape[1], np.bool_)
@@ -136,19 +141,19 @@ def count(record: RoutingRecord, layout: Layout, shifts: Sequence[int]) -> Count
     probabilities = record.probabilities_of(layout)
     if probabilities is not None:
         probabilities = probabilities[:, taken].astype(np.float64)
-    together = (paired(chosen, chosen, shift) for shift in (0, *shifts))
-    shape = (1 + len(shifts), *frames.shape, *frames.shape)
+    together = [paired(chosen, chosen, shift) for shift in (0, *moves(chosen.shape[1]))]
+    shape = (len(together), *frames.shape, *frames.shape)
     return Counts(
         layout,
         frames,
-        np.stack(list(together)).reshape(shape),
+        np.stack(together).reshape(shape),
         runs_of(index),
         0 if probabilities is None else int(taken.sum()),
         np.zeros(frames.shape) if probabilities is None else probabilities.sum(axis=1),
         np.zeros(len(index)) if probabilities is None else doubt_of(probabilities),
-        {guides_told(record, layout): frames},
-        met(chosen, letters_of_frames(record, layout), taken, shifts, frames.shape),
-        met(chosen, silence_of_frames(record, layout), taken, shifts, frames.shape),
+        {guides_told(record, layout): frames} if frames.any() else {},
+        met(chosen, letters_of_frames(record, layout), taken, moves, frames.shape),
+        met(chosen, silence_of_frames(record, layout), taken, moves, frames.shape),
         ((record.speaker, frames),) if record.speaker is not None else (),
     )
 
@@ -181,7 +186,7 @@ def met(
     chosen: NDArray[np.float32],
     labels: Labels | None,
     taken: NDArray[np.bool_],
-    shifts: Sequence[int],
+    moves: Moves,
     shape: tuple[int, ...],
 ) -> Paired:
     """How often each expert met each label, in the frames that have one."""
@@ -190,7 +195,8 @@ def met(
     codes = labels.codes[taken]
     named = codes >= 0
     hot, chosen = one_hot(codes[None, named], len(labels.names)), chosen[:, named]
-    tables = np.stack([paired(hot, chosen, shift) for shift in (0, *shifts)])
+    # Of those that have a label alone: by more than they are, they would come back to their places.
+    tables = np.stack([paired(hot, chosen, shift) for shift in (0, *moves(int(named.sum())))])
     return Paired(
         {
             name: tables[:, place].reshape(len(tables), *shape)

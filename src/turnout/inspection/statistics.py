@@ -62,8 +62,14 @@ class Statistics:
 
     @property
     def entropy(self) -> Float64[np.ndarray, " feed_forwards"]:
-        """Of the load, as a share of the largest possible: 1 is balanced, 0 is one expert."""
-        return entropy(self.frames) / max(np.log(max(len(self.layout.experts), 1)), 1e-12)
+        """Of the load, as a share of the largest possible: 1 is balanced, 0 is one expert. Where a
+        router chooses in a group, the mean over the frames' groups: which one is not its choice."""
+        choices = max(self.layout.choices, 1)
+        grouped = self.frames.reshape(
+            len(self.frames), len(self.layout.experts) // choices, choices
+        )
+        weights = shares(grouped.sum(axis=-1))
+        return (weights * entropy(grouped)).sum(axis=-1) / max(np.log(choices), 1e-12)
 
     @property
     def doubt(self) -> Float64[np.ndarray, " feed_forwards"] | None:
@@ -213,13 +219,16 @@ def describe(record: RoutingRecord, layout: Layout) -> str:
 
 
 def dead_in_words(statistics: Statistics) -> tuple[str, ...]:
-    """One phrase per expert that took no frame: where, and whether anywhere else it did."""
-    total = statistics.frames.sum(axis=0)
+    """One phrase per expert that took no frame: where, and whether anywhere else it did. None
+    where there was nothing to take."""
+    total, what = statistics.frames.sum(axis=0), statistics.layout.unit
     phrases = []
+    if not total.any():
+        return ()
     for column, expert in enumerate(statistics.layout.experts):
         silent = [where for where, name in statistics.dead if name == expert]
         if silent and total[column] == 0:
-            phrases.append(f"expert '{expert}' took no frame in any layer")
+            phrases.append(f"expert '{expert}' took no {what} in any layer")
         elif silent:
-            phrases.append(f"expert '{expert}' took no frame in layer {', '.join(silent)}")
+            phrases.append(f"expert '{expert}' took no {what} in layer {', '.join(silent)}")
     return tuple(phrases)

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from tests.unit.inspection.test_statistics import LAYOUT, record
-from turnout.inspection.counts import SHUFFLES, Counts, count, counts_of, nothing, shifts_of
+from turnout.guidance import Bandwidth
+from turnout.inspection.counts import SHUFFLES, Counts, count, counts_of, moves_of, nothing
 from turnout.inspection.information import entropy, information
 from turnout.inspection.labels import Span
 from turnout.inspection.record import Layout, RoutingRecord
@@ -18,7 +19,7 @@ TWO = Layout(("1", "2"), ("0", "1"), "omni", 0.5)
 
 def only(made: RoutingRecord, layout: Layout = TWO, shift: int = 1) -> Statistics:
     """The statistics of one recording, whose things are all moved by so many frames."""
-    return Statistics(count(made, layout, [shift] * SHUFFLES))
+    return Statistics(count(made, layout, lambda _: [shift] * SHUFFLES))
 
 
 def test_information_of_a_table_worked_by_hand() -> None:
@@ -32,7 +33,7 @@ def test_information_of_a_table_worked_by_hand() -> None:
 
 
 def test_pairs_are_counted_as_they_are_and_moved_in_time() -> None:
-    found = count(record([[0, 0, 0, 1], [0, 0, 1, 1]]), TWO, [1])
+    found = count(record([[0, 0, 0, 1], [0, 0, 1, 1]]), TWO, lambda _: [1])
     assert found.joint[0, 0, :, 1].tolist() == [[2, 1], [0, 1]]
     # The second row, one frame later: 1 0 0 1.
     assert found.joint[1, 0, :, 1].tolist() == [[2, 1], [0, 1]]
@@ -81,7 +82,7 @@ def test_slow_layers_that_know_nothing_of_each_other_agree_by_chance_alone() -> 
 def test_padding_is_in_no_count() -> None:
     plain = record([[0, 1, 1, 0], [1, 1, 0, 0]])
     wide = record([[0, 1, 1, 0, -1, -1], [1, 1, 0, 0, -1, -1]])
-    one, other = (count(made, TWO, [1]) for made in (plain, wide))
+    one, other = (count(made, TWO, lambda _: [1]) for made in (plain, wide))
     for name in ("frames", "joint", "runs"):
         assert np.array_equal(getattr(one, name), getattr(other, name))
 
@@ -189,10 +190,47 @@ def test_recordings_one_by_one_are_as_all_together() -> None:
 
 def test_what_is_moved_follows_from_the_name_alone() -> None:
     made = record([[0, 1] * 50, [1, 0] * 50])
-    first = shifts_of(made, TWO)
-    assert first == shifts_of(made, TWO) and len(first) == SHUFFLES
+    first = moves_of(made)(100)
+    assert first == moves_of(made)(100) and len(first) == SHUFFLES
     assert all(25 <= shift <= 75 for shift in first)
-    assert first != shifts_of(replace(made, name="another"), TWO)
+    assert first != moves_of(replace(made, name="another"))(100)
+
+
+@pytest.mark.parametrize("frames", range(2, 12))
+def test_nothing_is_moved_back_to_its_own_place(frames: int) -> None:
+    for name in "abcdefgh":
+        made = replace(record([[0]]), name=name)
+        assert all(0 < shift < frames for shift in moves_of(made)(frames))
+
+
+def test_two_tokens_that_agree_agree_by_chance_no_less() -> None:
+    """Of 0 1 there is no other order than 1 0, which tells as much."""
+    found = counts_of([record([[0, 1], [0, 1]])], TWO)
+    assert found.joint[1:, 0, :, 1].tolist() == [[[0, 1], [1, 0]]] * SHUFFLES
+
+
+def test_letters_are_moved_among_the_frames_that_have_one() -> None:
+    """By more than these are they would come back: a quarter of 100 frames is three times 8."""
+    index = np.array([[0] * 4 + [1] * 4 + [0] * 92] * 2)
+    made = replace(record(index), letters=(Span("a", 0, 2), Span("b", 2, 4)))
+    tables = counts_of([made], TWO).letters.tables
+    assert tables["a"][0, 0].tolist() == [4, 0]
+    # By two to six frames of the eight, at most two of a's four stay with their expert.
+    assert tables["a"][1:, 0, 0].max() <= 2
+    assert tables["a"][1:, 0].sum(axis=-1).tolist() == [4] * SHUFFLES
+
+
+def test_recordings_of_which_nothing_was_taken_are_of_no_kind() -> None:
+    heard, silent = record([[0, 1]] * 2), record(np.zeros((2, 0)), bandwidth=Bandwidth.NARROWBAND)
+    found = statistics_of([heard, silent], TWO)
+    assert list(found.by_guidance) == ["wideband, ar"]
+
+
+def test_a_router_is_balanced_that_uses_its_group_alike() -> None:
+    """Which group it is was not its choice: 1 of 4 frames in another takes nothing from it."""
+    layout = Layout(("1", "2"), ("a 0", "a 1", "b 0", "b 1"), "hybrid", 0.5, of_group=2)
+    found = only(record([[0, 0, 1, 1, 1, 0, 2, 2], [0, 1, 0, 1, 0, 1, 2, 3]]), layout)
+    np.testing.assert_allclose(found.entropy, [3 / 4, 1])
 
 
 @pytest.mark.parametrize("frames", [0, 1, 2])
