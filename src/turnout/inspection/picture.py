@@ -10,6 +10,7 @@ from dataclasses import replace
 from io import BytesIO
 
 import numpy as np
+from jaxtyping import Int64
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
@@ -85,10 +86,18 @@ def _never_empty(record: RoutingRecord, features: FeatureConfig) -> RoutingRecor
     """The record, with one frame that took no expert where it has none at all."""
     if len(record.log_mel):
         return record
-    nowhere = np.full((len(record.expert_index), 1), -1, np.int64)
+    decoder = record.decoder_index
     return replace(
-        record, log_mel=np.zeros((1, features.num_mels), np.float32), expert_index=nowhere
+        record,
+        log_mel=np.zeros((1, features.num_mels), np.float32),
+        expert_index=nowhere(record.expert_index),
+        decoder_index=None if decoder is None else nowhere(decoder),
     )
+
+
+def nowhere(index: Int64[np.ndarray, "feed_forwards hidden"]) -> Int64[np.ndarray, "rows one"]:
+    """A frame that took no expert, in each of as many feed-forwards."""
+    return np.full((len(index), 1), -1, np.int64)
 
 
 def pages(record: RoutingRecord) -> list[float]:

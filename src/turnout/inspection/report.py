@@ -119,8 +119,9 @@ def statistics_table(statistics: Statistics) -> RenderableType:
     parts: list[RenderableType] = [_load_table(statistics), Text(), _guidance_table(statistics)]
     if layout.learned and len(layout.feed_forwards) > 1:
         parts += [Text(), Text(_agreement_in_words(statistics))]
-    # Of the decoder's experts, those of the task that nobody asked for never have any.
-    dead = dead_in_words(statistics) if layout.stack == "encoder" else ()
+    # Of a guided decoder's experts, those of the task that nobody asked for never have any.
+    told = layout.stack == "encoder" or (layout.learned and not layout.guides)
+    dead = dead_in_words(statistics) if told else ()
     if dead:
         parts += [Text(), *(Text(phrase, style="yellow") for phrase in dead)]
     return Group(*parts)
@@ -137,7 +138,7 @@ def _load_table(statistics: Statistics) -> Table:
 
 def _guidance_table(statistics: Statistics) -> Table:
     table = _table(statistics.layout, "guidance")
-    table.add_column("frames", justify="right")
+    table.add_column(f"{statistics.layout.unit}s", justify="right")
     for key, counts in statistics.by_guidance.items():
         shares = counts / max(counts.sum(), 1)
         frames = counts.sum() // max(len(statistics.layout.feed_forwards), 1)
@@ -159,7 +160,8 @@ def _agreement_in_words(statistics: Statistics) -> str:
     same = statistics.same_expert[upper].mean()
     information = statistics.mutual_information[upper].mean()
     return (
-        f"agreement between layers, mean over pairs: same expert {100 * same:.0f} % of frames, "
+        f"agreement between layers, mean over pairs: same expert {100 * same:.0f} % of "
+        f"{statistics.layout.unit}s, "
         f"normalised mutual information {information:.2f}, {statistics.agreement:.2f} beyond chance"
     )
 

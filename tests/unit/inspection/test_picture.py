@@ -122,3 +122,28 @@ def test_both_stacks_have_their_rows_and_names() -> None:
     console.print(statistics_table(figures[1]))
     text = console.file.getvalue()  # type: ignore[attr-defined]
     assert "decoder layer" in text and "100.0 %" in text and "took no frame" not in text
+
+
+def test_a_recording_without_speech_has_a_picture_of_both_stacks():
+    decoder = Layout(("1",), ("transcribe", "translate"), "supervised", 0.04, "decoder")
+    silent = replace(record(OMNI, 0.0), decoder_index=np.zeros((1, 0), np.int64))
+    drawn = pixels(draw(silent, OMNI, FeatureConfig(), decoder=decoder, dpi=40))
+    assert len(drawn) > len(pixels(draw(silent, OMNI, FeatureConfig(), dpi=40)))
+
+
+def test_a_decoder_s_tokens_are_called_so_and_its_dead_experts_told_of():
+    decoder = Layout(("1", "2"), ("0", "1"), "switch", 0.04, "decoder")
+    chosen = np.zeros((2, 3, 2), np.float32)
+    chosen[..., 1] = 1
+    found = statistics_of([replace(record(OMNI), token_probabilities=chosen)], decoder)
+    console = Console(file=StringIO(), width=200)
+    console.print(statistics_table(found))
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "tokens" in text and "frames" not in text
+    assert "expert '0' took no token in any layer" in text
+
+
+def test_where_nothing_was_heard_no_expert_is_dead():
+    console = Console(file=StringIO(), width=200)
+    console.print(statistics_table(statistics_of([record(OMNI, 0.0)], OMNI)))
+    assert "took no frame" not in console.file.getvalue()  # type: ignore[attr-defined]
