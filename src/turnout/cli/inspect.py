@@ -73,6 +73,7 @@ def inspect(
     """
     from turnout.inspection.page import page
     from turnout.inspection.report import figures_of, statistics_json
+    from turnout.inspection.trace import way_of
 
     cuts = [path for path in audio if path.name.endswith((".jsonl", ".jsonl.gz"))]
     recordings = [path for path in audio if path not in cuts]
@@ -81,12 +82,14 @@ def inspect(
     if compare is not None and Path("/dev/stdin") in recordings:
         raise UsageError("stdin is heard once: give the recording as a file to compare two models")
     asked = Asked(recordings, read_cuts(cuts, limit, options), options, output)
+    other = None if compare is None else replace(model, model=compare, adapter=())
+    if other is not None:  # what it lacks is told before an hour is heard with the first
+        way_of(transcriber_of(other), options)
     status, found = inspect_model(asked, model, files=True)
     if not found.recordings:
         return status
     models, compared = [found], None
-    if compare is not None:
-        other = replace(model, model=compare, adapter=())
+    if other is not None:
         second, beside = inspect_model(asked, other, files=False)
         status = max(status, second)
         if beside.name == found.name:

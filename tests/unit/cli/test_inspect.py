@@ -12,6 +12,7 @@ from tests.doubles import hears_every_sound, model_config, tokenizer, tone
 from turnout.cli import main
 from turnout.config import EncoderConfig, RoutingConfig
 from turnout.decoding.requests import Decoded, Hypothesis
+from turnout.errors import UsageError
 from turnout.guidance import Bandwidth, Task
 from turnout.text.transcript import Word
 
@@ -179,6 +180,20 @@ def test_two_models_are_shown_side_by_side(model, tmp_path, capsys):
     assert content["files"] == ["a.wav", "b.wav"]
     assert content["compare"]["load"] == content["load"] == [[0, 1, 0]] * 2
     assert "agreement between layers" in capsys.readouterr().out
+
+
+def test_a_second_model_that_is_not_there_is_told_before_the_first_hears(
+    model, monkeypatch, capsys
+):
+    def load(name, **_):
+        if name == "nosuch":
+            raise UsageError("no model 'nosuch'")
+        return model
+
+    monkeypatch.setattr("turnout.transcription.transcriber.load", load)
+    assert main(["inspect", "a.wav", "--compare", "nosuch", "-o", "new"]) == 2
+    assert "no model 'nosuch'" in capsys.readouterr().err
+    assert not model.requests
 
 
 def test_stdin_is_not_heard_twice(model, capsys):
