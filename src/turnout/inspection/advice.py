@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 
+from turnout.guidance import Guide, Task
+from turnout.inspection.counts import TOLD
 from turnout.inspection.record import Layout
 from turnout.inspection.statistics import Statistics
 
@@ -19,7 +21,7 @@ HARDLY = (
     "It hardly learns from so few. Raise objective.balance_weight a little, or train longer, and "
     "look whether its share grows; if not, fewer experts would do."
 )
-OTHER_TASK = "Only the task that is inspected was asked of the decoder, so this is as it should be."
+OTHER_TASK = "Only one task is asked for here, and that is another's, so this is as it should be."
 
 
 def advice(statistics: Statistics) -> Iterator[tuple[str, str]]:
@@ -27,35 +29,44 @@ def advice(statistics: Statistics) -> Iterator[tuple[str, str]]:
     layout = statistics.layout
     if not statistics.frames.sum():
         return
+    missing: dict[tuple[str, str], list[str]] = {}
     for place, expert in enumerate(layout.experts):
-        missing = [layer for layer, name in statistics.dead if name == expert]
-        if missing:
-            yield (
-                f"Expert {expert} took no {layout.unit} in {layers(missing, layout)}.",
-                why_none(statistics, place),
-            )
+        if none := [layer for layer, name in statistics.dead if name == expert]:
+            key = layers(none, layout, "any layer"), why_none(statistics, place)
+            missing.setdefault(key, []).append(expert)
+    for (where, why), experts in missing.items():
+        yield f"{named(experts)} took no {layout.unit} in {where}.", why
+    for place, expert in enumerate(layout.experts):
         few = [layer for layer, name in statistics.starved if name == expert]
         if few:
             share = statistics.load[[layout.feed_forwards.index(one) for one in few], place].max()
             yield (
-                f"Expert {expert} is starved in {layers(few, layout)}: at most {100 * share:.1f} % "
-                f"of the {layout.unit}s.",
+                f"{named([expert])} is starved in {layers(few, layout, 'every layer')}: at most "
+                f"{100 * share:.1f} % of the {layout.unit}s.",
                 HARDLY,
             )
+
+
+def named(experts: list[str]) -> str:
+    """'Expert 2' or 'Experts 2, 5'."""
+    return f"Expert{'s' if len(experts) > 1 else ''} {', '.join(experts)}"
 
 
 def why_none(statistics: Statistics, expert: int) -> str:
     """What to do about an expert that took nothing somewhere."""
     layout = statistics.layout
-    if not layout.learned:
-        return OTHER_TASK if layout.stack == "decoder" else NO_DATA
     first = expert // layout.choices * layout.choices
-    group = statistics.frames[:, first : first + layout.choices]
-    return UNUSED if group.sum() else NO_DATA
+    if layout.learned and statistics.frames[:, first : first + layout.choices].any():
+        return UNUSED
+    # 'translate+en 1' is of group 'translate+en'.
+    values = layout.experts[expert].partition(" ")[0].split("+")
+    asked = {key[TOLD.index(Guide.TASK)] for key in statistics.counts.by_guidance}
+    others = Guide.TASK in layout.guides and not asked.intersection(values)
+    return OTHER_TASK if others and set(Task).intersection(values) else NO_DATA
 
 
-def layers(names: list[str], layout: Layout) -> str:
-    """'every layer', 'layer 2' or 'layers 2, 5'."""
+def layers(names: list[str], layout: Layout, every: str) -> str:
+    """`every`, 'layer 2' or 'layers 2, 5'."""
     if len(names) == len(layout.feed_forwards):
-        return "every layer" if len(names) > 1 else f"layer {names[0]}"
+        return every if len(names) > 1 else f"layer {names[0]}"
     return f"layer{'s' if len(names) > 1 else ''} {', '.join(names)}"

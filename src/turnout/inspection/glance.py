@@ -32,7 +32,7 @@ FIGURES: dict[str, Callable[[Statistics], str]] = {
     "balance of the load": lambda one: f"{one.entropy.mean():.2f}",
     "doubt of the router": lambda one: UNKNOWN if one.doubt is None else f"{one.doubt.mean():.2f}",
     "agreement of the layers beyond chance": lambda one: (
-        f"{one.agreement:.2f}" if one.layout.learned else "decided beforehand"
+        agreement(one) if one.layout.learned else "decided beforehand"
     ),
     "mean stretch on one expert": lambda one: sections.stretch(
         float(one.run_length.mean()), one.layout
@@ -48,6 +48,12 @@ FIGURES: dict[str, Callable[[Statistics], str]] = {
 def figure(found: Statistics, read: Callable[[Statistics], str]) -> str:
     """A figure, where there is something to count."""
     return read(found) if found.layout.feed_forwards and found.frames.sum() else UNKNOWN
+
+
+def agreement(found: Statistics) -> str:
+    """Mean over the pairs of layers, where there is one."""
+    pairs = len(found.layout.feed_forwards) > 1
+    return sections.two_digits(found.agreement) if pairs else UNKNOWN
 
 
 def beyond(told: Told) -> str:

@@ -84,7 +84,8 @@ def summary(one: Inspected) -> Markup:
         if layout.stack == "decoder" and layout.kind == "dense" and not found.frames.size:
             items.append("Decoder: no routed experts.")
             continue
-        items.append(f"{layout.stack.capitalize()}: {sentences.KINDS[layout.kind]}{size(layout)}")
+        kind = sentences.KINDS[layout.kind].format(unit=layout.unit)
+        items.append(f"{layout.stack.capitalize()}: {kind}{size(layout)}")
     return tag("ul", *(tag("li", item) for item in items))
 
 
@@ -92,9 +93,11 @@ def size(layout: Layout) -> str:
     """How many layers and experts, and what is counted."""
     if not layout.feed_forwards:
         return ""
-    said = f" {len(layout.feed_forwards)} of its feed-forwards have {len(layout.experts)} experts"
-    if layout.feed_forwards[0][-1].isalpha():
-        said += ", two in each layer (1a and 1b in the first)"
+    count = len(layout.feed_forwards)
+    paired = layout.feed_forwards[0][-1].isalpha()
+    pairs = " (two in each layer, such as 1a and 1b)" if paired else ""
+    said = f" Of its feed-forwards, {count}{pairs} ha{'s' if count == 1 else 've'} "
+    said += f"{len(layout.experts)} expert{'s' * (len(layout.experts) != 1)}"
     if layout.stack == "encoder":
         return f"{said}; a frame is {1000 * layout.frame_seconds:.0f} ms."
     counted = "tokens" if layout.unit == "token" else "the frames of the words that it wrote"
@@ -160,9 +163,10 @@ def by_kind(one: Inspected) -> Markup:
     for found in one.stacks:
         for place, guide in enumerate(guides_of(found.layout)):
             values = {key[place] for key in found.counts.by_guidance}
-            if len(values) > 1 or guide in (Guide.BANDWIDTH, *found.layout.guides):
+            wanted = len(values) > 1 or guide in (Guide.BANDWIDTH, *found.layout.guides)
+            if values and wanted:
                 parts.append(sections.load_by(found, place, guide.value.replace("_", " ")))
-    return joined(*parts)
+    return joined(*parts) or tag("p", sentences.NOTHING)
 
 
 def agreements(one: Inspected) -> Markup:

@@ -12,15 +12,15 @@ HOW_TO_READ = (
     "shows what was chosen, how sure of it the routers were, and what the choice goes by."
 )
 KINDS = {
-    "dense": "Dense: there are no experts; every frame takes the same way.",
+    "dense": "Dense: there are no experts; every {unit} takes the same way.",
     "switch": "Switch: in each layer a router of its own, which was learned, chooses for each "
-    "frame.",
+    "{unit}.",
     "omni": "Omni-router: one router, which was learned and is shared by the layers, chooses for "
-    "each frame.",
+    "each {unit}.",
     "supervised": "Supervised (S-MoE): what is known beforehand, such as the bandwidth or the "
     "task, is the choice; nothing is learned and every layer takes the same expert.",
     "hybrid": "Hybrid: what is known beforehand chooses a group of experts, and a learned router "
-    "one of the group for each frame.",
+    "one of the group for each {unit}.",
 }
 TIMELINES = [
     "Above is what was said, over the sound as a spectrogram (low tones at the bottom, loud is "
@@ -28,9 +28,10 @@ TIMELINES = [
     "row has no colour, nothing was there to be routed.",
 ]
 LOAD = [
-    "Which share of the frames each expert took. Balance is 1 where all experts take alike and 0 "
-    "where one takes everything. Mean stretch is how long a layer stays on one expert before it "
-    "changes. Below each bar are the shares in percent, in the order of the experts.",
+    "Which share of the frames each expert took. Balance is 1 where all experts (of a hybrid: all "
+    "of the group) take alike and 0 where one takes everything. Mean stretch is how long a layer "
+    "stays on one expert before it changes. Below each bar are the shares in percent, in the order "
+    "of the experts.",
 ]
 BY_KIND = [
     "The same bars, apart for each kind of recording: where they differ, experts have settled on "
@@ -71,6 +72,7 @@ DOUBT = (
     "near 1, low doubt means that experts are told apart; high doubt that they hardly are."
 )
 NO_ROUTING = "There is no routing in this model."
+NOTHING = "Nothing was routed."
 NO_AGREEMENT = (
     "Where nothing is learned every layer takes the expert that was decided beforehand, and a "
     "single layer has none to agree with: there is nothing to measure."

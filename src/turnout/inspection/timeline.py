@@ -54,6 +54,8 @@ def kept(record: RoutingRecord) -> RoutingRecord:
 
 def timeline(record: RoutingRecord, layouts: tuple[Layout, ...]) -> Markup:
     """The drawing, and the same as a table for those who do not see it."""
+    if not len(record.log_mel):
+        return tag("p", "No speech was found in it, so there was nothing to be routed.")
     seconds = min(max(len(record.log_mel) * FRAME_SECONDS, 0.5), SHOWN_SECONDS)
     width = LEFT + round(max(seconds * PIXELS_PER_SECOND, 300))
     scale = (width - LEFT) / seconds

@@ -3,6 +3,7 @@
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -11,17 +12,20 @@ from tests.doubles import model_config
 from tests.unit.inspection.test_picture import OMNI, record
 from turnout.config import DecoderConfig, EncoderConfig, RoutingConfig
 from turnout.config.transcription import TranscriptionOptions
-from turnout.inspection.advice import advice
+from turnout.guidance import Guide, Task
+from turnout.inspection.advice import NO_DATA, OTHER_TASK, UNUSED, advice
+from turnout.inspection.glance import FIGURES
 from turnout.inspection.inspected import SHOWN, Inspected
 from turnout.inspection.labels import Span
 from turnout.inspection.markup import percent, tag, text
 from turnout.inspection.page import page
 from turnout.inspection.parts import Way
-from turnout.inspection.record import RoutingRecord
+from turnout.inspection.record import Layout, RoutingRecord
 from turnout.inspection.sections import two_digits
-from turnout.inspection.statistics import statistics_of
+from turnout.inspection.statistics import Statistics, statistics_of
 from turnout.text.transcript import Word
 
+Stack = Literal["encoder", "decoder"]
 BAD = "<script>alert(1)</script>\"'&\x1b[31m\udcff"
 
 
@@ -190,8 +194,75 @@ def test_experts_whose_guidance_was_not_given_are_no_fault() -> None:
     made = inspected(replace(record(OMNI), expert_index=index), of=way("supervised"))
     assert not list(advice(found.encoder))
     ((what, why),) = advice(made.encoder)
-    assert what == "Expert wideband took no frame in every layer."
+    assert what == "Expert wideband took no frame in any layer."
     assert why.startswith("Nothing is wrong with the model")
+
+
+def guided(kind: str, stack: Stack, experts: tuple[str, ...], *guides: Guide) -> Layout:
+    """Of one layer."""
+    group = 2 if kind == "hybrid" else None
+    return Layout(("1",), experts, kind, 0.04, stack, guides, group)
+
+
+def taken(layout: Layout, expert: int, task: Task = Task.TRANSCRIBE) -> Statistics:
+    """All that was counted went to one expert."""
+    made = record(OMNI)
+    index = np.full((1, 50), expert, np.int64)
+    tokens = np.eye(len(layout.experts), dtype=np.float32)[index]
+    known = replace(made.guidance, task=task)
+    return statistics_of(
+        [replace(made, expert_index=index, decoder_index=index, guidance=known,
+                 token_probabilities=tokens)], layout,
+    )  # fmt: skip
+
+
+def test_who_waits_for_another_kind_is_told_apart_from_who_waits_for_another_task() -> None:
+    tasks = ("transcribe", "translate")
+    ((what, why),) = advice(taken(guided("supervised", "encoder", tasks, Guide.TASK), 0))
+    assert (what, why) == ("Expert translate took no frame in layer 1.", OTHER_TASK)
+    ((_, why),) = advice(taken(guided("supervised", "decoder", ("ar", "en"), Guide.LANGUAGE), 0))
+    assert why == NO_DATA
+    ((what, why),) = advice(
+        taken(guided("supervised", "decoder", tasks, Guide.TASK), 1, Task.TRANSLATE)
+    )
+    assert what.startswith("Expert transcribe took") and why == OTHER_TASK
+    names = tuple(f"{task}+{one} {i}" for task in tasks for one in ("ar", "en") for i in (0, 1))
+    both = guided("hybrid", "decoder", names, Guide.TASK, Guide.LANGUAGE)
+    assert list(advice(taken(both, 0))) == [
+        ("Expert transcribe+ar 1 took no token in layer 1.", UNUSED),
+        ("Experts transcribe+en 0, transcribe+en 1 took no token in layer 1.", NO_DATA),
+        (f"Experts {', '.join(names[4:])} took no token in layer 1.", OTHER_TASK),
+    ]
+
+
+def test_a_recording_without_speech_has_words_in_the_place_of_a_drawing() -> None:
+    silent = record(OMNI, 0.0)
+    shown = page([inspected(silent)])
+    words = Read(shown).words
+    assert "No speech was found in it" in words and '<svg class="timeline"' not in shown
+    assert "Nothing was routed." in words
+
+
+def test_a_decoder_s_router_chooses_for_each_token() -> None:
+    words = Read(page([inspected(record(OMNI), of=way(decoder="switch", told=True))])).words
+    assert "chooses for each token. Of its feed-forwards, 2 have 2 experts; counted in" in words
+    assert "chooses for each frame. Of its feed-forwards, 2 have 2 experts; a frame is" in words
+
+
+def test_one_layer_has_none_to_agree_with() -> None:
+    index = np.zeros((1, 50), np.int64)
+    config = model_config(
+        encoder=EncoderConfig(
+            block="transformer",
+            num_layers=1,
+            routing=RoutingConfig(kind="switch", num_experts=2),
+        )
+    )
+    one = Way(TranscriptionOptions(), config, lambda _: "")
+    alone = inspected(replace(record(OMNI), expert_index=index), of=one)
+    cells = [FIGURES["agreement of the layers beyond chance"](found.encoder)
+             for found in (alone, inspected(record(OMNI)))]  # fmt: skip
+    assert cells == ["-", "1.00"]
 
 
 def test_next_to_nothing_has_no_sign() -> None:
