@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from io import BytesIO
+from math import ceil
 
 import numpy as np
 from jaxtyping import Int64
@@ -25,6 +26,10 @@ from turnout.text.transcript import Word
 PAGE_SECONDS = 30.0
 INK = "#222222"
 FAINT = "#8a8a8a"
+SPECTROGRAM, ABOVE, LINE = 2.1, 0.92, 0.18
+"""Inches: its height, words and title over it, and a line of a legend."""
+ONE_COLUMN = 8
+"""Experts of a legend."""
 TICKS_HZ = (500, 1000, 2000, 4000, 7500)
 
 
@@ -39,30 +44,37 @@ def draw(
 ) -> bytes:
     """The PNG of up to 30 s of a recording, from `start` seconds on, with the decoder's routing
     below the encoder's where that is given."""
+    silent = not len(record.log_mel)
     record = _never_empty(record, features)
     stacks = [one for one in (layout, decoder) if one and one.feed_forwards]
     end = min(start + PAGE_SECONDS, max(len(record.log_mel) * FRAME_SECONDS, start + 0.1))
     inches = [0.24 * len(one.feed_forwards) + 0.1 for one in stacks]
-    routed_inches = sum(inches)
+    # Legends have the title's line left over them, whatever they are as high as.
+    sound = max(SPECTROGRAM, sum(map(_legend_inches, stacks)) + 0.35 - ABOVE)
+    height = ABOVE + sound + sum(inches) + 0.48
     width = float(np.clip(4.2 + 1.5 * (end - start), 9.5, 26.0))
-    figure = Figure(figsize=(width, 3.5 + routed_inches), dpi=dpi, facecolor="white")
+    figure = Figure(figsize=(width, height), dpi=dpi, facecolor="white")
     grid = figure.add_gridspec(
         1 + len(stacks),
         2,
         width_ratios=(width - 3.1, 1.9),
-        height_ratios=(2.1, *inches),
+        height_ratios=(sound, *inches),
         hspace=0.06,
         wspace=0.04,
         left=0.72 / width,
         right=1 - 0.3 / width,
-        top=1 - 0.92 / (3.5 + routed_inches),
-        bottom=0.48 / (3.5 + routed_inches),
+        top=1 - ABOVE / height,
+        bottom=0.48 / height,
     )
     spectrogram = figure.add_subplot(grid[0, 0])
     _draw_spectrogram(spectrogram, record, features, start)
     _draw_words(spectrogram, record.words, (start, end), width)
     side = figure.add_subplot(grid[0, 1])
-    _draw_legends(side, stacks or [layout])
+    _draw_legends(side, stacks or [layout], sound)
+    if silent:
+        spectrogram.text(0.5, 0.5, "no speech was found in it", transform=spectrogram.transAxes,
+                         fontsize=10, color=INK, ha="center", va="center")  # fmt: skip
+        spectrogram.set_xticks([])
     axes = [spectrogram]
     for place, one in enumerate(stacks, start=1):
         axes.append(figure.add_subplot(grid[place, 0], sharex=spectrogram))
@@ -224,14 +236,27 @@ def _draw_load(axes: Axes, record: RoutingRecord, layout: Layout) -> None:
     axes.set_xlabel("share of frames", fontsize=8, color=INK, labelpad=2)
 
 
-def _draw_legends(axes: Axes, layouts: Sequence[Layout]) -> None:
-    """The encoder's experts at the bottom, the decoder's above them."""
+def _draw_legends(axes: Axes, layouts: Sequence[Layout], inches: float) -> None:
+    """The encoder's experts at the bottom of so high a place, the decoder's above them."""
     axes.axis("off")
-    for place, layout in enumerate(layouts):
+    bottom = 0.0
+    for layout in layouts:
         which = f"{layout.stack}: " if len(layouts) > 1 else ""
         # matplotlib keeps but the last one where it is not added by itself.
-        if legend := _legend(axes, layout, which, 0.56 * place):
+        if legend := _legend(axes, layout, which, bottom / inches):
             axes.add_artist(legend)
+        bottom += _legend_inches(layout)
+
+
+def _legend_inches(layout: Layout) -> float:
+    """With its title, and as much as a line below it."""
+    return LINE * (2 + ceil(len(layout.experts) / _columns(layout)))
+
+
+def _columns(layout: Layout) -> int:
+    """Two of short names, where there are many."""
+    short = max(map(len, layout.experts), default=0) <= len("expert")
+    return 2 if short and len(layout.experts) > ONE_COLUMN else 1
 
 
 def _legend(axes: Axes, layout: Layout, which: str, bottom: float) -> Legend | None:
@@ -246,7 +271,7 @@ def _legend(axes: Axes, layout: Layout, which: str, bottom: float) -> Legend | N
     return axes.legend(
         handles=patches, loc="lower left", bbox_to_anchor=(-0.04, bottom), frameon=False,
         fontsize=8.5, title=f"{which}{layout.kind} routing", title_fontsize=8.5, alignment="left",
-        ncols=1 if len(patches) <= 8 else 2, handlelength=1.1, handleheight=1.0,
+        ncols=_columns(layout), handlelength=1.1, handleheight=1.0,
         labelcolor=INK, borderaxespad=0, columnspacing=0.8,
     )  # fmt: skip
 

@@ -116,6 +116,8 @@ def statistics_table(statistics: Statistics) -> RenderableType:
             f"{layout.stack}: dense: every {'frame' if layout.stack == 'encoder' else 'word'} "
             "takes the same way, so there is no routing to count"
         )
+    if not statistics.frames.any():
+        return Text(f"{layout.stack}: no speech was found, so nothing was routed")
     parts: list[RenderableType] = [_load_table(statistics), Text(), _guidance_table(statistics)]
     if layout.learned and len(layout.feed_forwards) > 1:
         parts += [Text(), Text(_agreement_in_words(statistics))]

@@ -143,7 +143,22 @@ def test_a_decoder_s_tokens_are_called_so_and_its_dead_experts_told_of():
     assert "expert '0' took no token in any layer" in text
 
 
-def test_where_nothing_was_heard_no_expert_is_dead():
+def test_every_expert_of_two_legends_has_its_place():
+    """Sixteen of each stack: none is drawn over another, and none over the title."""
+    experts = tuple(map(str, range(16)))
+    stacks = [replace(OMNI, experts=experts), replace(OMNI, experts=experts, stack="decoder")]
+    made = replace(record(OMNI), decoder_index=np.full((2, 50), -1, np.int64))
+    made = replace(made, expert_index=made.decoder_index)  # colours are the legends' alone
+    image = pixels(draw(made, stacks[0], FeatureConfig(), decoder=stacks[1], dpi=60))
+    shares = [share_of(image, colour) for colour in colours_of(experts)]
+    assert min(shares) > 0.8 * max(shares) > 0
+    alone = pixels(draw(made, stacks[0], FeatureConfig(), dpi=60))
+    once = [share_of(alone, colour) * alone.size for colour in colours_of(experts)]
+    assert np.array(shares).sum() * image.size == pytest.approx(2 * sum(once), rel=0.1)
+
+
+def test_a_recording_without_speech_says_so_on_stdout():
     console = Console(file=StringIO(), width=200)
     console.print(statistics_table(statistics_of([record(OMNI, 0.0)], OMNI)))
-    assert "took no frame" not in console.file.getvalue()  # type: ignore[attr-defined]
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert text == "encoder: no speech was found, so nothing was routed\n"
