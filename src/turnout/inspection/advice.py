@@ -12,16 +12,16 @@ NO_DATA = (
     "Inspect recordings that are."
 )
 UNUSED = (
-    "Its weights are carried along for nothing there. Train with a higher "
+    "Weights that nothing takes are carried along for nothing. Train with a higher "
     "objective.balance_weight, with fewer experts (num_experts), or on more varied recordings; if "
-    "it took nothing in training either, start the experts from a dense model with "
+    "nothing took them in training either, start the experts from a dense model with "
     "'turnout upcycle'."
 )
 HARDLY = (
-    "It hardly learns from so few. Raise objective.balance_weight a little, or train longer, and "
-    "look whether its share grows; if not, fewer experts would do."
+    "An expert hardly learns from so few. Raise objective.balance_weight a little, or train "
+    "longer, and look whether the share grows; if not, fewer experts would do."
 )
-OTHER_TASK = "Only one task is asked for here, and that is another's, so this is as it should be."
+OTHER_TASK = "What is inspected is one task, and this is for another: nothing is wrong with it."
 
 
 def advice(statistics: Statistics) -> Iterator[tuple[str, str]]:

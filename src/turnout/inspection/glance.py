@@ -28,7 +28,7 @@ def glance(models: Sequence[Inspected]) -> Markup:
 
 
 FIGURES: dict[str, Callable[[Statistics], str]] = {
-    "routing": lambda one: one.layout.kind,
+    "routing": lambda one: one.layout.kind if one.layout.kind != "dense" else "no experts",
     "balance of the load": lambda one: f"{one.entropy.mean():.2f}",
     "doubt of the router": lambda one: UNKNOWN if one.doubt is None else f"{one.doubt.mean():.2f}",
     "agreement of the layers beyond chance": lambda one: (
@@ -37,17 +37,18 @@ FIGURES: dict[str, Callable[[Statistics], str]] = {
     "mean stretch on one expert": lambda one: sections.stretch(
         float(one.run_length.mean()), one.layout
     ),
-    "known from the letter, beyond chance": lambda one: beyond(one.letters),
-    "known from silence, beyond chance": lambda one: beyond(one.silence),
-    "known from the speaker, beyond chance": lambda one: beyond(one.speakers),
+    "known from the letter, beyond chance": lambda one: beyond(one, one.letters),
+    "known from silence, beyond chance": lambda one: beyond(one, one.silence),
+    "known from the speaker, beyond chance": lambda one: beyond(one, one.speakers),
     "dead experts, over all layers": lambda one: str(len(one.dead)),
     "starved experts, over all layers": lambda one: str(len(one.starved)),
 }
 
 
 def figure(found: Statistics, read: Callable[[Statistics], str]) -> str:
-    """A figure, where there is something to count."""
-    return read(found) if found.layout.feed_forwards and found.frames.sum() else UNKNOWN
+    """A figure, where there is something to count; which routing it is is known in any case."""
+    known = read is FIGURES["routing"] or (found.layout.feed_forwards and found.frames.sum())
+    return read(found) if known else UNKNOWN
 
 
 def agreement(found: Statistics) -> str:
@@ -56,8 +57,8 @@ def agreement(found: Statistics) -> str:
     return sections.two_digits(found.agreement) if pairs else UNKNOWN
 
 
-def beyond(told: Told) -> str:
-    """Mean over the layers of what is told, less what chance gives."""
-    if len(told.labels) < 2:
+def beyond(found: Statistics, told: Told) -> str:
+    """Mean over the layers of what is told, less what chance gives, of what routers chose."""
+    if len(told.labels) < 2 or not found.layout.learned:
         return UNKNOWN
     return percent(max(float((told.share - told.chance).mean()), 0.0))

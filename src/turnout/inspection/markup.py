@@ -82,6 +82,6 @@ def heat(share: float, words: str) -> Markup:
 
 def percent(share: float) -> str:
     """As '12 %', and what is not quite nothing as '< 1 %'."""
-    if 0 < share < 0.005:
+    if 0 < share < 0.01:
         return "< 1 %"
     return f"{100 * share:.0f} %"

@@ -71,7 +71,7 @@ def bar(parts: Sequence[float], layout: Layout, *, figures: bool = False) -> Mar
     ]
     drawn = tag("svg", tag("title", words), *pieces, class_="bar", viewBox="0 0 100 10",
                 preserveAspectRatio="none", role="img", aria_label=words)  # fmt: skip
-    percents = " ".join(f"{100 * part:.0f}" for part in parts)
+    percents = " ".join(percent(part).removesuffix(" %").replace(" ", "") for part in parts)
     below = tag("span", percents, class_="parts", aria_hidden="true")
     return tag("td", drawn, below if figures and len(parts) <= MOST_FIGURES else "")
 
@@ -124,8 +124,12 @@ def load_by(found: Statistics, place: int, what: str) -> Markup:
 
 def troubles(found: Statistics) -> Markup:
     """Dead and starved experts, and what to do."""
+    together: dict[str, list[str]] = {}
+    for what, remedy in advice(found):
+        together.setdefault(remedy, []).append(what)
     items = [
-        tag("li", tag("b", what, class_="warn"), " ", remedy) for what, remedy in advice(found)
+        tag("li", tag("b", " ".join(whats), class_="warn"), " ", remedy)
+        for remedy, whats in together.items()
     ]
     if not items:
         return tag("p", f"{found.layout.stack}: every expert has its share in every layer.")

@@ -26,8 +26,9 @@ from turnout.text.transcript import Word
 
 SHOWN_SECONDS = 30.0
 PIXELS_PER_SECOND = 90
-LEFT, TOP, MEL, ROW, GAP, BOTTOM = 74, 40, 110, 16, 8, 24
-"""Pixels: names of layers, words, spectrogram, a layer, between stacks, the seconds."""
+LEFT, RIGHT, TOP, MEL, ROW, GAP, BOTTOM = 74, 12, 40, 110, 16, 8, 24
+"""Pixels: names of layers, half of the last second's number, words, spectrogram, a layer, between
+stacks, the seconds."""
 LETTER = 7.5
 """Pixels of a letter of a word, about."""
 MOST_WORDS = 80
@@ -57,10 +58,10 @@ def timeline(record: RoutingRecord, layouts: tuple[Layout, ...]) -> Markup:
     if not len(record.log_mel):
         return tag("p", "No speech was found in it, so there was nothing to be routed.")
     seconds = min(max(len(record.log_mel) * FRAME_SECONDS, 0.5), SHOWN_SECONDS)
-    width = LEFT + round(max(seconds * PIXELS_PER_SECOND, 300))
-    scale = (width - LEFT) / seconds
+    wide = round(max(seconds * PIXELS_PER_SECOND, 300))
+    width, scale = LEFT + wide + RIGHT, wide / seconds
     stacks = [one for one in layouts if one.feed_forwards]
-    parts, top = [spectrogram(record, width), *words_of(record, seconds, scale)], TOP + MEL + GAP
+    parts, top = [spectrogram(record, wide), *words_of(record, seconds, scale)], TOP + MEL + GAP
     for layout in stacks:
         parts.append(stack_rows(record, layout, (seconds, scale), top))
         top += ROW * len(layout.feed_forwards) + GAP
@@ -76,7 +77,7 @@ def timeline(record: RoutingRecord, layouts: tuple[Layout, ...]) -> Markup:
     )
 
 
-def spectrogram(record: RoutingRecord, width: int) -> Markup:
+def spectrogram(record: RoutingRecord, wide: int) -> Markup:
     """Loud is dark; in dark mode the page turns it round."""
     mel = record.log_mel[: round(SHOWN_SECONDS / FRAME_SECONDS)].T[::-1].astype(np.float32)
     if not mel.size:
@@ -84,7 +85,7 @@ def spectrogram(record: RoutingRecord, width: int) -> Markup:
     floor, top = float(np.percentile(mel, 20)), float(mel.max())
     grey = 255 - 255 * np.clip((mel - floor) / max(top - floor, 1e-3), 0, 1)
     pixels = np.repeat(grey.astype(np.uint8)[:, :, None], 3, axis=2)
-    return picture(pixels, (LEFT, TOP, width - LEFT, MEL), "mel")
+    return picture(pixels, (LEFT, TOP, wide, MEL), "mel")
 
 
 def picture(pixels: NDArray[np.uint8], box: tuple[float, float, float, float], kind: str) -> Markup:
@@ -110,7 +111,8 @@ def words_of(record: RoutingRecord, seconds: float, scale: float) -> list[Markup
         first, last = (LEFT + min(time, seconds) * scale for time in (word.start, word.end))
         parts.append(line(first, TOP - 4, last, TOP - 4, "word"))
         half = LETTER * len(word.word) / 2 + 3
-        middle = max((first + last) / 2, half)
+        end = LEFT + seconds * scale + RIGHT
+        middle = max(min((first + last) / 2, end - half), half)
         level = next((one for one in (0, 1) if middle - half >= free_from[one]), None)
         if level is None:
             continue

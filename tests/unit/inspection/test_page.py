@@ -14,7 +14,7 @@ from turnout.config import DecoderConfig, EncoderConfig, RoutingConfig
 from turnout.config.transcription import TranscriptionOptions
 from turnout.guidance import Guide, Task
 from turnout.inspection.advice import NO_DATA, OTHER_TASK, UNUSED, advice
-from turnout.inspection.glance import FIGURES
+from turnout.inspection.glance import FIGURES, figure
 from turnout.inspection.inspected import SHOWN, Inspected
 from turnout.inspection.labels import Span
 from turnout.inspection.markup import percent, tag, text
@@ -23,6 +23,8 @@ from turnout.inspection.parts import Way
 from turnout.inspection.record import Layout, RoutingRecord
 from turnout.inspection.sections import two_digits
 from turnout.inspection.statistics import Statistics, statistics_of
+from turnout.inspection.style import HEATS, STYLE
+from turnout.inspection.timeline import LETTER, timeline
 from turnout.text.transcript import Word
 
 Stack = Literal["encoder", "decoder"]
@@ -249,20 +251,71 @@ def test_a_decoder_s_router_chooses_for_each_token() -> None:
     assert "chooses for each frame. Of its feed-forwards, 2 have 2 experts; a frame is" in words
 
 
-def test_one_layer_has_none_to_agree_with() -> None:
+def test_side_by_side_nothing_is_said_to_be_known_that_nobody_measured() -> None:
     index = np.zeros((1, 50), np.int64)
-    config = model_config(
-        encoder=EncoderConfig(
-            block="transformer",
-            num_layers=1,
-            routing=RoutingConfig(kind="switch", num_experts=2),
-        )
+    shape = EncoderConfig(
+        block="transformer", num_layers=1, routing=RoutingConfig(kind="switch", num_experts=2)
     )
-    one = Way(TranscriptionOptions(), config, lambda _: "")
+    one = Way(TranscriptionOptions(), model_config(encoder=shape), lambda _: "")
     alone = inspected(replace(record(OMNI), expert_index=index), of=one)
-    cells = [FIGURES["agreement of the layers beyond chance"](found.encoder)
-             for found in (alone, inspected(record(OMNI)))]  # fmt: skip
-    assert cells == ["-", "1.00"]
+    silent = np.arange(50) % 2 == 0
+    deep, given = (
+        inspected(replace(record(OMNI), silent=silent), of=way(kind))
+        for kind in ("omni", "supervised")
+    )
+    none = inspected(replace(record(OMNI), expert_index=index[:0]), of=way("dense"))
+    rows = {
+        what: [figure(found.encoder, read) for found in (alone, deep, given, none)]
+        for what, read in FIGURES.items()
+    }
+    assert rows["routing"] == ["switch", "omni", "supervised", "no experts"]
+    assert rows["agreement of the layers beyond chance"] == ["-", "1.00", "decided beforehand", "-"]
+    assert rows["known from silence, beyond chance"] == ["-", "0 %", "-", "-"]
+
+
+def test_one_remedy_stands_behind_all_that_it_is_for() -> None:
+    index = np.array([[0] * 50, [1] * 50])
+    words = Read(page([inspected(replace(record(OMNI), expert_index=index))])).words
+    dead = "Expert 0 took no frame in layer 2. Expert 1 took no frame in layer 1. Weights that"
+    assert dead in words and words.count("turnout upcycle") == 1
+
+
+def luminance(colour: np.ndarray) -> float:
+    """Relative, as WCAG 2 has it, of red, green and blue from 0 to 255."""
+    parts = colour / 255
+    linear = np.where(parts <= 0.03928, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+    return float(linear @ (0.2126, 0.7152, 0.0722))
+
+
+def rgb(text: str) -> np.ndarray:
+    """Of '#fff' or '#15181b'."""
+    digits = text if len(text) == 7 else "#" + "".join(2 * one for one in text[1:])
+    return np.array([int(digits[start : start + 2], 16) for start in (1, 3, 5)])
+
+
+def test_the_figures_of_dark_cells_can_be_read() -> None:
+    """4.5 to 1, as WCAG 2.2 asks for of text."""
+    schemes = [dict(re.findall(r"--(\w+):(#\w+)", part)) for part in STYLE.split("@media (pref")]
+    high = re.findall(r"\d+", re.findall(r"(\.h\d+(?:,\.h\d+)*)\{color:", STYLE)[0])
+    for scheme in schemes:
+        for step, blue, part in re.findall(r"\.h(\d+){background:rgba\((\S+?),([\d.]+)\)}", HEATS):
+            share, colour = float(part), np.array(blue.split(","), float)
+            ground = share * colour + (1 - share) * rgb(scheme["page"])
+            ink = rgb(scheme["high" if step in high else "ink"])
+            dark, light = sorted((luminance(ground), luminance(ink)))
+            assert (light + 0.05) / (dark + 0.05) >= 4.5, step
+
+
+def test_what_ends_a_drawing_is_not_cut_off() -> None:
+    words = (Word(start=7.9, end=8.0, word="incomprehensibilities"),)
+    made = record(OMNI, 8.0)
+    segment = replace(made.transcript.segments[0], words=words)
+    made = replace(made, transcript=replace(made.transcript, segments=(segment,)))
+    read = Read(timeline(made, (OMNI,)))
+    width = next(float(found["width"] or 0) for name, found in read.found if name == "svg")
+    places = [float(found["x"] or 0) for name, found in read.found if name == "text"]
+    assert max(places) + 4 <= width  # half of '8'
+    assert places[0] + LETTER * len(words[0].word) / 2 <= width
 
 
 def test_next_to_nothing_has_no_sign() -> None:
@@ -287,4 +340,10 @@ def test_words_without_room_are_left_to_the_table() -> None:
 def test_markup_escapes_what_is_no_markup() -> None:
     assert tag("p", "<", tag("b", "&"), title='"') == '<p title="&quot;">&lt;<b>&amp;</b></p>'
     assert text("\u200f\u0000a") == "\u200f\ufffda"
-    assert [percent(share) for share in (0, 0.001, 0.255, 1)] == ["0 %", "< 1 %", "26 %", "100 %"]
+    assert [percent(share) for share in (0, 0.001, 0.005, 0.255, 1)] == [
+        "0 %",
+        "< 1 %",
+        "< 1 %",
+        "26 %",
+        "100 %",
+    ]
