@@ -96,7 +96,8 @@ def inspect(
             beside = replace(beside, name=f"{beside.name} (compared)")
         models.append(beside)
         compared = {"model": beside.name, **figures_of(beside.encoder, beside.decoder)}
-    summary = statistics_json(found.encoder, asked.names, found.decoder, compared)
+    heard = {"model": found.name, "files": asked.names, "seconds": round(found.seconds, 3)}
+    summary = statistics_json(found.encoder, heard, found.decoder, compared)
     write_whole(output / SUMMARY, summary.encode())
     write_whole(output / PAGE, page(models).encode())
     note(f"page -> {output / PAGE}")

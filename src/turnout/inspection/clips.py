@@ -34,7 +34,7 @@ def inspect_clips(
             if isinstance(source, AudioError):
                 yield clip, source
                 continue
-            heard = Heard(one_line(clip.id), source, clip.speaker)
+            heard = Heard(one_line(clip.id), source, clip.speaker, clip.language)
             groups[options_of(clip, source, options, transcriber)].append((clip, heard))
         for wanted, group in groups.items():
             records = inspect_heard(transcriber, (heard for _, heard in group), wanted)

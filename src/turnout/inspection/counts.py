@@ -22,6 +22,8 @@ from turnout.inspection.record import Layout, RoutingRecord
 Index = NDArray[np.int64]
 Floats = NDArray[np.float64]
 Key = TypeVar("Key")
+Kind = tuple[str, ...]
+"""Values of `guides_told`."""
 Moves = Callable[[int], Sequence[int]]
 """By how many frames so many frames are moved, of each shuffle."""
 SEED = 0
@@ -61,13 +63,13 @@ class Counts:
     """[feed_forwards, experts]: sums over those."""
     doubt: Floats
     """[feed_forwards]: sums of the entropy of each frame's probabilities, in nats."""
-    by_guidance: Mapping[tuple[str, ...], Index]
-    """Values of `guides_told` -> [feed_forwards, experts]."""
+    by_guidance: Mapping[Kind, Index]
+    """[feed_forwards, experts] of each."""
     letters: Paired
     silence: Paired
     """Labels 'silence' and 'sound'."""
-    speakers: tuple[tuple[str, Index], ...]
-    """Of each recording of a known speaker, who, and [feed_forwards, experts]."""
+    speakers: tuple[tuple[str, Kind, Index], ...]
+    """Of each recording of a known speaker, who, its kind, and [feed_forwards, experts]."""
 
     def __add__(self, other: "Counts") -> "Counts":
         """Of both."""
@@ -141,6 +143,7 @@ def count(record: RoutingRecord, layout: Layout, moves: Moves) -> Counts:
     probabilities = record.probabilities_of(layout)
     if probabilities is not None:
         probabilities = probabilities[:, taken].astype(np.float64)
+    kind = guides_told(record, layout)
     together = [paired(chosen, chosen, shift) for shift in (0, *moves(chosen.shape[1]))]
     shape = (len(together), *frames.shape, *frames.shape)
     return Counts(
@@ -151,10 +154,10 @@ def count(record: RoutingRecord, layout: Layout, moves: Moves) -> Counts:
         0 if probabilities is None else int(taken.sum()),
         np.zeros(frames.shape) if probabilities is None else probabilities.sum(axis=1),
         np.zeros(len(index)) if probabilities is None else doubt_of(probabilities),
-        {guides_told(record, layout): frames} if frames.any() else {},
+        {kind: frames} if frames.any() else {},
         met(chosen, letters_of_frames(record, layout), taken, moves, frames.shape),
         met(chosen, silence_of_frames(record, layout), taken, moves, frames.shape),
-        ((record.speaker, frames),) if record.speaker is not None else (),
+        ((record.speaker, kind, frames),) if record.speaker is not None else (),
     )
 
 
@@ -224,6 +227,6 @@ def guides_of(layout: Layout) -> list[Guide]:
     return list(dict.fromkeys((*TOLD, *layout.guides)))
 
 
-def guides_told(record: RoutingRecord, layout: Layout) -> tuple[str, ...]:
+def guides_told(record: RoutingRecord, layout: Layout) -> Kind:
     """The values of these guides; 'unknown' where one is."""
     return tuple(record.guidance.value(guide) or "unknown" for guide in guides_of(layout))

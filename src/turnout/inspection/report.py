@@ -1,6 +1,7 @@
 """Records and statistics of routing -> JSON and tables."""
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -40,13 +41,14 @@ def _experts(record: RoutingRecord, layout: Layout) -> dict[str, Any]:
 
 def statistics_json(
     statistics: Statistics,
-    files: list[str],
+    heard: Mapping[str, object],
     decoder: Statistics | None = None,
     compared: dict[str, Any] | None = None,
 ) -> str:
-    """All recordings together; `compared` is what `figures_of` tells of another model."""
+    """All recordings together, behind what is said of what was `heard`; `compared` is what
+    `figures_of` tells of another model."""
     other = {"compare": compared} if compared else {}
-    return _dump({"files": files, **figures_of(statistics, decoder), **other})
+    return _dump({**heard, **figures_of(statistics, decoder), **other})
 
 
 def figures_of(statistics: Statistics, decoder: Statistics | None = None) -> dict[str, Any]:

@@ -35,7 +35,7 @@ LOAD = [
 ]
 BY_KIND = [
     "The same bars, apart for each kind of recording: where they differ, experts have settled on "
-    "a kind.",
+    "a kind. The language is the one that cuts name, or else the one that was given or found.",
 ]
 TROUBLES = [
     f"An expert that took nothing is dead; one of a learned router's that took less than "
@@ -53,7 +53,8 @@ PURPOSES = [
     "there is sound, and from the speaker (of cuts that name one): 100 % where that decides it.",
     f"'Shuffled' is what the same would give by chance ({SHUFFLES} times, seed {SEED}): letters "
     "and silence are moved in time within each recording, speakers change places among the "
-    "recordings (with one recording each, they cannot be told from these, and both are alike). "
+    "recordings of one kind, such as a language (a speaker of one recording, or the only one of a "
+    "kind, cannot be told from it, and both are alike). "
     "Only what lies well above it means anything. Letters have their times from the alignment of "
     "the text; inside a token, which may be a whole word, they share its time evenly.",
 ]

@@ -171,16 +171,21 @@ class Statistics:
 
     @cached_property
     def speakers(self) -> Told:
-        """What the speaker tells; by chance, speakers change places among the recordings."""
-        names = [name for name, _ in self.counts.speakers]
+        """What the speaker tells; by chance, speakers change places among the recordings of one
+        kind: of a language that nobody else speaks, the speaker would seem to tell what it does."""
+        names = np.array([name for name, _, _ in self.counts.speakers], object)
+        kinds: dict[tuple[str, ...], list[int]] = {}
+        for number, (_, kind, _) in enumerate(self.counts.speakers):
+            kinds.setdefault(kind, []).append(number)
         random = np.random.default_rng(SEED)
-        shuffled = (random.permutation(len(names)).tolist() for _ in range(SHUFFLES))
-        orders = [list(range(len(names))), *shuffled]
-        shape = (len(orders), *self.frames.shape)
+        shape = (1 + SHUFFLES, *self.frames.shape)
         tables = {name: np.zeros(shape, np.int64) for name in names}
-        for place, order in enumerate(orders):
-            for number, (_, frames) in enumerate(self.counts.speakers):
-                tables[names[order[number]]][place] += frames
+        for place in range(1 + SHUFFLES):
+            shuffled = names.copy()
+            for alike in kinds.values() if place else ():
+                shuffled[alike] = names[random.permutation(alike)]
+            for name, (_, _, frames) in zip(shuffled, self.counts.speakers, strict=True):
+                tables[name][place] += frames
         return told_by(Paired(tables), self.layout)
 
 

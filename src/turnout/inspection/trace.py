@@ -34,6 +34,8 @@ class Heard:
     name: str
     source: Source
     speaker: str | None = None
+    language: str | None = None
+    """That is spoken, where somebody knows it. The model is not told, but its choices count so."""
 
 
 def inspect_files(
@@ -100,7 +102,9 @@ def _records(
                 if isinstance(result, Transcript):
                     in_time = [part for _, part in sorted(found.items()) if part]
                     record = record_of(one.name, result, in_time, way)
-                    yield replace(record, speaker=one.speaker)
+                    spoken = one.language or record.guidance.language
+                    known = replace(record.guidance, language=spoken)
+                    yield replace(record, speaker=one.speaker, guidance=known)
                 else:
                     yield result
 

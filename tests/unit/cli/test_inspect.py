@@ -179,6 +179,8 @@ def test_two_models_are_shown_side_by_side(model, tmp_path, capsys):
     content = json.loads((tmp_path / "new" / "routing.json").read_text())
     assert content["files"] == ["a.wav", "b.wav"]
     assert content["compare"]["load"] == content["load"] == [[0, 1, 0]] * 2
+    assert [content["model"], content["compare"]["model"]] == ["model", "model (compared)"]
+    assert content["seconds"] == pytest.approx(0.8)
     assert "agreement between layers" in capsys.readouterr().out
 
 
@@ -209,7 +211,7 @@ def cuts(tmp_path):
     for number, (speaker, source) in enumerate((("x", "a"), ("y", "a"), ("x", "no"))):
         said = {
             "id": f"s{number}", "recording_id": "r", "start": 0, "duration": 0.2, "channel": 0,
-            "text": "نعم", "language": "ar", "speaker": speaker,
+            "text": "yes", "language": "en", "speaker": speaker,
         }  # fmt: skip
         recording = {
             "id": "r", "sampling_rate": 8000, "num_samples": 3200, "duration": 0.4,
@@ -237,6 +239,9 @@ def test_cuts_are_counted_with_their_speakers(model, cuts, tmp_path, capsys):
     content = json.loads((tmp_path / "new" / "routing.json").read_text())
     assert content["files"] == ["c0", "c1"]
     assert sorted(content["speakers"]["labels"]) == ["x", "y"]
+    # The stand-in finds Arabic in what the cuts say is English.
+    assert [kind["language"] for kind in content["load_by"]] == ["en"]
+    assert all(request.language is None for request in model.requests)
     assert np.sum(content["speakers"]["frames"][0]) == np.sum(content["frames"][0])
     assert "turnout: error: c2: " in capsys.readouterr().err
 

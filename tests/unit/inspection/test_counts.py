@@ -160,6 +160,19 @@ def test_speakers_change_places_among_recordings_for_chance() -> None:
     assert 0 < found.speakers.chance[0] < 1 and found.speakers.chance[1] == 0
 
 
+def test_who_alone_speaks_a_language_tells_no_more_than_the_language() -> None:
+    def spoken(name: str, language: str, expert: int) -> RoutingRecord:
+        return replace(record([[expert] * 4] * 2, language=language), speaker=name)
+
+    alone = [spoken("x", "ar", 0), spoken("y", "en", 1)] * 2
+    found = statistics_of(alone, TWO).speakers
+    assert found.share.tolist() == found.chance.tolist() == [1, 1]
+    # Beside x another speaker of Arabic takes expert 1: x tells more than Arabic does.
+    told = statistics_of([*alone, spoken("z", "ar", 1), spoken("z", "ar", 1)], TWO).speakers
+    assert told.share.tolist() == [1, 1]
+    assert (told.chance < 0.95).all()
+
+
 def test_starved_experts_are_those_below_a_tenth_of_their_share() -> None:
     # Of 60 frames, an equal share of two is 30: two are starved, four are not.
     found = only(record([[0] * 58 + [1] * 2, [0] * 56 + [1] * 4]))
@@ -185,7 +198,7 @@ def test_recordings_one_by_one_are_as_all_together() -> None:
     for name in ("frames", "joint", "runs", "asked", "probability", "doubt"):
         assert np.array_equal(getattr(whole, name), getattr(parts, name))
     assert whole.letters.tables["é"].tolist() == parts.letters.tables["é"].tolist()
-    assert [name for name, _ in parts.speakers] == ["x"]
+    assert [name for name, *_ in parts.speakers] == ["x"]
 
 
 def test_what_is_moved_follows_from_the_name_alone() -> None:

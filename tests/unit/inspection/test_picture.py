@@ -95,7 +95,7 @@ def test_the_json_holds_every_frame_and_word():
 def test_the_statistics_are_json_and_a_table():
 
     found = statistics_of([record(OMNI)], OMNI)
-    assert json.loads(statistics_json(found, ["a.wav"]))["load"] == [[0.5, 0.5], [0.5, 0.5]]
+    assert json.loads(statistics_json(found, {}))["load"] == [[0.5, 0.5], [0.5, 0.5]]
     console = Console(record=True, width=100, file=StringIO())
     console.print(statistics_table(found))
     text = console.export_text()
@@ -116,7 +116,7 @@ def test_both_stacks_have_their_rows_and_names() -> None:
     assert content["decoder"]["experts"] == ["transcribe", "translate"]
     assert content["decoder"]["expert_index"] == made.decoder_index.tolist()
     figures = [statistics_of([made], layout) for layout in (OMNI, decoder)]
-    found = json.loads(statistics_json(figures[0], ["a.wav"], figures[1]))
+    found = json.loads(statistics_json(figures[0], {}, figures[1]))
     assert found["routing"] == "omni" and found["decoder"]["load"] == [[0.0, 1.0]]
     console = Console(file=StringIO(), width=120)
     console.print(statistics_table(figures[1]))
