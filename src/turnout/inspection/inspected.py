@@ -45,8 +45,8 @@ class Inspected:
 
     @property
     def stacks(self) -> tuple[Statistics, ...]:
-        """Those that have experts whose choices are known."""
-        return tuple(one for one in (self.encoder, self.decoder) if one.layout.feed_forwards)
+        """Those that have experts of which choices are known."""
+        return tuple(one for one in (self.encoder, self.decoder) if one.frames.any())
 
     @property
     def learned(self) -> tuple[Statistics, ...]:

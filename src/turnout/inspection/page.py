@@ -109,12 +109,18 @@ def duration(seconds: float) -> str:
     return f"{seconds:.0f} seconds" if seconds < 120 else f"{seconds / 60:.1f} minutes"
 
 
+def nothing(one: Inspected) -> Markup:
+    """Why there is no figure."""
+    routed = one.encoder.layout.feed_forwards or one.decoder.layout.feed_forwards
+    return tag("p", sentences.NOTHING if routed else sentences.NO_ROUTING)
+
+
 def each(draw: Callable[[Statistics], Markup]) -> Panel:
     """A panel that draws every stack that is routed."""
 
     def panel(one: Inspected) -> Markup:
         if not one.stacks:
-            return tag("p", sentences.NO_ROUTING)
+            return nothing(one)
         return joined(*(draw(found) for found in one.stacks))
 
     return panel
@@ -154,7 +160,7 @@ def loads(one: Inspected) -> Markup:
         parts.append(tag("p", sentences.CHOICES_ALONE, class_="note"))
     if one.decoder.layout.learned and not one.decoder.layout.feed_forwards:
         parts.append(tag("p", sentences.NOT_TOLD, class_="note"))
-    return joined(*parts) or tag("p", sentences.NO_ROUTING)
+    return joined(*parts) or nothing(one)
 
 
 def by_kind(one: Inspected) -> Markup:
@@ -166,7 +172,7 @@ def by_kind(one: Inspected) -> Markup:
             wanted = len(values) > 1 or guide in (Guide.BANDWIDTH, *found.layout.guides)
             if values and wanted:
                 parts.append(sections.load_by(found, place, guide.value.replace("_", " ")))
-    return joined(*parts) or tag("p", sentences.NOTHING)
+    return joined(*parts) or nothing(one)
 
 
 def agreements(one: Inspected) -> Markup:
@@ -175,7 +181,7 @@ def agreements(one: Inspected) -> Markup:
     parts = [sections.agreement(found) for found in deep]
     if len(deep) < len(one.stacks):
         parts.append(tag("p", sentences.NO_AGREEMENT))  # fmt: skip
-    return joined(*parts) or tag("p", sentences.NO_ROUTING)
+    return joined(*parts) or nothing(one)
 
 
 def purposes(one: Inspected) -> Markup:
@@ -183,4 +189,4 @@ def purposes(one: Inspected) -> Markup:
     parts = [sections.purposes(found) for found in one.learned]
     if len(parts) < len(one.stacks):
         parts.append(tag("p", sentences.NAMED))
-    return joined(*parts) or tag("p", sentences.NO_ROUTING)
+    return joined(*parts) or nothing(one)

@@ -73,7 +73,7 @@ DOUBT = (
     "near 1, low doubt means that experts are told apart; high doubt that they hardly are."
 )
 NO_ROUTING = "There is no routing in this model."
-NOTHING = "Nothing was routed."
+NOTHING = "There was nothing to be routed: no speech was found."
 NO_AGREEMENT = (
     "Where nothing is learned every layer takes the expert that was decided beforehand, and a "
     "single layer has none to agree with: there is nothing to measure."
