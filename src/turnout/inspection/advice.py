@@ -21,6 +21,12 @@ HARDLY = (
     "An expert hardly learns from so few. Raise objective.balance_weight a little, or train "
     "longer, and look whether the share grows; if not, fewer experts would do."
 )
+ENOUGH = 50
+"""Frames (or tokens) of an equal share, below which an expert may lack work by chance: they come in
+stretches of several on one expert."""
+TOO_FEW = (
+    f"That may be chance, for an equal share would be fewer than {ENOUGH}: inspect more recordings."
+)
 OTHER_TASK = "What is inspected is one task, and this is for another: nothing is wrong with it."
 
 
@@ -43,7 +49,7 @@ def advice(statistics: Statistics) -> Iterator[tuple[str, str]]:
             yield (
                 f"{named([expert])} is starved in {layers(few, layout, 'every layer')}: at most "
                 f"{100 * share:.1f} % of the {layout.unit}s.",
-                HARDLY,
+                HARDLY if equal_share(statistics, place) >= ENOUGH else TOO_FEW,
             )
 
 
@@ -55,14 +61,20 @@ def named(experts: list[str]) -> str:
 def why_none(statistics: Statistics, expert: int) -> str:
     """What to do about an expert that took nothing somewhere."""
     layout = statistics.layout
-    first = expert // layout.choices * layout.choices
-    if layout.learned and statistics.frames[:, first : first + layout.choices].any():
-        return UNUSED
+    if layout.learned and (equal := equal_share(statistics, expert)):
+        return UNUSED if equal >= ENOUGH else TOO_FEW
     # 'translate+en 1' is of group 'translate+en'.
     values = layout.experts[expert].partition(" ")[0].split("+")
     asked = {key[TOLD.index(Guide.TASK)] for key in statistics.counts.by_guidance}
     others = Guide.TASK in layout.guides and not asked.intersection(values)
     return OTHER_TASK if others and set(Task).intersection(values) else NO_DATA
+
+
+def equal_share(statistics: Statistics, expert: int) -> float:
+    """Of a layer's frames, for each of the experts among which a router chose."""
+    choices = statistics.layout.choices
+    first = expert // choices * choices
+    return float(statistics.frames[0, first : first + choices].sum() / choices)
 
 
 def layers(names: list[str], layout: Layout, every: str) -> str:

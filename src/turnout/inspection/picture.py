@@ -72,9 +72,7 @@ def draw(
     side = figure.add_subplot(grid[0, 1])
     _draw_legends(side, stacks or [layout], sound)
     if silent:
-        spectrogram.text(0.5, 0.5, "no speech was found in it", transform=spectrogram.transAxes,
-                         fontsize=10, color=INK, ha="center", va="center")  # fmt: skip
-        spectrogram.set_xticks([])
+        _say_silence(spectrogram)
     axes = [spectrogram]
     for place, one in enumerate(stacks, start=1):
         axes.append(figure.add_subplot(grid[place, 0], sharex=spectrogram))
@@ -92,6 +90,12 @@ def draw(
     axes[-1].set_xlabel("seconds", fontsize=8, color=INK, labelpad=2)
     _draw_title(figure, record)
     return _png(figure)
+
+
+def _say_silence(axes: Axes) -> None:
+    axes.text(0.5, 0.5, "no speech was found in it", transform=axes.transAxes, fontsize=10,
+              color=INK, ha="center", va="center")  # fmt: skip
+    axes.set_xticks([])
 
 
 def _never_empty(record: RoutingRecord, features: FeatureConfig) -> RoutingRecord:

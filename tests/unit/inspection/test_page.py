@@ -3,7 +3,6 @@
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
-from typing import Literal
 
 import numpy as np
 import pytest
@@ -12,22 +11,18 @@ from tests.doubles import model_config
 from tests.unit.inspection.test_picture import OMNI, record
 from turnout.config import DecoderConfig, EncoderConfig, RoutingConfig
 from turnout.config.transcription import TranscriptionOptions
-from turnout.guidance import Guide, Task
-from turnout.inspection.advice import NO_DATA, OTHER_TASK, UNUSED, advice
 from turnout.inspection.glance import FIGURES, figure
 from turnout.inspection.inspected import SHOWN, Inspected
 from turnout.inspection.labels import Span
 from turnout.inspection.markup import percent, tag, text
 from turnout.inspection.page import page
 from turnout.inspection.parts import Way
-from turnout.inspection.record import Layout, RoutingRecord
+from turnout.inspection.record import RoutingRecord
 from turnout.inspection.sections import two_digits
-from turnout.inspection.statistics import Statistics, statistics_of
 from turnout.inspection.style import HEATS, STYLE
 from turnout.inspection.timeline import LETTER, timeline
 from turnout.text.transcript import Word
 
-Stack = Literal["encoder", "decoder"]
 BAD = "<script>alert(1)</script>\"'&\x1b[31m\udcff"
 
 
@@ -180,63 +175,6 @@ def test_only_a_few_recordings_are_kept_and_no_more_of_them_than_is_drawn() -> N
     assert found.encoder.frames.sum() == 2 * (SHOWN + 2) * 1125
 
 
-def test_dead_and_starved_experts_are_named_with_what_to_do() -> None:
-    index = np.zeros((2, 50), np.int64)
-    index[1, 0] = 1
-    found = statistics_of([replace(record(OMNI), expert_index=index)], OMNI)
-    (dead, why), (starved, cure) = advice(found)
-    assert dead == "Expert 1 took no frame in layer 1." and "balance_weight" in why
-    assert starved == "Expert 1 is starved in layer 2: at most 2.0 % of the frames."
-    assert "train longer" in cure
-
-
-def test_experts_whose_guidance_was_not_given_are_no_fault() -> None:
-    found = inspected(record(OMNI), of=way("supervised"))
-    index = np.zeros((2, 50), np.int64)
-    made = inspected(replace(record(OMNI), expert_index=index), of=way("supervised"))
-    assert not list(advice(found.encoder))
-    ((what, why),) = advice(made.encoder)
-    assert what == "Expert wideband took no frame in any layer."
-    assert why.startswith("Nothing is wrong with the model")
-
-
-def guided(kind: str, stack: Stack, experts: tuple[str, ...], *guides: Guide) -> Layout:
-    """Of one layer."""
-    group = 2 if kind == "hybrid" else None
-    return Layout(("1",), experts, kind, 0.04, stack, guides, group)
-
-
-def taken(layout: Layout, expert: int, task: Task = Task.TRANSCRIBE) -> Statistics:
-    """All that was counted went to one expert."""
-    made = record(OMNI)
-    index = np.full((1, 50), expert, np.int64)
-    tokens = np.eye(len(layout.experts), dtype=np.float32)[index]
-    known = replace(made.guidance, task=task)
-    return statistics_of(
-        [replace(made, expert_index=index, decoder_index=index, guidance=known,
-                 token_probabilities=tokens)], layout,
-    )  # fmt: skip
-
-
-def test_who_waits_for_another_kind_is_told_apart_from_who_waits_for_another_task() -> None:
-    tasks = ("transcribe", "translate")
-    ((what, why),) = advice(taken(guided("supervised", "encoder", tasks, Guide.TASK), 0))
-    assert (what, why) == ("Expert translate took no frame in layer 1.", OTHER_TASK)
-    ((_, why),) = advice(taken(guided("supervised", "decoder", ("ar", "en"), Guide.LANGUAGE), 0))
-    assert why == NO_DATA
-    ((what, why),) = advice(
-        taken(guided("supervised", "decoder", tasks, Guide.TASK), 1, Task.TRANSLATE)
-    )
-    assert what.startswith("Expert transcribe took") and why == OTHER_TASK
-    names = tuple(f"{task}+{one} {i}" for task in tasks for one in ("ar", "en") for i in (0, 1))
-    both = guided("hybrid", "decoder", names, Guide.TASK, Guide.LANGUAGE)
-    assert list(advice(taken(both, 0))) == [
-        ("Expert transcribe+ar 1 took no token in layer 1.", UNUSED),
-        ("Experts transcribe+en 0, transcribe+en 1 took no token in layer 1.", NO_DATA),
-        (f"Experts {', '.join(names[4:])} took no token in layer 1.", OTHER_TASK),
-    ]
-
-
 def test_a_recording_without_speech_has_words_in_the_place_of_a_drawing() -> None:
     silent = record(OMNI, 0.0)
     shown = page([inspected(silent)])
@@ -275,7 +213,7 @@ def test_side_by_side_nothing_is_said_to_be_known_that_nobody_measured() -> None
 
 
 def test_one_remedy_stands_behind_all_that_it_is_for() -> None:
-    index = np.array([[0] * 50, [1] * 50])
+    index = np.array([[0] * 100, [1] * 100])
     words = Read(page([inspected(replace(record(OMNI), expert_index=index))])).words
     dead = "Expert 0 took no frame in layer 2. Expert 1 took no frame in layer 1. Weights that"
     assert dead in words and words.count("turnout upcycle") == 1
