@@ -77,6 +77,8 @@ def inspect(
 
     cuts = [path for path in audio if path.name.endswith((".jsonl", ".jsonl.gz"))]
     recordings = [path for path in audio if path not in cuts]
+    if limit is not None and not cuts:
+        raise UsageError("--limit is for cuts (*.jsonl.gz), and none are given: leave it out")
     endings = (".routing.png", ".routing.json")
     check_targets(recordings, output, endings, (SUMMARY, PAGE))
     if compare is not None and Path("/dev/stdin") in recordings:

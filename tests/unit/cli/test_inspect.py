@@ -251,6 +251,12 @@ def test_a_few_of_the_cuts_will_do(model, cuts, tmp_path):
     assert len(model.requests) <= 1
 
 
+def test_a_limit_without_cuts_is_refused(model, capsys):
+    assert main(["inspect", "a.wav", "--limit", "2"]) == 2
+    assert "--limit is for cuts (*.jsonl.gz), and none are given" in capsys.readouterr().err
+    assert not model.requests
+
+
 def test_the_page_shows_a_few_recordings_and_counts_all(model, tmp_path):
     names = [f"r{number}.wav" for number in range(6)]
     for name in names:
