@@ -230,8 +230,9 @@ def main() -> None:
     trained: dict[str, list[Path]] = {}
     arms = [(row, arm) for row in rows for arm in ARMS[row]]
     for fold in arguments.folds:  # a whole fold first: rows can be compared from then on
-        if arguments.start:
-            start_of(fold, arguments)  # before the arms, which may be trained side by side
+        # The start before the arms, which may be trained side by side.
+        if arguments.start and (start := start_of(fold, arguments)) is not None:
+            trained.setdefault("start", []).append(start.parent)
         train = partial(model_of, fold=fold, arguments=arguments)
         with ThreadPoolExecutor(arguments.side_by_side) as pool:
             folders = list(pool.map(train, (arm for _, arm in arms)))
