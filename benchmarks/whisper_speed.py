@@ -1,24 +1,26 @@
 """How fast a converted Whisper checkpoint runs, beside CTranslate2 with the same weights.
 
     python benchmarks/whisper_speed.py --weights FOLDER [--rounds 15] [--minutes 5]
-        [--precision float32 | int8]
+        [--precision float32 | int8] [--parts steps,files]
 
 Both in the same precision with two threads each. Encoder: the same frames of LibriSpeech, windows
 of 30 s, batches of 1 and 8; turnout's encoder also works out what the decoder attends to, which
 CTranslate2 does in its decoder, so that the sum of both is given too. Decoder: greedy, 50 tokens
-forced (the end may not be written). Whole files: a recording of some minutes with pauses, greedy,
-temperature 0, the language given, without time stamps and with a detector of speech before all
+forced (the end may not be written). Both tasks: transcript and translation, 50 tokens each, from
+one pass of turnout's encoder, beside its transcript alone. Whole files: a recording of some minutes
+with pauses, greedy, temperature 0, the language given, with a detector of speech before all
 (Silero's, each with settings of its own), beside faster-whisper's sequential and its batched
-pipeline. These are whole programs and not the same work: how many windows a recording becomes
-differs. What each got wrong stands beside it. Both tasks: transcript and translation, 50 tokens
-each, from one pass of turnout's encoder, beside its transcript alone.
+pipeline, which write time stamps and write none, as they come. These are whole programs and not the
+same work: how many windows a recording becomes differs, and so does what is done about a window
+whose text ends early. What each got wrong stands beside it. --parts picks steps (all but whole
+files) or files, whose results then have a file of their own.
 
 In every round each is timed once and turnout once more, in an order that rotates: the ratio of
 turnout's own two is the control, which says what a ratio of this machine is worth. Given are
 medians over the rounds and 95 % intervals of them (rounds resampled); a ratio above 1 means that
 turnout takes longer. One round before the first is not counted. Needs faster-whisper beside the
-test environment, and a machine that does nothing else. Writes results/whisper_speed.json, or
-whisper_speed-int8.json.
+test environment, and a machine that does nothing else. Writes
+results/whisper_speed[-int8][-PARTS].json.
 """
 
 import argparse
@@ -45,7 +47,8 @@ from turnout.guidance import Guidance, Task
 from turnout.hub.convert import convert
 
 SEED = 0
-WHOLE_FILE = "whole file, greedy, no time stamps, a detector of speech before all"
+WHOLE_FILE = "whole file, greedy, a detector of speech before all"
+PARTS = ("steps", "files")
 THREADS = 2
 TOKENS = 50
 BATCHES = (1, 8)
@@ -205,7 +208,6 @@ def files_timed(
             temperature=0.0,
             condition_on_previous_text=False,
             vad_filter=True,
-            without_timestamps=True,
             **greedy,
         )
         return " ".join(one.text for one in found)
@@ -268,8 +270,12 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--minutes", type=float, default=5.0)
     parser.add_argument("--precision", choices=("float32", "int8"), default="float32")
+    parser.add_argument("--parts", default=",".join(PARTS))
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
     arguments = parser.parse_args()
+    parts = arguments.parts.split(",")
+    if not set(parts) <= set(PARTS):
+        parser.error(f"--parts {arguments.parts}: choose from {', '.join(PARTS)}")
     made_by = origin(SEED, "numpy", "onnxruntime", "faster-whisper", "ctranslate2")
     precision = arguments.precision
     with tempfile.TemporaryDirectory() as place:
@@ -287,19 +293,16 @@ def main() -> None:
     timed: Timed = {}
     texts: dict[str, str] = {}
     for number in range(arguments.rounds + 1):
-        found = [
-            one
-            for size in BATCHES
-            for one in (
-                *parts_timed(ours, theirs, log_mel[:size], number),
-                *tasks_timed(ours, log_mel[:size], number),
-            )
-        ]
-        found += files_timed(model, whisper, recording, number, texts)
+        found: list[tuple[str, str, float]] = []
+        for size in BATCHES if "steps" in parts else ():
+            found += parts_timed(ours, theirs, log_mel[:size], number)
+            found += tasks_timed(ours, log_mel[:size], number)
+        if "files" in parts:
+            found += files_timed(model, whisper, recording, number, texts)
         for what, name, taken in found if number else ():
             timed.setdefault(what, {}).setdefault(name, []).append(taken)
         print(f"round {number} of {arguments.rounds}", flush=True)
-    rows = [*table(timed), wrong(texts, said)]
+    rows = [*table(timed), *([wrong(texts, said)] if texts else [])]
     for row in rows:
         print(json.dumps(row))
     result = {
@@ -309,7 +312,8 @@ def main() -> None:
         "threads": THREADS,
         "minutes": arguments.minutes,
     }
-    name = "whisper_speed" if precision == "float32" else f"whisper_speed-{precision}"
+    of = [precision] if precision != "float32" else []
+    name = "-".join(["whisper_speed", *of, *(parts if len(parts) < len(PARTS) else [])])
     target = Path(__file__).parent / "results" / f"{name}.json"
     target.write_text(json.dumps({**result, "rows": rows}, indent=1) + "\n")
 
