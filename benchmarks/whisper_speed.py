@@ -262,6 +262,12 @@ def wrong(texts: dict[str, str], said: Sequence[str]) -> dict[str, Any]:
     return row
 
 
+def written(texts: dict[str, str], said: Sequence[str]) -> dict[str, Any]:
+    """How many words each wrote: fewer than were said where windows end early."""
+    words = {name: len(NORMAL(text).split()) for name, text in texts.items()}
+    return {"what": f"{WHOLE_FILE}: words", "said": len(" ".join(said).split()), **words}
+
+
 def main() -> None:
     from faster_whisper import WhisperModel  # noqa: PLC0415 - not in the test environment
 
@@ -302,7 +308,7 @@ def main() -> None:
         for what, name, taken in found if number else ():
             timed.setdefault(what, {}).setdefault(name, []).append(taken)
         print(f"round {number} of {arguments.rounds}", flush=True)
-    rows = [*table(timed), *([wrong(texts, said)] if texts else [])]
+    rows = [*table(timed), *([wrong(texts, said), written(texts, said)] if texts else [])]
     for row in rows:
         print(json.dumps(row))
     result = {

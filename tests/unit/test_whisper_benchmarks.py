@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from heard import Heard, weights_in
 from whisper_overlap import Said, errors_of, seam
-from whisper_speed import WHOLE_FILE, files_timed, rotated, wrong
+from whisper_speed import WHOLE_FILE, files_timed, rotated, written, wrong
 
 
 def test_every_system_comes_first_in_turn() -> None:
@@ -44,6 +44,8 @@ def test_whole_files_are_heard_alike_and_in_turn(monkeypatch: pytest.MonkeyPatch
     assert all(one["temperature"] == 0.0 and one["beam_size"] == 1 for one in asked)
     rates = wrong(texts, ("left or", "right"))
     assert (rates["turnout"], rates["faster-whisper, batched"]) == (100.0, 33.33)
+    words = written(texts, ("left or", "right"))
+    assert (words["said"], words["turnout"], words["faster-whisper, batched"]) == (3, 0, 2)
 
 
 def test_what_was_heard_is_not_taken_for_that_of_other_weights_or_lengths(tmp_path: Path) -> None:
