@@ -1,7 +1,7 @@
 """Another model's weights into this one: a dense feed-forward into every expert."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -47,3 +47,19 @@ def fit_state(model: nn.Module, state: Mapping[str, Tensor]) -> Fitted:
                     fitted.copied.append(name)
     fitted.unexpected.extend(name for name in state if name not in used)
     return fitted
+
+
+def shortened(names: Iterable[str], others: Collection[str]) -> list[str]:
+    """Tensors for people: a part whose tensors are all among them is named in their place
+    ("decoder.*"), where `others` are those that are not."""
+    parts = {prefix for other in others for prefix in prefixes(other)}
+    found = (
+        next((f"{part}.*" for part in prefixes(name) if part not in parts), name) for name in names
+    )
+    return sorted(set(found))
+
+
+def prefixes(name: str) -> list[str]:
+    """The parts that a tensor lies in, from the outermost."""
+    levels = name.split(".")
+    return [".".join(levels[:depth]) for depth in range(1, len(levels))]

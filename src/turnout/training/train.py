@@ -22,7 +22,7 @@ from turnout.export.save import save_model
 from turnout.files import remove_leftovers, sha256_of, write_whole
 from turnout.hub.resolve import open_model
 from turnout.model.build import build_model
-from turnout.model.convert import fit_state
+from turnout.model.convert import fit_state, shortened
 from turnout.model.speech_model import SpeechModel
 from turnout.model.successor import symbol as language_symbol
 from turnout.model.successor import with_experts, with_rows
@@ -252,13 +252,15 @@ def start_from(
     for line in lines:
         say(f"init_from {name}: {line}")
     fitted = fit_state(model, state)
+    known = {*model.state_dict(), *state}
     for what, names in (
         ("not in the model folder, left random", [n for n in fitted.missing if not is_added(n)]),
         ("in the model folder, but not in the model", fitted.unexpected),
         ("of another shape, left random", fitted.mismatched),
     ):
         if names:
-            say(f"init_from {name}: {len(names)} tensors {what}: {', '.join(sorted(names))}")
+            listed = ", ".join(shortened(names, known.difference(names)))
+            say(f"init_from {name}: {len(names)} tensors {what}: {listed}")
 
 
 def run_tokenizer(config: TrainConfig, clips: Clips, folder: Path, ranks: Ranks) -> Tokenizer:
