@@ -18,7 +18,7 @@ from turnout.adapters.folder import TENSORS, write_adapter
 from turnout.adapters.stored import safetensors_of, weights_of
 from turnout.cli import main
 from turnout.errors import MissingModel, ModelFolderError, StorageError, TurnoutError, UsageError
-from turnout.hub.adapted import open_adapted, with_adapters
+from turnout.hub.adapted import open_adapted, shipped_adapters, with_adapters
 from turnout.model_folder import ModelFolder
 
 UP = "encoder.blocks.0.feed_forward.bank.experts.0.up.weight"
@@ -317,9 +317,11 @@ def test_a_list_of_digests_of_any_length_is_not_read(good: Path, tmp_path: Path)
         opened(found)
 
 
+@pytest.mark.parametrize("ships", [False, True])
 @pytest.mark.parametrize(
     "words",
     [
+        ["adapter", "-o", "again", "--when", "language=es", "--base", "commands", "--model"],
         ["export", "--model"],
         ["upcycle", "-o", "up", "--encoder.routing.kind", "supervised", "--model"],
         ["convert", "-o", "converted"],
@@ -330,13 +332,17 @@ def test_an_adapter_is_no_model(
     good: Path,
     tmp_path: Path,
     words: list[str],
+    ships: bool,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert main([*words, str(good)]) == 2
+    name = shipped_adapters()[0] if ships else str(good)
+    assert main([*words, name]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert "is an adapter, no model: give its base here; 'turnout specialise" in line
+    assert (
+        f"error: {name}: is an adapter, no model: give its base here; 'turnout specialise" in line
+    )
     assert not any(tmp_path.iterdir())
 
 
