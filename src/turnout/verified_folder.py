@@ -115,10 +115,26 @@ class VerifiedFolder:
 
     def files(self) -> dict[str, bytes]:
         """Every file with its bytes, the card included: what `write_folder` takes."""
-        files = {name: self.read(name) for name in self.digests}
-        if (self.path / CARD).is_file():
-            files[CARD] = read_bytes(self.path, CARD)
-        return files
+        return {**{name: self.read(name) for name in self.digests}, **self.card()}
+
+    def card(self) -> dict[str, bytes]:
+        """README.md, which no digest is of, by its name; nothing where there is none. Raises
+        ModelFolderError where it is a link out of the folder."""
+        if not (self.path / CARD).is_file():
+            return {}
+        if leads_out(self.path, CARD):
+            raise ModelFolderError(
+                f"model folder {self.path}: {CARD} is a link out of the folder: put the card in "
+                "its place, or delete the link"
+            )
+        return {CARD: read_bytes(self.path, CARD)}
+
+
+def leads_out(folder: Path, name: str) -> bool:
+    """Whether a file, which a stranger's folder would have copied unseen, is a link to somewhere
+    else: not to where the hub's cache has a snapshot's files, in `blobs` beside `snapshots`."""
+    home, target = folder.resolve(), (folder / name).resolve()
+    return not any(map(target.is_relative_to, (home, home.parent.parent / "blobs")))
 
 
 @contextmanager

@@ -86,9 +86,7 @@ class AdapterFolder(VerifiedFolder):
                     raise ModelFolderError(
                         f"{self.place}: {name} has more than {MOST_PAPER} bytes: it is none"
                     )
-        return {
-            name: read_bytes(self.path, name) if name == CARD else self.read(name) for name in names
-        }
+        return {**{name: self.read(name) for name in names if name != CARD}, **self.card()}
 
     def experts(self, shapes: Mapping[str, tuple[int, ...]]) -> list[Expert]:
         """Its experts, for a base that has tensors of these shapes by these names.

@@ -24,7 +24,8 @@ class RoutingConfig:
     """Experts of a learned router; under 'hybrid' those of each group; unused by the others."""
     guided_by: tuple[Guide, ...] = (Guide.BANDWIDTH,)
     """What guides 'supervised' and 'hybrid': one or two of bandwidth, task, language,
-    target_language, domain, window; more with experts_for."""
+    target_language, domain, window; more with experts_for. The decoder's own default is the
+    task."""
     experts_for: tuple[str, ...] = ()
     """'supervised' and 'hybrid': those that have an expert (or group) of their own, such as es, or
     narrowband+translate, a value of each guide in their order, * being any. The others share one,

@@ -14,7 +14,7 @@ from turnout.audio.features import SAMPLE_RATE, model_features
 from turnout.audio.waveform import open_recording
 from turnout.decoding.backend import Backend, StepQuery
 from turnout.decoding.encoded_batch import padded
-from turnout.errors import ExportError, UsageError
+from turnout.errors import ExportError, UsageError, amount
 from turnout.export.parity import OF_THE_LARGEST, TOLERANCE, tolerated
 from turnout.guidance import Guidance, Window
 from turnout.text.tokenizer import Tokenizer
@@ -23,7 +23,7 @@ from turnout.transcription.segments import AudioSegments
 Floats = NDArray[np.float32]
 MOST_RECORDINGS = 4
 """In the batch that both models are given."""
-MOST_PATHS = 6
+MOST_WAYS = 6
 """Each is a pass over all of the recordings."""
 STEPS = 4
 """Tokens written behind the prompt, each the most probable to the first model."""
@@ -37,9 +37,10 @@ class Receipt:
 
     recordings: int
     seconds: float
-    paths: int
+    ways: int
+    """How they were asked: each guidance is one."""
     of: int
-    """Paths that there are."""
+    """Ways that could have been taken."""
     numbers: int
     """Log-probabilities, in natural logarithms."""
     difference: float
@@ -57,10 +58,11 @@ class Receipt:
             if self.same
             else f"the largest difference {self.difference:.1g}"
         )
-        some = f"{self.paths} of {self.of}" if self.paths < self.of else str(self.paths)
+        heard, ways = amount(self.recordings, "recording"), amount(self.of, "way")
+        some = f"{self.ways} of {ways}" if self.ways < self.of else ways
         return (
-            f"receipt: both models on {self.recordings} recordings ({self.seconds:.1f} s), "
-            f"{some} paths, {self.numbers:,} log-probabilities: {found}"
+            f"receipt: both models on {heard} ({self.seconds:.1f} s), "
+            f"asked in {some}, {self.numbers:,} log-probabilities: {found}"
         )
 
 
@@ -74,7 +76,7 @@ def compared(
     """Both models' log-probabilities of the same batch, once for each guidance, or for some of
     many. Raises AudioError, and UsageError for recordings in which nobody speaks."""
     sounds = [spoken(path, before) for path in audio[:MOST_RECORDINGS]]
-    some = [guidance[int(i)] for i in np.linspace(0, len(guidance) - 1, MOST_PATHS)]
+    some = [guidance[int(i)] for i in np.linspace(0, len(guidance) - 1, MOST_WAYS)]
     some = list(dict.fromkeys(some))
     numbers, worst, same, close = 0, 0.0, True, True
     for known in some:
@@ -91,7 +93,7 @@ def compared(
     return Receipt(
         recordings=len(sounds),
         seconds=sum(map(len, sounds)) / SAMPLE_RATE,
-        paths=len(some),
+        ways=len(some),
         of=len(guidance),
         numbers=numbers,
         difference=worst,

@@ -11,7 +11,7 @@ from turnout.config.upcycling import upcycled
 from turnout.errors import MissingExtra, UsageError
 from turnout.export.receipt import Receipt, compared, confirm
 from turnout.guidance import Guidance
-from turnout.hub.adapted import adapter_folders
+from turnout.hub.adapted import adapter_folders, is_adapter_name, open_adapter
 from turnout.hub.rerouted import Writing, plain_graphs, specialise, specialise_adapted, upcycle
 from turnout.hub.resolve import to_log
 from turnout.model_folder import WEIGHTS, ModelFolder
@@ -188,8 +188,10 @@ def write_learned(folder: ModelFolder, config: ModelConfig, writing: Writing) ->
 
 
 def made_of(how: str, model: str | Path, folder: ModelFolder) -> str:
-    """Which model it was, so that it can be found and told from others."""
-    name = Path(model).name if Path(model).exists() else model
+    """Which model it was, so that it can be found and told from others; an adapter's base where
+    that was in its place."""
+    base = open_adapter(model).facts.base if is_adapter_name(model) else None
+    name = base or (Path(model).name if Path(model).exists() else model)
     return f"{how}: {name} (SHA-256 of its weights: {folder.digests[WEIGHTS]})"
 
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from turnout.adapters.folder import MOST_PAPER
 from turnout.config import VocabularyConfig
-from turnout.hub.stored import read_part, read_small, size_of
+from turnout.hub.stored import read_part, read_small, refused, size_of
 from turnout.model_folder import CARD
+from turnout.verified_folder import leads_out
 
 SOURCE = "source.json"
 """Where a folder's weights come from."""
@@ -62,9 +63,16 @@ def license_of(folder: Path) -> str | None:
 
 def papers_in(folder: Path) -> dict[str, bytes]:
     """A checkpoint's licences and notices by name; raises ModelFolderError for one that is too
-    long."""
+    long, or a link out of the folder."""
     names = [path.name for path in folder.iterdir() if path.is_file()]
-    return {name: read_small(folder / name, MOST_PAPER) for name in names if PAPER.fullmatch(name)}
+    names = [name for name in names if PAPER.fullmatch(name)]
+    for name in names:
+        if leads_out(folder, name):
+            raise refused(
+                folder / name,
+                "is a link out of the folder; put the file in its place, or delete it",
+            )
+    return {name: read_small(folder / name, MOST_PAPER) for name in names}
 
 
 def render_card(

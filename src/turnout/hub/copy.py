@@ -8,7 +8,6 @@ from turnout.hub.rounding import Precision, in_precision
 from turnout.hub.transformers_folder import read_header
 from turnout.hub.weights import Watched
 from turnout.model_folder import WEIGHTS, ModelFolder, files_of_model, write_folder
-from turnout.verified_folder import CARD, read_bytes
 
 
 def copy_model(
@@ -26,8 +25,7 @@ def copy_model(
     """
     check_copy(model, folder)
     files = {name: model.read(name) for name in model.digests if name != WEIGHTS}
-    if (model.path / CARD).is_file():
-        files[CARD] = card_of(read_bytes(model.path, CARD), precision)
+    files |= {name: card_of(card, precision) for name, card in model.card().items()}
     tensors = read_header(model.path / WEIGHTS)
     write_folder(folder, in_precision(files, tensors, precision, place=model.path, watched=watched))
     return folder

@@ -33,6 +33,8 @@ from turnout.model_folder import ModelFolder
 from turnout.progress import Say
 from turnout.verified_folder import CARD
 
+NO_LICENSE = "other"
+"""What the hub calls a licence that it has no name for; where none is given, too."""
 WHISPERS = "LICENSE-whisper"
 """Whisper's notice, which stands beside what was made of it."""
 
@@ -44,7 +46,7 @@ class Sources:
     base: str | Path
     """As `--model` takes it."""
     trained: str | Path
-    license: str = "other"
+    license: str = NO_LICENSE
     """The name of the adapter's licence, or the path of a file that holds it."""
 
 
@@ -60,7 +62,7 @@ def make_adapter(
     given = license_file(sources.license)
     files_of_adapter(folder)  # before the work: something else than an adapter is not overwritten
     base, trained = (open_model(name, say) for name in (sources.base, sources.trained))
-    made = difference(model_of(base), model_of(trained), making)
+    made = difference(model_of(base, sources.base), model_of(trained, sources.trained), making)
     facts = AdapterFacts(
         name=making.name,
         base=name_of(base, sources.base),
@@ -111,11 +113,11 @@ def is_whispers(base: ModelFolder) -> bool:
     return base.tokenizer.kind == "whisper"
 
 
-def model_of(folder: ModelFolder) -> Model:
-    """What an adapter is made of; raises ModelFolderError, for int8 too."""
+def model_of(folder: ModelFolder, given: str | Path) -> Model:
+    """What an adapter is made of, as it was given; raises ModelFolderError, for int8 too."""
     folder.require_floats("an adapter is made of")
     return Model(
-        name=str(folder.path),
+        name=str(given),
         config=folder.config,
         tensors=weights_of(folder),
         tokenizer=folder.tokenizer_bytes,
@@ -134,6 +136,8 @@ def card(facts: AdapterFacts, made: Made, base: ModelFolder, license_name: str |
     licence = f"The adapter's own is '{license_name}'."
     if license_name is None:
         licence = f"The adapter's own is in {LICENSE}."
+    elif license_name == NO_LICENSE:
+        licence = "The adapter came without a licence of its own."
     lines = ["---", f"license: {license_name or 'other'}", "library_name: turnout"]
     repository = (facts.base or "").removeprefix(SCHEME).partition("@")[0]
     if "/" in repository:

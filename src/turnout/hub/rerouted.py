@@ -35,7 +35,6 @@ from turnout.model_folder import (
     files_of_model,
     write_folder,
 )
-from turnout.verified_folder import read_bytes
 
 Tensors = Mapping[str, StoredTensor]
 EXPERT = re.compile(r"(?P<head>(encoder|decoder)\.blocks\.(\d+)\..*\.experts\.)(\d+)(?P<tail>\..*)")
@@ -217,8 +216,7 @@ def files_beside(
 def card_of(folder: ModelFolder, config: ModelConfig, writing: Writing, mixed: bool) -> str:
     """What was done, before the card of the model that it was done to."""
     stacks = (f"{name}: {routing_words(one)}" for name, one in stacks_of(config).items())
-    card = read_bytes(folder.path, CARD) if (folder.path / CARD).is_file() else b""
-    text = card.decode("utf-8", "replace")
+    text = folder.card().get(CARD, b"").decode("utf-8", "replace")
     now, before = config.vocabulary.all_languages, folder.config.vocabulary.all_languages
     languages = None if now == before else now
     return remade(text, writing.title, [*writing.said, *stacks], mixed=mixed, languages=languages)

@@ -22,9 +22,10 @@ def resolve(name: str | Path | None = None, say: Say = to_log) -> Path:
     """The folder of a model: of one that ships (the default one for None), at a path, or by one of
     the names of `hub.sources`, which is fetched where it is not in the cache.
 
-    `say` is told what is fetched before it is. Raises MissingModel, UsageError, FetchError,
-    MissingExtra, StorageError, and ModelFolderError for what cannot be converted.
+    `say` is told what is fetched before it is. Raises MissingModel, UsageError, for an adapter too,
+    FetchError, MissingExtra, StorageError, and ModelFolderError for what cannot be converted.
     """
+    refuse_adapter(name)
     if is_here(name):
         return model_folder.resolve(name)
     if not isinstance(name, str):
@@ -43,7 +44,6 @@ def open_model(
 ) -> ModelFolder:
     """The folder that `resolve` finds, opened with `keep`; raises ModelFolderError, too."""
     path = resolve(name, say)
-    refuse_adapter(path)
     try:
         return ModelFolder.open(path, keep)
     except ModelFolderError as error:
@@ -54,11 +54,12 @@ def open_model(
         ) from error
 
 
-def refuse_adapter(path: Path) -> None:
-    """Raise UsageError for an adapter where a model alone can be taken."""
-    if is_adapter(path):
+def refuse_adapter(name: str | Path | None) -> None:
+    """Raise UsageError for an adapter, one that ships too, where a model alone can be taken."""
+    ships = not is_here(name) and str(name) in model_folder.shipped()
+    if name is not None and (ships or (is_here(name) and is_adapter(name))):
         raise UsageError(
-            f"{path}: is an adapter, no model: give its base here; 'turnout specialise --model "
+            f"{name}: is an adapter, no model: give its base here; 'turnout specialise --model "
             "BASE --adapter FOLDER -o OUTPUT' makes one model of both"
         )
 
@@ -74,10 +75,10 @@ def in_cache(place: str) -> bool:
 def checkpoint_at(place: str, say: Say = to_log) -> Iterator[tuple[Path, Mapping[str, str] | None]]:
     """The folder of a checkpoint at a path, or by name, whose files are fetched for as long as the
     context lasts; with where they come from. Raises as `resolve` does."""
+    refuse_adapter(place)
     if not is_name(place):
         if not is_here(place) and not looks_like_path(place):
             raise missing(place)
-        refuse_adapter(Path(place))
         yield Path(place), None
         return
     from turnout.hub.fetched import checkpoint_of  # noqa: PLC0415 - what is there needs none of it

@@ -24,7 +24,7 @@ from turnout.hub.stored import StoredTensor
 from turnout.hub.transformers_folder import ARCHITECTURE, CONFIG, WEIGHTS, read_header
 from turnout.hub.weights import float_parts, weights_parts
 from turnout.hub.whisper_graphs import check_shape
-from turnout.model_folder import CARD, DECODER, ENCODER, ModelFolder
+from turnout.model_folder import DECODER, ENCODER, ModelFolder
 from turnout.text.whisper import (
     LANGUAGE,
     NO_TIMESTAMPS,
@@ -32,7 +32,6 @@ from turnout.text.whisper import (
     languages_of,
     read_tokenizer,
 )
-from turnout.verified_folder import read_bytes
 
 TOKENIZER_CONFIG, PREPROCESSOR = "tokenizer_config.json", "preprocessor_config.json"
 POSITIONS = "model.encoder.embed_positions.weight"
@@ -165,10 +164,10 @@ def positions_of(config: ModelConfig) -> int:
 def carried(folder: ModelFolder) -> dict[str, bytes]:
     """The files that go along as they are: tokenizer, card, licences, what is not turnout's."""
     own = (CONFIG, WEIGHTS, ENCODER, DECODER)
-    files = {name: folder.read(name) for name in folder.digests if name not in own}
-    if (folder.path / CARD).is_file():
-        files[CARD] = read_bytes(folder.path, CARD)
-    return files
+    return {
+        **{name: folder.read(name) for name in folder.digests if name not in own},
+        **folder.card(),
+    }
 
 
 def written_anew(folder: ModelFolder) -> dict[str, bytes]:

@@ -21,7 +21,7 @@ from turnout.errors import (
     shown,
 )
 from turnout.hub.adapted import adapter_folders, is_adapter_name
-from turnout.hub.resolve import in_cache, is_here, refuse_adapter, resolve
+from turnout.hub.resolve import in_cache, is_here, resolve
 from turnout.hub.sources import SCHEME
 from turnout.model_folder import DEFAULT_MODEL, ModelFolder
 from turnout.serving.engine import Engine, longest_silence
@@ -303,7 +303,6 @@ def look_at(entry: Entry, fetch: bool = False) -> None:
     if not fetch and not is_here(model) and not (model is not None and in_cache(model)):
         return
     path = resolve(model, log.info)
-    refuse_adapter(path)
     folder = ModelFolder(path, read_digests(path))  # each file is verified as it is read
     entry.created = int(path.stat().st_mtime)
     memory = memory_of(folder, 1 + len(adapters))

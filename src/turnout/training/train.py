@@ -124,6 +124,7 @@ def build_trainer(
     check_start(config)
     # As many rows as the tokenizer has ids: fewer than were asked for, where texts are few.
     shape = dataclasses.replace(config.model, vocabulary=vocabulary_of(config, tokenizer, say))
+    model = first_model(config, shape).to(ranks.device)  # first: what cannot be trained is refused
     loader = Loader(
         config.data,
         shape,
@@ -142,7 +143,6 @@ def build_trainer(
         say(f"warning: left out in all: {amount(len(loader.left_out), 'recording')}")
     dev = shared_dev_utterances(config.data, shape, clips, ranks.gather_text)
     scores = partial(validate, dev[ranks.rank :: ranks.size], tokenizer, ranks.gather_text)
-    model = first_model(config, shape).to(ranks.device)
     return Trainer(config, Stepper(config, model, ranks), loader, scores, StopSignals())
 
 

@@ -18,9 +18,12 @@ from turnout.adapters.folder import TENSORS, write_adapter
 from turnout.adapters.stored import safetensors_of, weights_of
 from turnout.cli import main
 from turnout.errors import MissingModel, ModelFolderError, StorageError, TurnoutError, UsageError
-from turnout.hub.adapted import open_adapted, with_adapters
+from turnout.export.remaking import specialise_model
+from turnout.guidance import Guidance
+from turnout.hub.adapted import open_adapted, shipped_adapters, with_adapters
 from turnout.model_folder import ModelFolder
 
+EXAMPLE = Path(__file__).parents[3] / "examples" / "english-1.flac"
 UP = "encoder.blocks.0.feed_forward.bank.experts.0.up.weight"
 BIAS = "encoder.blocks.0.feed_forward.bank.experts.0.up.bias"
 Tensors = dict[str, np.ndarray]
@@ -268,6 +271,20 @@ def test_an_adapter_in_the_models_place(
     assert open_adapted(base, [place])[1] is not None
 
 
+def test_what_is_cut_out_of_an_adapter_in_the_models_place_names_its_base(
+    base: Path, good: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(base.parent)
+    named, output = based(good, tmp_path / "named", base.name), tmp_path / "cut"
+    receipt = specialise_model(named, output, Guidance(language="zh"), audio=[EXAMPLE])
+    card = (output / "README.md").read_text()
+    weights = ModelFolder.open(base).digests["model.safetensors"]
+    assert f"\n- cut out of: base (SHA-256 of its weights: {weights})\n" in card
+    said = str(receipt)
+    assert said.startswith("receipt: both models on 1 recording (")
+    assert ", asked in 6 of 8 ways, " in said  # of zh: two bandwidths, tasks and windows
+
+
 def test_adapters_that_are_none(base: Path, tmp_path: Path) -> None:
     with pytest.raises(MissingModel, match="no adapter 'calls': give the path of its folder"):
         open_adapted(base, ["calls"])
@@ -317,9 +334,11 @@ def test_a_list_of_digests_of_any_length_is_not_read(good: Path, tmp_path: Path)
         opened(found)
 
 
+@pytest.mark.parametrize("ships", [False, True])
 @pytest.mark.parametrize(
     "words",
     [
+        ["adapter", "-o", "again", "--when", "language=es", "--base", "commands", "--model"],
         ["export", "--model"],
         ["upcycle", "-o", "up", "--encoder.routing.kind", "supervised", "--model"],
         ["convert", "-o", "converted"],
@@ -330,21 +349,24 @@ def test_an_adapter_is_no_model(
     good: Path,
     tmp_path: Path,
     words: list[str],
+    ships: bool,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert main([*words, str(good)]) == 2
+    name = shipped_adapters()[0] if ships else str(good)
+    assert main([*words, name]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert "is an adapter, no model: give its base here; 'turnout specialise" in line
+    assert (
+        f"error: {name}: is an adapter, no model: give its base here; 'turnout specialise" in line
+    )
     assert not any(tmp_path.iterdir())
 
 
 def test_the_command_takes_several(
     base: Path, good: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    example = str(Path(__file__).parents[3] / "examples" / "english-1.flac")
-    words = ["transcribe", "--threads", "1", "--language", "zh", "--model", str(base), example]
+    words = ["transcribe", "--threads", "1", "--language", "zh", "--model", str(base), str(EXAMPLE)]
     assert main(words) == 0
     plain = capsys.readouterr().out
     model = base.parent / "model"

@@ -344,6 +344,7 @@ def test_the_command_says_what_it_kept(
     assert ".up.weight: rank 4 keeps" in printed.err
     card = (tmp_path / "mine" / "README.md").read_text()
     assert "license: other" in card and "digest" in card
+    assert "\nThe adapter came without a licence of its own.\n" in card
     assert "MIT License" in (tmp_path / "mine" / "LICENSE-whisper").read_text()
 
 
@@ -367,3 +368,12 @@ def test_bad_words_get_a_line(
     assert main([*words, *place, *given]) in (1, 2)
     (line,) = capsys.readouterr().err.splitlines()
     assert message in line
+
+
+def test_models_are_called_as_they_were_given(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["adapter", "--base", "commands", "--model", "commands", "-o", str(tmp_path / "mine")]
+    assert main(words) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == "turnout: error: commands is no dense model: an adapter's base must be one"

@@ -1,6 +1,7 @@
 """What commands do with adapters, and languages that nobody says."""
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,17 +13,21 @@ from tests.adapted import FRAMES, adapter, base_in, experts_of, trained
 from turnout.adapters.making import Making
 from turnout.adapters.stored import weights_of
 from turnout.cli import main
+from turnout.config import RoutingConfig
 from turnout.decoding.requests import Request, Utterance
-from turnout.errors import GuidanceError, UsageError
-from turnout.export.remaking import specialise_model
+from turnout.errors import GuidanceError, ModelFolderError, UsageError
+from turnout.export.remaking import specialise_model, upcycle_model
 from turnout.export.save import check_paths
 from turnout.guidance import Guidance, Guide
 from turnout.hub.adapted import open_adapter
+from turnout.hub.copy import copy_model
 from turnout.hub.making import Sources, make_adapter
+from turnout.hub.to_transformers import to_transformers
 from turnout.model_folder import ModelFolder
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 SPEECH = (EXAMPLES / "english-1.flac",)
+SUPERVISED = RoutingConfig(kind="supervised")
 CALLS = Guidance(language="zh", domain="calls")
 
 
@@ -132,6 +137,29 @@ def test_licences_of_the_adapters_on_a_path_go_along(place: Path, tmp_path: Path
     assert card.count("\nlicense: ") == 1 and card.startswith("---\nlicense: other\n")
     assert "- adapter: same (LICENSE-same, LICENSE-whisper-same, README-same.md)" in card
     assert not cut.has("source.json")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links need a right there")
+def test_a_strangers_card_takes_no_other_file_along(place: Path, tmp_path: Path) -> None:
+    (tmp_path / "private").write_text("secret")
+    evil = adapter(place / "base", place / "encoder", tmp_path / "evil", language="zh")
+    copy_model(ModelFolder.open(place / "base"), tmp_path / "model")
+    for folder in (evil, tmp_path / "model"):
+        (folder / "README.md").unlink()
+        (folder / "README.md").symlink_to(tmp_path / "private")
+    model, output = ModelFolder.open(tmp_path / "model"), tmp_path / "made"
+    tries = (
+        lambda: specialise_model(
+            place / "base", output, Guidance(language="zh"), adapters=[evil], audio=SPEECH
+        ),
+        lambda: copy_model(model, output),
+        lambda: to_transformers(model, output),
+        lambda: upcycle_model(model.path, output, (SUPERVISED, None), audio=SPEECH),
+    )
+    for made in tries:
+        with pytest.raises(ModelFolderError, match="README.md is a link out of the folder"):
+            made()
+        assert not output.exists()
 
 
 def test_the_graphs_are_checked_with_adapters(place: Path) -> None:

@@ -4,7 +4,7 @@ from types import ModuleType
 import pytest
 
 from turnout.cli import main
-from turnout.config import TrainConfig, preset
+from turnout.config import DecoderConfig, TrainConfig, preset
 from turnout.guidance import Guide
 
 
@@ -132,6 +132,14 @@ def test_an_unknown_option_offers_the_nearest(runs, capsys):
 def test_an_empty_file_changes_nothing(runs, write):
     assert main(["train", "--config", write("")]) == 0
     assert runs == [TrainConfig()]
+
+
+@pytest.mark.parametrize("verb", ["train", "upcycle"])
+def test_the_help_says_what_guides_a_decoder_by_default(capsys, monkeypatch, verb):
+    assert DecoderConfig().routing.guided_by == (Guide.TASK,)
+    monkeypatch.setenv("COLUMNS", "300")
+    assert main([verb, "--help"]) == 0
+    assert capsys.readouterr().out.count("The decoder's own default is the task.") == 2
 
 
 def test_the_help_describes_every_field(capsys):

@@ -67,6 +67,7 @@ def test_upcycled_and_cut_out_it_is_what_it_was(
     said = capsys.readouterr()
     assert said.out == f"{path}\n"
     assert "receipt: both models on 2 recordings" in said.err
+    assert "s), asked in 6 ways, " in said.err  # of three languages and two windows
     assert "equal to the last bit" in said.err
     after = ModelFolder.open(path)
     for name in (WEIGHTS, "encoder.onnx", "decoder.onnx", "tokenizer.json"):
@@ -258,4 +259,4 @@ def test_python_takes_folders(dense: Path, tmp_path: Path) -> None:
         (RoutingConfig(kind="supervised"), None),
         audio=[Path(HEARD[1])],
     )
-    assert receipt.same and receipt.paths == receipt.of == 2
+    assert receipt.same and receipt.ways == receipt.of == 2

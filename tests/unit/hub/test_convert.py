@@ -226,6 +226,18 @@ def test_the_folder_says_what_it_is(tmp_path: Path, model: WhisperForConditional
     assert "names the licence 'apache-2.0'" in card
 
 
+@pytest.mark.skipif(os.name != "posix", reason="links need a right there")
+def test_a_licence_that_is_a_link_out_of_the_folder_is_not_taken_along(
+    tmp_path: Path, model: WhisperForConditionalGeneration
+) -> None:
+    (tmp_path / "private").write_text("secret")
+    source = whispers.save_transformers(tmp_path / "theirs", model)
+    (source / "LICENSE").symlink_to(tmp_path / "private")
+    with pytest.raises(ModelFolderError, match="LICENSE: is a link out of the folder; put the"):
+        convert(source, tmp_path / "ours")
+    assert not (tmp_path / "ours").exists()
+
+
 def test_the_model_is_what_the_checkpoint_says(
     tmp_path: Path, model: WhisperForConditionalGeneration
 ) -> None:

@@ -226,3 +226,27 @@ def test_names_paths_and_what_ships(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert resolve(str(tmp_path)) == tmp_path
     with pytest.raises(ModelFolderError, match=r"no model 'comands': .* that ships \(commands\)"):
         resolve("comands")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links need a right there")
+def test_a_card_that_is_a_link_out_of_the_folder_is_not_taken_along(tmp_path: Path) -> None:
+    """But for the hub's cache, where every file of a snapshot is one."""
+    (tmp_path / "private").write_text("secret")
+    place = tmp_path / "models--owner--name" / "snapshots" / "a"
+    write_folder(place, files())
+    blob = place.parents[1] / "blobs" / "card"
+    blob.parent.mkdir()
+    blob.write_bytes(b"# A model\n")
+    (place / CARD).unlink()
+    for target in (blob, Path("other.md")):
+        (place / CARD).symlink_to(target)
+        (place / "other.md").write_bytes(b"# A model\n")
+        assert ModelFolder.open(place).files() == files()
+        (place / CARD).unlink()
+    (place / CARD).symlink_to(tmp_path / "private")
+    message = r"README.md is a link out of the folder: put the card in its place, or delete the l"
+    with pytest.raises(ModelFolderError, match=message):
+        ModelFolder.open(place).files()
+    (place / CARD).unlink()
+    (place / CARD).symlink_to("gone")
+    assert CARD not in ModelFolder.open(place).files()

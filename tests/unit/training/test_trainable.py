@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.doubles import tokenizer
 from tests.unit.training.toy import (
     clean_batch,
     run_toy,
@@ -23,11 +24,12 @@ from turnout.guidance import Guide
 from turnout.model.build import build_model
 from turnout.model.speech_model import SpeechModel
 from turnout.training.checkpoints import read_checkpoint
+from turnout.training.distributed import Ranks, open_fabric
 from turnout.training.low_rank import LowRankLinear, merge_low_rank
 from turnout.training.optimizer import Gradients
 from turnout.training.state import RunState
 from turnout.training.teacher import Teacher
-from turnout.training.train import check_start, first_model
+from turnout.training.train import build_trainer, check_start, first_model
 from turnout.training.trainable import freeze, frozen_digest, to_train
 
 NARROW = "encoder.experts.narrowband"
@@ -85,6 +87,16 @@ def test_patterns_that_mean_nothing_or_everything(patterns: tuple[str, ...], sai
     with pytest.raises(ConfigError, match=said.replace("*", r"\*")) as error:
         freeze(build_model(toy_model()), patterns)
     assert "\n" not in str(error.value)
+
+
+def test_a_pattern_is_refused_before_any_recording_is_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("turnout.training.train.Loader", lambda *_, **__: pytest.fail())
+    config = toy_config(tmp_path, trainable=("encoder.expert",), init_from="x")
+    ranks = Ranks(open_fabric(config))
+    with pytest.raises(ConfigError, match="'encoder.expert', which is no part of this model"):
+        build_trainer(config, {}, tokenizer(), ranks, lambda _: None)
 
 
 def weights(model: SpeechModel) -> dict[str, torch.Tensor]:
