@@ -5,7 +5,6 @@ import gc
 import signal
 import sys
 from collections.abc import Generator, Iterator
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +13,25 @@ import pytest
 import torch
 from jaxtyping import install_import_hook
 
-from tests.order import dealt
+from tests.order import dealt, turned
 
 LONG = ("reliability", "speech", "laws", "page")
 """Folders whose tests come first."""
+TOGETHER = {
+    "graphs that PyTorch traces: none waits for what another process traces": (
+        "laws/test_backends.py", "laws/test_int8.py", "laws/test_paths.py",
+        "laws/test_specialise.py", "reliability/test_batch_mates.py", "unit/export/test_export.py",
+    ),
+    "ranks: they are forked from a server, which imports everything": (
+        "reliability/test_bad_data_on_one_rank.py", "reliability/test_checkpoint_damage.py",
+        "reliability/test_disk.py", "reliability/test_kills.py", "reliability/test_not_finite.py",
+        "reliability/test_several_ranks.py", "reliability/test_sharded_ranks.py",
+        "reliability/test_stop_signals.py", "reliability/test_streams_on_ranks.py",
+        "reliability/test_two_ranks_as_one.py", "reliability/test_unheard_ends.py",
+    ),
+    "the page: a browser is begun": ("page/",),
+}  # fmt: skip
+"""What is made once in each test process that needs it: files, or folders, that one process has."""
 MEASURED_EXPORTS = 2
 """Of a test process: one model's encoder and decoder."""
 
@@ -46,11 +60,40 @@ def pytest_collection() -> Generator[None, object, object]:
         gc.enable()
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """Each process begins at another place of each folder: in a new checkout, where assertions are
+    rewritten and kept, none does what another has done."""
+    report = yield
+    if isinstance(collector, pytest.Directory) and report.result:
+        report.result = turned(report.result, *place_of(collector.config))
+    return report
+
+
+def place_of(config: pytest.Config) -> tuple[int, int]:
+    """The number of this test process, and how many there are."""
+    given: dict[str, Any] = getattr(config, "workerinput", {"workerid": "gw0", "workercount": 1})
+    return int(given["workerid"].removeprefix("gw")), given["workercount"]
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Long files before short ones in every test process."""
-    processes = getattr(config, "workerinput", {}).get("workercount", 1)
-    files = [list(tests) for _, tests in groupby(items, lambda item: item.path)]
-    items[:] = dealt(files, is_long, processes)
+    """Long files before short ones in every test process, and the same order in all."""
+    _, processes = place_of(config)
+    if processes > 1:
+        items.sort(key=lambda item: item.path)
+    # The first to be dealt, each to another process.
+    files: dict[str, list[pytest.Item]] = {reason: [] for reason in TOGETHER}
+    for item in items:
+        files.setdefault(file_of(item), []).append(item)
+    items[:] = dealt([tests for tests in files.values() if tests], is_long, processes)
+
+
+def file_of(item: pytest.Item) -> str:
+    """The file of a test, or what its file has in common with others."""
+    name = item.path.relative_to(Path(__file__).parent).as_posix()
+    return next((reason for reason, files in TOGETHER.items() if name.startswith(files)), name)
 
 
 def is_long(item: pytest.Item) -> bool:

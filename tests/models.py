@@ -47,7 +47,7 @@ SHAPES: dict[str, ModelConfig] = {
     "dense": ModelConfig(
         vocabulary=vocabulary(),
         encoder=encoder(RoutingConfig(), block="transformer", subsampling="stack4"),
-        decoder=decoder(positions="rotary", tie_embeddings=False),
+        decoder=decoder(DecoderConfig().routing, positions="rotary", tie_embeddings=False),
     ),
     "ctc_only": ModelConfig(
         vocabulary=vocabulary(),
@@ -85,8 +85,17 @@ SHAPES: dict[str, ModelConfig] = {
     ),
     "supervised": ModelConfig(
         vocabulary=vocabulary(),
-        encoder=encoder(RoutingConfig(kind="supervised", guided_by=(Guide.BANDWIDTH,))),
-        decoder=decoder(RoutingConfig(kind="supervised", guided_by=(Guide.TASK,))),
+        # But for its experts that of `dense`, so a path that is cut out has the graphs of that.
+        encoder=encoder(
+            RoutingConfig(kind="supervised", guided_by=(Guide.BANDWIDTH,)),
+            block="transformer",
+            subsampling="stack4",
+        ),
+        decoder=decoder(
+            RoutingConfig(kind="supervised", guided_by=(Guide.TASK,)),
+            positions="rotary",
+            tie_embeddings=False,
+        ),
         window_seconds=3.0,
     ),
     "hybrid": ModelConfig(

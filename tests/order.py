@@ -26,3 +26,9 @@ def dealt(
         order += [*part, *short[:wanted]]
         del short[:wanted]
     return order + short
+
+
+def turned(children: Sequence[Test], number: int, processes: int) -> list[Test]:
+    """The children of a folder from where the process of this number begins, and around."""
+    begin = len(children) * number // processes
+    return [*children[begin:], *children[:begin]]

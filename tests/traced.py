@@ -26,6 +26,8 @@ SOURCES = (
 MAKERS = ("torch", "onnx", "onnx-ir", "onnxscript")
 KEPT_DAYS = 30
 """Since a graph was last used."""
+ASKED = ("tasks", "window_seconds", "domains", "languages", "translations")
+"""Of a configuration: what can be asked of a model, and of nothing in its graphs."""
 Graphs = dict[str, bytes]
 Tracing = Callable[[SpeechModel], Graphs]
 
@@ -71,7 +73,11 @@ def files_of(path: Path) -> list[Path]:
 def key_of(model: SpeechModel) -> str:
     """The same for models whose graphs are the same: they hold no weights."""
     shapes = [(name, str(one.dtype), *one.shape) for name, one in model.state_dict().items()]
-    said = f"{to_plain(model.config)}\n{shapes}\n".encode()
+    config = to_plain(model.config)
+    for part in (config, config["vocabulary"]):
+        for name in ASKED:
+            part.pop(name, None)
+    said = f"{config}\n{shapes}\n".encode()
     return hashlib.sha256(said + made_by()).hexdigest()
 
 

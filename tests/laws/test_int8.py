@@ -91,7 +91,7 @@ def beside_a_loud_mate(path: Path) -> float:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("shape", ["dense", "supervised", "omni"])
+@pytest.mark.parametrize("shape", ["dense", "supervised", "hybrid", "omni"])
 def test_no_mate_moves_anybody(shape: str, tmp_path: Path) -> None:
     assert beside_a_loud_mate(in_int8(shape, tmp_path)) <= 1e-4
 

@@ -25,9 +25,9 @@ PATIENCE_SECONDS = 300
 
 @pytest.fixture
 def recording(tmp_path: Path) -> Path:
-    """Several examples in a row: longer than the model takes at once."""
+    """Two examples in a row: longer than the model takes at once."""
     path = tmp_path / "several.wav"
-    samples = np.concatenate([speech.samples for speech in examples()[-3:]])
+    samples = np.concatenate([speech.samples for speech in examples()[-2:]])
     soundfile.write(path, samples, SAMPLE_RATE, subtype="FLOAT")
     return path
 

@@ -50,11 +50,13 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def config(corpus: Path) -> TrainConfig:
-    """Each rank's shards are those of its own folder, as on machines apart."""
+def config(request: pytest.FixtureRequest, corpus: Path) -> TrainConfig:
+    """Each rank's shards are those of its own folder, as on machines apart; at the full size a
+    process of its own prepares its batches."""
     config = config_of(corpus / CUTS, max_steps=STEPS, checkpoint_every=2)
     train = (CorpusConfig(shards=SHARDS),)
-    return replace(config, data=replace(config.data, train=train, workers=1))
+    workers = 1 if request.config.getoption("--full") else 0
+    return replace(config, data=replace(config.data, train=train, workers=workers))
 
 
 def folders_of(base: Path, corpus: Path) -> tuple[dict[int, Path], str, int]:
@@ -113,7 +115,7 @@ def test_a_shard_that_does_not_answer_is_waited_for_once_and_left_out(
     with serving(corpus / SHARDS) as served:
         served.wrong = {sound.name: "silent", index.index: "silent"}
         train = (CorpusConfig(shards=served.address),)
-        data = replace(config.data, train=train, worker_timeout=PATIENCE * 10)
+        data = replace(config.data, train=train, workers=1, worker_timeout=PATIENCE * 10)
         few = replace(config, data=data, max_steps=FEW)
         with start(few, tmp_path, ranks=RANKS, before=small) as running:
             running.finish()

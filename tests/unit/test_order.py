@@ -1,6 +1,6 @@
 """Where several processes share the tests, each begins with long ones."""
 
-from tests.order import dealt
+from tests.order import dealt, turned
 
 FILES = [["a1", "a2"], ["B1", "B2"], ["c1"], ["D1"], ["e1", "e2", "e3"], ["F1"], ["g1", "g2"]]
 """The long ones in capitals."""
@@ -28,3 +28,10 @@ def test_each_process_begins_with_long_files_and_ends_with_short_ones() -> None:
 def test_no_test_is_lost_where_the_parts_are_uneven() -> None:
     for processes in range(1, 20):
         assert sorted(order(processes)) == sorted(test for file in FILES for test in file)
+
+
+def test_each_process_begins_at_another_place_and_leaves_nothing_out() -> None:
+    assert [turned("abcdefg", number, 3) for number in range(3)] == [
+        [*"abcdefg"], [*"cdefgab"], [*"efgabcd"]
+    ]  # fmt: skip
+    assert turned([], 1, 3) == []

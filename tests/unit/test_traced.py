@@ -1,5 +1,6 @@
 """What tests keep of traced graphs is of the model, and whole."""
 
+import ast
 import subprocess
 import sys
 from dataclasses import replace
@@ -10,6 +11,7 @@ import pytest
 import turnout
 from tests import traced
 from tests.models import SHAPES
+from turnout.guidance import Task
 from turnout.model.build import build_model
 from turnout.model.speech_model import SpeechModel
 
@@ -43,11 +45,28 @@ def test_another_model_is_traced_anew(tmp_path: Path, monkeypatch: pytest.Monkey
     tracer = Tracer()
     trace, config = traced.remembering(tracer, tmp_path), SHAPES["dense"]
     trace(build_model(config))
-    trace(build_model(replace(config, window_seconds=7.0)))
+    trace(build_model(replace(config, encoder=replace(config.encoder, left_context=7))))
     trace(build_model(config).half())
     monkeypatch.setattr(traced, "made_by", lambda: b"other sources")
     trace(build_model(config))
     assert tracer.asked == 4
+
+
+def test_what_is_asked_of_a_model_is_in_no_graph(tmp_path: Path) -> None:
+    tracer = Tracer()
+    trace, config = traced.remembering(tracer, tmp_path), SHAPES["dense"]
+    less = replace(config.vocabulary, languages=("en",), translations=())
+    trace(build_model(config))
+    trace(build_model(replace(config, vocabulary=less, tasks=(Task.TRANSCRIBE,))))
+    trace(build_model(replace(config, window_seconds=7.0, domains=("base", "call"))))
+    assert tracer.asked == 1
+    root = Path(turnout.__file__).parent
+    makers = [name for name in traced.SOURCES if name not in ("config", "guidance.py")]
+    for file in (file for name in makers for file in traced.files_of(root / name)):
+        read = {
+            n.attr for n in ast.walk(ast.parse(file.read_text())) if isinstance(n, ast.Attribute)
+        }
+        assert not read & {*traced.ASKED}, file
 
 
 @pytest.mark.parametrize("name", ["encoder.onnx", "digest"])
