@@ -12,9 +12,10 @@ same). The last two take as many steps as the experts together, and hear each ta
 long as the others; of a single language hard sharing is its expert's weights for everybody.
 Fine-tuning has a learning rate of its own, --finetuning-rate: choose it on dev
 (1e-5, 2.5e-5, 1e-4), or the comparison is not a fair one. "window" learns to hear windows that end
-with the speech, of all four languages, LibriSpeech and German, and stands beside the base with such
-windows ("base-speech") as well as with padded ones; so does what is made with
---set 'data.window="speech"'.
+with the speech, of all four languages, LibriSpeech and German, and is an adapter for these; it
+stands beside the base with such windows ("base-speech") as well as with padded ones, and so does
+what is made with --set 'data.window="speech"'. "encoder's time" is the processor time that such
+windows take of that of padded ones, over utterances of up to ten seconds.
 
 Columns: Asterisk's 8 kHz prompts in four languages, taught or not, and of all taught ones together
 ("taught"), all prompts and those of four words or more (in dev 14 to 20 of a language, too few to
@@ -40,7 +41,7 @@ results/teach-SPLIT-LANGUAGES-STEPS[-both][-rankR][-rateR][-LABEL].json, or into
 
 import argparse
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ from heard import Heard
 from kept_trainings import asked_for
 from origin import ROOT, origin
 from pretrained_speech import Places
-from teach_heard import CPU, Listener, equal
+from teach_heard import CPU, Listener, encoder_share, equal
 from teach_judged import Counts, columns_of, errors_of, is_taught, judged, translated
 from teach_runs import WINDOW, Training, Wish, adapter_of, minutes_of, trained, trainings
 from teach_speech import ENGLISH, LANGUAGES, SEED, SETS, cuts_of, english_of, of_sets, prompts_of
@@ -62,6 +63,10 @@ from turnout.hub.convert import convert
 
 ROWS = ("base", "experts", "sharing", "finetuning", "window")
 CALLED = "data.augment.narrowband"
+ADAPTED = ("experts", "window")
+"""Adapters beside the base, all at once."""
+EVERY = 4
+"""Utterances, of which one is heard in padded windows too beside an adapter for shorter ones."""
 BASES = {Window.PADDED: "base", Window.SPEECH: "base-speech"}
 
 
@@ -74,6 +79,8 @@ class Found:
     equal: dict[str, Any] = field(default_factory=dict)
     adapters: dict[str, int] = field(default_factory=dict)
     """Bytes of their tensors."""
+    share: dict[str, Any] = field(default_factory=dict)
+    """What windows that end with the speech take of the encoder's time."""
     translations: dict[str, dict[str, Any]] = field(default_factory=dict)
     """By column and row."""
 
@@ -103,13 +110,13 @@ def listener_of(name: str, made: list[Training], bench: Bench) -> Listener:
     for one in made:
         cuts = [taught_of(corpus, arguments) for corpus in one.corpora]
         models.append(trained(one, base, cuts, runs, threads))
-    if name == "experts":
+    window = made[0].window
+    if name in ADAPTED:
         adapters = tuple(
             adapter_of(one, model, base, arguments.rank)
             for one, model in zip(made, models, strict=True)
         )
-        return Listener("experts", base, threads, adapters, made[0].window, arguments.device)
-    window = made[0].window
+        return Listener(name, base, threads, adapters, window, arguments.device)
     return Listener(made[0].name, models[0], threads, window=window, device=arguments.device)
 
 
@@ -227,11 +234,16 @@ def listen(name: str, made: list[Training], bench: Bench, found: Found) -> None:
     found.minutes |= {one.name: minutes_of(one, bench.arguments.runs) for one in made}
     if name in ("base", "experts"):
         found.translations[name] = translations(listener, bench)
-    if name == "experts":
-        beside = listener_of(BASES[listener.window], [], bench)
-        others = [one for one in bench.spoken if not is_taught(one, bench.wish.taught)]
-        found.equal = equal(beside, listener, others, bench.heard)
-        found.adapters = {
+    if name in ADAPTED:
+        beside, others = listener, bench.spoken[::EVERY]
+        if name == "experts":
+            others = [one for one in bench.spoken if not is_taught(one, bench.wish.taught)]
+        else:  # the others are windows that are padded
+            beside = replace(listener, window=Window.PADDED)
+            found.share = encoder_share(beside, listener, bench.spoken)
+        own = listener_of(BASES[beside.window], [], bench)
+        found.equal[name] = equal(own, beside, others, bench.heard)
+        found.adapters |= {
             one.name: (adapter / TENSORS).stat().st_size
             for one, adapter in zip(made, listener.adapters, strict=True)
         }
@@ -271,6 +283,7 @@ def report(bench: Bench, made_by: dict[str, Any], found: Found) -> None:
         "minutes": found.minutes,
         "adapters, bytes": found.adapters,
         "equal": found.equal,
+        "encoder's time": found.share,
         "translation to English": found.translations,
         "rows": rows,
     }

@@ -3,7 +3,8 @@ not for.
 """
 
 import hashlib
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -25,6 +26,8 @@ ENCODED = 10
 BATCH = 64
 """Utterances that a GPU hears at once."""
 CPU = "cpu"
+SHORT_SECONDS, SPREAD = 10, 8
+"""Of utterances whose encoding is timed: how long at most, and one of so many."""
 
 
 @lru_cache(maxsize=2)
@@ -103,10 +106,18 @@ class Listener:
 
     def encoded(self, spoken: Spoken) -> list[NDArray[np.float32]]:
         """What its encoder makes of each segment: all that the decoder attends to."""
+        return [array for one in self.listened(spoken) for array in attended(self.encode(*one))]
+
+    def encode(self, log_mel: NDArray[np.float32], guidance: Guidance) -> Encoded:
+        """A segment, alone."""
+        mask = np.ones((1, len(log_mel)), dtype=bool)
+        return self.model.backend.encode(log_mel[None], mask, [guidance])
+
+    def listened(self, spoken: Spoken) -> Iterator[tuple[NDArray[np.float32], Guidance]]:
+        """Features of each segment, and what its encoder is told of it."""
         backend = self.model.backend
         wave = Waveform(spoken.samples, RATE)
         segments = self.model.listen(wave, language=spoken.language, window=self.window.value)
-        arrays: list[NDArray[np.float32]] = []
         for segment in segments:
             guidance = Guidance(
                 bandwidth=segments.bandwidth,
@@ -117,10 +128,7 @@ class Listener:
                 window=self.window,
             )
             assert segment.log_mel is not None
-            log_mel = segment.log_mel[None]
-            mask = np.ones(log_mel.shape[:2], dtype=bool)
-            arrays += attended(backend.encode(log_mel, mask, [guidance]))
-        return arrays
+            yield segment.log_mel, guidance
 
 
 def attended(encoded: Encoded) -> list[NDArray[np.float32]]:
@@ -148,6 +156,24 @@ def equal(
     few = said[:: max(1, len(said) // ENCODED)][:ENCODED]
     same = sum(same_arrays(base.encoded(one), other.encoded(one)) for one in few)
     return found | {"encoder outputs": f"{same} of {len(few)}"}
+
+
+def encoder_share(padded: Listener, short: Listener, spoken: Sequence[Spoken]) -> dict[str, Any]:
+    """Processor time of the encoder over utterances of up to ten seconds, in turn: a window that
+    ends with the speech over a padded one."""
+    few = [one for one in spoken if len(one.samples) <= SHORT_SECONDS * RATE][::SPREAD]
+    taken: dict[Window, list[float]] = {one.window: [] for one in (padded, short)}
+    for one in few:
+        for listener in (padded, short):
+            segments = list(listener.listened(one))
+            began = time.process_time()
+            for segment in segments:
+                listener.encode(*segment)
+            taken[listener.window].append(time.process_time() - began)
+    # The first pays for what is opened once.
+    seconds = {window: round(sum(own[1:]), 2) for window, own in taken.items()}
+    ratio = seconds[short.window] / max(seconds[padded.window], 1e-9)
+    return {"utterances": len(few) - 1, **seconds, "ratio": round(ratio, 3)}
 
 
 def same_arrays(one: Sequence[NDArray[Any]], other: Sequence[NDArray[Any]]) -> bool:

@@ -15,7 +15,7 @@ from teach_telephone import when_of
 
 from turnout.adapters.making import Making
 from turnout.config.yaml_text import parse_yaml
-from turnout.guidance import Window
+from turnout.guidance import Guide, Window
 from turnout.hub.adapted import digest_of
 from turnout.hub.making import Sources, make_adapter
 from turnout.model_folder import ModelFolder
@@ -123,14 +123,22 @@ def trained(training: Training, base: Path, cuts: list[Path], runs: Path, thread
 
 
 def adapter_of(training: Training, model: Path, base: Path, rank: int | None) -> Path:
-    """The adapter that makes the base what was trained, for what the one corpus of the training is
-    of."""
-    (corpus,) = training.corpora
+    """The adapter that makes the base what was trained, for what that was of."""
     folder = model.parent / ("adapter" if rank is None else f"adapter-rank{rank}")
     if not (folder / "SHA256SUMS").exists():
-        making = Making(name=f"teach-{corpus}", when=when_of(corpus), rank=rank)
+        name, when = purpose_of(training)
+        making = Making(name=f"teach-{name}", when=when, rank=rank)
         make_adapter(Sources(base=base, trained=model), folder, making)
     return folder
+
+
+def purpose_of(training: Training) -> tuple[str, Mapping[Guide, str]]:
+    """What an adapter of a training is for, and a name for that: the language, or what else the
+    one corpus is of; windows that end with the speech where they were learned of all corpora."""
+    if len(training.corpora) > 1 and training.window is Window.SPEECH:
+        return "window", {Guide.WINDOW: training.window.value}
+    (corpus,) = list(training.corpora)
+    return corpus, when_of(corpus)
 
 
 def minutes_of(training: Training, runs: Path) -> float | None:

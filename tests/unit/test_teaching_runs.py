@@ -4,6 +4,7 @@ import gzip
 import json
 import sys
 from argparse import Namespace
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,9 +15,9 @@ import teach
 import teach_runs
 from heard import Heard
 from teach import file_name, rows_asked
-from teach_heard import Listener, attended, equal, same_arrays
+from teach_heard import Listener, attended, encoder_share, equal, same_arrays
 from teach_judged import columns_of, group_of, is_taught, judged
-from teach_runs import Wish, corpora_of, recipe_of, trained, trainings
+from teach_runs import Wish, corpora_of, purpose_of, recipe_of, trained, trainings
 from teach_speech import ordinary
 from teach_telephone import when_of
 from whisper_speech import Spoken
@@ -109,6 +110,8 @@ def test_the_row_window_learns_and_hears_windows_that_end_with_the_speech(tmp_pa
     (expert,) = trainings("experts", changed)
     assert expert.window is Window.SPEECH
     assert "pack" not in corpora_of(paths[:1], expert.window)[0]
+    assert purpose_of(training) == ("window", {Guide.WINDOW: "speech"})
+    assert purpose_of(expert) == ("es", {Guide.LANGUAGE: "es"})
 
 
 @pytest.mark.parametrize(
@@ -137,6 +140,32 @@ def test_a_listener_asks_for_the_window_that_it_learned(monkeypatch: pytest.Monk
     for window in Window:
         assert Listener("x", Path(), 1, window=window).hear(prompt("es", "a", "uno")) == "uno"
     assert [options["window"] for options in asked] == ["padded", "speech"]
+
+
+def test_the_encoders_time_is_of_short_utterances_and_not_of_the_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = iter(range(1000))
+    monkeypatch.setattr("teach_heard.time.process_time", lambda: next(clock))
+    lengths: list[int] = []
+
+    def listened(own: Listener, spoken: Spoken) -> list[tuple[int, Window]]:
+        lengths.append(len(spoken.samples))
+        return [(0, own.window)]
+
+    def encode(own: Listener, *_segment: object) -> None:
+        for _ in range(9 if own.window is Window.PADDED else 2):
+            next(clock)
+
+    monkeypatch.setattr(Listener, "listened", listened)
+    monkeypatch.setattr(Listener, "encode", encode)
+    short = [prompt("es", str(n), "uno") for n in range(24)]
+    long = replace(short[0], samples=np.zeros(11 * 16_000, np.float32))
+    one, other = (Listener("x", Path(), 1, window=window) for window in Window)
+    assert encoder_share(one, other, [long, *short]) == {
+        "utterances": 2, "padded": 20, "speech": 6, "ratio": 0.3,
+    }  # fmt: skip
+    assert max(lengths) <= 10 * 16_000
 
 
 def test_finetuning_has_a_learning_rate_of_its_own(tmp_path: Path) -> None:
