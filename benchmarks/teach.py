@@ -15,7 +15,7 @@ Fine-tuning has a learning rate of its own, --finetuning-rate: choose it on dev
 with the speech, of all four languages, LibriSpeech and German, and is an adapter for these; it
 stands beside the base with such windows ("base-speech") as well as with padded ones, and so does
 what is made with --set 'data.window="speech"'. "encoder's time" is the processor time that such
-windows take of that of padded ones, over utterances of up to ten seconds.
+windows take of that of padded ones, over utterances of up to ten seconds, on the CPU.
 
 Columns: Asterisk's 8 kHz prompts in four languages, taught or not, and of all taught ones together
 ("taught"), all prompts and those of four words or more (in dev 14 to 20 of a language, too few to
@@ -235,11 +235,12 @@ def listen(name: str, made: list[Training], bench: Bench, found: Found) -> None:
     if name in ("base", "experts"):
         found.translations[name] = translations(listener, bench)
     if name in ADAPTED:
-        beside, others = listener, bench.spoken[::EVERY]
         if name == "experts":
+            beside = listener
             others = [one for one in bench.spoken if not is_taught(one, bench.wish.taught)]
-        else:  # the others are windows that are padded
+        else:  # what the adapter is not for are windows that are padded
             beside = replace(listener, window=Window.PADDED)
+            others = bench.spoken[::EVERY]
             found.share = encoder_share(beside, listener, bench.spoken)
         own = listener_of(BASES[beside.window], [], bench)
         found.equal[name] = equal(own, beside, others, bench.heard)

@@ -160,8 +160,11 @@ def equal(
 
 def encoder_share(padded: Listener, short: Listener, spoken: Sequence[Spoken]) -> dict[str, Any]:
     """Processor time of the encoder over utterances of up to ten seconds, in turn: a window that
-    ends with the speech over a padded one."""
+    ends with the speech over a padded one. Nothing where another device hears, and of a single
+    utterance, since the first pays for what is opened once."""
     few = [one for one in spoken if len(one.samples) <= SHORT_SECONDS * RATE][::SPREAD]
+    if short.device != CPU or len(few) < 2:
+        return {}
     taken: dict[Window, list[float]] = {one.window: [] for one in (padded, short)}
     for one in few:
         for listener in (padded, short):
@@ -170,9 +173,8 @@ def encoder_share(padded: Listener, short: Listener, spoken: Sequence[Spoken]) -
             for segment in segments:
                 listener.encode(*segment)
             taken[listener.window].append(time.process_time() - began)
-    # The first pays for what is opened once.
     seconds = {window: round(sum(own[1:]), 2) for window, own in taken.items()}
-    ratio = seconds[short.window] / max(seconds[padded.window], 1e-9)
+    ratio = seconds[short.window] / seconds[padded.window]
     return {"utterances": len(few) - 1, **seconds, "ratio": round(ratio, 3)}
 
 

@@ -19,10 +19,9 @@ from rich.text import Text
 
 import turnout
 from turnout.errors import FetchError, UsageError
-from turnout.hub.adapted import shipped_adapters
 from turnout.hub.cache import Cache
 from turnout.hub.convert import convert
-from turnout.hub.resolve import resolve
+from turnout.hub.resolve import resolve, shipped_adapters
 from turnout.hub.sources import source_of
 
 NAME = "whisper-base"

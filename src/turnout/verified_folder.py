@@ -134,7 +134,10 @@ def leads_out(folder: Path, name: str) -> bool:
     """Whether a file, which a stranger's folder would have copied unseen, is a link to somewhere
     else: not to where the hub's cache has a snapshot's files, in `blobs` beside `snapshots`."""
     home, target = folder.resolve(), (folder / name).resolve()
-    return not any(map(target.is_relative_to, (home, home.parent.parent / "blobs")))
+    cached = home.parent.name == "snapshots"
+    return not (
+        target.is_relative_to(home) or (cached and target.is_relative_to(home.parents[1] / "blobs"))
+    )
 
 
 @contextmanager

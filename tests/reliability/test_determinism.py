@@ -24,10 +24,10 @@ PATIENCE_SECONDS = 300
 
 
 @pytest.fixture
-def recording(tmp_path: Path) -> Path:
-    """Two examples in a row: longer than the model takes at once."""
+def recording(tmp_path: Path, tally: Tally) -> Path:
+    """Several examples in a row: longer than the model takes at once."""
     path = tmp_path / "several.wav"
-    samples = np.concatenate([speech.samples for speech in examples()[-2:]])
+    samples = np.concatenate([speech.samples for speech in examples()[-tally.size(2, 3) :]])
     soundfile.write(path, samples, SAMPLE_RATE, subtype="FLOAT")
     return path
 

@@ -22,7 +22,7 @@ from turnout.audio.bandwidth import measure_bandwidth
 from turnout.audio.waveform import read_audio
 from turnout.errors import AudioError, FetchError, UsageError
 from turnout.guidance import Bandwidth, Task
-from turnout.hub.adapted import shipped_adapters
+from turnout.hub.resolve import shipped_adapters
 
 ROOT = Path(__file__).resolve().parents[2]
 SENTENCES = ROOT / "examples" / "sentences"

@@ -166,6 +166,8 @@ def test_the_encoders_time_is_of_short_utterances_and_not_of_the_first(
         "utterances": 2, "padded": 20, "speech": 6, "ratio": 0.3,
     }  # fmt: skip
     assert max(lengths) <= 10 * 16_000
+    assert encoder_share(one, other, short[:1]) == {}
+    assert encoder_share(one, replace(other, device="cuda"), short) == {}
 
 
 def test_finetuning_has_a_learning_rate_of_its_own(tmp_path: Path) -> None:

@@ -11,9 +11,9 @@ from turnout.config.upcycling import upcycled
 from turnout.errors import MissingExtra, UsageError
 from turnout.export.receipt import Receipt, compared, confirm
 from turnout.guidance import Guidance
-from turnout.hub.adapted import adapter_folders, is_adapter_name, open_adapter
+from turnout.hub.adapted import adapter_folders, open_adapter
 from turnout.hub.rerouted import Writing, plain_graphs, specialise, specialise_adapted, upcycle
-from turnout.hub.resolve import to_log
+from turnout.hub.resolve import is_adapter_name, to_log
 from turnout.model_folder import WEIGHTS, ModelFolder
 from turnout.progress import Say
 from turnout.transcription.transcriber import Transcriber, load

@@ -6,11 +6,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from turnout import model_folder
 from turnout.adapters.compose import Adapted, adapted, check_dense
 from turnout.adapters.digest import weights_digest
 from turnout.adapters.facts import DIGEST
-from turnout.adapters.folder import AdapterFolder, is_adapter
+from turnout.adapters.folder import AdapterFolder
 from turnout.adapters.stored import parsed, shapes_in, weights_of
 from turnout.errors import (
     FetchError,
@@ -24,7 +23,13 @@ from turnout.errors import (
 from turnout.files import write_whole
 from turnout.hub.cache import Cache
 from turnout.hub.card import ROUNDED, SOURCE
-from turnout.hub.resolve import open_model, to_log
+from turnout.hub.resolve import (
+    adapter_at,
+    is_adapter_name,
+    open_model,
+    shipped_adapters,
+    to_log,
+)
 from turnout.hub.sources import MAIN, SCHEME, source_of
 from turnout.model_folder import WEIGHTS, ModelFolder, shipped
 from turnout.progress import Say
@@ -53,11 +58,6 @@ def adapter_folders(name: str | Path | None, adapters: Names) -> list[AdapterFol
     """The adapters that are asked for, verified, that in the model's place among them."""
     names = [name, *adapters] if name is not None and is_adapter_name(name) else adapters
     return [open_adapter(one) for one in names]
-
-
-def is_adapter_name(name: str | Path | None) -> bool:
-    """Whether this is an adapter in a model's place."""
-    return name is not None and adapter_at(name) is not None
 
 
 def open_base(adapter: AdapterFolder, say: Say, keep: Collection[str]) -> ModelFolder:
@@ -170,18 +170,3 @@ def open_adapter(name: str | Path) -> AdapterFolder:
     raise MissingModel(
         f"no adapter '{name}': give the path of its folder, or the name of one that ships ({names})"
     )
-
-
-def adapter_at(name: str | Path) -> Path | None:
-    """The folder of the adapter that ships under a name, or lies at a path; None where it is
-    none."""
-    if str(name) in shipped_adapters():
-        return model_folder.SHIPPED / str(name)
-    with suppress(OSError, ValueError):  # a name that cannot be a path's
-        return Path(name) if is_adapter(name) else None
-    return None
-
-
-def shipped_adapters() -> tuple[str, ...]:
-    """Names of the adapters inside the package."""
-    return tuple(name for name in shipped() if is_adapter(model_folder.SHIPPED / name))

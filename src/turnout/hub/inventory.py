@@ -17,8 +17,8 @@ from turnout.adapters.stored import KINDS_OF_MODELS, shapes_in
 from turnout.config import ModelConfig, RoutingConfig
 from turnout.errors import MissingModel, ModelFolderError, UsageError
 from turnout.guidance import Guide
-from turnout.hub.adapted import shipped_adapters
 from turnout.hub.cache import Cache, Cached
+from turnout.hub.resolve import shipped_adapters
 from turnout.hub.sources import Source, source_of
 from turnout.model_folder import SHIPPED, WEIGHTS, ModelFolder, read_digests, shipped_models
 from turnout.progress import Say

@@ -11,7 +11,7 @@ from turnout.adapters.folder import is_adapter
 from turnout.errors import ModelFolderError, UsageError
 from turnout.hub.cache import Cache
 from turnout.hub.sources import PUBLISHED, SCHEME, looks_like_path, missing, source_of
-from turnout.model_folder import CONFIG, ModelFolder, shipped_models
+from turnout.model_folder import CONFIG, ModelFolder, shipped, shipped_models
 from turnout.progress import Say
 from turnout.verified_folder import read_bytes
 
@@ -56,8 +56,7 @@ def open_model(
 
 def refuse_adapter(name: str | Path | None) -> None:
     """Raise UsageError for an adapter, one that ships too, where a model alone can be taken."""
-    ships = not is_here(name) and str(name) in model_folder.shipped()
-    if name is not None and (ships or (is_here(name) and is_adapter(name))):
+    if is_adapter_name(name):
         raise UsageError(
             f"{name}: is an adapter, no model: give its base here; 'turnout specialise --model "
             "BASE --adapter FOLDER -o OUTPUT' makes one model of both"
@@ -106,3 +105,23 @@ def is_here(name: str | Path | None) -> bool:
     """Whether it ships, or lies at this path."""
     # Unlike pathlib's, it takes a name that is too long for one that is not there.
     return name is None or str(name) in shipped_models() or os.path.exists(name)  # noqa: PTH110
+
+
+def is_adapter_name(name: str | Path | None) -> bool:
+    """Whether this is an adapter in a model's place."""
+    return name is not None and adapter_at(name) is not None
+
+
+def adapter_at(name: str | Path) -> Path | None:
+    """The folder of the adapter that ships under a name, or lies at a path; None where it is
+    none."""
+    if str(name) in shipped_adapters():
+        return model_folder.SHIPPED / str(name)
+    with suppress(OSError, ValueError):  # a name that cannot be a path's
+        return Path(name) if is_adapter(name) else None
+    return None
+
+
+def shipped_adapters() -> tuple[str, ...]:
+    """Names of the adapters inside the package."""
+    return tuple(name for name in shipped() if is_adapter(model_folder.SHIPPED / name))

@@ -20,8 +20,8 @@ from turnout.errors import (
     UnknownModel,
     shown,
 )
-from turnout.hub.adapted import adapter_folders, is_adapter_name
-from turnout.hub.resolve import in_cache, is_here, resolve
+from turnout.hub.adapted import adapter_folders
+from turnout.hub.resolve import in_cache, is_adapter_name, is_here, resolve
 from turnout.hub.sources import SCHEME
 from turnout.model_folder import DEFAULT_MODEL, ModelFolder
 from turnout.serving.engine import Engine, longest_silence

@@ -20,7 +20,8 @@ from turnout.cli import main
 from turnout.errors import MissingModel, ModelFolderError, StorageError, TurnoutError, UsageError
 from turnout.export.remaking import specialise_model
 from turnout.guidance import Guidance
-from turnout.hub.adapted import open_adapted, shipped_adapters, with_adapters
+from turnout.hub.adapted import open_adapted, with_adapters
+from turnout.hub.resolve import shipped_adapters
 from turnout.model_folder import ModelFolder
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "english-1.flac"

@@ -13,8 +13,8 @@ from tests.adapted import WHISPER_BASE, adapter, base_in, experts_of, opened, tr
 from turnout.adapters.folder import TENSORS, AdapterFolder
 from turnout.adapters.stored import weights_of
 from turnout.guidance import Guide
-from turnout.hub.adapted import shipped_adapters
 from turnout.hub.card import NOTICE
+from turnout.hub.resolve import shipped_adapters
 from turnout.model_folder import SHIPPED
 
 ROOT = Path(__file__).parents[3]

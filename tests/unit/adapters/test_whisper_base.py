@@ -7,8 +7,8 @@ import pytest
 
 import turnout
 from tests.adapted import adapter, experts_of, trained
-from turnout.hub.adapted import shipped_adapters
 from turnout.hub.convert import convert
+from turnout.hub.resolve import shipped_adapters
 
 WEIGHTS = Path(os.environ.get("TURNOUT_TEST_WHISPER", "nowhere"))
 EXAMPLES = Path(__file__).parents[3] / "examples"

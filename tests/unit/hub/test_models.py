@@ -9,9 +9,9 @@ import pytest
 
 from turnout.cli import main
 from turnout.errors import MissingModel, StorageError, UsageError
-from turnout.hub.adapted import shipped_adapters
 from turnout.hub.cache import Cache, platform_cache
 from turnout.hub.inventory import remove
+from turnout.hub.resolve import shipped_adapters
 from turnout.hub.sources import MAIN, Source
 from turnout.model_folder import SHIPPED
 

@@ -1,6 +1,7 @@
 import errno
 import json
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -243,10 +244,15 @@ def test_a_card_that_is_a_link_out_of_the_folder_is_not_taken_along(tmp_path: Pa
         (place / "other.md").write_bytes(b"# A model\n")
         assert ModelFolder.open(place).files() == files()
         (place / CARD).unlink()
-    (place / CARD).symlink_to(tmp_path / "private")
+    elsewhere = shutil.copytree(place, tmp_path / "own" / "folders" / "a")
+    beside = tmp_path / "own" / "blobs"  # of no snapshot
+    beside.mkdir()
+    (beside / "card").write_text("secret")
     message = r"README.md is a link out of the folder: put the card in its place, or delete the l"
-    with pytest.raises(ModelFolderError, match=message):
-        ModelFolder.open(place).files()
+    for folder, target in ((place, tmp_path / "private"), (elsewhere, beside / "card")):
+        (folder / CARD).symlink_to(target)
+        with pytest.raises(ModelFolderError, match=message):
+            ModelFolder.open(folder).files()
     (place / CARD).unlink()
     (place / CARD).symlink_to("gone")
     assert CARD not in ModelFolder.open(place).files()
