@@ -14,6 +14,8 @@ from origin import ROOT
 RECIPES = ROOT / "recipes"
 EXPERTS = 4
 ROUTING = "model.encoder.routing"
+BASE = "dense"
+"""What the learned routings are held against, and with --from begin from."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ HALF = "half"
 """Of the layers share a router, in the place of their number."""
 ROWS: dict[str, dict[str, Any]] = {
     # In order of worth.
-    "dense": {"kind": "dense"},
+    BASE: {"kind": "dense"},
     "switch": learned("switch"),
     "omni": learned("omni"),
     "hybrid": learned("hybrid", EXPERTS // 2, guided_by=["bandwidth"]),
@@ -79,17 +81,25 @@ def check_row(row: str) -> None:
         return
     if knob not in KNOBS:
         raise ValueError(f"there is no knob {knob}: choose from {', '.join(KNOBS)}")
-    if name == "dense":
+    if name == BASE:
         raise ValueError("dense has no router, and so no knob: leave out what is behind the +")
 
 
-def changes_of(row: str, layers: int) -> dict[str, Any]:
-    """What differs from a start's recipe, by dotted key."""
+def changes_of(row: str, layers: int, frozen: int = 0) -> dict[str, Any]:
+    """What differs from a start's recipe, by dotted key; the lowest `frozen` of the layers are not
+    trained, and so not routed."""
     name, _, knob = row.partition("+")
     routing = dict(ROWS[name])
     if routing.get("share_layers") == HALF:
-        routing["share_layers"] = layers // 2
+        routing["share_layers"] = (layers - frozen) // 2
+    upper = list(range(frozen, layers))
+    if frozen and name != BASE:
+        routing["layers"] = upper
     own = {f"{ROUTING}.{key}": value for key, value in routing.items()}
+    if frozen:
+        routers = [] if name == BASE else ["encoder.routers"]
+        blocks = [f"encoder.blocks.{layer}" for layer in upper]
+        own["trainable"] = [*blocks, "encoder.norm", "ctc_head", *routers]
     return {"model.encoder.num_layers": layers, **own, **KNOBS.get(knob, {})}
 
 
