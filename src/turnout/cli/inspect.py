@@ -84,10 +84,11 @@ def inspect(
     if compare is not None and Path("/dev/stdin") in recordings:
         raise UsageError("stdin is heard once: give the recording as a file to compare two models")
     asked = Asked(recordings, read_cuts(cuts, limit, options), options, output)
-    other = None if compare is None else replace(model, model=compare, adapter=())
-    if other is not None:  # what it lacks is told before an hour is heard with the first
-        way_of(transcriber_of(other), options)
-    status, found = inspect_model(asked, model, files=True)
+    other = None
+    if compare is not None:  # what it lacks is told before an hour is heard with the first
+        other = transcriber_of(replace(model, model=compare, adapter=()))
+        way_of(other, options)
+    status, found = inspect_model(asked, transcriber_of(model), files=True)
     if not found.recordings:
         return status
     models, compared = [found], None
@@ -133,12 +134,13 @@ def read_cuts(
     return data.clips
 
 
-def inspect_model(asked: Asked, model: ModelOptions, *, files: bool) -> "tuple[int, Inspected]":
+def inspect_model(
+    asked: Asked, transcriber: "Transcriber", *, files: bool
+) -> "tuple[int, Inspected]":
     """The exit status, and what one model did with everything; `files` for each recording."""
     from turnout.inspection.inspected import Inspected
     from turnout.inspection.trace import inspect_files, way_of
 
-    transcriber = transcriber_of(model)
     folder = transcriber.folder
     name = one_line(folder.path.name) if folder else "model"
     found = Inspected.start(name, way_of(transcriber, asked.options))
