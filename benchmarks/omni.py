@@ -3,8 +3,8 @@ Switch and dense: CTC encoders of open-vocabulary English, in their domain and o
 
     python benchmarks/omni.py --runs FOLDER --start whisper --weights CHECKPOINT
         [--rows dense,switch,omni] [--seeds 1 2 3] [--split dev] [--steps N] [--layers N]
-        [--frozen N] [--from STEPS [--behind KEY=JSON ...]] [--set KEY=JSON ... --label NAME]
-        [--threads 1] [--only-trained] [--quick]
+        [--frozen N] [--head STEPS] [--set KEY=JSON ... --label NAME] [--threads 1]
+        [--only-trained] [--quick]
     python benchmarks/omni.py --runs FOLDER --start random ...
 
 Trained on 5.4 hours of LibriSpeech, CMU Arctic and LJSpeech, scored on recipes/sets.yaml: read
@@ -13,9 +13,9 @@ at 8 kHz). Nothing but masks and tempo is done to what is learned from, so that 
 "whisper" begins from whisper-base's encoder (--layers: its lower ones), each expert a copy of its
 feed-forward, under a CTC head from random weights; "random" from random weights, where on a CPU the
 loss and CER say something, and WER does not. --frozen leaves so many of the checkpoint's lowest
-layers as they are, and dense: a step is cheaper by half. With --from, a dense model of so many
-steps (seed 1) has learned to spell before, and all rows begin from it; --behind changes
-the recipe of the rows alone, which train on from there.
+layers as they are, and dense: a step is cheaper by half. With --head, the CTC head alone is trained
+before, for so many steps (seed 1), and all rows begin from that: a head of random weights, trained
+together with the layers under it, first unlearns them.
 
 Rows (omni_rows.py, in order of worth): dense, Switch and Omni-router with 4 experts, a hybrid by
 bandwidth, 2 and 8 experts, a router for each half of the layers. All have the same active
@@ -61,8 +61,10 @@ from turnout.model.parameters import parameters_of
 from turnout.model_folder import ModelFolder
 
 RESULTS = Path(__file__).parent / "results"
-BEGUN_SEED = 1
-"""Of the dense model of --from, whatever seeds train on from it."""
+HEAD_SEED = 1
+"""Of the trained head, whatever seeds go on from it."""
+HEAD_RATE = {"optimizer.learning_rate": 0.003, "optimizer.warmup_steps": 20}
+"""A linear probe is no encoder: it takes what would ruin that."""
 QUICK = {"steps": 2, "layers": 2, "seeds": [1], "limit": 1, "label": "quick"}
 QUICK_RECIPE = {"data.batch_seconds": 8, "data.dev_utterances": 1, "log_every": 1}
 QUICK_CLIPS = 4
@@ -80,30 +82,23 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument("--steps", type=int)
     parser.add_argument("--layers", type=int, help="of the encoder, from the lowest")
     parser.add_argument("--frozen", type=int, default=0, help="of them, from the lowest")
-    parser.add_argument(
-        "--from", dest="begun", type=int, help="steps of the dense model that all begin from"
-    )
+    parser.add_argument("--head", type=int, help="steps of the CTC head alone, before all rows")
     parser.add_argument("--limit", type=int, help="utterances of each set, to try it out")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=JSON")
-    parser.add_argument("--behind", action="append", default=[], metavar="KEY=JSON")
-    parser.add_argument("--label", default="", help="of trainings with --set or --behind")
+    parser.add_argument("--label", default="", help="of trainings with --set")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--only-trained", action="store_true", help="train nothing")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
     parser.add_argument("--results", type=Path)
     arguments = parser.parse_args()
-    if bool(arguments.set or arguments.behind) != bool(arguments.label):
-        parser.error(
-            "--label goes with --set and --behind: what is changed needs folders of its own"
-        )
-    if arguments.behind and not arguments.begun:
-        parser.error("--behind goes with --from: it is for what trains on from there")
+    if bool(arguments.set) != bool(arguments.label):
+        parser.error("--set and --label go together: what is changed needs folders of its own")
     start = STARTS[arguments.start]
     if start.pretrained and arguments.weights is None:
         parser.error(f"--start {start.name} needs --weights: the folder of a checkpoint")
-    if arguments.frozen and not start.pretrained:
-        parser.error(f"--frozen is for a checkpoint's layers, and --start {start.name} has none")
+    if (arguments.frozen or arguments.head) and not start.pretrained:
+        parser.error(f"--frozen and --head are for a checkpoint, and --start {start.name} is none")
     arguments.runs = arguments.runs.resolve()  # which settings that are kept name
     if arguments.quick:
         vars(arguments).update(QUICK, runs=arguments.runs / "quick")
@@ -124,13 +119,13 @@ def read_arguments() -> argparse.Namespace:
 
 
 def setting_of(arguments: argparse.Namespace) -> str:
-    """What the trainings of a table have in common, in a word: "whisper-800"; with a part frozen
-    and a start, "whisper-above3-800-from1200"."""
+    """What the trainings of a table have in common, in a word: "whisper-800", or
+    "whisper-above3-800-head400"."""
     start = STARTS[arguments.start]
     layers = "" if arguments.layers == start.layers else str(arguments.layers)
     above = f"above{arguments.frozen}" if arguments.frozen else ""
-    begun = f"from{arguments.begun}" if arguments.begun else ""
-    parts = (start.name + layers, above, str(arguments.steps), begun, arguments.label)
+    head = f"head{arguments.head}" if arguments.head else ""
+    parts = (start.name + layers, above, str(arguments.steps), head, arguments.label)
     return "-".join(filter(None, parts))
 
 
@@ -153,20 +148,23 @@ def recipe_of(
     }
     if start.pretrained:
         fixed["init_from"] = str(runs / "base")
-    if arguments.begun:
-        begun = name_of(BASE, BEGUN_SEED, before(arguments))
-        fixed |= {"init_from": str(runs / begun / "model"), "init_tokenizer": "keep"}
-    asked = {**asked_for(arguments.set), **asked_for(arguments.behind)}
+    if arguments.head:
+        head = Path(head_recipe(arguments, cuts)["output"])
+        fixed |= {"init_from": str(head / "model"), "init_tokenizer": "keep"}
+    asked = asked_for(arguments.set)
     quick = QUICK_RECIPE if arguments.quick else {}
     own = changes_of(row, arguments.layers, arguments.frozen)
     return with_changes(recipe, {**fixed, **quick, **asked, **own})
 
 
-def before(arguments: argparse.Namespace) -> argparse.Namespace:
-    """What the dense model is asked for that all rows begin from."""
-    return argparse.Namespace(
-        **{**vars(arguments), "steps": arguments.begun, "begun": None, "behind": []}
-    )
+def head_recipe(arguments: argparse.Namespace, cuts: dict[str, list[str]]) -> dict[str, Any]:
+    """The recipe of the model that all rows begin from: dense, its head trained as a linear probe;
+    "whisper-400-head" is its folder."""
+    own = {"steps": arguments.head, "head": None, "frozen": 0}
+    asked = argparse.Namespace(**{**vars(arguments), **own})
+    recipe = recipe_of(BASE, HEAD_SEED, asked, cuts)
+    output = str(arguments.runs / f"{setting_of(asked)}-head")
+    return with_changes(recipe, {"output": output, "trainable": ["ctc_head"], **HEAD_RATE})
 
 
 def name_of(row: str, seed: int, arguments: argparse.Namespace) -> str:
@@ -183,18 +181,25 @@ def model_of(
     model = arguments.runs / name / "model"
     if arguments.only_trained and not (model / "SHA256SUMS").exists():
         return None
-    if arguments.begun:
-        model_of(BASE, BEGUN_SEED, before(arguments), cuts)
-    recipe = recipe_of(row, seed, arguments, cuts)
+    if arguments.head:
+        kept(head_recipe(arguments, cuts), arguments, cuts)
+    kept(recipe_of(row, seed, arguments, cuts), arguments, cuts)
+    return model
+
+
+def kept(
+    recipe: dict[str, Any], arguments: argparse.Namespace, cuts: dict[str, list[str]]
+) -> None:
+    """Train what a recipe describes, where it is not there."""
     settings: dict[str, Any] = {
         "recipe": recipe,
         "cuts": [digest_of_cuts(Path(path)) for path in cuts["train"]],
     }
     if "init_from" in recipe:
         settings["base"] = digest_of(ModelFolder.open(Path(recipe["init_from"])))
+    name = Path(recipe["output"]).name
     kept_training(name, settings, arguments.runs, arguments.threads)
     made_on(arguments.runs, name)
-    return model
 
 
 def run_of(

@@ -15,7 +15,7 @@ RECIPES = ROOT / "recipes"
 EXPERTS = 4
 ROUTING = "model.encoder.routing"
 BASE = "dense"
-"""What the learned routings are held against, and with --from begin from."""
+"""What the learned routings are held against."""
 
 
 @dataclass(frozen=True)

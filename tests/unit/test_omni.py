@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from kept_trainings import with_changes
-from omni import before, recipe_of, setting_of, split_name
+from omni import head_recipe, recipe_of, setting_of, split_name
 from omni_judged import AVERAGE, Wanted, draws_of, judged, of_sacrebleu
 from omni_made import check_machines, counts_of, curve_of, scored
 from omni_rows import KNOBS, ROWS, STARTS, Start, changes_of, check_hybrid, check_row
@@ -85,7 +85,7 @@ def test_hybrid_is_refused_where_nothing_narrowband_is_heard() -> None:
 def arguments(**more: object) -> Namespace:
     asked = {
         "start": "whisper", "layers": 6, "steps": 800, "label": "", "split": "dev", "set": [],
-        "quick": False, "runs": Path("/runs"), "frozen": 0, "begun": None, "behind": [],
+        "quick": False, "runs": Path("/runs"), "frozen": 0, "head": None,
     }  # fmt: skip
     return Namespace(**{**asked, **more})
 
@@ -94,7 +94,7 @@ def test_every_setting_has_a_name_and_a_table_of_its_own() -> None:
     changes = ({}, {"start": "random", "layers": 8}, {"layers": 3}, {"steps": 2}, {"label": "x"})
     assert setting_of(arguments()) == "whisper-800"
     assert setting_of(arguments(layers=3, label="x")) == "whisper3-800-x"
-    assert setting_of(arguments(frozen=3, begun=1200)) == "whisper-above3-800-from1200"
+    assert setting_of(arguments(frozen=3, head=400)) == "whisper-above3-800-head400"
     assert split_name(arguments()) == "whisper-dev-800"
     assert len({split_name(arguments(**one)) for one in (*changes, {"split": "test"})}) == 6
 
@@ -112,16 +112,17 @@ def test_rows_of_a_seed_differ_in_their_routing_alone() -> None:
     assert changed["init_from"] == "/runs/base"
 
 
-def test_rows_that_begin_from_a_trained_model_share_it_and_what_is_behind_it() -> None:
-    asked = arguments(frozen=3, begun=1200, behind=["optimizer.learning_rate=0.5"], label="x")
-    begun = recipe_of("dense", 1, before(asked), {})
+def test_rows_begin_from_one_model_whose_head_alone_was_trained() -> None:
+    asked = arguments(frozen=3, head=400, label="x", set=["optimizer.learning_rate=0.5"])
+    head = head_recipe(asked, {})
     rows = [recipe_of(row, seed, asked, {}) for row in ("dense", "omni") for seed in (1, 2)]
-    assert {one["init_from"] for one in rows} == {f"{begun['output']}/model"}
+    assert {one["init_from"] for one in rows} == {f"{head['output']}/model"}
     assert {one["init_tokenizer"] for one in rows} == {"keep"}
     assert {one["optimizer"]["learning_rate"] for one in rows} == {0.5}
-    assert (begun["init_from"], begun["init_tokenizer"]) == ("/runs/base", "new")
-    assert (begun["max_steps"], begun["optimizer"]["learning_rate"]) == (1200, 0.0002)
-    assert len({begun["output"], *(one["output"] for one in rows)}) == 5
+    assert (head["init_from"], head["init_tokenizer"]) == ("/runs/base", "new")
+    assert (head["trainable"], head["max_steps"]) == (["ctc_head"], 400)
+    assert head["optimizer"]["learning_rate"] == 0.003
+    assert len({head["output"], *(one["output"] for one in rows)}) == 5
 
 
 @pytest.mark.parametrize(("row", "routers"), [("dense", 0), ("switch", 2), ("omni", 1)])
