@@ -187,9 +187,7 @@ def model_of(
     return model
 
 
-def kept(
-    recipe: dict[str, Any], arguments: argparse.Namespace, cuts: dict[str, list[str]]
-) -> None:
+def kept(recipe: dict[str, Any], arguments: argparse.Namespace, cuts: dict[str, list[str]]) -> None:
     """Train what a recipe describes, where it is not there."""
     settings: dict[str, Any] = {
         "recipe": recipe,
