@@ -59,9 +59,7 @@ class VerifiedFolder:
     def _checked(cls, path: Path, keep: Collection[str]) -> Self:
         if not path.is_dir():
             what = "is a file" if path.exists() else "does not exist"
-            raise ModelFolderError(
-                f"model folder {path}: {what}: a folder with {DIGESTS} is needed"
-            )
+            raise ModelFolderError(f"folder {path}: {what}: a folder with {DIGESTS} is needed")
         folder = cls(path, read_digests(path))
         folder.check_listed()
         with ExitStack() as files, ThreadPoolExecutor() as pool:
@@ -81,7 +79,7 @@ class VerifiedFolder:
         """Raise ModelFolderError where the model has no such file."""
         if not self.has(name):
             raise ModelFolderError(
-                f"model folder {self.path}: {name} is not listed in {DIGESTS}: the folder is not "
+                f"folder {self.path}: {name} is not listed in {DIGESTS}: the folder is not "
                 "complete, fetch or save it again"
             )
 
@@ -109,8 +107,8 @@ class VerifiedFolder:
     def _compare(self, name: str, digest: str) -> None:
         if digest != self.digests[name]:
             raise ModelFolderError(
-                f"model folder {self.path}: {name} is damaged (its SHA-256 is not the one in "
-                f"{DIGESTS}): fetch or save the model again"
+                f"folder {self.path}: {name} is damaged (its SHA-256 is not the one in "
+                f"{DIGESTS}): fetch or save it again"
             )
 
     def files(self) -> dict[str, bytes]:
@@ -124,7 +122,7 @@ class VerifiedFolder:
             return {}
         if leads_out(self.path, CARD):
             raise ModelFolderError(
-                f"model folder {self.path}: {CARD} is a link out of the folder: put the card in "
+                f"folder {self.path}: {CARD} is a link out of the folder: put the card in "
                 "its place, or delete the link"
             )
         return {CARD: read_bytes(self.path, CARD)}
@@ -163,15 +161,15 @@ def read_digests(path: Path) -> dict[str, str]:
         data = file.read(MOST_DIGESTS + 1)
     if len(data) > MOST_DIGESTS:
         raise ModelFolderError(
-            f"model folder {path}: {DIGESTS} has more than {MOST_DIGESTS} bytes: it is no model's"
+            f"folder {path}: {DIGESTS} has more than {MOST_DIGESTS} bytes: it is no model's"
         )
     text = data.decode("utf-8", "replace")
     for number, line in enumerate(text.splitlines(), start=1):
         digest, _, name = line.partition("  ")
         if len(digest) != 64 or not name or Path(name).name != name:
             raise ModelFolderError(
-                f"model folder {path}: {DIGESTS} line {number} is not 'SHA-256  file name': the "
-                "file is damaged, fetch or save the model again"
+                f"folder {path}: {DIGESTS} line {number} is not 'SHA-256  file name': the "
+                "file is damaged, fetch or save it again"
             )
         digests[name] = digest
     return digests
@@ -193,7 +191,7 @@ def opened(folder: Path, name: str) -> Iterator[BufferedReader]:
         reason = f"cannot be read: {(error.strerror or str(error)).lower()}"
         if isinstance(error, FileNotFoundError):
             reason = "is missing: the folder is no model or not complete, fetch or save it again"
-        raise ModelFolderError(f"model folder {folder}: {name} {reason}") from error
+        raise ModelFolderError(f"folder {folder}: {name} {reason}") from error
 
 
 def write_verified(

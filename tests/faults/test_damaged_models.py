@@ -61,7 +61,7 @@ def test_a_flipped_bit(path: Path, name: str) -> None:
         damaged = bytearray(content)
         damaged[noise.randrange(len(damaged))] ^= 1 << noise.randrange(8)
         (path / name).write_bytes(damaged)
-        refused(path, name, "is damaged", "fetch or save the model again")
+        refused(path, name, "is damaged", "fetch or save it again")
 
 
 @pytest.mark.parametrize("name", FILES)

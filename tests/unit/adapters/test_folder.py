@@ -228,7 +228,7 @@ def test_a_damaged_file_is_not_used(base: Path, good: Path, tmp_path: Path) -> N
     data = bytearray((found / TENSORS).read_bytes())
     data[-1] ^= 1
     (found / TENSORS).write_bytes(data)
-    refused(base, found, "adapter.safetensors is damaged", ModelFolderError)
+    refused(base, found, "^folder .*: adapter.safetensors is damaged", ModelFolderError)
     (found / TENSORS).unlink()
     refused(base, found, "adapter.safetensors is missing", ModelFolderError)
 
