@@ -12,7 +12,14 @@ from typing import Any, NamedTuple
 
 from turnout.config import ModelConfig, VocabularyConfig
 from turnout.config.plain import from_plain, nearest, to_plain
-from turnout.errors import ConfigError, MissingModel, ModelFolderError, StorageError, shown
+from turnout.errors import (
+    ConfigError,
+    MissingModel,
+    ModelFolderError,
+    StorageError,
+    one_line,
+    shown,
+)
 from turnout.guidance import Task
 from turnout.text.sentencepieces import SentencePieceTokenizer
 from turnout.text.tokenizer import Tokenizer
@@ -54,6 +61,16 @@ TOKENIZERS: dict[str, TokenizerFile] = {
 TOKENIZER = TOKENIZERS["sentencepiece"].name
 SHIPPED = Path(__file__).parent / "models"
 DEFAULT_MODEL = "commands"
+OF_A_RUN = "model"
+"""What a training run calls the folder of its model."""
+
+
+def called(path: Path) -> str:
+    """What a model is called in a line: its folder's name, or that of the training run whose
+    `model` it is."""
+    path = path.absolute()
+    of_a_run = path.name == OF_A_RUN and path.parent.name
+    return one_line(path.parent.name if of_a_run else path.name)
 
 
 @dataclass(frozen=True)

@@ -140,9 +140,10 @@ def inspect_model(
     """The exit status, and what one model did with everything; `files` for each recording."""
     from turnout.inspection.inspected import Inspected
     from turnout.inspection.trace import inspect_files, way_of
+    from turnout.model_folder import called
 
     folder = transcriber.folder
-    name = one_line(folder.path.name) if folder else "model"
+    name = called(folder.path) if folder else "model"
     found = Inspected.start(name, way_of(transcriber, asked.options))
 
     def take(path: Path, record: "RoutingRecord") -> None:

@@ -16,7 +16,7 @@ from turnout.config.transcription import AUTO, TaskName
 from turnout.corpora.clips import Clip, check_length
 from turnout.decoding.requests import Request, check_translation
 from turnout.decoding.wishes import spelled
-from turnout.errors import AudioError, GuidanceError, TurnoutError, one_line
+from turnout.errors import AudioError, GuidanceError, TurnoutError
 from turnout.evaluation.alteration import Alteration
 from turnout.evaluation.references import (
     Data,
@@ -30,6 +30,7 @@ from turnout.evaluation.report import Report
 from turnout.evaluation.score_rows import ScoredText, score_rows
 from turnout.evaluation.sources import HELD_SECONDS, ClipSource, channel_of, sources_of
 from turnout.guidance import Guide, Task
+from turnout.model_folder import called
 from turnout.shards.address import shown_address
 from turnout.shards.origins import ShardClip
 from turnout.text.transcript import Transcript
@@ -152,7 +153,7 @@ class Evaluation:
         texts = tuple(text for one in kept for text in one.texts)
         model = self.transcriber
         return Report(
-            model=one_line(model.folder.path.name) if model.folder else "unnamed",
+            model=called(model.folder.path) if model.folder else "unnamed",
             adapters=model.adapted.names if model.adapted else (),
             data=tuple(shown_address(str(source)) for source in self.sources),
             options={"limit": self.limit, **to_plain(self.options)},

@@ -27,7 +27,8 @@ p,li{max-width:46rem}p{margin:.3rem 0 .6rem}.faint,figcaption{color:var(--faint)
 table{border-collapse:collapse;font-size:.875rem}
 th,td{padding:.2rem .55rem;border-bottom:1px solid var(--line);text-align:left;font-weight:400;
 white-space:nowrap}
-tbody th{white-space:normal;min-width:3rem}.parts{display:block;font-size:.75rem;color:var(--faint)}
+tbody th{white-space:normal;min-width:3rem}tbody th:has(.key){white-space:nowrap}
+.parts{display:block;font-size:.75rem;color:var(--faint)}
 thead th{font-weight:600;vertical-align:bottom}
 .n{text-align:right;font-variant-numeric:tabular-nums}
 .bar{display:block;width:9rem;height:.9rem}

@@ -15,6 +15,7 @@ from turnout.files import sha256_of
 from turnout.labelling.hearing import HeardInput, Told, hear
 from turnout.labelling.inputs import Line
 from turnout.labelling.labels import Label, labels_of
+from turnout.model_folder import called
 from turnout.transcription.transcriber import Transcriber
 
 Row = dict[str, Any]
@@ -82,7 +83,7 @@ def labels_in(rows: Sequence[Row]) -> list[Label]:
 
 def model_name(transcriber: Transcriber) -> str:
     """What a model is called, with its adapters."""
-    name = "unnamed" if transcriber.folder is None else one_line(transcriber.folder.path.name)
+    name = "unnamed" if transcriber.folder is None else called(transcriber.folder.path)
     adapters = transcriber.adapted.names if transcriber.adapted else ()
     return "+".join((name, *adapters))
 

@@ -11,10 +11,10 @@ from turnout.config import TrainConfig
 from turnout.config.plain import to_plain
 from turnout.errors import ConfigError, StorageError
 from turnout.files import locked, write_whole
-from turnout.model_folder import DIGESTS
+from turnout.model_folder import DIGESTS, OF_A_RUN
 from turnout.training.distributed import Ranks
 
-RUN, TOKENIZER, MODEL, LOCK = "run.json", "tokenizer.model", "model", ".lock"
+RUN, TOKENIZER, MODEL, LOCK = "run.json", "tokenizer.model", OF_A_RUN, ".lock"
 CHECKPOINTS, VALIDATED, TEACHER = "checkpoints", "validated", "teacher"
 RUN_FORMAT = 2
 """Of `run.json` and all that a run keeps beside it; that of runs which say none is 1."""

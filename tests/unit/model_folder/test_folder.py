@@ -19,6 +19,7 @@ from turnout.model_folder import (
     TOKENIZER,
     WEIGHTS,
     ModelFolder,
+    called,
     config_bytes,
     read_digests,
     resolve,
@@ -53,6 +54,20 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     assert folder.files() == files()
     assert not folder.has_graphs
     assert names(path.parent) == ["model"]
+
+
+@pytest.mark.parametrize(
+    ("place", "name"), [("mine", "mine"), ("runs/omni/model", "omni"), ("two\nlines", "two\\nlines")]
+)
+def test_the_model_of_a_run_is_called_as_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, name: str
+) -> None:
+    """Two runs that are compared would both be called "model"."""
+    path = tmp_path / place
+    path.parent.mkdir(parents=True, exist_ok=True)
+    assert called(path) == name
+    monkeypatch.chdir(path.parent)
+    assert called(Path(path.name)) == name
 
 
 def test_a_file_may_come_in_parts(tmp_path: Path) -> None:
