@@ -14,8 +14,8 @@ at 8 kHz). Nothing but masks and tempo is done to what is learned from, so that 
 feed-forward, under a CTC head from random weights; "random" from random weights, where on a CPU the
 loss and CER say something, and WER does not. --frozen leaves so many of the checkpoint's lowest
 layers as they are, and dense: a step is cheaper by half. With --head, the CTC head alone is trained
-before, for so many steps (seed 1), and all rows begin from that: a head of random weights, trained
-together with the layers under it, first unlearns them.
+before, for so many steps (seed 1), and all rows begin from that: trained together with the layers
+under it from random weights, it learned more slowly.
 
 Rows (omni_rows.py, in order of worth): dense, Switch and Omni-router with 4 experts, a hybrid by
 bandwidth, 2 and 8 experts, a router for each half of the layers. All have the same active
