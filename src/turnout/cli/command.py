@@ -8,9 +8,9 @@ import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
 
-from cyclopts import App, CycloptsError, Parameter, UnusedCliTokensError
+from cyclopts import App, CycloptsError, UnusedCliTokensError
 
-from turnout.cli.options import refuse_fractions
+from turnout.cli.options import PLAIN, refuse_fractions
 from turnout.cli.terminal import complain, open_closed_streams, settle_encoding
 from turnout.errors import Cancelled, MissingExtra, TurnoutError, UsageError
 
@@ -77,8 +77,7 @@ def build_app() -> App:
         help_format="plaintext",
         config=refuse_fractions,
         suppress_keyboard_interrupt=False,
-        # Without this every list gets an option `--empty-...`.
-        default_parameter=Parameter(negative_iterable=()),
+        default_parameter=PLAIN,
     )
     for position, (verb, line) in enumerate(VERBS.items()):
         # A name is imported on use.

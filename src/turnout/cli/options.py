@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args
 
@@ -25,6 +26,17 @@ def recording_of(_kind: type, tokens: Sequence[Token]) -> Path:
     return Path(tokens[0].value)
 
 
+def as_typed(value: Any) -> str | None:
+    """A default as one would type it; None, which help leaves out, for what is empty."""
+    if isinstance(value, list | tuple):
+        return " ".join(filter(None, map(as_typed, value))) or None
+    if isinstance(value, Enum):
+        return value.name.lower().replace("_", "-")  # as the choices are shown
+    return None if value is None else str(value) or '""'
+
+
+PLAIN = Parameter(negative_iterable=(), show_default=as_typed)
+"""Of all options: without the first every list gets an option `--empty-...`."""
 T = TypeVar("T")
 RECORDINGS = "Recordings: WAV, FLAC, OGG, MP3, AIFF, ... '-' is stdin."
 RecordingPath = Annotated[

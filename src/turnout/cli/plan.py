@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from turnout.cli.options import refuse_fractions
+from turnout.cli.options import PLAIN, refuse_fractions
 from turnout.cli.terminal import say
 from turnout.cli.train import DEFAULTS, read_training_config
 from turnout.config import TrainConfig
@@ -57,6 +57,6 @@ app = App(
     config=(read_training_config, refuse_fractions),
     # Markdown reflows the long field docstrings.
     help_format="markdown",
-    default_parameter=Parameter(negative_iterable=()),
+    default_parameter=PLAIN,
 )
 app.default(plan)

@@ -9,7 +9,7 @@ from cyclopts.argument import ArgumentCollection
 from cyclopts.config import Dict
 
 from turnout.cli.configuration import read_config
-from turnout.cli.options import given, refuse_fractions
+from turnout.cli.options import PLAIN, given, refuse_fractions
 from turnout.cli.terminal import note, say
 from turnout.config import ModelConfig, TrainConfig
 from turnout.config import preset as model_preset
@@ -82,6 +82,6 @@ app = App(
     config=(read_training_config, refuse_fractions),
     # Markdown reflows the long field docstrings.
     help_format="markdown",
-    default_parameter=Parameter(negative_iterable=()),
+    default_parameter=PLAIN,
 )
 app.default(train)

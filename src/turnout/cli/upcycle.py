@@ -8,7 +8,7 @@ from cyclopts import App, Parameter
 from cyclopts.argument import ArgumentCollection
 from cyclopts.config import Dict
 
-from turnout.cli.options import given, refuse_fractions
+from turnout.cli.options import PLAIN, given, refuse_fractions
 from turnout.cli.terminal import note, say
 from turnout.config import RoutingConfig
 from turnout.config.plain import to_plain
@@ -90,6 +90,6 @@ app = App(
     config=(read_shape, refuse_fractions),
     # Markdown reflows the long field docstrings.
     help_format="markdown",
-    default_parameter=Parameter(negative_iterable=(), consume_multiple=True),
+    default_parameter=Parameter.combine(PLAIN, Parameter(consume_multiple=True)),
 )
 app.default(upcycle)

@@ -5,7 +5,9 @@ import sys
 import pytest
 
 from turnout.cli import main
+from turnout.cli.options import as_typed
 from turnout.errors import StorageError, TurnoutError, one_line
+from turnout.guidance import Guide
 
 VERBS = (
     "transcribe", "prepare", "synthesize", "plan", "train", "evaluate", "inspect", "convert",
@@ -32,6 +34,20 @@ def test_every_verb_has_help(capsys, verb):
     captured = capsys.readouterr()
     assert captured.out.startswith(f"Usage: turnout {verb}")
     assert captured.err == ""
+
+
+def test_defaults_are_shown_as_they_are_typed():
+    assert as_typed((("ar", "en"), ("en", "de"))) == "ar en en de"
+    assert as_typed((0.85, 1.18)) == "0.85 1.18"
+    assert as_typed((Guide.TARGET_LANGUAGE,)) == "target-language"
+    assert (as_typed(False), as_typed(0), as_typed("")) == ("False", "0", '""')
+    assert as_typed(()) is as_typed(None) is as_typed(((),)) is None
+
+
+def test_no_help_shows_brackets_of_python(capsys):
+    assert main(["upcycle", "--help"]) == 0
+    words = " ".join(capsys.readouterr().out.split())
+    assert "[default: bandwidth]" in words and "[default: (" not in words
 
 
 def test_the_command_alone_lists_the_verbs(capsys):
