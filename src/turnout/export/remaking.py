@@ -20,6 +20,8 @@ from turnout.transcription.transcriber import Transcriber, load
 
 EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
 """Of a checkout; what is installed has none."""
+MANY = 16
+"""Experts in a layer that are more than most people mean."""
 SOME = ("english-1.flac", "arabic-telephone-1.wav", "arabic-2.mp3", "english-telephone-2.wav")
 
 
@@ -43,6 +45,8 @@ def upcycle_model(
     heard = recordings(audio)
     before, folder = opened(model, say)
     config = upcycled(folder.config, *routings, domains)
+    for line in many_experts(config):
+        say(line)
     learned = any(
         routing.learned and routing != stacks_of(folder.config)[name]
         for name, routing in stacks_of(config).items()
@@ -64,6 +68,21 @@ def upcycle_model(
     else:
         upcycle(folder, config, writing)
     return checked.receipt()
+
+
+def many_experts(config: ModelConfig) -> list[str]:
+    """A line for each stack with more than MANY experts in a layer, such as one for each of
+    Whisper's languages: each is a copy of a feed-forward, on the disk as well."""
+    found = []
+    for name, routing in stacks_of(config).items():
+        layers = range(getattr(config, name).num_layers)
+        experts = max((config.experts_of(routing, layer) for layer in layers), default=0)
+        if experts > MANY:
+            own = f": --{name}.routing.experts-for names those that need one of their own"
+            found.append(
+                f"{name}.routing: {experts} experts in a layer{own if routing.guided else ''}"
+            )
+    return found
 
 
 def specialise_model(

@@ -16,11 +16,12 @@ from tests import whispers
 from tests.models import saved
 from turnout.backends.torch import TorchBackend, load_model
 from turnout.cli import main
-from turnout.config import RoutingConfig
+from turnout.config import RoutingConfig, VocabularyConfig, preset
 from turnout.config.cutting import cut_out
+from turnout.config.upcycling import upcycled
 from turnout.errors import ExportError, UsageError
 from turnout.export.receipt import compared, confirm, outputs_of
-from turnout.export.remaking import specialise_model, upcycle_model
+from turnout.export.remaking import many_experts, specialise_model, upcycle_model
 from turnout.guidance import Bandwidth, Guidance, Guide, Task
 from turnout.hub import whisper_graphs
 from turnout.hub.convert import convert
@@ -33,6 +34,23 @@ EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
 HEARD = ["--audio", str(EXAMPLES / "english-1.flac"), str(EXAMPLES / "arabic-telephone-1.wav")]
 ROUTED = ("--encoder.routing.kind", "supervised", "--decoder.routing.kind", "supervised")
 LICENCE = "---\nlicense: mit\n---\n# Mine\n\nCopyright: somebody\n"
+
+
+def test_experts_that_nobody_asked_for_by_name_are_told() -> None:
+    """Of Whisper's 99 languages each has an expert: of whisper-base 2.5 GB."""
+    codes = [first + second for first in "abcdefghi" for second in "lmnopqrstuv"]
+    many = VocabularyConfig(languages=tuple(codes), translations=())
+    config = replace(preset("whisper-tiny"), vocabulary=many)
+    by_language = RoutingConfig(kind="supervised", guided_by=(Guide.LANGUAGE,))
+    told = many_experts(upcycled(config, by_language))
+    assert told == [
+        "encoder.routing: 99 experts in a layer: --encoder.routing.experts-for names those that "
+        "need one of their own"
+    ]
+    named = replace(by_language, experts_for=("al",))
+    assert many_experts(upcycled(config, named, named)) == []
+    learned = RoutingConfig(kind="omni", num_experts=32)
+    assert many_experts(upcycled(config, learned)) == ["encoder.routing: 32 experts in a layer"]
 
 
 @pytest.fixture(scope="module")

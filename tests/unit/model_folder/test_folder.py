@@ -57,7 +57,8 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("place", "name"), [("mine", "mine"), ("runs/omni/model", "omni"), ("two\nlines", "two\\nlines")]
+    ("place", "name"),
+    [("mine", "mine"), ("runs/omni/model", "omni"), ("two\nlines", "two\\nlines")],
 )
 def test_the_model_of_a_run_is_called_as_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, name: str
