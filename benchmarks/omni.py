@@ -13,9 +13,9 @@ at 8 kHz). Nothing but masks and tempo is done to what is learned from, so that 
 "whisper" begins from whisper-base's encoder (--layers: its lower ones), each expert a copy of its
 feed-forward, under a CTC head from random weights; "random" from random weights, where on a CPU the
 loss and CER say something, and WER does not. --frozen leaves so many of the checkpoint's lowest
-layers as they are, and dense: a step is cheaper by half. With --head, the CTC head alone is trained
-before, for so many steps (seed 1), and all rows begin from that: trained together with the layers
-under it from random weights, it learned more slowly.
+layers as they are, and dense, which makes steps cheaper. With --head, the CTC head alone is trained
+before, for so many steps (seed 1), and all rows begin from that (docs/results.md has what was
+tried).
 
 Rows (omni_rows.py, in order of worth): dense, Switch and Omni-router with 4 experts, a hybrid by
 bandwidth, 2 and 8 experts, a router for each half of the layers. All have the same active
@@ -102,6 +102,8 @@ def read_arguments() -> argparse.Namespace:
     arguments.runs = arguments.runs.resolve()  # which settings that are kept name
     if arguments.quick:
         vars(arguments).update(QUICK, runs=arguments.runs / "quick")
+        arguments.head = arguments.head and QUICK["steps"]
+        arguments.frozen = min(arguments.frozen, QUICK["layers"] - 1)
         kept = {**dict.fromkeys((*TRAIN, *SCORED), of_each_split(QUICK_CLIPS)), SOUNDS: list}
         arguments.data = few_of(arguments.data, arguments.runs / "data", kept)
     arguments.steps = arguments.steps or start.steps
