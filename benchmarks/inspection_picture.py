@@ -19,8 +19,6 @@ sys.path.insert(0, str(ROOT))
 
 from tests.page.chromium import Browser, opened  # noqa: E402
 
-HEADING = "//section[h2[normalize-space()={}]]"
-QUOTES = '"'
 BOX = """
 const box = arguments[0].getBoundingClientRect();
 return [box.x + scrollX, box.y + scrollY, box.width, box.height];
@@ -32,7 +30,7 @@ def taken(page: Browser, url: str, title: str, picture: Path) -> None:
     """Write the section of a title."""
     page.desk()
     page.driver.get(url)
-    found = page.driver.find_elements("xpath", HEADING.format(f"{QUOTES}{title}{QUOTES}"))
+    found = page.driver.find_elements("xpath", f'//section[h2[normalize-space()="{title}"]]')
     if not found:
         known = ", ".join(one.text for one in page.all("section h2"))
         sys.exit(f"{url} has no section {title}: choose from {known}")

@@ -64,7 +64,7 @@ RESULTS = Path(__file__).parent / "results"
 HEAD_SEED = 1
 """Of the trained head, whatever seeds go on from it."""
 HEAD_RATE = {"optimizer.learning_rate": 0.003, "optimizer.warmup_steps": 20}
-"""A linear probe is no encoder: it takes what would ruin that."""
+"""Of the head, which begins at random; the rows have those of the recipe."""
 QUICK = {"steps": 2, "layers": 2, "seeds": [1], "limit": 1, "label": "quick"}
 QUICK_RECIPE = {"data.batch_seconds": 8, "data.dev_utterances": 1, "log_every": 1}
 QUICK_CLIPS = 4
@@ -181,7 +181,10 @@ def model_of(
     be."""
     name = name_of(row, seed, arguments)
     model = arguments.runs / name / "model"
-    if arguments.only_trained and not (model / "SHA256SUMS").exists():
+    wanted = [model]
+    if arguments.head:
+        wanted.append(Path(head_recipe(arguments, cuts)["output"]) / "model")
+    if arguments.only_trained and not all((one / "SHA256SUMS").exists() for one in wanted):
         return None
     if arguments.head:
         kept(head_recipe(arguments, cuts), arguments, cuts)

@@ -10,6 +10,7 @@ import pytest
 import torch
 from kept_trainings import with_changes
 from omni import head_recipe, recipe_of, setting_of, split_name
+from omni import model_of as trained_model
 from omni_judged import AVERAGE, Wanted, draws_of, judged, of_sacrebleu
 from omni_made import check_machines, counts_of, curve_of, scored
 from omni_rows import KNOBS, ROWS, STARTS, Start, changes_of, check_hybrid, check_row
@@ -123,6 +124,14 @@ def test_rows_begin_from_one_model_whose_head_alone_was_trained() -> None:
     assert (head["trainable"], head["max_steps"]) == (["ctc_head"], 400)
     assert head["optimizer"]["learning_rate"] == 0.003
     assert len({head["output"], *(one["output"] for one in rows)}) == 5
+
+
+def test_only_trained_trains_no_head_either(tmp_path: Path) -> None:
+    asked = arguments(runs=tmp_path, head=400, only_trained=True)
+    row = tmp_path / "whisper-800-head400-dense-seed1" / "model"
+    row.mkdir(parents=True)
+    (row / "SHA256SUMS").touch()
+    assert trained_model("dense", 1, asked, {"train": [], "dev": []}) is None
 
 
 @pytest.mark.parametrize(("row", "routers"), [("dense", 0), ("switch", 2), ("omni", 1)])

@@ -37,7 +37,7 @@ LICENCE = "---\nlicense: mit\n---\n# Mine\n\nCopyright: somebody\n"
 
 
 def test_experts_that_nobody_asked_for_by_name_are_told() -> None:
-    """Of Whisper's 99 languages each has an expert: of whisper-base 2.5 GB."""
+    """Guided by language, each of Whisper's 99 has an expert."""
     codes = [first + second for first in "abcdefghi" for second in "lmnopqrstuv"]
     many = VocabularyConfig(languages=tuple(codes), translations=())
     config = replace(preset("whisper-tiny"), vocabulary=many)
