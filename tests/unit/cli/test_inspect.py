@@ -184,6 +184,18 @@ def test_two_models_are_shown_side_by_side(model, tmp_path, capsys):
     assert "agreement between layers" in capsys.readouterr().out
 
 
+def test_each_of_two_models_is_loaded_once(model, monkeypatch):
+    loaded = []
+
+    def load(name, **_):
+        loaded.append(name)
+        return model
+
+    monkeypatch.setattr("turnout.transcription.transcriber.load", load)
+    assert main(["inspect", "a.wav", "--model", "one", "--compare", "other", "-o", "new"]) == 0
+    assert sorted(loaded) == ["one", "other"]
+
+
 def test_a_second_model_that_is_not_there_is_told_before_the_first_hears(
     model, monkeypatch, capsys
 ):
