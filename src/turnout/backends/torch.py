@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.random import fork_rng
 
+from turnout.backends.memory import memory_asked
 from turnout.config import ModelConfig
 from turnout.decoding.backend import DecoderState, Encoded, StepOutput, StepQuery
 from turnout.errors import ModelFolderError, UsageError
@@ -40,14 +41,16 @@ class TorchRows:
 
 
 class TorchBackend:
-    """Runs the model where its weights lie, in evaluation mode, without gradients.
+    """Runs the model where its weights lie, in evaluation mode, without gradients. Raises
+    MemoryError where the device has too little memory for a batch.
 
     In a process that was forked from the one that made it, PyTorch goes on with one thread.
     """
 
     def __init__(self, model: SpeechModel, device: torch.device | str = "cpu") -> None:
         self.device = torch.device(device)
-        self.model = model.to(self.device).eval()
+        with memory_asked():
+            self.model = model.to(self.device).eval()
         self._process = os.getpid()
         self._learned = model.config.encoder.routing.learned
         self._encoder_experts = model.config.expert_map(model.config.encoder.routing)
@@ -58,6 +61,7 @@ class TorchBackend:
         """The model's shape."""
         return self.model.config
 
+    @memory_asked()
     @torch.inference_mode()
     def encode(
         self,
@@ -90,6 +94,7 @@ class TorchBackend:
             probabilities_of(encoded.routings) if self._learned else None,
         )
 
+    @memory_asked()
     @torch.inference_mode()
     def start(
         self, encoded: Encoded, rows: NDArray[np.int64], guidance: Sequence[Guidance]
@@ -101,6 +106,7 @@ class TorchBackend:
         cache = self.model.empty_cache(len(rows))
         return DecoderState(rows, TorchRows(guide, Memory(*select_rows(memory, index)), cache))
 
+    @memory_asked()
     @torch.inference_mode()
     def step(
         self,
@@ -126,6 +132,7 @@ class TorchBackend:
         found = StepOutput(best.cpu().numpy(), log_probs.cpu().numpy(), scored.cpu().numpy())
         return found, DecoderState(state.rows, TorchRows(held.guide, held.memory, decoded.cache))
 
+    @memory_asked()
     @torch.inference_mode()
     def keep(self, state: DecoderState, counts: NDArray[np.int64]) -> DecoderState:
         """See `Backend.keep`."""
@@ -134,6 +141,7 @@ class TorchBackend:
         cache = keep_tokens(held.cache, self._tensor(counts), most)
         return DecoderState(state.rows, TorchRows(held.guide, held.memory, cache))
 
+    @memory_asked()
     @torch.inference_mode()
     def attention(
         self,
@@ -150,6 +158,7 @@ class TorchBackend:
         assert self.model.decoder is not None, "this model has no decoder"
         return self.model.decoder.attention(output, held.memory).float().cpu().numpy()
 
+    @memory_asked()
     @torch.inference_mode()
     def decoder_probabilities(
         self,
@@ -179,6 +188,7 @@ class TorchBackend:
             self._tensor(np.zeros((len(tokens), 1), dtype=np.int64)),  # fewest logits: none is read
         )
 
+    @memory_asked()
     @torch.inference_mode()
     def select(self, state: DecoderState, rows: NDArray[np.int64]) -> DecoderState:
         """See `Backend.select`."""

@@ -3,8 +3,6 @@ needs PyTorch.
 """
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from statistics import median
 from typing import TypeVar
@@ -12,6 +10,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from turnout.backends.memory import memory_asked
 from turnout.config import DecoderConfig, EncoderConfig, ModelConfig, TrainConfig
 from turnout.data.batch import IGNORED, Batch
 from turnout.errors import TrainingError
@@ -26,8 +25,6 @@ from turnout.training.train import deterministic, first_model
 
 STEPS = 3
 """That are timed, behind one that is not: the first one makes the optimizer's state."""
-NO_MEMORY = ("not enough memory", "can't allocate memory")
-"""How PyTorch says on a CPU that there is none left."""
 
 Layers = TypeVar("Layers", EncoderConfig, DecoderConfig)
 
@@ -52,11 +49,17 @@ def measured_of(config: TrainConfig, batch: MicroBatch) -> Measured:
     Raises TrainingError where the model and its micro-batch are too large for the device.
     """
     ranks = Ranks(open_fabric(config))
-    with memory_asked(ranks.device), deterministic(config, ranks):
-        stepper = Stepper(config, first_model(config, config.model).to(ranks.device), ranks)
-        columns = batch_of(config.model, batch)
-        state = RunState()
-        seconds = [timed(stepper, columns, state) for _ in range(STEPS + 1)]
+    try:
+        with memory_asked(), deterministic(config, ranks):
+            stepper = Stepper(config, first_model(config, config.model).to(ranks.device), ranks)
+            columns = batch_of(config.model, batch)
+            state = RunState()
+            seconds = [timed(stepper, columns, state) for _ in range(STEPS + 1)]
+    except MemoryError as error:
+        raise TrainingError(
+            f"a step of this model needs more memory than {ranks.device.type} has: measure it "
+            "'scaled', or with smaller data.batch_seconds"
+        ) from error
     cuda = ranks.device.type == "cuda"
     return Measured(
         seconds=median(seconds[1:]),
@@ -90,21 +93,6 @@ def first_layer(stack: Layers) -> Layers:
     """A stack of one routed layer; one of none stays so."""
     routing = replace(stack.routing, layers=None)
     return replace(stack, num_layers=min(stack.num_layers, 1), routing=routing)
-
-
-@contextmanager
-def memory_asked(device: torch.device) -> Iterator[None]:
-    """Around what may need more than there is: TrainingError, in one line."""
-    try:
-        yield
-    except RuntimeError as error:
-        cuda = isinstance(error, torch.OutOfMemoryError)
-        if not cuda and not any(words in str(error) for words in NO_MEMORY):
-            raise
-        raise TrainingError(
-            f"a step of this model needs more memory than {device.type} has: measure it 'scaled', "
-            "or with smaller data.batch_seconds"
-        ) from error
 
 
 def batch_of(model: ModelConfig, sizes: MicroBatch) -> Batch:

@@ -12,6 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from turnout.backends.memory import memory_asked
 from turnout.config import TrainConfig
 from turnout.config.plain import to_plain
 from turnout.data.batch import Batch
@@ -206,7 +207,16 @@ class Trainer:
             # The rate falls by shares of the run, and where a limit is of hours or epochs nobody
             # knows beforehand at which share the warm-up ends.
             state.warm_share = share
-        report = self.stepper(batches, state, share)
+        try:
+            with memory_asked():
+                report = self.stepper(batches, state, share)
+        except MemoryError as error:
+            longest = max(batch.seconds for batch in batches)
+            raise TrainingError(
+                f"step {state.step + 1}: a batch of {longest:.0f} s of speech needs more memory "
+                f"than {self.ranks.device.type} has: a smaller data.batch_seconds needs less, and "
+                "optimizer.accumulate adds as many to a step"
+            ) from error
         state.step += 1
         state.seconds += report.seconds
         state.updates += int(report.finite)

@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -158,3 +159,38 @@ def test_a_gpu_is_not_asked_after_a_fork(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(os, "getpid", lambda: -1)
     with pytest.raises(UsageError, match="loaded on 'cuda' before the process was forked"):
         backend.encode(np.zeros((1, 9, 80), np.float32), np.ones((1, 9), np.bool_), [])
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 108.00 MiB.\nSee the docs"),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: not enough memory: you tried to ..."),
+    ],
+)
+def test_too_large_a_batch_is_told_as_a_lack_of_memory(
+    monkeypatch: pytest.MonkeyPatch, error: RuntimeError
+) -> None:
+    backend = TorchBackend(load_model(ModelFolder.open(saved("supervised"))))
+    encoded = start(backend, [0, 1])
+    monkeypatch.setattr(backend.model, "encode", raising(error))
+    monkeypatch.setattr(backend.model, "next_tokens", raising(error))
+    with pytest.raises(MemoryError, match="memory") as told:
+        start(backend, [0])
+    assert "\n" not in str(told.value)
+    with pytest.raises(MemoryError):
+        step(backend, encoded, np.array([[2], [2]]), [1, 1])
+
+
+def test_other_errors_stay_what_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = TorchBackend(load_model(ModelFolder.open(saved("supervised"))))
+    monkeypatch.setattr(backend.model, "encode", raising(RuntimeError("sizes do not match")))
+    with pytest.raises(RuntimeError, match="sizes"):
+        start(backend, [0])
+
+
+def raising(error: Exception) -> Callable[..., None]:
+    def fail(*_: object) -> None:
+        raise error
+
+    return fail

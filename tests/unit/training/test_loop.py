@@ -78,6 +78,20 @@ def test_ten_in_a_row_end_the_run_and_name_the_utterances(tmp_path: Path) -> Non
     assert trainer.state.updates == 1
 
 
+def test_a_step_without_memory_ends_the_run_and_says_what_needs_less(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    trainer = toy_trainer(toy_config(tmp_path))
+    trainer._step([toy_batch("a")])
+    monkeypatch.setattr(trainer, "stepper", full)
+    with pytest.raises(TrainingError, match=r"step 2: .* more memory than cpu .*batch_seconds"):
+        trainer._step([toy_batch("b")])
+    assert trainer.state.step == 1
+
+
 def test_a_few_bad_batches_do_not_end_it(tmp_path: Path) -> None:
     trainer = toy_trainer(toy_config(tmp_path))
     trainer.loader = Poisoned(count=3)
