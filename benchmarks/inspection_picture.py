@@ -9,7 +9,6 @@ Needs Chromium and its driver.
 
 import argparse
 import base64
-import shutil
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,7 +16,7 @@ from tempfile import TemporaryDirectory
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from tests.page.chromium import Browser, opened  # noqa: E402
+from tests.page.chromium import MISSING, Browser, opened, programs  # noqa: E402
 
 BOX = """
 const box = arguments[0].getBoundingClientRect();
@@ -49,12 +48,10 @@ def main() -> None:
     parser.add_argument("section", help="its title")
     parser.add_argument("-o", "--output", type=Path, required=True, help="PNG")
     arguments = parser.parse_args()
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if chromium is None or driver is None:
-        sys.exit("Chromium is not installed: apt-get install chromium chromium-driver")
+    found = programs() or sys.exit(MISSING)
     with (
         TemporaryDirectory() as name,
-        opened(chromium, driver, Path(name), arguments.page) as page,
+        opened(found, Path(name), arguments.page) as page,
     ):
         url = arguments.page.resolve().as_uri()
         taken(page, url, arguments.section, arguments.output)

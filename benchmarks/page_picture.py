@@ -5,7 +5,6 @@
 The call is three recordings of examples/ with pauses between them. Needs Chromium and its driver.
 """
 
-import shutil
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,7 +16,7 @@ import soxr
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from tests.page.chromium import Browser, opened  # noqa: E402
+from tests.page.chromium import MISSING, Browser, opened, programs  # noqa: E402
 from tests.served import served  # noqa: E402
 
 PARTS = ("arabic-telephone-1.wav", "arabic-telephone-2.wav", "arabic-telephone-3.flac")
@@ -55,15 +54,13 @@ def show(page: Browser, url: str, call: Path) -> None:
 
 def main() -> None:
     """Write both pictures."""
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if chromium is None or driver is None:
-        sys.exit("Chromium is not installed: apt-get install chromium chromium-driver")
+    found = programs() or sys.exit(MISSING)
     with TemporaryDirectory() as name:
         folder = Path(name)
         call = joined(folder)
         with (
             served(folder / "uploads", page=True) as server,
-            opened(chromium, driver, folder, call) as page,
+            opened(found, folder, call) as page,
         ):
             show(page, f"{server.url}/", call)
             for scheme, picture in PICTURES.items():

@@ -1,6 +1,7 @@
 """A browser as the tests of the page use it."""
 
 import json
+import shutil
 import time
 from base64 import b64decode
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.remote.webelement import WebElement
 
 ROOT = Path(__file__).resolve().parents[2]
+MISSING = "Chromium is not installed: apt-get install chromium chromium-driver"
 PATIENCE_SECONDS = 60.0
 """Of machines that are busy with other tests."""
 FLAGS = (
@@ -208,22 +210,30 @@ class Browser:
         self.driver.execute_cdp_cmd(METRICS, asked)
 
 
+def programs() -> tuple[str, str] | None:
+    """Chromium and its driver; None where one of them is missing."""
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    driver = shutil.which("chromedriver")
+    return (chromium, driver) if chromium and driver else None
+
+
 @contextmanager
-def opened(chromium: str, driver: str, downloads: Path, microphone: Path) -> Iterator[Browser]:
-    """A browser while it runs."""
+def opened(found: tuple[str, str], downloads: Path, microphone: Path) -> Iterator[Browser]:
+    """A browser while it runs, of the `programs` that were found."""
+    chromium, driver = found
     options = webdriver.ChromeOptions()
     options.binary_location = chromium
     for flag in (*FLAGS, f"--use-file-for-fake-audio-capture={microphone}"):
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", LOGS)
-    found = webdriver.Chrome(options=options, service=Service(driver))
+    browser = webdriver.Chrome(options=options, service=Service(driver))
     try:
-        found.set_script_timeout(60)
+        browser.set_script_timeout(60)
         where = {"behavior": "allow", "downloadPath": str(downloads)}
-        found.execute_cdp_cmd("Browser.setDownloadBehavior", where)
-        yield Browser(found, downloads)
+        browser.execute_cdp_cmd("Browser.setDownloadBehavior", where)
+        yield Browser(browser, downloads)
     finally:
         try:
-            found.quit()
+            browser.quit()
         except WebDriverException as error:
             print(f"Chromium was gone already: {error.msg}")

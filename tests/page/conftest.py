@@ -1,7 +1,6 @@
 """A headless Chromium for the tests of the page; where there is none they are skipped."""
 
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,10 +8,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from tests.page.chromium import ROOT, Browser, opened
+from tests.page.chromium import MISSING, ROOT, Browser, opened, programs
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-DRIVER = shutil.which("chromedriver")
 SPOKEN = ROOT / "examples" / "english-3.wav"
 QUIET_SECONDS = (2.0, 3.0)
 """Before and behind what the microphone hears."""
@@ -30,10 +27,11 @@ def microphone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def chromium(tmp_path_factory: pytest.TempPathFactory, microphone: Path) -> Iterator[Browser]:
-    if CHROMIUM is None or DRIVER is None:
-        pytest.skip("Chromium is not installed: apt-get install chromium chromium-driver")
+    found = programs()
+    if found is None:
+        pytest.skip(MISSING)
     downloads = tmp_path_factory.mktemp("downloads")
-    with opened(CHROMIUM, DRIVER, downloads, microphone) as browser:
+    with opened(found, downloads, microphone) as browser:
         yield browser
 
 
