@@ -134,7 +134,13 @@ def check_places(
         if expert not in entries:
             raise ModelFolderError(f"{place}: {shown(name)} is for no expert of {ADAPTER}")
         base, end = split_end(tensor, shapes)
-        wanted = wanted_shape(base, end, entries[expert].rank, shapes)
+        rank = entries[expert].rank
+        most = min(shapes.get(base, ()), default=rank)
+        if end and rank is not None and most is not None and rank > most:
+            raise ModelFolderError(
+                f"{place}: {name} is of rank {rank}: {most} is the most for {list(shapes[base])}"
+            )
+        wanted = wanted_shape(base, end, rank, shapes)
         if wanted is None:
             raise ModelFolderError(f"{place}: its base has no part for {shown(name)}")
         if one.shape != wanted:
@@ -165,7 +171,7 @@ def wanted_shape(
     shape = shapes.get(base)
     if shape is None or not end:
         return shape
-    if rank is None or len(shape) != 2 or rank > min(shape):
+    if rank is None or len(shape) != 2:
         return None
     return (shape[0], rank) if end == UP else (rank, shape[1])
 
