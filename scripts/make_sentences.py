@@ -9,6 +9,7 @@ versions speak a little differently. whisper-base hears little of espeak-ng's ot
 voices are made of formants: these are sentences that it does hear.
 """
 
+import argparse
 import json
 import sys
 from collections.abc import Callable
@@ -131,6 +132,7 @@ def reference(sentence: Sentence) -> dict[str, str]:
 
 def main() -> int:
     """Write every recording and references.json."""
+    argparse.ArgumentParser(description=(__doc__ or "").partition("\n\n")[0]).parse_args()
     for program in ("espeak-ng", "flite", "text2wave"):
         if which(program) is None:
             print(f"make_sentences: {program} is missing: install it from the system's packages")
