@@ -130,7 +130,7 @@ def draw(path: Path) -> None:
     axes.axvline(0, color=PAPER, linewidth=0.8)
     axes.set_yticks(range(len(CLAIMS)), [claim.label for claim in CLAIMS])
     axes.invert_yaxis()
-    axes.set_xlabel("relative change of the word error rate on test, %, with its 95 % interval")
+    axes.set_xlabel("change of the word error rate, % of it (95 % interval)")
     axes.margins(x=0.12)
     axes.grid(axis="x", alpha=0.3)
     axes.spines[["top", "right", "left"]].set_visible(False)
