@@ -4,7 +4,7 @@
 
 Made of the results that are committed: a point for the relative change of the word error rate, a
 line for its 95 % interval, a diamond for the paper's figure where it has one. O3, of the loss, and
-P4, of chrF, are no word errors and stand in the text alone.
+P4, of chrF, are no word errors, and O4 is about one set: they stand in the text alone.
 """
 
 import argparse
@@ -70,13 +70,13 @@ CLAIMS = (
         -6.35,
     ),
     Claim(
-        "P2  by language beside hard sharing",
+        "P2  by language beside hard sharing (two seeds)",
         f"{PRETRAINED}-language",
         ("figures", "smoe-language", TAUGHT),
         "wer, change to hard",
     ),
     Claim(
-        "P3  hybrid beside S-MoE, from Whisper",
+        "P3  hybrid beside S-MoE, from Whisper (two seeds)",
         f"{PRETRAINED}-hybrid",
         ("figures", "hybrid", TAUGHT),
         "wer, change to smoe",
@@ -130,7 +130,7 @@ def draw(path: Path) -> None:
     axes.axvline(0, color=PAPER, linewidth=0.8)
     axes.set_yticks(range(len(CLAIMS)), [claim.label for claim in CLAIMS])
     axes.invert_yaxis()
-    axes.set_xlabel("change of the word error rate, % of it (95 % interval)")
+    axes.set_xlabel("relative change of the word error rate, % (95 % interval)")
     axes.margins(x=0.12)
     axes.grid(axis="x", alpha=0.3)
     axes.spines[["top", "right", "left"]].set_visible(False)
