@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.random import fork_rng
 
-from turnout.backends.memory import memory_asked
+from turnout.backends.torch_memory import memory_asked
 from turnout.config import ModelConfig
 from turnout.decoding.backend import DecoderState, Encoded, StepOutput, StepQuery
 from turnout.errors import ModelFolderError, UsageError

@@ -58,15 +58,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
     open_closed_streams()
     settle_encoding()
     try:
-        status = _run(build_app(), named_stdin(words))
-        sys.stdout.flush()
+        return _flushed(_run(build_app(), named_stdin(words)))
     except KeyboardInterrupt:
         return INTERRUPTED
-    except BrokenPipeError:
-        # Whoever read our output has gone; Python's own flush at exit must not find the pipe.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # whoever read our output has gone
+        _drop_output()
         return BROKEN_PIPE
+
+
+def _flushed(status: int) -> int:
+    """The exit status of a verb that ended with `status`, once what it printed is written."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:  # the disk is full
+        _drop_output()
+        if not status:  # else it has been said
+            complain(f"error: {error.strerror or error}")
+        return status or TurnoutError.exit_status
     return status
+
+
+def _drop_output() -> None:
+    """Python's own flush at exit must not find what could not be written."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def build_app() -> App:

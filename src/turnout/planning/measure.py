@@ -10,7 +10,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from turnout.backends.memory import memory_asked
+from turnout.backends.torch_memory import memory_asked
 from turnout.config import DecoderConfig, EncoderConfig, ModelConfig, TrainConfig
 from turnout.data.batch import IGNORED, Batch
 from turnout.errors import TrainingError

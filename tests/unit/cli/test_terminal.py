@@ -198,6 +198,23 @@ def test_verbs_that_read_recordings_hush_what_reads_them(verb, tmp_path) -> None
     assert verb == "prepare" or any("the data end early" in line for line in shown)
 
 
+def buffered() -> dict[str, str]:
+    """An environment in which Python keeps what is printed until there is more of it."""
+    return {key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"}
+
+
+@pytest.mark.parametrize("words", [("--help",), ("transcribe", str(EXAMPLES / "english-1.flac"))])
+@pytest.mark.parametrize("unbuffered", [{}, {"PYTHONUNBUFFERED": "1"}])
+def test_a_full_disk_is_told_once(words, unbuffered) -> None:
+    with open("/dev/full", "w") as full:  # noqa: PTH123
+        result = subprocess.run(
+            [sys.executable, "-m", "turnout", *words],
+            stdout=full, stderr=subprocess.PIPE, env=buffered() | unbuffered, check=False,
+        )  # fmt: skip
+    assert result.returncode == 1
+    assert result.stderr.decode() == "turnout: error: No space left on device\n"
+
+
 @pytest.mark.parametrize("verb", ["evaluate", "inspect"])
 def test_files_are_written_though_nobody_reads_what_is_printed(verb, tmp_path) -> None:
     (tmp_path / "a.csv").write_text(
@@ -208,7 +225,7 @@ def test_files_are_written_though_nobody_reads_what_is_printed(verb, tmp_path) -
     with open("/dev/full", "w") as full:  # noqa: PTH123
         result = subprocess.run(
             [sys.executable, "-m", "turnout", verb, named, "-o", output],
-            stdout=full, stderr=subprocess.PIPE, cwd=tmp_path, check=False,
+            stdout=full, stderr=subprocess.PIPE, cwd=tmp_path, env=buffered(), check=False,
         )  # fmt: skip
     assert result.returncode == 1
     assert result.stderr.decode().splitlines()[-1] == "turnout: error: No space left on device"
