@@ -140,7 +140,7 @@ def _run(app: App, words: list[str]) -> int:
         name = f"{error.filename}: " if error.filename else ""
         message, status = f"{name}{error.strerror or error}", TurnoutError.exit_status
     except MemoryError:
-        message = "out of memory: a smaller --batch-size needs less"
+        message = "out of memory: smaller batches need less (--batch-size, data.batch_seconds)"
         status = TurnoutError.exit_status
     complain(f"error: {message}")
     return status
